@@ -1,0 +1,24 @@
+/* A growable run of bytes. */
+#ifndef SEM_BASE_BUFFER_H
+#define SEM_BASE_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct buffer {
+    unsigned char *data; /* owned; NULL while empty */
+    size_t size;         /* bytes in use */
+    size_t capacity;     /* bytes allocated */
+} buffer;
+
+/* Makes room for `more` bytes behind size; false when memory is out (the
+ * content is then unchanged). A zeroed struct is an empty buffer. */
+bool buffer_reserve(buffer *b, size_t more);
+
+/* Appends; false when memory is out (the content is then unchanged). */
+bool buffer_append(buffer *b, const void *data, size_t size);
+
+/* Frees the memory and leaves an empty buffer. */
+void buffer_free(buffer *b);
+
+#endif

@@ -1,0 +1,283 @@
+#include "base/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { COPY_CHUNK = 1 << 20, OPEN_FOLDERS = 16, FOLDER_DEPTH_MAX = 16 };
+
+static sem_status io_error(sem_error *err, const char *what, const char *path)
+{
+    sem_status code = errno == ENOENT ? SEM_NOT_FOUND
+                      : errno == ENOSPC || errno == EDQUOT ? SEM_RESOURCE_EXHAUSTED
+                                                           : SEM_INTERNAL;
+    return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+sem_status files_join(char path[FILES_PATH_MAX], sem_error *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(path, FILES_PATH_MAX, format, args);
+    va_end(args);
+    if (n < 0 || n >= FILES_PATH_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "path is longer than %d bytes: %.64s...", FILES_PATH_MAX - 1, path);
+    return SEM_OK;
+}
+
+static sem_status read_all(int fd, const char *path, char *data, size_t size, sem_error *err)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = read(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return io_error(err, "read", path);
+        if (n == 0)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: ended after %zu of %zu bytes", path, done, size);
+        done += (size_t)n;
+    }
+    return SEM_OK;
+}
+
+static sem_status write_all(int fd, const char *path, const void *data, size_t size, sem_error *err)
+{
+    const char *p = data;
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return io_error(err, "write", path);
+        p += n;
+        size -= (size_t)n;
+    }
+    return SEM_OK;
+}
+
+sem_status files_read(const char *path, size_t limit, char **data, size_t *size, sem_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return io_error(err, "open", path);
+    struct stat st;
+    sem_status status = SEM_OK;
+    char *content = NULL;
+    if (fstat(fd, &st) != 0)
+        status = io_error(err, "stat", path);
+    else if (!S_ISREG(st.st_mode))
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: not a regular file", path);
+    else if ((uint64_t)st.st_size > limit)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %lld bytes, at most %zu are read", path,
+                          (long long)st.st_size, limit);
+    else if ((content = malloc((size_t)st.st_size + 1)) == NULL)
+        status = sem_fail_memory(err, path);
+    else
+        status = read_all(fd, path, content, (size_t)st.st_size, err);
+    close(fd);
+    if (status != SEM_OK) {
+        free(content);
+        return status;
+    }
+    content[st.st_size] = '\0';
+    *data = content;
+    *size = (size_t)st.st_size;
+    return SEM_OK;
+}
+
+sem_status files_sync_folder(const char *path, sem_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return io_error(err, "open folder", path);
+    sem_status status = fsync(fd) == 0 ? SEM_OK : io_error(err, "fsync folder", path);
+    close(fd);
+    return status;
+}
+
+static sem_status sync_parent(const char *path, sem_error *err)
+{
+    char parent[FILES_PATH_MAX];
+    sem_status status = files_join(parent, err, "%s", path);
+    if (status != SEM_OK)
+        return status;
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL)
+        return files_sync_folder(".", err);
+    *(slash == parent ? slash + 1 : slash) = '\0';
+    return files_sync_folder(parent, err);
+}
+
+sem_status files_write(const char *path, const void *data, size_t size, sem_error *err)
+{
+    char temporary[FILES_PATH_MAX];
+    sem_status status = files_join(temporary, err, "%s.new", path);
+    if (status != SEM_OK)
+        return status;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return io_error(err, "create", temporary);
+    status = write_all(fd, temporary, data, size, err);
+    if (status == SEM_OK && fsync(fd) != 0)
+        status = io_error(err, "fsync", temporary);
+    if (close(fd) != 0 && status == SEM_OK)
+        status = io_error(err, "close", temporary);
+    if (status == SEM_OK && rename(temporary, path) != 0)
+        status = io_error(err, "rename", temporary);
+    if (status != SEM_OK) {
+        unlink(temporary);
+        return status;
+    }
+    return sync_parent(path, err);
+}
+
+sem_status files_make_folder(const char *path, sem_error *err)
+{
+    char part[FILES_PATH_MAX];
+    sem_status status = files_join(part, err, "%s", path);
+    if (status != SEM_OK)
+        return status;
+    for (char *p = part + 1; ; p++) {
+        if (*p != '/' && *p != '\0')
+            continue;
+        char end = *p;
+        *p = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return io_error(err, "create folder", part);
+        *p = end;
+        if (end == '\0')
+            break;
+    }
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return io_error(err, "stat", path);
+    if (!S_ISDIR(st.st_mode))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s exists and is not a folder", path);
+    return SEM_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st, (void)kind, (void)where;
+    return remove(path);
+}
+
+sem_status files_remove_folder(const char *path, sem_error *err)
+{
+    if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
+        return io_error(err, "remove", path);
+    return SEM_OK;
+}
+
+static sem_status copy_file(const char *from, const char *to, sem_error *err)
+{
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return io_error(err, "open", from);
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    char *chunk = malloc(COPY_CHUNK);
+    sem_status status = out < 0 ? io_error(err, "create", to) : chunk == NULL ? sem_fail_memory(err, to) : SEM_OK;
+    while (status == SEM_OK) {
+        ssize_t n = read(in, chunk, COPY_CHUNK);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            status = io_error(err, "read", from);
+        else if (n == 0)
+            break;
+        else
+            status = write_all(out, to, chunk, (size_t)n, err);
+    }
+    if (status == SEM_OK && fsync(out) != 0)
+        status = io_error(err, "fsync", to);
+    free(chunk);
+    close(in);
+    if (out >= 0 && close(out) != 0 && status == SEM_OK)
+        status = io_error(err, "close", to);
+    return status;
+}
+
+static sem_status copy_folder(const char *from, const char *to, int depth, sem_error *err);
+
+static sem_status copy_entry(const char *from, const char *to, const char *name, int depth, sem_error *err)
+{
+    char source[FILES_PATH_MAX], target[FILES_PATH_MAX];
+    sem_status status = files_join(source, err, "%s/%s", from, name);
+    if (status == SEM_OK)
+        status = files_join(target, err, "%s/%s", to, name);
+    if (status != SEM_OK)
+        return status;
+    struct stat st;
+    if (stat(source, &st) != 0)
+        return io_error(err, "stat", source);
+    if (S_ISREG(st.st_mode))
+        return copy_file(source, target, err);
+    if (S_ISDIR(st.st_mode))
+        return copy_folder(source, target, depth + 1, err);
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: neither a file nor a folder", source);
+}
+
+static sem_status copy_folder(const char *from, const char *to, int depth, sem_error *err)
+{
+    if (depth > FOLDER_DEPTH_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: folders nested deeper than %d", from, FOLDER_DEPTH_MAX);
+    DIR *folder = opendir(from);
+    if (folder == NULL)
+        return io_error(err, "open folder", from);
+    sem_status status = mkdir(to, 0700) == 0 ? SEM_OK : io_error(err, "create folder", to);
+    while (status == SEM_OK) {
+        errno = 0;
+        struct dirent *entry = readdir(folder);
+        if (entry == NULL) {
+            if (errno != 0)
+                status = io_error(err, "read folder", from);
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = copy_entry(from, to, entry->d_name, depth, err);
+    }
+    closedir(folder);
+    return status != SEM_OK ? status : files_sync_folder(to, err);
+}
+
+sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
+{
+    sem_status status = copy_folder(from, to, 0, err);
+    return status != SEM_OK ? status : sync_parent(to, err);
+}
+
+static uint64_t folder_bytes(int parent, const char *name, int depth)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    if (folder == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    uint64_t total = 0;
+    for (struct dirent *e; (e = readdir(folder)) != NULL;) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        total += (uint64_t)st.st_blocks * 512;
+        if (S_ISDIR(st.st_mode) && depth < FOLDER_DEPTH_MAX)
+            total += folder_bytes(fd, e->d_name, depth + 1);
+    }
+    closedir(folder);
+    return total;
+}
+
+uint64_t files_folder_bytes(const char *path)
+{
+    return folder_bytes(AT_FDCWD, path, 0);
+}

@@ -1,0 +1,40 @@
+/* Small file jobs that must survive a crash. */
+#ifndef SEM_BASE_FILES_H
+#define SEM_BASE_FILES_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FILES_PATH_MAX = 4096 }; /* bytes, NUL included */
+
+/* Reads a whole regular file of at most limit bytes into *data (malloc'd, a NUL
+ * follows the content), *size bytes. The error names the file. */
+sem_status files_read(const char *path, size_t limit, char **data, size_t *size, sem_error *err);
+
+/* Replaces path by size bytes: a temporary file beside it, fsync, rename, fsync
+ * of the folder. */
+sem_status files_write(const char *path, const void *data, size_t size, sem_error *err);
+
+/* Creates the folder and its missing parents, mode 0700. */
+sem_status files_make_folder(const char *path, sem_error *err);
+
+/* Removes a folder with all that it holds; does not follow links. No error if it is missing. */
+sem_status files_remove_folder(const char *path, sem_error *err);
+
+/* Copies a folder of regular files (and folders of them) to a new path and
+ * fsyncs everything; links are followed, other kinds are refused. */
+sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
+
+/* fsync of a folder, so that a rename in it lasts. */
+sem_status files_sync_folder(const char *path, sem_error *err);
+
+/* Bytes that the folder takes on disk (st_blocks), links not followed; 0 if it is missing. */
+uint64_t files_folder_bytes(const char *path);
+
+/* path = printf(...) into FILES_PATH_MAX bytes; an error if it does not fit. */
+sem_status files_join(char path[FILES_PATH_MAX], sem_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

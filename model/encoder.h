@@ -1,0 +1,95 @@
+/* The transformer encoder: parameters, forward pass for serving, forward with
+ * kept activations and backward pass for training.
+ *
+ * Devlin et al. 2019, "BERT"; Reimers and Gurevych 2019, "Sentence-BERT".
+ * Letters: B texts, T tokens of a batch (laid end to end, no padding), H hidden
+ * size, A heads, D = H / A, F intermediate size, L layers, E embedding width. */
+#ifndef SEM_MODEL_ENCODER_H
+#define SEM_MODEL_ENCODER_H
+
+#include "base/status.h"
+#include "model/gemm.h"
+#include "model/model_config.h"
+#include "model/safetensors.h"
+#include "model/tokenizer.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* --- parameters: one flat float32 array and a table that says what lies where */
+
+typedef struct param {
+    char name[120];  /* as in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight" */
+    size_t rows;     /* 1 for a vector */
+    size_t cols;
+    size_t offset;   /* floats from the start */
+    bool decay;      /* weight decay applies: not for biases and LayerNorm */
+    bool rows_sparse; /* a token table: a step touches only some rows */
+} param;
+
+typedef struct param_layout {
+    param *items;    /* owned */
+    size_t count;
+    size_t total;    /* floats */
+} param_layout;
+
+/* The parameters of a model, in the checkpoint's order of use. */
+sem_status param_layout_create(param_layout *out, const model_config *config, sem_error *err);
+void param_layout_free(param_layout *layout);
+/* NULL when there is none of that name. */
+const param *param_layout_find(const param_layout *layout, const char *name);
+
+/* Reads every parameter of the layout from the checkpoint (an optional prefix
+ * such as "bert." or "0.auto_model." before the names is accepted), with shapes
+ * checked; out has layout->total floats. Tensors that the model has no use for
+ * (pooler, position_ids, an output head) are ignored by name, others refused. */
+sem_status params_read(const param_layout *layout, const safetensors *file, float *out, sem_error *err);
+
+/* --- serving */
+
+typedef struct encoder encoder; /* immutable; shared by all workers */
+typedef struct encoder_scratch encoder_scratch; /* one a thread */
+
+/* Takes ownership of params (malloc'd, layout of config) on success. config
+ * and g must outlive the encoder. */
+sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err);
+void encoder_destroy(encoder *e); /* accepts NULL */
+const float *encoder_params(const encoder *e);
+const param_layout *encoder_layout(const encoder *e);
+
+/* Memory for batches of up to max_tokens tokens (grown when a batch is larger). */
+sem_status encoder_scratch_create(encoder_scratch **out, const encoder *e, size_t max_tokens, sem_error *err);
+void encoder_scratch_destroy(encoder_scratch *s); /* accepts NULL */
+
+/* out[B, E] = unit-length embeddings of the batch's texts. lengths are at least
+ * 1 and at most config->max_tokens; ids are below vocab (both checked). */
+sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *ids, const uint32_t *lengths,
+                           size_t texts, float *out, sem_error *err);
+
+/* --- training */
+
+/* One pass's kept activations; used by one thread at a time. */
+typedef struct encoder_tape encoder_tape;
+
+sem_status encoder_tape_create(encoder_tape **out, const model_config *config, const param_layout *layout,
+                               const gemm *g, sem_error *err);
+void encoder_tape_destroy(encoder_tape *t); /* accepts NULL */
+
+typedef struct dropout {
+    float hidden;    /* probability; 0 turns it off */
+    float attention;
+    uint64_t seed;   /* masks are a pure function of seed and position */
+} dropout;
+
+/* Forward with everything kept that backward needs. out[B, E] is unit length. */
+sem_status encoder_train_forward(encoder_tape *t, const float *params, const int32_t *ids, const uint32_t *lengths,
+                                 size_t texts, const dropout *drop, float *out, sem_error *err);
+
+/* Adds the gradient of the loss to grads (the params' layout), given
+ * d_out[B, E], the gradient with respect to what encoder_train_forward
+ * returned. Must follow it, with the same params. Token-table rows that were
+ * touched are the batch's ids. */
+sem_status encoder_train_backward(encoder_tape *t, const float *params, const float *d_out, float *grads,
+                                  sem_error *err);
+
+#endif

@@ -1,0 +1,38 @@
+/* A model as the daemon uses it: configuration, tokenizer and encoder of one
+ * directory. Immutable after opening; any thread may use it. */
+#ifndef SEM_MODEL_MODEL_H
+#define SEM_MODEL_MODEL_H
+
+#include "base/status.h"
+#include "model/encoder.h"
+#include "model/gemm.h"
+#include "model/model_config.h"
+#include "model/tokenizer.h"
+
+typedef struct model model;
+
+/* Reads and checks the whole directory. g must outlive the model; NULL chooses
+ * one by gemm_choose and logs to log. */
+sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err);
+void model_close(model *m); /* accepts NULL */
+
+const model_config *model_get_config(const model *m);
+const tokenizer *model_get_tokenizer(const model *m);
+const encoder *model_get_encoder(const model *m);
+const gemm *model_get_gemm(const model *m);
+const char *model_get_dir(const model *m);
+/* Number of parameters. */
+size_t model_parameters(const model *m);
+
+/* Tokens of prompt + text appended to batch; prompt is text, not a name. */
+sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,
+                          bool *truncated, sem_error *err);
+
+/* Writes a copy of the directory `from` to the new directory `to` in which the
+ * weights are params (layout of from's config), as float32 safetensors that
+ * sentence-transformers opens, with a README.md model card. generation_json
+ * (may be NULL) becomes semd_generation.json. Everything is fsynced. */
+sem_status model_save(const char *from, const char *to, const param_layout *layout, const float *params,
+                      const char *generation_json, sem_error *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* The safetensors format (huggingface.co/docs/safetensors): 8 bytes
+ * little-endian header length, a JSON header, then the tensors' bytes. */
+#ifndef SEM_MODEL_SAFETENSORS_H
+#define SEM_MODEL_SAFETENSORS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum tensor_dtype { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_I64, TENSOR_OTHER } tensor_dtype;
+
+enum { TENSOR_DIMS_MAX = 8 };
+
+typedef struct tensor_view {
+    const char *name;   /* borrowed from the file object */
+    tensor_dtype dtype;
+    size_t dims;        /* 0 for a scalar */
+    size_t shape[TENSOR_DIMS_MAX];
+    size_t elements;    /* product of shape */
+    const void *data;   /* little-endian, row-major, mapped read-only; may be unaligned */
+    size_t bytes;
+} tensor_view;
+
+typedef struct safetensors safetensors;
+
+/* Maps the file and checks all of its header: length within the file, JSON,
+ * known keys, shapes whose product matches the byte range, offsets inside the
+ * file, no overlap, no hole. Errors name file, tensor, found and expected. */
+sem_status safetensors_open(safetensors **out, const char *path, sem_error *err);
+void safetensors_close(safetensors *file); /* accepts NULL */
+
+size_t safetensors_count(const safetensors *file);
+const tensor_view *safetensors_at(const safetensors *file, size_t i); /* in file order */
+/* NULL when there is none of that name. Logarithmic time. */
+const tensor_view *safetensors_find(const safetensors *file, const char *name);
+const char *safetensors_path(const safetensors *file);
+
+/* Converts F32, F16 or BF16 to float32; out has view->elements floats. False for other types. */
+bool tensor_to_float(const tensor_view *view, float *out);
+
+/* What safetensors_write writes: float32 tensors. */
+typedef struct tensor_source {
+    const char *name;
+    size_t dims;
+    size_t shape[TENSOR_DIMS_MAX];
+    const float *data;
+} tensor_source;
+
+/* Writes a file (temporary name, fsync, rename) with {"format":"pt"} metadata,
+ * data aligned to 8 bytes, tensors in the order given. */
+sem_status safetensors_write(const char *path, const tensor_source *tensors, size_t count, sem_error *err);
+
+#endif
