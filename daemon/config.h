@@ -1,0 +1,83 @@
+/* The configuration: an INI file, then -o section.key=value from the command
+ * line. Every key stands in conf/semd.conf with its default and its unit. */
+#ifndef SEM_DAEMON_CONFIG_H
+#define SEM_DAEMON_CONFIG_H
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "finetune/trainer.h"
+#include "proto/request.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CONFIG_LISTEN_MAX = 16, CONFIG_ADDRESS_MAX = 256 };
+
+typedef struct config {
+    struct {
+        char listen[CONFIG_LISTEN_MAX][CONFIG_ADDRESS_MAX]; /* tcp://host:port, unix:/path */
+        size_t listen_count;
+        char http[CONFIG_ADDRESS_MAX];   /* host:port; empty: off */
+        size_t max_connections;
+        uint64_t idle_timeout_ms;        /* 0: none; a connection with nothing in flight */
+        uint64_t frame_timeout_ms;       /* from a frame's first byte to its last */
+        uint64_t write_timeout_ms;       /* a client that takes nothing of its answers */
+        size_t output_buffer;            /* bytes of unsent answers at which reading stops */
+        size_t max_in_flight;            /* requests of one connection */
+        uint64_t drain_timeout_ms;       /* at SIGTERM, for requests in flight */
+    } server;
+    request_limits limits;
+    struct {
+        char path[FILES_PATH_MAX];
+        uint64_t map_size;               /* bytes of address space for each environment */
+        uint64_t max_size;               /* bytes on disk; 0: none */
+    } storage;
+    struct {
+        char path[FILES_PATH_MAX];       /* seeds the first generation */
+        char precision[16];              /* auto, float32 */
+    } model;
+    struct {
+        unsigned workers;                /* threads; 0: one a core */
+        size_t token_budget;             /* tokens of one batch */
+        size_t queue;                    /* requests waiting, each lane */
+    } encode;
+    struct {
+        size_t exact_below;              /* documents */
+        unsigned threads;                /* for k-means */
+    } index;
+    struct {
+        uint64_t click_window_ms;
+    } events;
+    struct {
+        bool enabled;                    /* whether it starts by itself (interval); the method works always */
+        size_t min_pairs;
+        size_t min_heldout;
+        uint64_t interval_ms;            /* 0: never by itself */
+        unsigned threads;                /* 0: one a core */
+        double heldout_share;            /* of the queries */
+        size_t eval_documents;           /* pool that the gate ranks against, at most */
+        size_t probe_queries;
+        double max_p;                    /* chance that a gain is luck */
+        double max_probe_loss;           /* of MRR@10 on the probe set */
+        size_t keep;                     /* previous generations kept for rollback */
+    } finetune;
+    train_config train;                  /* threads and nice come from [finetune] */
+    log_level log_level;
+} config;
+
+void config_defaults(config *c);
+
+/* Reads the file (NULL: none) and applies the -o overrides in order. Nothing of
+ * *c changes unless all of it is right. Errors name file, line, key, the value
+ * found and what is allowed. Once -o server.listen= is given the file's list is
+ * dropped, further ones append. */
+sem_status config_load(config *c, const char *path, const char *const *overrides, size_t count, sem_error *err);
+
+/* What a reload may change is copied from next to c (log level, limits, time-outs,
+ * finetune and train); the names of changed keys that need a restart are put,
+ * separated by spaces, into refused (size bytes; "" if none). Loop thread only. */
+void config_reload(config *c, const config *next, char *refused, size_t size);
+
+#endif

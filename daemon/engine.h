@@ -1,0 +1,47 @@
+/* The part of the daemon that answers requests: generations, collections,
+ * workers, the writer, the index thread and the fine-tune job. It knows no
+ * sockets: a request comes in with a connection number and its answer goes out
+ * through a hook. */
+#ifndef SEM_DAEMON_ENGINE_H
+#define SEM_DAEMON_ENGINE_H
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "daemon/config.h"
+#include "proto/request.h"
+
+#include <stdint.h>
+
+typedef struct engine engine;
+
+typedef struct engine_hooks {
+    void *context;
+    /* Any thread; takes the bytes. */
+    void (*reply)(void *context, uint64_t connection, buffer *reply);
+} engine_hooks;
+
+/* Opens the store (seeding the first generation from model.path), loads the
+ * current model, fills the indices and starts the threads. Takes as long as
+ * that takes: while it runs, progress(context, text) is called for STATUS=. */
+sem_status engine_create(engine **out, const config *c, const engine_hooks *hooks, sem_log *log,
+                         void (*progress)(void *context, const char *text), void *context, sem_error *err);
+
+/* Loop thread, never blocks. Takes ownership of r. Answers RESOURCE_EXHAUSTED
+ * when its queue is full, and UNAVAILABLE once engine_drain was called. */
+void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_ns);
+
+/* Finishes what was accepted, commits, stops every thread (a fine-tune job is
+ * cancelled and says so in its record) and frees all. Blocks. Accepts NULL. */
+void engine_destroy(engine *e);
+
+/* Loop thread: limits and [finetune], [train] of a reloaded configuration. */
+void engine_reload(engine *e, const config *c);
+
+/* Any thread: true while workers and writer take work (for the watchdog). */
+bool engine_alive(engine *e);
+
+/* Any thread: counters in Prometheus text form appended to out. */
+bool engine_metrics(engine *e, buffer *out);
+
+#endif

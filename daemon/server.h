@@ -1,0 +1,48 @@
+/* The network side: listeners, connections, framing, back-pressure, time-outs.
+ * One event-loop thread owns every socket; replies come from any thread. */
+#ifndef SEM_DAEMON_SERVER_H
+#define SEM_DAEMON_SERVER_H
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "daemon/config.h"
+#include "proto/request.h"
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct server server;
+
+typedef struct server_hooks {
+    void *context;
+    /* Loop thread. Takes ownership of r; must not block; every request that is
+     * no notification is answered by exactly one server_reply with this
+     * connection number, at once or later. arrived_ns is monotonic. */
+    void (*request)(void *context, uint64_t connection, request *r, uint64_t arrived_ns);
+} server_hooks;
+
+/* c is borrowed; its limits and time-outs are read at each use, so a reload
+ * takes effect. inherited: descriptors from systemd (socket activation), used
+ * in place of server.listen when count > 0. Logs event=listening for each. */
+sem_status server_create(server **out, struct event_base *base, const config *c, const int *inherited, size_t count,
+                         const server_hooks *hooks, sem_log *log, sem_error *err);
+void server_destroy(server *s); /* accepts NULL; closes all connections */
+
+/* Any thread. Takes the bytes out of reply (which is left empty) and sends them
+ * on the connection, or drops them if it is gone. */
+void server_reply(server *s, uint64_t connection, buffer *reply);
+
+/* Loop thread: stops accepting and reading; connections close when their
+ * answers are out. idle() runs once when the last one is closed. */
+void server_drain(server *s, void (*idle)(void *context), void *context);
+
+typedef struct server_stats {
+    uint64_t connections, accepted, requests, replies, bytes_in, bytes_out, protocol_errors;
+} server_stats;
+
+/* Loop thread. */
+void server_get_stats(const server *s, server_stats *out);
+
+#endif

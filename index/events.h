@@ -1,0 +1,77 @@
+/* The event log: searches with what was shown, clicks, feedback. It has an LMDB
+ * environment of its own. Users appear only as keyed hashes. */
+#ifndef SEM_INDEX_EVENTS_H
+#define SEM_INDEX_EVENTS_H
+
+#include "base/docid.h"
+#include "index/store.h"
+
+enum { QUERY_ID_MAX = 64 /* bytes */, QUERY_ID_LENGTH = 32 /* bytes of those made here */ };
+
+typedef enum event_kind { EVENT_SEARCH = 1, EVENT_CLICK = 2, EVENT_FEEDBACK = 4 } event_kind;
+
+typedef enum query_kind { QUERY_TEXT, QUERY_VECTOR, QUERY_LIKE } query_kind;
+
+/* Makes a new query id: time and random bytes in hexadecimal, NUL-terminated. */
+bool query_id_make(char out[QUERY_ID_LENGTH + 1], int64_t now_ms);
+
+typedef struct event_search {
+    const char *query_id;
+    int64_t time_ms;
+    uint32_t collection;
+    uint32_t generation;
+    query_kind kind;
+    const char *query;   /* QUERY_TEXT: the text */
+    size_t query_length;
+    uint64_t user_hash;  /* 0: none given */
+    const docid *shown;  /* [shown_count], in order of rank */
+    const float *scores; /* [shown_count] */
+    size_t shown_count;
+} event_search;
+
+sem_status events_put_search(store_write *w, const event_search *e, sem_error *err);
+
+/* SEM_NOT_FOUND: no such query, or older than window_ms. SEM_INVALID_ARGUMENT:
+ * the id was not shown. A repeated click replaces the old one. */
+sem_status events_put_click(store_write *w, const char *query_id, size_t query_id_length, const docid *id,
+                            double weight, int64_t now_ms, int64_t window_ms, sem_error *err);
+
+typedef struct event_feedback {
+    int64_t time_ms;
+    uint32_t collection;
+    const char *query;
+    size_t query_length;
+    bool by_id;          /* id, else text */
+    docid id;
+    const char *text;
+    size_t text_length;
+    int label;           /* 1 or -1 */
+} event_feedback;
+
+/* All or none. */
+sem_status events_put_feedback(store_write *w, const event_feedback *pairs, size_t count, sem_error *err);
+
+/* One judgement of a document for a query, as training sees it. Borrowed. */
+typedef struct event_judgement {
+    uint64_t seq;
+    int64_t time_ms;
+    uint32_t collection;
+    const char *query;
+    size_t query_length;
+    bool by_id;
+    docid id;
+    const char *text;
+    size_t text_length;
+    double weight;       /* of a click; 1 or -1 for feedback */
+    uint32_t rank;       /* of a click: from 1; 0 for feedback */
+    uint32_t generation; /* of a click: what ranked it; 0 for feedback */
+    uint64_t user_hash;
+} event_judgement;
+
+/* Clicks (on text searches only) and feedback with seq above `after`, oldest first. */
+typedef bool event_each_judgement(void *context, const event_judgement *j);
+sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement *each, void *context, sem_error *err);
+/* How many judgements there are, for triggers. */
+sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err);
+
+#endif

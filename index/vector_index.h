@@ -1,0 +1,88 @@
+/* Nearest documents of one collection in one space: float32 rows in memory,
+ * exact below a threshold, inverted lists over k-means cells above it.
+ *
+ * One thread appends and removes (the writer); one thread trains (the index
+ * thread); any number search meanwhile without waiting for either: rows are
+ * append-only, lists are immutable and replaced by one pointer. */
+#ifndef SEM_INDEX_VECTOR_INDEX_H
+#define SEM_INDEX_VECTOR_INDEX_H
+
+#include "base/log.h"
+#include "base/status.h"
+#include "index/store.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct vector_index vector_index;
+
+typedef struct vector_index_options {
+    size_t dim;
+    store_metric metric;     /* dot: always exact */
+    size_t exact_below;      /* live rows under which search is exact */
+    unsigned threads;        /* OpenMP threads that training may use */
+} vector_index_options;
+
+sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
+void vector_index_destroy(vector_index *v); /* accepts NULL; no search may be under way */
+
+/* The document's vector (dim floats, copied); an older one of the same docno is
+ * replaced in one step. Writer only. */
+sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err);
+/* No effect if there is none. Writer only. */
+void vector_index_remove(vector_index *v, uint32_t docno);
+size_t vector_index_count(const vector_index *v); /* live documents */
+
+typedef struct vector_hit {
+    uint32_t docno;
+    float score;
+} vector_hit;
+
+typedef struct vector_query {
+    const float *vector;     /* dim floats; unit length for cosine */
+    size_t k;
+    bool exact;
+    size_t nprobe;           /* 0: chosen from recall */
+    double recall;           /* target, e.g. 0.95; used when nprobe is 0 and not exact */
+    bool has_exclude;        /* leave this document out */
+    uint32_t exclude;
+    const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
+    size_t allowed_bits;     /* docnos at or above it are not allowed */
+    /* Orders documents of equal score by their ids: <0 if a comes first. */
+    int (*tie)(void *context, uint32_t a, uint32_t b);
+    void *tie_context;
+} vector_query;
+
+typedef struct vector_plan {
+    const char *kind;        /* "exact" or "ivf"; static */
+    size_t lists;            /* cells in the index; 0 when exact */
+    size_t probed;
+    size_t scanned;          /* rows compared */
+} vector_plan;
+
+/* hits[k] gets the best documents, best first, ties by `tie`; *count how many.
+ * plan may be NULL. With a filter recall is not lowered: rare conditions are
+ * searched exactly. */
+sem_status vector_index_search(vector_index *v, const vector_query *query, vector_hit *hits, size_t *count,
+                               vector_plan *plan, sem_error *err);
+
+typedef struct vector_index_stats {
+    const char *kind;        /* "exact" or "ivf" */
+    size_t nlist;
+    const char *codes;       /* "float32" */
+    int64_t trained_at_ms;   /* 0: never */
+    size_t curve_points;
+    struct { size_t nprobe; double recall; } curve[16]; /* measured recall@10 */
+} vector_index_stats;
+
+void vector_index_describe(vector_index *v, vector_index_stats *out);
+
+/* Whether training would pay: enough rows and no lists, or growth since. */
+bool vector_index_wants_training(vector_index *v);
+/* Trains k-means (spherical, FAISS), assigns, measures the recall curve and
+ * swaps the lists in. Index thread only. *cancel set: returns SEM_CANCELLED. */
+sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err);
+
+#endif

@@ -1,0 +1,51 @@
+/* The client: blocking calls with pipelining, for semctl, tests and C programs.
+ * One thread at a time. */
+#ifndef SEM_PROTO_CLIENT_H
+#define SEM_PROTO_CLIENT_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+
+#include <msgpack.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct client client;
+
+/* address: tcp://host:port or unix:/path. */
+sem_status client_connect(client **out, const char *address, int timeout_ms, sem_error *err);
+void client_close(client *c); /* accepts NULL */
+
+typedef struct client_reply {
+    uint32_t msgid;
+    bool is_error;
+    char code[32];           /* of an error */
+    uint32_t retry_after_ms;
+    msgpack_object value;    /* the result, or the error map */
+    msgpack_unpacked memory; /* owned: client_reply_free */
+} client_reply;
+
+void client_reply_free(client_reply *r);
+
+/* Sends [0, id, method, params]; params is one MessagePack array (size 0: []).
+ * *msgid gets the id. Sent at once; blocks while the socket is full, and reads
+ * answers into memory meanwhile so that neither side waits for the other. */
+sem_status client_send(client *c, const char *method, const void *params, size_t size, uint32_t *msgid, sem_error *err);
+
+/* The next answer, in whatever order they come. SEM_DEADLINE_EXCEEDED after timeout_ms. */
+sem_status client_receive(client *c, int timeout_ms, client_reply *out, sem_error *err);
+
+/* Sends and waits for the answer to it; other answers that come meanwhile are
+ * kept for client_receive. An error answer is a success of the call with
+ * is_error set. */
+sem_status client_call(client *c, const char *method, const void *params, size_t size, int timeout_ms,
+                       client_reply *out, sem_error *err);
+
+/* --- looking into results: NULL or the default when a key is missing */
+const msgpack_object *object_get(const msgpack_object *map, const char *key);
+bool object_is(const msgpack_object *o, const char *text); /* a str equal to text */
+uint64_t object_uint(const msgpack_object *o, uint64_t otherwise);
+double object_double(const msgpack_object *o, double otherwise);
+
+#endif

@@ -1,0 +1,44 @@
+/* Finds the end of a MessagePack value in a byte stream and checks it before
+ * msgpack-c sees a byte: depth, counts, sizes, types. Resumes where it stopped,
+ * so a frame that arrives in many pieces costs linear time. */
+#ifndef SEM_PROTO_FRAME_H
+#define SEM_PROTO_FRAME_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FRAME_DEPTH_MAX = 32 };
+
+typedef struct frame_limits {
+    size_t bytes; /* of a frame */
+    size_t depth; /* at most FRAME_DEPTH_MAX */
+} frame_limits;
+
+typedef struct frame_scanner {
+    frame_limits limits;
+    size_t position;                      /* bytes scanned */
+    size_t skip;                          /* bytes of a str, bin or ext still to pass over */
+    size_t depth;
+    uint64_t remaining[FRAME_DEPTH_MAX + 1]; /* values left at each level */
+    /* What the error answer needs, read on the way: */
+    bool is_request;                      /* the frame began as [0, msgid, ... */
+    bool has_msgid;
+    uint32_t msgid;
+    /* internal */
+    unsigned stage;
+} frame_scanner;
+
+void frame_scanner_init(frame_scanner *s, const frame_limits *limits);
+
+/* data holds the frame from its first byte, size bytes so far. SEM_OK with
+ * *length > 0: a whole frame of that length; *length == 0: more is needed. An
+ * error: the stream is broken and the connection must be closed after one error
+ * response (s->msgid where has_msgid, else 0): the frame is too large or nested
+ * too deep, claims more elements than bytes can follow, holds an invalid byte,
+ * is no array of RPC form or has a bad msgid. */
+sem_status frame_scan(frame_scanner *s, const unsigned char *data, size_t size, size_t *length, sem_error *err);
+
+#endif

@@ -1,0 +1,187 @@
+/* RPC frames to request structs. Every rule of the wire contract about a single
+ * request is checked here; what depends on the daemon's state (whether a
+ * collection exists) is not. */
+#ifndef SEM_PROTO_REQUEST_H
+#define SEM_PROTO_REQUEST_H
+
+#include "base/docid.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum rpc_method {
+    METHOD_PING,
+    METHOD_INFO,
+    METHOD_ENCODE,
+    METHOD_COLLECTION_CREATE,
+    METHOD_COLLECTION_DROP,
+    METHOD_COLLECTION_LIST,
+    METHOD_UPSERT,
+    METHOD_DELETE,
+    METHOD_GET,
+    METHOD_COUNT,
+    METHOD_SCROLL,
+    METHOD_SEARCH,
+    METHOD_CLICK,
+    METHOD_FEEDBACK,
+    METHOD_FINETUNE,
+    METHOD_JOB,
+    METHOD_GENERATIONS,
+    METHOD_ROLLBACK,
+    METHOD_MODEL_LOAD,
+    METHOD_COUNT_OF /* number of methods */
+} rpc_method;
+
+const char *rpc_method_name(rpc_method method);
+
+/* Limits of one request; all configurable, all shown by info. */
+typedef struct request_limits {
+    size_t frame_bytes;    /* 64 MiB */
+    size_t depth;          /* 32 */
+    size_t max_batch;      /* 1,024 texts an encode */
+    size_t upsert_docs;    /* 1,000 */
+    size_t text_bytes;     /* 1 MiB */
+    size_t meta_fields;    /* 64 */
+    size_t meta_bytes;     /* 16 KiB */
+    size_t k;              /* 10,000 */
+    size_t ids;            /* 10,000 a get or delete */
+    size_t scroll;         /* 1,000 */
+    size_t filter_values;  /* 10,000 in one `in` */
+} request_limits;
+
+void request_limits_defaults(request_limits *limits);
+
+/* A run of bytes inside the frame. Present if data is not NULL. */
+typedef struct span {
+    const char *data;
+    size_t size;
+} span;
+
+enum { WITH_TEXT = 1, WITH_META = 2, WITH_VECTOR = 4 };
+typedef enum encode_precision { PRECISION_FLOAT32, PRECISION_INT8, PRECISION_BINARY } encode_precision;
+typedef enum search_mode { SEARCH_DENSE, SEARCH_LEXICAL, SEARCH_HYBRID } search_mode;
+
+typedef struct request_doc {
+    docid id;
+    span text;      /* may be empty, never absent */
+    span meta;      /* MessagePack map; absent: none */
+    span vector;    /* bin, a multiple of 4 bytes; absent: none. Finite and not zero is checked */
+} request_doc;
+
+typedef struct request_pair {
+    span query;
+    bool by_id;
+    docid id;
+    span text;
+    int label;      /* 1 or -1 */
+} request_pair;
+
+typedef struct request {
+    rpc_method method;
+    bool notification;      /* is executed and never answered */
+    uint32_t msgid;
+    bool has_deadline;
+    uint64_t deadline_ms;   /* as given: from arrival */
+    span collection;        /* "default" where absent; the form of the name is checked */
+    bool has_collection;    /* it was given */
+    union {
+        struct {
+            span *texts;
+            size_t count;
+            span prompt;
+            bool truncate;
+            bool as_array;
+            encode_precision precision;
+        } encode;
+        struct {
+            uint32_t passage_tokens, passage_overlap; /* 0: not given */
+            bool lexical;
+            bool dot;
+            bool external;
+            uint32_t dim;
+        } create;           /* the name is in `collection` */
+        struct {
+            request_doc *docs;
+            size_t count;
+            bool has_generation;
+            uint32_t generation;
+        } upsert;
+        struct {
+            docid *ids;     /* or NULL: */
+            size_t count;
+            span filter;
+        } erase;
+        struct {
+            docid *ids;
+            size_t count;
+            unsigned with;  /* WITH_ bits */
+        } get;
+        struct {
+            span filter;
+        } count;
+        struct {
+            span after;     /* opaque */
+            size_t limit;
+            span filter;
+            unsigned with;
+        } scroll;
+        struct {
+            span query, vector; /* one of the three */
+            bool has_like;
+            docid like;
+            bool has_generation;
+            uint32_t generation;
+            size_t k;
+            span filter;
+            search_mode mode;
+            bool has_recall;
+            double recall;
+            size_t nprobe;  /* 0: not given */
+            bool exact;
+            unsigned with;
+            bool log;
+            span user;
+        } search;
+        struct {
+            span query_id;
+            docid id;
+            double weight;
+        } click;
+        struct {
+            request_pair *pairs;
+            size_t count;
+        } feedback;
+        struct {
+            span mode;      /* "full", "query", "auto" or absent */
+            bool wait;
+        } finetune;
+        struct {
+            bool has_job;
+            uint32_t job;
+            bool cancel;
+        } job;
+        struct {
+            bool has_generation;
+            uint32_t generation;
+        } rollback;
+        struct {
+            span path;
+            bool gate;
+        } model_load;
+    } u;
+    unsigned char *frame;   /* owned: what the spans point into */
+    size_t frame_size;
+    void *arena;            /* owned: the arrays */
+} request;
+
+/* Parses one whole frame that frame_scan accepted. Takes ownership of frame
+ * (malloc'd) in every case. On an error that does not cost the connection
+ * (SEM_INVALID_ARGUMENT: unknown method or key, bad value, broken limit)
+ * *msgid and *notification say whom to answer. */
+sem_status request_parse(request **out, unsigned char *frame, size_t size, const request_limits *limits,
+                         uint32_t *msgid, bool *notification, sem_error *err);
+void request_free(request *r); /* accepts NULL */
+
+#endif
