@@ -1,0 +1,127 @@
+#include "daemon/background.h"
+
+#include "daemon/jobs.h"
+#include "daemon/space.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { INDEX_INTERVAL_MS = 500, TICK_INTERVAL_MS = 250 };
+
+struct background {
+    core *core;
+    pthread_t index_thread, ticker;
+    bool index_started, ticker_started;
+    atomic_bool stop;
+    pthread_mutex_t lock; /* guards nothing but the sleep */
+    pthread_cond_t wake;
+};
+
+/* Sleeps; false when it is time to stop. */
+static bool rest(background *b, int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&b->lock);
+    int waited = 0;
+    while (!atomic_load(&b->stop) && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&b->wake, &b->lock, &until);
+    pthread_mutex_unlock(&b->lock);
+    return !atomic_load(&b->stop);
+}
+
+static void train_index(background *b, space_index *i)
+{
+    sem_error err;
+    if (atomic_load(&b->stop) || !vector_index_wants_training(i->index))
+        return;
+    sem_status status = vector_index_train(i->index, &b->stop, b->core->log, &err);
+    if (status != SEM_OK && status != SEM_CANCELLED)
+        log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
+                  err.message);
+}
+
+static void train_space(background *b, space *s)
+{
+    space_index **all;
+    size_t count;
+    if (space_acquire_all(s, &all, &count, NULL) != SEM_OK)
+        return; /* tried again at the next round */
+    for (size_t i = 0; i < count; i++) {
+        train_index(b, all[i]);
+        space_index_release(all[i]);
+    }
+    free(all);
+}
+
+static void train_serving(background *b, serving_slot *slot)
+{
+    serving *s = serving_slot_acquire(slot);
+    if (s != NULL)
+        train_space(b, s->space);
+    serving_release(s);
+}
+
+static void *index_main(void *argument)
+{
+    background *b = argument;
+    do {
+        train_serving(b, &b->core->current);
+        train_serving(b, &b->core->candidate);
+        train_space(b, b->core->external);
+    } while (rest(b, INDEX_INTERVAL_MS));
+    return NULL;
+}
+
+static void *ticker_main(void *argument)
+{
+    background *b = argument;
+    do
+        jobs_tick(b->core);
+    while (rest(b, TICK_INTERVAL_MS));
+    return NULL;
+}
+
+sem_status background_create(background **out, core *c, sem_error *err)
+{
+    background *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return sem_fail_memory(err, "the background threads");
+    b->core = c;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    b->index_started = pthread_create(&b->index_thread, NULL, index_main, b) == 0;
+    b->ticker_started = b->index_started && pthread_create(&b->ticker, NULL, ticker_main, b) == 0;
+    if (!b->ticker_started) {
+        background_destroy(b);
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the background threads");
+    }
+    *out = b;
+    return SEM_OK;
+}
+
+void background_destroy(background *b)
+{
+    if (b == NULL)
+        return;
+    pthread_mutex_lock(&b->lock);
+    atomic_store(&b->stop, true);
+    pthread_cond_broadcast(&b->wake);
+    pthread_mutex_unlock(&b->lock);
+    if (b->index_started)
+        pthread_join(b->index_thread, NULL);
+    if (b->ticker_started)
+        pthread_join(b->ticker, NULL);
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}

@@ -1,0 +1,15 @@
+/* The threads that nobody asks: the index thread, which trains lists, and the
+ * ticker, which looks after deadlines of those who wait and after intervals. */
+#ifndef SEM_DAEMON_BACKGROUND_H
+#define SEM_DAEMON_BACKGROUND_H
+
+#include "base/status.h"
+#include "daemon/core.h"
+
+typedef struct background background;
+
+sem_status background_create(background **out, core *c, sem_error *err);
+/* Stops both threads; training under way is given up. Accepts NULL. */
+void background_destroy(background *b);
+
+#endif

@@ -1,0 +1,38 @@
+/* Texts to vectors in a worker: tokenised, laid end to end, encoded in slices. */
+#ifndef SEM_DAEMON_ENCODING_H
+#define SEM_DAEMON_ENCODING_H
+
+#include "base/status.h"
+#include "daemon/core.h"
+#include "daemon/serving.h"
+#include "proto/request.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One a thread. */
+typedef struct encoding encoding;
+
+sem_status encoding_create(encoding **out, core *c, sem_error *err);
+void encoding_destroy(encoding *e); /* accepts NULL */
+
+typedef struct encoding_job {
+    serving *serving;      /* borrowed */
+    const char *prompt;    /* text put before each text */
+    const span *texts;     /* [count] */
+    size_t count;
+    bool refuse_long;      /* a text that would be cut is an error */
+    const char *field;     /* how the error names a text: "texts", "docs" */
+    size_t slice_tokens;   /* at most about so many tokens between two calls of between */
+    float *out;            /* [count, dim], unit length */
+    uint32_t *tokens;      /* [count] or NULL */
+    bool *truncated;       /* [count] or NULL */
+    bool (*between)(void *context); /* or NULL; called between slices; false stops with SEM_CANCELLED */
+    void *context;
+} encoding_job;
+
+/* Runs in the calling thread. between may itself call encoding_run. */
+sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* One job while it runs: shared by the files that make up the job thread. */
+#ifndef SEM_DAEMON_JOB_H
+#define SEM_DAEMON_JOB_H
+
+#include "base/files.h"
+#include "base/status.h"
+#include "daemon/core.h"
+#include "daemon/job_status.h"
+#include "daemon/serving.h"
+#include "finetune/pairs.h"
+#include "index/store.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct job {
+    core *core;
+    job_status *status;
+    atomic_bool *cancel;
+    uint32_t number;
+    job_kind kind;
+    config settings;            /* [finetune] and [train] as they were when the job began */
+    uint32_t collection;        /* finetune: only this one's pairs; 0: all */
+    char path[FILES_PATH_MAX];  /* load: where from */
+    bool gate;                  /* load: compare before promoting */
+    uint32_t target;            /* rollback: which generation */
+    unsigned threads;           /* for training and bulk encoding */
+    char model[STORE_MODEL_MAX + 1]; /* folder of the candidate below models/ */
+    char mode[8];               /* of the generation that may come of it */
+    char *metrics;              /* JSON of the decision for the generation's record; owned */
+    size_t pairs;
+} job;
+
+enum { JOB_NICE = 19 }; /* the lowest: a busy server still leaves about a hundredth of a core to each thread */
+
+/* job_train.c: trains on the pairs and writes the candidate's folder. */
+sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
+
+/* job_gate.c: compares the candidate with the current generation; *promote says
+ * what came of it. Metrics and reason are in the status. */
+sem_status job_gate(job *j, const pair_set *pairs, model *candidate, bool *promote, sem_error *err);
+
+/* job_embed.c: makes the space of `next` whole and flips to it. record: the
+ * generation that becomes current; is_new: its record is written first (number
+ * and space are filled in). */
+sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem_error *err);
+
+#endif

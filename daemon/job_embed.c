@@ -1,0 +1,575 @@
+/* The end that all jobs share: every document gets a vector in the target's
+ * space, the writes that came meanwhile follow, then one transaction and one
+ * pointer make the target current.
+ *
+ *   1. The target becomes the candidate: from now on deletes and new collections
+ *      reach its indices too.
+ *   2. First pass: documents in id order, in short read transactions. A document
+ *      whose vector is there already, made from the same text, is passed over:
+ *      so a rollback with nothing to do is instant.
+ *   3. New writes are embedded with both models, so the backlog only shrinks.
+ *   4. Catching up: the write log since 1 names what changed.
+ *   5. Flip: in the writer, where nothing can come between the last look at the
+ *      log and the commit. If something did, back to 4. */
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "daemon/job.h"
+#include "daemon/writer.h"
+#include "finetune/bulk_encode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BATCH_DOCUMENTS = 256,      /* embedded and committed together */
+    BATCH_BYTES = 4 << 20,      /* of their texts */
+    CATCH_UP_ROUNDS_MAX = 1000  /* a guard, not a limit that is met: the backlog shrinks by itself */
+};
+
+typedef struct batch_document {
+    uint32_t docno;
+    uint64_t version;
+    size_t offset, length; /* of the text in texts */
+    bool stored;
+} batch_document;
+
+typedef struct embedding {
+    job *job;
+    core *core;
+    serving *next;          /* the target; a reference */
+    uint64_t log_seq;       /* the log is applied up to here */
+    size_t done;            /* documents looked at in the first pass */
+    size_t total;
+    uint64_t began_ns;
+    /* the batch under way */
+    uint32_t collection;
+    batch_document documents[BATCH_DOCUMENTS];
+    size_t count;
+    buffer texts;
+    float *vectors;         /* [BATCH_DOCUMENTS, dim] */
+    buffer last;            /* key form of the last document looked at */
+    size_t looked_at;       /* in this batch */
+    store_read *read;       /* while collecting */
+    sem_status status;
+    sem_error *err;
+} embedding;
+
+static size_t dim_of(const embedding *e)
+{
+    return space_dim(e->next->space);
+}
+
+/* --- one batch: collect, encode, commit */
+
+static bool is_up_to_date(embedding *e, uint32_t collection, const store_document *doc)
+{
+    uint64_t version;
+    bool found;
+    e->status = store_vector_get(e->read, space_number(e->next->space), collection, doc->docno, e->vectors, dim_of(e),
+                                 &version, &found, e->err);
+    return e->status == SEM_OK && found && version == doc->text_version;
+}
+
+static bool add_to_batch(embedding *e, const store_document *doc)
+{
+    batch_document *d = &e->documents[e->count];
+    *d = (batch_document){.docno = doc->docno, .version = doc->text_version, .offset = e->texts.size,
+                          .length = doc->text_length};
+    if (!buffer_append(&e->texts, doc->text, doc->text_length)) {
+        e->status = sem_fail_memory(e->err, "a batch of documents");
+        return false;
+    }
+    e->count++;
+    return true;
+}
+
+static bool collect_one(void *context, const store_document *doc)
+{
+    embedding *e = context;
+    unsigned char key[DOCID_KEY_MAX];
+    size_t length = docid_to_key(&doc->id, key);
+    if (e->count == BATCH_DOCUMENTS || e->texts.size > BATCH_BYTES || e->looked_at == 64 * BATCH_DOCUMENTS)
+        return false;
+    if (!is_up_to_date(e, e->collection, doc) && e->status == SEM_OK)
+        add_to_batch(e, doc);
+    e->last.size = 0;
+    if (e->status == SEM_OK && !buffer_append(&e->last, key, length))
+        e->status = sem_fail_memory(e->err, "a key");
+    e->looked_at++;
+    return e->status == SEM_OK;
+}
+
+static sem_status encode_batch(embedding *e, sem_error *err)
+{
+    bulk_text texts[BATCH_DOCUMENTS];
+    for (size_t i = 0; i < e->count; i++)
+        texts[i] = (bulk_text){(const char *)e->texts.data + e->documents[i].offset, e->documents[i].length};
+    bulk_job work = {.model = e->next->model,
+                     .prompt = model_config_document_prompt(model_get_config(e->next->model)),
+                     .texts = texts,
+                     .count = e->count,
+                     .threads = e->job->threads,
+                     .nice = JOB_NICE,
+                     .cancel = e->job->cancel,
+                     .out = e->vectors};
+    return bulk_encode(&work, err);
+}
+
+static sem_status put_batch(void *context, store_write *w, sem_error *err)
+{
+    embedding *e = context;
+    for (size_t i = 0; i < e->count; i++) {
+        sem_status status =
+            store_vector_put(w, space_number(e->next->space), e->collection, e->documents[i].docno,
+                             e->documents[i].version, e->vectors + i * dim_of(e), dim_of(e), &e->documents[i].stored, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    return SEM_OK;
+}
+
+static void index_batch(void *context)
+{
+    embedding *e = context;
+    space_index *index = space_acquire(e->next->space, e->collection);
+    for (size_t i = 0; index != NULL && i < e->count && e->status == SEM_OK; i++)
+        if (e->documents[i].stored)
+            e->status = vector_index_put(index->index, e->documents[i].docno, e->vectors + i * dim_of(e), e->err);
+    space_index_release(index);
+}
+
+/* Encodes and commits what was collected, and empties the batch. */
+static sem_status finish_batch(embedding *e, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    if (atomic_load(e->job->cancel))
+        status = sem_fail(err, SEM_CANCELLED, "cancelled");
+    if (status == SEM_OK && e->count > 0) {
+        status = encode_batch(e, err);
+        write_call call = {.apply = put_batch, .committed = index_batch, .context = e};
+        if (status == SEM_OK)
+            status = writer_run(e->core->writer, &call, err);
+        if (status == SEM_OK)
+            status = e->status;
+    }
+    e->count = e->texts.size = 0;
+    return status;
+}
+
+/* --- first pass */
+
+static void show_first_pass(embedding *e)
+{
+    double seconds = (double)(clock_monotonic_ns() - e->began_ns) / 1e9;
+    double eta = e->done > 0 && e->total > e->done ? seconds / (double)e->done * (double)(e->total - e->done) : -1;
+    job_status_step(e->job->status, e->done < e->total ? e->done : e->total, eta);
+}
+
+static sem_status embed_collection(embedding *e, uint32_t collection, sem_error *err)
+{
+    e->collection = collection;
+    e->last.size = 0;
+    do {
+        e->looked_at = 0;
+        e->status = SEM_OK;
+        sem_status status = store_read_begin(e->core->store, &e->read, err);
+        if (status != SEM_OK)
+            return status;
+        status = store_document_walk(e->read, collection, e->last.size > 0 ? e->last.data : NULL, e->last.size,
+                                     collect_one, e, err);
+        store_read_end(e->read);
+        if (status == SEM_OK)
+            status = e->status;
+        if (status == SEM_OK)
+            status = finish_batch(e, err);
+        if (status != SEM_OK)
+            return status;
+        e->done += e->looked_at;
+        show_first_pass(e);
+    } while (e->looked_at > 0);
+    return SEM_OK;
+}
+
+static sem_status model_collections(embedding *e, store_collection **out, size_t *count, sem_error *err)
+{
+    store_read *r;
+    sem_status status = store_read_begin(e->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = store_collection_list(r, out, count, err);
+    store_read_end(r);
+    if (status != SEM_OK)
+        return status;
+    size_t kept = 0;
+    e->total = 0;
+    for (size_t i = 0; i < *count; i++)
+        if (!(*out)[i].external) {
+            e->total += (*out)[i].documents;
+            (*out)[kept++] = (*out)[i];
+        }
+    *count = kept;
+    return SEM_OK;
+}
+
+static sem_status first_pass(embedding *e, sem_error *err)
+{
+    store_collection *all;
+    size_t count;
+    sem_status status = model_collections(e, &all, &count, err);
+    if (status != SEM_OK)
+        return status;
+    job_status_phase(e->job->status, PHASE_EMBEDDING, e->total);
+    e->began_ns = clock_monotonic_ns();
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        status = embed_collection(e, all[i].number, err);
+    free(all);
+    return status;
+}
+
+/* --- catching up */
+
+typedef struct change {
+    uint32_t collection, docno;
+} change;
+
+typedef struct changes {
+    change *items;
+    size_t count, capacity;
+    uint64_t seq;
+    bool failed;
+} changes;
+
+static bool add_change(void *context, uint64_t seq, uint32_t collection, uint32_t docno, bool removed)
+{
+    changes *c = context;
+    (void)removed; /* whether the document exists is looked up: it may have come back */
+    if (c->count == c->capacity) {
+        size_t capacity = c->capacity == 0 ? 256 : c->capacity * 2;
+        change *grown = checked_realloc(c->items, capacity, sizeof *grown);
+        if (grown == NULL) {
+            c->failed = true;
+            return false;
+        }
+        c->items = grown;
+        c->capacity = capacity;
+    }
+    c->items[c->count++] = (change){collection, docno};
+    c->seq = seq;
+    return true;
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+    const change *x = a, *y = b;
+    if (x->collection != y->collection)
+        return x->collection < y->collection ? -1 : 1;
+    return (x->docno > y->docno) - (x->docno < y->docno);
+}
+
+static sem_status read_changes(const embedding *e, store_read *r, changes *out, sem_error *err)
+{
+    *out = (changes){.seq = e->log_seq};
+    sem_status status = store_log_walk(r, e->log_seq, add_change, out, err);
+    if (status == SEM_OK && out->failed)
+        status = sem_fail_memory(err, "the list of changes");
+    if (status != SEM_OK) {
+        free(out->items);
+        return status;
+    }
+    if (out->count > 0)
+        qsort(out->items, out->count, sizeof *out->items, compare_changes);
+    return SEM_OK;
+}
+
+/* Deleted after the index was filled, but before deletes reached it. */
+typedef struct removal {
+    embedding *embedding;
+    change change;
+} removal;
+
+static sem_status nothing_to_write(void *context, store_write *w, sem_error *err)
+{
+    (void)context, (void)w, (void)err;
+    return SEM_OK;
+}
+
+static void remove_from_index(void *context)
+{
+    removal *r = context;
+    space_index *index = space_acquire(r->embedding->next->space, r->change.collection);
+    if (index != NULL)
+        vector_index_remove(index->index, r->change.docno);
+    space_index_release(index);
+}
+
+static sem_status catch_up_one(embedding *e, const change *c, sem_error *err)
+{
+    store_document doc;
+    store_collection owner;
+    bool found;
+    if (store_collection_at(e->read, c->collection, &owner, NULL) != SEM_OK || owner.external)
+        return SEM_OK; /* dropped, or none of the model's */
+    sem_status status = store_document_by_number(e->read, c->collection, c->docno, &doc, &found, err);
+    if (status != SEM_OK)
+        return status;
+    if (found) {
+        e->status = SEM_OK;
+        if (!is_up_to_date(e, c->collection, &doc) && e->status == SEM_OK)
+            add_to_batch(e, &doc);
+        return e->status;
+    }
+    removal r = {e, *c};
+    write_call call = {.apply = nothing_to_write, .committed = remove_from_index, .context = &r};
+    return writer_run(e->core->writer, &call, err);
+}
+
+/* One batch of changes of one collection, from *at on. */
+static sem_status catch_up_some(embedding *e, const changes *c, size_t *at, sem_error *err)
+{
+    sem_status status = store_read_begin(e->core->store, &e->read, err);
+    if (status != SEM_OK)
+        return status;
+    e->collection = c->items[*at].collection;
+    while (*at < c->count && c->items[*at].collection == e->collection && e->count < BATCH_DOCUMENTS &&
+           e->texts.size <= BATCH_BYTES && status == SEM_OK) {
+        bool repeated = *at > 0 && compare_changes(&c->items[*at - 1], &c->items[*at]) == 0;
+        if (!repeated)
+            status = catch_up_one(e, &c->items[*at], err);
+        (*at)++;
+    }
+    store_read_end(e->read);
+    return status == SEM_OK ? finish_batch(e, err) : status;
+}
+
+static sem_status catch_up(embedding *e, sem_error *err)
+{
+    store_read *r;
+    changes c;
+    sem_status status = store_read_begin(e->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = read_changes(e, r, &c, err);
+    store_read_end(r);
+    if (status != SEM_OK)
+        return status;
+    job_status_phase(e->job->status, PHASE_CATCHING_UP, c.count);
+    for (size_t at = 0; at < c.count && status == SEM_OK; job_status_step(e->job->status, at, -1))
+        status = catch_up_some(e, &c, &at, err);
+    if (status == SEM_OK)
+        e->log_seq = c.seq;
+    free(c.items);
+    return status;
+}
+
+/* --- flip */
+
+typedef struct flip {
+    embedding *embedding;
+    store_generation *record;
+    uint64_t began_ns;
+    bool done;
+    serving *old;
+} flip;
+
+/* Whether a change that came after the last catching-up left a document without its vector. */
+static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error *err)
+{
+    changes c;
+    sem_status status = read_changes(e, r, &c, err);
+    if (status != SEM_OK)
+        return status;
+    *behind = false;
+    e->read = r;
+    for (size_t i = 0; i < c.count && status == SEM_OK && !*behind; i++) {
+        store_document doc;
+        store_collection owner;
+        bool found;
+        if (store_collection_at(r, c.items[i].collection, &owner, NULL) != SEM_OK || owner.external)
+            continue;
+        status = store_document_by_number(r, c.items[i].collection, c.items[i].docno, &doc, &found, err);
+        if (status == SEM_OK && found) {
+            e->status = SEM_OK;
+            *behind = !is_up_to_date(e, c.items[i].collection, &doc);
+            status = e->status;
+        }
+    }
+    free(c.items);
+    return status;
+}
+
+static sem_status apply_flip(void *context, store_write *w, sem_error *err)
+{
+    flip *f = context;
+    bool behind;
+    f->began_ns = clock_monotonic_ns();
+    sem_status status = is_behind(f->embedding, store_write_view(w), &behind, err);
+    if (status != SEM_OK || behind)
+        return status;
+    f->done = true;
+    f->record->state = GENERATION_CURRENT;
+    status = store_generation_put(w, f->record, err);
+    return status != SEM_OK ? status
+                            : store_generation_flip(w, f->record->number,
+                                                    f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK
+                                                                                            : GENERATION_PREVIOUS,
+                                                    err);
+}
+
+static void swap_generations(void *context)
+{
+    flip *f = context;
+    if (!f->done)
+        return;
+    embedding *e = f->embedding;
+    atomic_store(&e->core->dual, false);
+    f->old = serving_slot_swap(&e->core->current, serving_retain(e->next));
+    serving_release(serving_slot_swap(&e->core->candidate, NULL));
+    log_event(e->core->log, LOG_LEVEL_INFO, "flip", "job=%u generation=%u from=%u ms=%.2f", e->job->number,
+              e->next->generation, f->old->generation, (double)(clock_monotonic_ns() - f->began_ns) / 1e6);
+}
+
+static sem_status flip_when_caught_up(embedding *e, store_generation *record, sem_error *err)
+{
+    flip f = {.embedding = e, .record = record};
+    write_call call = {.apply = apply_flip, .committed = swap_generations, .context = &f};
+    sem_status status = SEM_OK;
+    for (int rounds = 0; status == SEM_OK && !f.done; rounds++) {
+        status = catch_up(e, err);
+        if (status == SEM_OK && rounds == CATCH_UP_ROUNDS_MAX)
+            status = sem_fail(err, SEM_INTERNAL, "writes came faster than %d rounds of catching up", rounds);
+        if (status != SEM_OK)
+            return status;
+        job_status_phase(e->job->status, PHASE_FLIP, 0);
+        status = writer_run(e->core->writer, &call, err);
+    }
+    serving_release(f.old);
+    return status;
+}
+
+/* --- the candidate's place */
+
+typedef struct opening {
+    embedding *embedding;
+    store_generation *record;
+    bool is_new;
+} opening;
+
+/* A new generation gets its number and its space; a crash from here on leaves a
+ * candidate's record, which the next start removes with all that belongs to it. */
+static sem_status write_record(void *context, store_write *w, sem_error *err)
+{
+    opening *o = context;
+    sem_status status = store_generation_next(w, &o->record->number, &o->record->space, err);
+    return status == SEM_OK ? store_generation_put(w, o->record, err) : status;
+}
+
+static sem_status add_collections(void *context, store_write *w, sem_error *err)
+{
+    opening *o = context;
+    store_collection *all;
+    size_t count;
+    sem_status status = store_collection_list(store_write_view(w), &all, &count, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        if (!all[i].external)
+            status = space_add(o->embedding->next->space, &all[i], err);
+    free(all);
+    return status;
+}
+
+static void become_candidate(void *context)
+{
+    opening *o = context;
+    core *c = o->embedding->core;
+    serving_release(serving_slot_swap(&c->candidate, serving_retain(o->embedding->next)));
+}
+
+/* The target's index is filled from what its space holds (nothing, when it is
+ * new); the log from that snapshot on says what to mend. */
+static sem_status open_space(embedding *e, const store_generation *record, space **out, sem_error *err)
+{
+    space_options options = {.number = record->space,
+                             .dim = record->dim,
+                             .exact_below = e->core->settings.index.exact_below,
+                             .threads = e->core->settings.index.threads};
+    sem_status status = store_space_open(e->core->store, record->space, record->dim, err);
+    if (status == SEM_OK)
+        status = space_create(out, &options, err);
+    if (status != SEM_OK)
+        return status;
+    store_read *r;
+    status = store_read_begin(e->core->store, &r, err);
+    if (status == SEM_OK) {
+        e->log_seq = store_last_seq(r);
+        status = space_fill(*out, r, err);
+        store_read_end(r);
+    }
+    if (status != SEM_OK)
+        space_release(*out);
+    return status;
+}
+
+static sem_status open_target(embedding *e, opening *o, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    space *s;
+    if (o->is_new) {
+        write_call call = {.apply = write_record, .context = o};
+        status = writer_run(e->core->writer, &call, err);
+    }
+    if (status == SEM_OK)
+        status = open_space(e, o->record, &s, err);
+    if (status != SEM_OK)
+        return status;
+    status = serving_open(&e->next, o->record, store_path(e->core->store), s, e->core->log, err);
+    if (status != SEM_OK)
+        return status;
+    e->vectors = checked_alloc_aligned(BATCH_DOCUMENTS * dim_of(e), sizeof(float));
+    if (e->vectors == NULL)
+        return sem_fail_memory(err, "a batch of vectors");
+    write_call call = {.apply = add_collections, .committed = become_candidate, .context = o};
+    return writer_run(e->core->writer, &call, err);
+}
+
+static void leave_candidate(void *context)
+{
+    embedding *e = context;
+    serving_release(serving_slot_swap(&e->core->candidate, NULL));
+}
+
+/* After a failure nothing names the target any more. */
+static void close_target(embedding *e, bool failed)
+{
+    if (failed) {
+        write_call call = {.apply = nothing_to_write, .committed = leave_candidate, .context = e};
+        atomic_store(&e->core->dual, false);
+        writer_run(e->core->writer, &call, NULL);
+    }
+    serving_release(e->next);
+    free(e->vectors);
+    buffer_free(&e->texts);
+    buffer_free(&e->last);
+}
+
+sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem_error *err)
+{
+    embedding *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return sem_fail_memory(err, "re-embedding");
+    e->job = j;
+    e->core = j->core;
+    e->err = err;
+    opening o = {e, record, is_new};
+    sem_status status = open_target(e, &o, err);
+    if (status == SEM_OK)
+        status = first_pass(e, err);
+    if (status == SEM_OK) {
+        atomic_store(&e->core->dual, true);
+        status = flip_when_caught_up(e, record, err);
+    }
+    close_target(e, status != SEM_OK);
+    free(e);
+    return status;
+}

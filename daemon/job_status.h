@@ -1,0 +1,64 @@
+/* What is known of a job, shared between the job thread, which writes, and
+ * whoever asks. */
+#ifndef SEM_DAEMON_JOB_STATUS_H
+#define SEM_DAEMON_JOB_STATUS_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum job_kind { JOB_FINETUNE, JOB_LOAD, JOB_ROLLBACK } job_kind;
+typedef enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED } job_state;
+typedef enum job_phase {
+    PHASE_NONE,
+    PHASE_PAIRS,
+    PHASE_TRAINING,
+    PHASE_EVALUATING,
+    PHASE_EMBEDDING,
+    PHASE_CATCHING_UP,
+    PHASE_FLIP,
+    PHASE_COUNT
+} job_phase;
+
+enum { JOB_REASON_MAX = 512 };
+
+typedef struct job_status {
+    pthread_mutex_t lock; /* guards all below; a leaf */
+    uint32_t number;      /* 0: no job yet since the start */
+    job_kind kind;
+    job_state state;
+    job_phase phase;
+    size_t step, steps;
+    double loss;           /* NAN: none yet */
+    double eta_s;          /* below 0: unknown */
+    size_t pairs;
+    char decision[12];     /* promoted, discarded, or "" */
+    char reason[JOB_REASON_MAX];
+    uint32_t generation;   /* that came of it; 0: none */
+    json_t *before, *after; /* owned: metrics, or NULL */
+    double seconds[PHASE_COUNT];
+    uint64_t phase_began_ns;
+} job_status;
+
+void job_status_init(job_status *s);
+void job_status_free(job_status *s);
+
+/* Forgets the last job and begins another as queued. */
+void job_status_begin(job_status *s, uint32_t number, job_kind kind);
+/* Enters a phase: closes the time of the one before, steps done so far are 0. */
+void job_status_phase(job_status *s, job_phase phase, size_t steps);
+void job_status_step(job_status *s, size_t step, double eta_s);
+/* Takes the references. */
+void job_status_metrics(job_status *s, json_t *before, json_t *after);
+void job_status_decide(job_status *s, bool promoted, const char *reason);
+/* Ends the job; reason may be NULL (it stays as it is). */
+void job_status_end(job_status *s, job_state state, const char *reason);
+
+/* As the wire contract's `job` result; a new reference, NULL when memory is out. */
+json_t *job_status_json(job_status *s);
+
+bool job_status_running(job_status *s, uint32_t *number);
+
+#endif

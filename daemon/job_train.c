@@ -1,0 +1,67 @@
+/* The training part of a fine-tune job. */
+#include "daemon/job.h"
+#include "finetune/trainer.h"
+#include "model/model.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+static void show_progress(void *context, const train_progress *now)
+{
+    job *j = context;
+    job_status *s = j->status;
+    pthread_mutex_lock(&s->lock);
+    s->step = now->step;
+    s->steps = now->steps;
+    s->loss = now->loss;
+    s->eta_s = now->eta_s;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* What semd_generation.json says: where the weights came from. */
+static char *provenance(const job *j, uint32_t parent, const train_report *report)
+{
+    json_t *o = json_pack("{s:i, s:i, s:I, s:I, s:f, s:f, s:f}", "job", (int)j->number, "parent", (int)parent, "pairs",
+                          (json_int_t)report->pairs, "steps", (json_int_t)report->steps, "first_loss",
+                          report->first_loss, "last_loss", report->last_loss, "seconds", report->seconds);
+    char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
+    json_decref(o);
+    return text;
+}
+
+static sem_status save(job *j, const serving *base, const float *params, const train_report *report, sem_error *err)
+{
+    char dir[FILES_PATH_MAX];
+    sem_status status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), j->model);
+    if (status != SEM_OK)
+        return status;
+    char *text = provenance(j, base->generation, report);
+    if (text == NULL)
+        return sem_fail_memory(err, "the model's description");
+    status = model_save(model_get_dir(base->model), dir, encoder_layout(model_get_encoder(base->model)), params, text,
+                        err);
+    free(text);
+    return status;
+}
+
+sem_status job_train(job *j, const pair_set *pairs, sem_error *err)
+{
+    train_config config = j->settings.train;
+    config.threads = j->threads;
+    config.nice = JOB_NICE;
+    train_control control = {.cancel = j->cancel, .progress = show_progress, .context = j};
+    train_report report;
+    float *params = NULL;
+    serving *base = serving_slot_acquire(&j->core->current);
+    job_status_phase(j->status, PHASE_TRAINING, 0);
+    sem_status status = train_mnrl(base->model, pairs->pairs, pairs->count, &config, &control, &params, &report, err);
+    if (status == SEM_OK)
+        status = save(j, base, params, &report, err);
+    if (status == SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_INFO, "trained",
+                  "job=%u pairs=%zu steps=%zu first_loss=%.4f last_loss=%.4f seconds=%.1f", j->number, report.pairs,
+                  report.steps, report.first_loss, report.last_loss, report.seconds);
+    free(params);
+    serving_release(base);
+    return status;
+}

@@ -1,0 +1,381 @@
+/* What a worker prepares before the writer takes over: upsert, delete, feedback. */
+#include "base/checked.h"
+#include "daemon/worker.h"
+#include "daemon/write_ops.h"
+#include "daemon/writer.h"
+#include "index/filter.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DOCUMENT_SLICE_TOKENS = 512, /* documents are encoded so many tokens at a time: a query waits no longer than that */
+    DELETE_STEP = 10000          /* documents that one step of a delete by filter takes */
+};
+
+/* --- upsert */
+
+typedef struct keyed {
+    const request_doc *doc;
+    size_t position;
+} keyed;
+
+static int compare_docs(const void *a, const void *b)
+{
+    const keyed *x = a, *y = b;
+    unsigned char x_key[DOCID_KEY_MAX], y_key[DOCID_KEY_MAX];
+    size_t x_length = docid_to_key(&x->doc->id, x_key), y_length = docid_to_key(&y->doc->id, y_key);
+    int order = docid_key_compare(x_key, x_length, y_key, y_length);
+    return order != 0 ? order : (x->position > y->position) - (x->position < y->position);
+}
+
+static int compare_positions(const void *a, const void *b)
+{
+    const keyed *x = a, *y = b;
+    return (x->position > y->position) - (x->position < y->position);
+}
+
+/* An id twice in one request: only the last one is encoded and put. */
+static sem_status drop_repeats(request *q, sem_error *err)
+{
+    size_t count = q->u.upsert.count;
+    if (count < 2)
+        return SEM_OK;
+    request_doc *docs = q->u.upsert.docs;
+    keyed *order = checked_realloc(NULL, count, sizeof *order);
+    request_doc *last = checked_realloc(NULL, count, sizeof *last);
+    if (order == NULL || last == NULL) {
+        free(order);
+        free(last);
+        return sem_fail_memory(err, "an upsert");
+    }
+    for (size_t i = 0; i < count; i++)
+        order[i] = (keyed){&docs[i], i};
+    qsort(order, count, sizeof *order, compare_docs);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        unsigned char a[DOCID_KEY_MAX], b[DOCID_KEY_MAX];
+        size_t a_length = docid_to_key(&order[i].doc->id, a);
+        if (i + 1 < count && docid_key_compare(a, a_length, b, docid_to_key(&order[i + 1].doc->id, b)) == 0)
+            continue;
+        order[kept++] = order[i];
+    }
+    qsort(order, kept, sizeof *order, compare_positions);
+    for (size_t i = 0; i < kept; i++)
+        last[i] = *order[i].doc;
+    memcpy(docs, last, kept * sizeof *docs);
+    q->u.upsert.count = kept;
+    free(order);
+    free(last);
+    return SEM_OK;
+}
+
+static bool given_vectors(const request *q)
+{
+    for (size_t i = 0; i < q->u.upsert.count; i++)
+        if (q->u.upsert.docs[i].vector.data != NULL)
+            return true;
+    return false;
+}
+
+static sem_status copy_given(const span *bytes, size_t dim, bool normalize, float *out, size_t i, sem_error *err)
+{
+    if (bytes->size != dim * sizeof(float))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "docs[%zu].vector: %zu bytes, expected %zu (4 * dim, dim = %zu)", i,
+                        bytes->size, dim * sizeof(float), dim);
+    memcpy(out, bytes->data, bytes->size);
+    double norm = 0;
+    for (size_t k = 0; k < dim; k++)
+        norm += (double)out[k] * out[k];
+    for (size_t k = 0; k < dim && normalize; k++)
+        out[k] = (float)(out[k] / sqrt(norm));
+    return SEM_OK;
+}
+
+static sem_status prepare_external(task *t, const store_collection *c, sem_error *err)
+{
+    const request *q = t->request;
+    size_t floats;
+    if (!checked_mul(q->u.upsert.count, c->dim, &floats) ||
+        (t->vectors = checked_alloc_aligned(floats, sizeof(float))) == NULL)
+        return sem_fail_memory(err, "vectors");
+    for (size_t i = 0; i < q->u.upsert.count; i++) {
+        const span *v = &q->u.upsert.docs[i].vector;
+        if (v->data == NULL)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "docs[%zu].vector: required in %s, whose vectors are external", i, c->name);
+        sem_status status =
+            copy_given(v, c->dim, c->metric == METRIC_COSINE, t->vectors + i * c->dim, i, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    return SEM_OK;
+}
+
+/* A vector from outside must be of the space that it goes into. */
+static sem_status check_space(worker *w, const task *t, sem_error *err)
+{
+    const request *q = t->request;
+    if (!given_vectors(q))
+        return SEM_OK;
+    if (!q->u.upsert.has_generation)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "generation: required where a vector is given (the one that encode answered with)");
+    if (q->u.upsert.generation == t->serving->generation)
+        return SEM_OK;
+    store_generation g;
+    bool found;
+    sem_status status = store_generation_get(w->read, q->u.upsert.generation, &g, &found, err);
+    if (status != SEM_OK)
+        return status;
+    bool same = found && g.space == space_number(t->serving->space);
+    if (found)
+        store_generation_free(&g);
+    return same ? SEM_OK
+                : sem_fail(err, SEM_FAILED_PRECONDITION,
+                           "generation: the vectors are of generation %u, the current one is %u and has another "
+                           "vector space; encode again",
+                           q->u.upsert.generation, t->serving->generation);
+}
+
+typedef struct long_write {
+    worker *worker;
+    task *task;
+} long_write;
+
+static bool between_slices(void *context)
+{
+    long_write *l = context;
+    worker_serve_queries(l->worker);
+    return task_check_deadline(l->task, NULL) == SEM_OK;
+}
+
+/* Encodes texts with one generation; out[count, dim]. */
+static sem_status encode_documents(worker *w, task *t, serving *s, const span *texts, size_t count, float *out,
+                                   bool *truncated, sem_error *err)
+{
+    long_write l = {w, t};
+    encoding_job job = {.serving = s,
+                        .prompt = model_config_document_prompt(model_get_config(s->model)),
+                        .texts = texts,
+                        .count = count,
+                        .field = "docs",
+                        .slice_tokens = DOCUMENT_SLICE_TOKENS,
+                        .out = out,
+                        .truncated = truncated,
+                        .between = between_slices,
+                        .context = &l};
+    sem_status status = encoding_run(w->encoding, &job, err);
+    return status == SEM_CANCELLED ? task_check_deadline(t, err) : status;
+}
+
+/* Encodes every document without a vector of its own and spreads the results:
+ * row i of vectors belongs to docs[i]. use_given: vectors from outside count. */
+static sem_status encode_all(worker *w, task *t, serving *s, bool use_given, float **vectors, uint64_t *cut,
+                             sem_error *err)
+{
+    const request *q = t->request;
+    size_t count = q->u.upsert.count, dim = model_get_config(s->model)->dim, wanted = 0, floats;
+    span *texts = calloc(count + 1, sizeof *texts);
+    bool *truncated = calloc(count + 1, sizeof *truncated);
+    *vectors = checked_mul(count, dim, &floats) ? checked_alloc_aligned(floats, sizeof(float)) : NULL;
+    sem_status status = SEM_OK;
+    if (texts == NULL || truncated == NULL || *vectors == NULL)
+        status = sem_fail_memory(err, "an upsert");
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        if (!use_given || q->u.upsert.docs[i].vector.data == NULL)
+            texts[wanted++] = q->u.upsert.docs[i].text;
+    if (status == SEM_OK && wanted > 0)
+        status = encode_documents(w, t, s, texts, wanted, *vectors, truncated, err);
+    /* From the back, so that no row is overwritten before it was moved. */
+    for (size_t i = count, from = wanted; i-- > 0 && status == SEM_OK;) {
+        const span *given = &q->u.upsert.docs[i].vector;
+        if (use_given && given->data != NULL)
+            status = copy_given(given, dim, true, *vectors + i * dim, i, err);
+        else if (--from != i)
+            memcpy(*vectors + i * dim, *vectors + from * dim, dim * sizeof(float));
+    }
+    for (size_t i = 0; i < wanted && status == SEM_OK; i++)
+        *cut += truncated[i];
+    free(texts);
+    free(truncated);
+    return status;
+}
+
+static sem_status prepare_upsert(worker *w, task *t, sem_error *err)
+{
+    store_collection c;
+    sem_status status = worker_collection(w, t, &c, err);
+    if (status == SEM_OK)
+        status = drop_repeats(t->request, err);
+    if (status != SEM_OK)
+        return status;
+    if (c.external)
+        return prepare_external(t, &c, err);
+    t->serving = serving_slot_acquire(&w->core->current);
+    status = check_space(w, t, err);
+    /* No snapshot is held while texts are encoded. */
+    store_read_end(w->read);
+    w->read = NULL;
+    if (status == SEM_OK)
+        status = encode_all(w, t, t->serving, true, &t->vectors, &t->truncated, err);
+    if (status != SEM_OK || !atomic_load(&w->core->dual))
+        return status;
+    t->candidate = serving_slot_acquire(&w->core->candidate);
+    uint64_t ignored = 0;
+    return t->candidate == NULL ? SEM_OK : encode_all(w, t, t->candidate, false, &t->second, &ignored, err);
+}
+
+void op_upsert(worker *w, task *t)
+{
+    sem_error err;
+    if (prepare_upsert(w, t, &err) == SEM_OK)
+        writer_submit(w->core->writer, t);
+    else
+        task_fail(w->core, t, &err);
+}
+
+/* --- delete by filter, in steps: each is atomic, the whole is not */
+
+typedef struct filtered {
+    core *core;
+    filter *filter;
+    uint32_t collection;
+    size_t count;
+    buffer keys;        /* key forms with a two-byte length before each */
+    buffer last;        /* key form of the last document seen: where the next step begins */
+    bool more, failed;
+    uint32_t *docnos;   /* [DELETE_STEP] */
+    docid *ids;         /* [DELETE_STEP], into keys */
+    size_t deleted;
+    uint64_t seq;
+} filtered;
+
+static bool collect(void *context, const store_document *doc)
+{
+    filtered *f = context;
+    if (f->count == DELETE_STEP) {
+        f->more = true;
+        return false;
+    }
+    unsigned char key[2 + DOCID_KEY_MAX];
+    size_t length = docid_to_key(&doc->id, key + 2);
+    f->last.size = 0;
+    f->failed = !buffer_append(&f->last, key + 2, length);
+    if (f->failed || !filter_match(f->filter, doc->meta, doc->meta_length))
+        return !f->failed;
+    key[0] = (unsigned char)(length >> 8);
+    key[1] = (unsigned char)length;
+    f->failed = !buffer_append(&f->keys, key, length + 2);
+    f->count++;
+    return !f->failed;
+}
+
+/* In the writer: what no longer matches stays. */
+static sem_status delete_step(void *context, store_write *w, sem_error *err)
+{
+    filtered *f = context;
+    size_t count = 0;
+    for (const unsigned char *p = f->keys.data; p < f->keys.data + f->keys.size;) {
+        size_t length = (size_t)p[0] << 8 | p[1];
+        docid id;
+        store_document doc;
+        bool found;
+        if (!docid_from_key(p + 2, length, &id))
+            return sem_fail(err, SEM_INTERNAL, "a document's key of %zu bytes is none", length);
+        sem_status status = store_document_get(store_write_view(w), f->collection, &id, &doc, &found, err);
+        if (status != SEM_OK)
+            return status;
+        if (found && filter_match(f->filter, doc.meta, doc.meta_length))
+            f->ids[count++] = id;
+        p += 2 + length;
+    }
+    return store_documents_delete(w, f->collection, f->ids, count, f->docnos, &f->deleted, &f->seq, err);
+}
+
+static void delete_committed(void *context)
+{
+    filtered *f = context;
+    write_ops_unindex(f->core, f->collection, f->docnos, f->deleted);
+}
+
+static sem_status delete_filtered(worker *w, task *t, filtered *f, uint64_t *total, sem_error *err)
+{
+    const span *text = &t->request->u.erase.filter;
+    sem_status status = filter_parse(&f->filter, (const unsigned char *)text->data, text->size, err);
+    if (status != SEM_OK)
+        return status;
+    f->docnos = checked_realloc(NULL, DELETE_STEP, sizeof *f->docnos);
+    f->ids = checked_realloc(NULL, DELETE_STEP, sizeof *f->ids);
+    if (f->docnos == NULL || f->ids == NULL)
+        return sem_fail_memory(err, "a delete");
+    store_collection c;
+    status = worker_collection(w, t, &c, err);
+    f->collection = c.number;
+    do {
+        f->count = f->keys.size = 0;
+        f->more = false;
+        if (status == SEM_OK)
+            status = worker_renew(w, err);
+        if (status == SEM_OK)
+            status = store_document_walk(w->read, f->collection, f->last.data, f->last.size, collect, f, err);
+        if (status == SEM_OK && f->failed)
+            status = sem_fail_memory(err, "a delete");
+        store_read_end(w->read);
+        w->read = NULL;
+        write_call call = {.apply = delete_step, .committed = delete_committed, .context = f};
+        if (status == SEM_OK)
+            status = writer_run(w->core->writer, &call, err);
+        if (status == SEM_OK)
+            *total += f->deleted;
+    } while (status == SEM_OK && f->more);
+    return status;
+}
+
+static void delete_by_filter(worker *w, task *t)
+{
+    sem_error err;
+    uint64_t total = 0;
+    filtered f = {.core = w->core};
+    sem_status status = delete_filtered(w, t, &f, &total, &err);
+    if (status == SEM_OK) {
+        answer a;
+        answer_begin(&a, t);
+        pack_map(&a.pack, 2);
+        pack_str(&a.pack, "deleted");
+        pack_uint(&a.pack, total);
+        pack_str(&a.pack, "seq");
+        pack_uint(&a.pack, f.seq);
+        answer_send(w->core, t, &a);
+    } else {
+        task_fail(w->core, t, &err);
+    }
+    filter_free(f.filter);
+    buffer_free(&f.keys);
+    buffer_free(&f.last);
+    free(f.docnos);
+    free(f.ids);
+}
+
+void op_delete(worker *w, task *t)
+{
+    sem_error err;
+    store_collection c;
+    if (t->request->u.erase.ids == NULL)
+        delete_by_filter(w, t);
+    else if (worker_collection(w, t, &c, &err) == SEM_OK)
+        writer_submit(w->core->writer, t);
+    else
+        task_fail(w->core, t, &err);
+}
+
+void op_feedback(worker *w, task *t)
+{
+    sem_error err;
+    store_collection c;
+    if (worker_collection(w, t, &c, &err) == SEM_OK)
+        writer_submit(w->core->writer, t);
+    else
+        task_fail(w->core, t, &err);
+}

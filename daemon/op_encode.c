@@ -1,0 +1,271 @@
+/* encode, and the forward pass that waiting queries share. */
+#include "base/checked.h"
+#include "daemon/worker.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ENCODE_SLICE_TOKENS = 1024 }; /* of a long encode, between two looks at the queries */
+
+/* --- answers */
+
+static void pack_int8(packer *p, const float *vector, size_t dim, unsigned char *bytes)
+{
+    for (size_t i = 0; i < dim; i++)
+        bytes[i] = (unsigned char)(int8_t)lrintf(127.0f * fmaxf(-1.0f, fminf(1.0f, vector[i])));
+    pack_bin(p, bytes, dim);
+}
+
+static void pack_binary(packer *p, const float *vector, size_t dim, unsigned char *bytes)
+{
+    size_t size = (dim + 7) / 8;
+    memset(bytes, 0, size);
+    for (size_t i = 0; i < dim; i++)
+        if (vector[i] > 0.0f)
+            bytes[i / 8] |= (unsigned char)(0x80u >> (i % 8));
+    pack_bin(p, bytes, size);
+}
+
+/* An array instead of a bin holds what the bin would: numbers, -128 to 127 for
+ * int8 and 0 to 255 for binary. */
+static void pack_numbers(packer *p, const float *vector, size_t dim, encode_precision precision)
+{
+    if (precision == PRECISION_BINARY) {
+        pack_array(p, (dim + 7) / 8);
+        for (size_t i = 0; i < dim; i += 8) {
+            unsigned byte = 0;
+            for (size_t k = i; k < i + 8; k++)
+                byte = byte << 1 | (k < dim && vector[k] > 0.0f);
+            pack_uint(p, byte);
+        }
+        return;
+    }
+    pack_array(p, dim);
+    for (size_t i = 0; i < dim; i++)
+        if (precision == PRECISION_INT8)
+            pack_int(p, lrintf(127.0f * fmaxf(-1.0f, fminf(1.0f, vector[i]))));
+        else
+            pack_float(p, vector[i]);
+}
+
+static void pack_embedding(packer *p, const request *q, const float *vector, size_t dim, unsigned char *bytes)
+{
+    if (q->u.encode.as_array)
+        pack_numbers(p, vector, dim, q->u.encode.precision);
+    else if (q->u.encode.precision == PRECISION_INT8)
+        pack_int8(p, vector, dim, bytes);
+    else if (q->u.encode.precision == PRECISION_BINARY)
+        pack_binary(p, vector, dim, bytes);
+    else
+        pack_bin(p, vector, dim * sizeof(float));
+}
+
+void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, const uint32_t *tokens,
+                      const bool *truncated)
+{
+    const request *q = t->request;
+    size_t dim = model_get_config(s->model)->dim, count = q->u.encode.count;
+    answer a;
+    answer_begin(&a, t);
+    unsigned char *bytes = malloc(dim);
+    if (bytes == NULL)
+        a.pack.failed = true;
+    pack_map(&a.pack, 5);
+    pack_str(&a.pack, "generation");
+    pack_uint(&a.pack, s->generation);
+    pack_str(&a.pack, "dim");
+    pack_uint(&a.pack, dim);
+    pack_str(&a.pack, "embeddings");
+    pack_array(&a.pack, count);
+    for (size_t i = 0; i < count && !a.pack.failed; i++)
+        pack_embedding(&a.pack, q, vectors + i * dim, dim, bytes);
+    pack_str(&a.pack, "tokens");
+    pack_array(&a.pack, count);
+    for (size_t i = 0; i < count; i++)
+        pack_uint(&a.pack, tokens[i]);
+    pack_str(&a.pack, "truncated");
+    pack_array(&a.pack, count);
+    for (size_t i = 0; i < count; i++)
+        pack_bool(&a.pack, truncated[i]);
+    free(bytes);
+    answer_send(w->core, t, &a);
+}
+
+/* --- one encode */
+
+static sem_status find_prompt(const task *t, const serving *s, const char **out, sem_error *err)
+{
+    const span *name = &t->request->u.encode.prompt;
+    const model_config *config = model_get_config(s->model);
+    if (name->data == NULL) {
+        const char *text = config->default_prompt != NULL ? model_config_prompt(config, config->default_prompt) : NULL;
+        *out = text != NULL ? text : "";
+        return SEM_OK;
+    }
+    for (size_t i = 0; i < config->prompt_count; i++)
+        if (strlen(config->prompts[i].name) == name->size &&
+            memcmp(config->prompts[i].name, name->data, name->size) == 0) {
+            *out = config->prompts[i].text;
+            return SEM_OK;
+        }
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "prompt: the model has no prompt named \"%.*s\" (it has %zu prompts)",
+                    (int)(name->size < 64 ? name->size : 64), name->data, config->prompt_count);
+}
+
+/* Between two slices of a long encode: queries first, then whether it still matters. */
+typedef struct long_encode {
+    worker *worker;
+    task *task;
+} long_encode;
+
+static bool between_slices(void *context)
+{
+    long_encode *l = context;
+    worker_serve_queries(l->worker);
+    return task_check_deadline(l->task, NULL) == SEM_OK;
+}
+
+typedef struct encoded {
+    float *vectors;
+    uint32_t *tokens;
+    bool *truncated;
+} encoded;
+
+static void encoded_free(encoded *e)
+{
+    free(e->vectors);
+    free(e->tokens);
+    free(e->truncated);
+}
+
+static sem_status encoded_create(encoded *e, size_t texts, size_t dim, sem_error *err)
+{
+    size_t floats;
+    *e = (encoded){0};
+    if (checked_mul(texts, dim, &floats)) {
+        e->vectors = checked_alloc_aligned(floats, sizeof(float));
+        e->tokens = calloc(texts + 1, sizeof *e->tokens);
+        e->truncated = calloc(texts + 1, sizeof *e->truncated);
+    }
+    if (e->vectors != NULL && e->tokens != NULL && e->truncated != NULL)
+        return SEM_OK;
+    encoded_free(e);
+    return sem_fail_memory(err, "embeddings");
+}
+
+void op_encode(worker *w, task *t)
+{
+    sem_error err;
+    encoded e = {0};
+    long_encode l = {w, t};
+    serving *s = serving_slot_acquire(&w->core->current);
+    encoding_job job = {.serving = s,
+                        .texts = t->request->u.encode.texts,
+                        .count = t->request->u.encode.count,
+                        .refuse_long = !t->request->u.encode.truncate,
+                        .field = "texts",
+                        .slice_tokens = ENCODE_SLICE_TOKENS,
+                        .between = between_slices,
+                        .context = &l};
+    sem_status status = find_prompt(t, s, &job.prompt, &err);
+    if (status == SEM_OK)
+        status = encoded_create(&e, job.count, model_get_config(s->model)->dim, &err);
+    if (status == SEM_OK) {
+        job.out = e.vectors;
+        job.tokens = e.tokens;
+        job.truncated = e.truncated;
+        status = encoding_run(w->encoding, &job, &err);
+    }
+    if (status == SEM_CANCELLED)
+        status = task_check_deadline(t, &err);
+    if (status == SEM_OK)
+        op_encode_answer(w, t, s, e.vectors, e.tokens, e.truncated);
+    else
+        task_fail(w->core, t, &err);
+    encoded_free(&e);
+    serving_release(s);
+}
+
+/* --- queries that wait together */
+
+
+/* A query with a prompt of its own, or one that must not be cut, may fail alone:
+ * it must not take the others with it. */
+static bool can_share(const task *t)
+{
+    const request *q = t->request;
+    return q->method == METHOD_SEARCH;
+}
+
+static void answer_alone(worker *w, task *t, serving *s)
+{
+    sem_error err;
+    float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof(float));
+    encoding_job job = {.serving = s,
+                        .prompt = model_config_query_prompt(model_get_config(s->model)),
+                        .texts = &t->request->u.search.query,
+                        .count = 1,
+                        .field = "query",
+                        .slice_tokens = SIZE_MAX,
+                        .out = vector};
+    sem_status status = vector == NULL ? sem_fail_memory(&err, "a query") : encoding_run(w->encoding, &job, &err);
+    if (status == SEM_OK)
+        op_search_with(w, t, s, vector);
+    else
+        task_fail(w->core, t, &err);
+    free(vector);
+}
+
+static void answer_together(worker *w, task **tasks, size_t count, serving *s)
+{
+    sem_error err;
+    size_t dim = model_get_config(s->model)->dim;
+    float *vectors = checked_alloc_aligned(count * dim, sizeof(float));
+    span *texts = checked_realloc(NULL, count, sizeof *texts);
+    sem_status status = SEM_OK;
+    if (vectors == NULL || texts == NULL)
+        status = sem_fail_memory(&err, "queries");
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        texts[i] = tasks[i]->request->u.search.query;
+    encoding_job job = {.serving = s,
+                        .prompt = model_config_query_prompt(model_get_config(s->model)),
+                        .texts = texts,
+                        .count = count,
+                        .field = "query",
+                        .slice_tokens = w->core->settings.encode.token_budget,
+                        .out = vectors};
+    if (status == SEM_OK)
+        status = encoding_run(w->encoding, &job, &err);
+    for (size_t i = 0; i < count; i++) {
+        if (status == SEM_OK)
+            op_search_with(w, tasks[i], s, vectors + i * dim);
+        else
+            task_fail(w->core, tasks[i], &err);
+    }
+    free(texts);
+    free(vectors);
+}
+
+void op_queries(worker *w, task **tasks, size_t count)
+{
+    sem_error err;
+    size_t searches = 0;
+    for (size_t i = 0; i < count; i++) {
+        task *t = tasks[i];
+        if (task_check_deadline(t, &err) != SEM_OK)
+            task_fail(w->core, t, &err);
+        else if (can_share(t))
+            tasks[searches++] = t;
+        else
+            op_encode(w, t);
+    }
+    if (searches == 0)
+        return;
+    serving *s = serving_slot_acquire(&w->core->current);
+    if (searches == 1)
+        answer_alone(w, tasks[0], s);
+    else
+        answer_together(w, tasks, searches, s);
+    serving_release(s);
+}

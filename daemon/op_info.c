@@ -1,0 +1,254 @@
+/* Requests about the daemon itself: info, collection.list, generations. */
+#include "base/clock.h"
+#include "base/files.h"
+#include "daemon/json_pack.h"
+#include "daemon/worker.h"
+#include "model/kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void pack_model(packer *p, const model *m)
+{
+    char pooling[96];
+    const model_config *config = model_get_config(m);
+    pack_map(p, 7);
+    pack_str(p, "name");
+    const char *name = model_get_dir(m);
+    for (const char *c = name; *c != '\0'; c++)
+        if (*c == '/' && c[1] != '\0')
+            name = c + 1;
+    pack_str(p, name);
+    pack_str(p, "family");
+    pack_str(p, config->family_name);
+    pack_str(p, "dim");
+    pack_uint(p, config->dim);
+    pack_str(p, "max_tokens");
+    pack_uint(p, config->max_tokens);
+    pack_str(p, "pooling");
+    pack_str(p, model_config_pooling_name(config, pooling, sizeof pooling));
+    pack_str(p, "parameters");
+    pack_uint(p, model_parameters(m));
+    pack_str(p, "precision");
+    pack_str(p, "float32");
+}
+
+static void pack_limits(packer *p, const config *c)
+{
+    const request_limits *l = &c->limits;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"frame_bytes", l->frame_bytes},     {"depth", l->depth},
+        {"max_batch", l->max_batch},         {"upsert_docs", l->upsert_docs},
+        {"text_bytes", l->text_bytes},       {"meta_fields", l->meta_fields},
+        {"meta_bytes", l->meta_bytes},       {"k", l->k},
+        {"ids", l->ids},                     {"scroll", l->scroll},
+        {"filter_values", l->filter_values}, {"in_flight", c->server.max_in_flight},
+    };
+    pack_map(p, sizeof rows / sizeof *rows);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pack_str(p, rows[i].name);
+        pack_uint(p, rows[i].value);
+    }
+}
+
+void op_info(worker *w, task *t)
+{
+    sem_error err;
+    store_collection *collections = NULL;
+    size_t count;
+    sem_status status = worker_renew(w, &err);
+    if (status == SEM_OK)
+        status = store_collection_list(w->read, &collections, &count, &err);
+    if (status != SEM_OK) {
+        task_fail(w->core, t, &err);
+        return;
+    }
+    free(collections);
+    serving *s = serving_slot_acquire(&w->core->current);
+    answer a;
+    answer_begin(&a, t);
+    pack_map(&a.pack, 7);
+    pack_str(&a.pack, "version");
+    pack_str(&a.pack, SEMD_VERSION);
+    pack_str(&a.pack, "model");
+    pack_model(&a.pack, s->model);
+    pack_str(&a.pack, "generation");
+    pack_uint(&a.pack, s->generation);
+    pack_str(&a.pack, "collections");
+    pack_uint(&a.pack, count);
+    pack_str(&a.pack, "uptime_s");
+    pack_uint(&a.pack, (clock_monotonic_ms() - w->core->started_ms) / 1000);
+    pack_str(&a.pack, "simd");
+    pack_str(&a.pack, kernels_choose()->name);
+    pack_str(&a.pack, "limits");
+    pack_limits(&a.pack, &w->core->settings);
+    serving_release(s);
+    answer_send(w->core, t, &a);
+}
+
+/* --- collection.list */
+
+static void pack_options(packer *p, const store_collection *c)
+{
+    pack_map(p, c->external ? 6u : 5u);
+    pack_str(p, "passage_tokens");
+    pack_uint(p, c->passage_tokens);
+    pack_str(p, "passage_overlap");
+    pack_uint(p, c->passage_overlap);
+    pack_str(p, "lexical");
+    pack_bool(p, c->lexical);
+    pack_str(p, "metric");
+    pack_str(p, c->metric == METRIC_DOT ? "dot" : "cosine");
+    pack_str(p, "vectors");
+    pack_str(p, c->external ? "external" : "model");
+    if (c->external) {
+        pack_str(p, "dim");
+        pack_uint(p, c->dim);
+    }
+}
+
+static void pack_index(packer *p, space_index *index)
+{
+    vector_index_stats stats = {.kind = "exact", .codes = "float32"};
+    if (index != NULL)
+        vector_index_describe(index->index, &stats);
+    pack_map(p, 5);
+    pack_str(p, "kind");
+    pack_str(p, stats.kind);
+    pack_str(p, "nlist");
+    pack_uint(p, stats.nlist);
+    pack_str(p, "codes");
+    pack_str(p, stats.codes);
+    pack_str(p, "trained_at");
+    if (stats.trained_at_ms > 0)
+        pack_int(p, stats.trained_at_ms);
+    else
+        pack_nil(p);
+    pack_str(p, "recall");
+    pack_array(p, stats.curve_points);
+    for (size_t i = 0; i < stats.curve_points; i++) {
+        pack_map(p, 2);
+        pack_str(p, "nprobe");
+        pack_uint(p, stats.curve[i].nprobe);
+        pack_str(p, "recall");
+        pack_double(p, stats.curve[i].recall);
+    }
+}
+
+static void pack_collection(packer *p, worker *w, serving *s, const store_collection *c)
+{
+    space_index *index = space_acquire(c->external ? w->core->external : s->space, c->number);
+    pack_map(p, 6);
+    pack_str(p, "name");
+    pack_str(p, c->name);
+    pack_str(p, "count");
+    pack_uint(p, c->documents);
+    pack_str(p, "passages");
+    pack_uint(p, c->passages);
+    pack_str(p, "options");
+    pack_options(p, c);
+    pack_str(p, "index");
+    pack_index(p, index);
+    pack_str(p, "bytes");
+    pack_uint(p, c->bytes);
+    space_index_release(index);
+}
+
+void op_collection_list(worker *w, task *t)
+{
+    sem_error err;
+    store_collection *collections = NULL;
+    size_t count;
+    sem_status status = worker_renew(w, &err);
+    if (status == SEM_OK)
+        status = store_collection_list(w->read, &collections, &count, &err);
+    if (status != SEM_OK) {
+        task_fail(w->core, t, &err);
+        return;
+    }
+    serving *s = serving_slot_acquire(&w->core->current);
+    answer a;
+    answer_begin(&a, t);
+    pack_array(&a.pack, count);
+    for (size_t i = 0; i < count; i++)
+        pack_collection(&a.pack, w, s, &collections[i]);
+    serving_release(s);
+    free(collections);
+    answer_send(w->core, t, &a);
+}
+
+/* --- generations */
+
+static const char *state_name(generation_state state)
+{
+    switch (state) {
+    case GENERATION_CURRENT: return "current";
+    case GENERATION_PREVIOUS: return "previous";
+    case GENERATION_ROLLED_BACK: return "rolled_back";
+    case GENERATION_CANDIDATE:
+    case GENERATION_RETIRED: break;
+    }
+    return "retired";
+}
+
+static uint64_t generation_bytes(core *c, const store_generation *g)
+{
+    char dir[FILES_PATH_MAX];
+    if (g->state == GENERATION_RETIRED ||
+        files_join(dir, NULL, "%s/models/%s", store_path(c->store), g->model) != SEM_OK)
+        return 0;
+    return files_folder_bytes(dir) + store_space_bytes(c->store, g->space);
+}
+
+static void pack_generation(packer *p, core *c, const store_generation *g)
+{
+    pack_map(p, 8);
+    pack_str(p, "generation");
+    pack_uint(p, g->number);
+    pack_str(p, "parent");
+    if (g->parent != 0)
+        pack_uint(p, g->parent);
+    else
+        pack_nil(p);
+    pack_str(p, "created");
+    pack_int(p, g->created_ms);
+    pack_str(p, "state");
+    pack_str(p, state_name(g->state));
+    pack_str(p, "mode");
+    pack_str(p, g->mode);
+    pack_str(p, "pairs");
+    pack_uint(p, g->pairs);
+    pack_str(p, "metrics");
+    json_pack_text(p, g->metrics);
+    pack_str(p, "bytes");
+    pack_uint(p, generation_bytes(c, g));
+}
+
+void op_generations(worker *w, task *t)
+{
+    sem_error err;
+    store_generation *all = NULL;
+    size_t count = 0, shown = 0;
+    sem_status status = worker_renew(w, &err);
+    if (status == SEM_OK)
+        status = store_generation_list(w->read, &all, &count, &err);
+    if (status != SEM_OK) {
+        task_fail(w->core, t, &err);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        shown += all[i].state != GENERATION_CANDIDATE;
+    answer a;
+    answer_begin(&a, t);
+    pack_array(&a.pack, shown);
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].state != GENERATION_CANDIDATE)
+            pack_generation(&a.pack, w->core, &all[i]);
+        store_generation_free(&all[i]);
+    }
+    free(all);
+    answer_send(w->core, t, &a);
+}

@@ -1,0 +1,270 @@
+/* Requests that only read: get, count, scroll, info, collection.list, generations. */
+#include "base/checked.h"
+#include "daemon/worker.h"
+#include "index/filter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCROLL_BYTES = 16 << 20 /* an answer of scroll ends early beyond this */ };
+
+/* --- one document of an answer */
+
+typedef struct reader {
+    worker *worker;
+    task *task;
+    store_collection collection;
+    uint32_t space;
+    size_t dim;
+    float *vector; /* [dim], owned; for WITH_VECTOR */
+} reader;
+
+static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, sem_error *err)
+{
+    *r = (reader){.worker = w, .task = t};
+    sem_status status = worker_collection(w, t, &r->collection, err);
+    if (status != SEM_OK)
+        return status;
+    serving *s = serving_slot_acquire(&w->core->current);
+    r->space = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->space);
+    r->dim = r->collection.external ? r->collection.dim : space_dim(s->space);
+    serving_release(s);
+    if (with & WITH_VECTOR)
+        r->vector = checked_alloc_aligned(r->dim, sizeof(float));
+    return (with & WITH_VECTOR) && r->vector == NULL ? sem_fail_memory(err, "a vector") : SEM_OK;
+}
+
+static sem_status pack_document(reader *r, packer *p, const store_document *doc, unsigned with, sem_error *err)
+{
+    bool has_vector = false;
+    uint64_t version;
+    if (with & WITH_VECTOR) {
+        sem_status status = store_vector_get(r->worker->read, r->space, r->collection.number, doc->docno, r->vector,
+                                             r->dim, &version, &has_vector, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    pack_map(p, 1 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + has_vector);
+    pack_str(p, "id");
+    pack_id(p, &doc->id);
+    if (with & WITH_TEXT) {
+        pack_str(p, "text");
+        pack_strn(p, doc->text, doc->text_length);
+    }
+    if (with & WITH_META) {
+        pack_str(p, "meta");
+        if (doc->meta_length > 0)
+            pack_raw(p, doc->meta, doc->meta_length);
+        else
+            pack_map(p, 0);
+    }
+    if (has_vector) {
+        pack_str(p, "vector");
+        pack_bin(p, r->vector, r->dim * sizeof(float));
+    }
+    return SEM_OK;
+}
+
+/* --- get */
+
+static sem_status get_all(reader *r, answer *a, sem_error *err)
+{
+    const request *q = r->task->request;
+    size_t limit = r->worker->core->settings.limits.frame_bytes;
+    pack_array(&a->pack, q->u.get.count);
+    for (size_t i = 0; i < q->u.get.count; i++) {
+        store_document doc;
+        bool found;
+        sem_status status =
+            store_document_get(r->worker->read, r->collection.number, &q->u.get.ids[i], &doc, &found, err);
+        if (status == SEM_OK && found)
+            status = pack_document(r, &a->pack, &doc, q->u.get.with, err);
+        else if (status == SEM_OK)
+            pack_nil(&a->pack);
+        if (status != SEM_OK)
+            return status;
+        if (a->bytes.size > limit)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "ids: the answer exceeds %zu bytes (limits.frame_bytes); ask for fewer at a time", limit);
+    }
+    return SEM_OK;
+}
+
+void op_get(worker *w, task *t)
+{
+    sem_error err;
+    reader r;
+    answer a;
+    answer_begin(&a, t);
+    sem_status status = reader_open(&r, w, t, t->request->u.get.with, &err);
+    if (status == SEM_OK)
+        status = get_all(&r, &a, &err);
+    free(r.vector);
+    if (status == SEM_OK) {
+        answer_send(w->core, t, &a);
+        return;
+    }
+    answer_discard(&a);
+    task_fail(w->core, t, &err);
+}
+
+/* --- count */
+
+typedef struct counting {
+    const filter *filter;
+    uint64_t count;
+} counting;
+
+static bool count_one(void *context, const store_document *doc)
+{
+    counting *c = context;
+    c->count += filter_match(c->filter, doc->meta, doc->meta_length);
+    return true;
+}
+
+static sem_status count_documents(worker *w, task *t, uint64_t *count, sem_error *err)
+{
+    store_collection c;
+    const span *f = &t->request->u.count.filter;
+    sem_status status = worker_collection(w, t, &c, err);
+    if (status != SEM_OK || f->data == NULL) {
+        *count = status == SEM_OK ? c.documents : 0;
+        return status;
+    }
+    filter *compiled;
+    status = filter_parse(&compiled, (const unsigned char *)f->data, f->size, err);
+    if (status != SEM_OK)
+        return status;
+    counting counter = {compiled, 0};
+    status = store_document_walk(w->read, c.number, NULL, 0, count_one, &counter, err);
+    *count = counter.count;
+    filter_free(compiled);
+    return status;
+}
+
+void op_count(worker *w, task *t)
+{
+    sem_error err;
+    uint64_t count;
+    if (count_documents(w, t, &count, &err) != SEM_OK) {
+        task_fail(w->core, t, &err);
+        return;
+    }
+    answer a;
+    answer_begin(&a, t);
+    pack_map(&a.pack, 1);
+    pack_str(&a.pack, "count");
+    pack_uint(&a.pack, count);
+    answer_send(w->core, t, &a);
+}
+
+/* --- scroll: `after` and `next` are the hexadecimal key form of an id */
+
+static bool hex_decode(const span *text, unsigned char *out, size_t *size)
+{
+    if (text->size % 2 != 0 || text->size > 2 * DOCID_KEY_MAX)
+        return false;
+    for (size_t i = 0; i < text->size; i++) {
+        char c = text->data[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0)
+            return false;
+        out[i / 2] = (unsigned char)(i % 2 == 0 ? digit << 4 : out[i / 2] | digit);
+    }
+    *size = text->size / 2;
+    return true;
+}
+
+static void pack_hex(packer *p, const unsigned char *data, size_t size)
+{
+    char text[2 * DOCID_KEY_MAX];
+    for (size_t i = 0; i < size; i++) {
+        text[2 * i] = "0123456789abcdef"[data[i] >> 4];
+        text[2 * i + 1] = "0123456789abcdef"[data[i] & 15];
+    }
+    pack_strn(p, text, 2 * size);
+}
+
+typedef struct scrolling {
+    reader reader;
+    filter *filter;
+    buffer docs;        /* packed documents */
+    packer pack;
+    size_t count;
+    bool more;
+    unsigned char last[DOCID_KEY_MAX];
+    size_t last_length;
+    sem_status status;
+    sem_error *err;
+} scrolling;
+
+static bool scroll_one(void *context, const store_document *doc)
+{
+    scrolling *s = context;
+    const request *q = s->reader.task->request;
+    if (s->filter != NULL && !filter_match(s->filter, doc->meta, doc->meta_length))
+        return true;
+    if (s->count == q->u.scroll.limit || (s->count > 0 && s->docs.size > SCROLL_BYTES)) {
+        s->more = true;
+        return false;
+    }
+    s->status = pack_document(&s->reader, &s->pack, doc, q->u.scroll.with, s->err);
+    s->last_length = docid_to_key(&doc->id, s->last);
+    s->count++;
+    return s->status == SEM_OK && !s->pack.failed;
+}
+
+static sem_status scroll_documents(scrolling *s, worker *w, task *t, sem_error *err)
+{
+    const request *q = t->request;
+    unsigned char after[DOCID_KEY_MAX];
+    size_t after_length = 0;
+    docid id;
+    sem_status status = reader_open(&s->reader, w, t, q->u.scroll.with, err);
+    if (status != SEM_OK)
+        return status;
+    if (q->u.scroll.after.data != NULL &&
+        (!hex_decode(&q->u.scroll.after, after, &after_length) || !docid_from_key(after, after_length, &id)))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "after: not a value that scroll answered with as next");
+    const span *f = &q->u.scroll.filter;
+    if (f->data != NULL)
+        status = filter_parse(&s->filter, (const unsigned char *)f->data, f->size, err);
+    if (status != SEM_OK)
+        return status;
+    pack_init(&s->pack, &s->docs);
+    s->err = err;
+    status = store_document_walk(w->read, s->reader.collection.number, after_length > 0 ? after : NULL, after_length,
+                                 scroll_one, s, err);
+    if (status == SEM_OK)
+        status = s->status;
+    return status == SEM_OK && s->pack.failed ? sem_fail_memory(err, "an answer") : status;
+}
+
+void op_scroll(worker *w, task *t)
+{
+    sem_error err;
+    scrolling *s = calloc(1, sizeof *s);
+    sem_status status = s != NULL ? scroll_documents(s, w, t, &err) : sem_fail_memory(&err, "a scroll");
+    if (status == SEM_OK) {
+        answer a;
+        answer_begin(&a, t);
+        pack_map(&a.pack, 2);
+        pack_str(&a.pack, "docs");
+        pack_array(&a.pack, s->count);
+        pack_raw(&a.pack, s->docs.data, s->docs.size);
+        pack_str(&a.pack, "next");
+        if (s->more)
+            pack_hex(&a.pack, s->last, s->last_length);
+        else
+            pack_nil(&a.pack);
+        answer_send(w->core, t, &a);
+    } else {
+        task_fail(w->core, t, &err);
+    }
+    if (s != NULL) {
+        filter_free(s->filter);
+        buffer_free(&s->docs);
+        free(s->reader.vector);
+        free(s);
+    }
+}

@@ -1,0 +1,452 @@
+/* search: from an encoded query to hits. */
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "daemon/worker.h"
+#include "daemon/writer.h"
+#include "index/events.h"
+#include "index/filter.h"
+#include "index/vector_index.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SNAPSHOT_TRIES = 8 }; /* documents can come and go faster than one search; then a hit may be missing */
+static const double DEFAULT_RECALL = 0.95;
+
+/* One search under way. */
+typedef struct search {
+    worker *worker;
+    task *task;
+    const request *request;
+    serving *serving;          /* pinned by the caller */
+    store_collection collection;
+    space_index *index;        /* pinned */
+    size_t dim;
+    float *vector;             /* owned: the query */
+    uint64_t *allowed;         /* owned: bitmap over docnos, with a filter */
+    size_t allowed_bits;
+    filter *filter;            /* owned */
+    bool has_exclude;
+    uint32_t exclude;
+    vector_hit *hits;          /* owned */
+    size_t count;
+} search;
+
+static void search_free(search *s)
+{
+    space_index_release(s->index);
+    free(s->vector);
+    free(s->allowed);
+    filter_free(s->filter);
+    free(s->hits);
+}
+
+/* --- the query's vector */
+
+static sem_status check_generation(const search *s, sem_error *err)
+{
+    const request *q = s->request;
+    if (!q->u.search.has_generation || s->collection.external || q->u.search.generation == s->serving->generation)
+        return SEM_OK;
+    store_generation g;
+    bool found;
+    sem_status status = store_generation_get(s->worker->read, q->u.search.generation, &g, &found, err);
+    if (status != SEM_OK)
+        return status;
+    bool same = found && g.space == space_number(s->serving->space);
+    if (found)
+        store_generation_free(&g);
+    if (same)
+        return SEM_OK;
+    return sem_fail(err, SEM_FAILED_PRECONDITION,
+                    "generation: the vector is of generation %u, the current one is %u and has another vector space",
+                    q->u.search.generation, s->serving->generation);
+}
+
+static sem_status copy_vector(search *s, const span *bytes, sem_error *err)
+{
+    if (bytes->size != s->dim * sizeof(float))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "vector: %zu bytes, expected %zu (4 * dim, dim = %zu)", bytes->size,
+                        s->dim * sizeof(float), s->dim);
+    memcpy(s->vector, bytes->data, bytes->size);
+    if (s->collection.metric == METRIC_DOT)
+        return SEM_OK;
+    double norm = 0;
+    for (size_t i = 0; i < s->dim; i++)
+        norm += (double)s->vector[i] * s->vector[i];
+    norm = sqrt(norm);
+    for (size_t i = 0; i < s->dim; i++)
+        s->vector[i] = (float)(s->vector[i] / norm);
+    return SEM_OK;
+}
+
+static sem_status vector_like(search *s, sem_error *err)
+{
+    store_document doc;
+    uint64_t version;
+    bool found;
+    sem_status status =
+        store_document_get(s->worker->read, s->collection.number, &s->request->u.search.like, &doc, &found, err);
+    if (status != SEM_OK)
+        return status;
+    if (!found)
+        return sem_fail(err, SEM_NOT_FOUND, "like: no such document in %s", s->collection.name);
+    uint32_t space = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
+    s->has_exclude = true;
+    s->exclude = doc.docno;
+    status = store_vector_get(s->worker->read, space, s->collection.number, doc.docno, s->vector, s->dim, &version,
+                              &found, err);
+    if (status == SEM_OK && !found)
+        return sem_fail(err, SEM_UNAVAILABLE, "like: the document's vector is just being replaced; try again");
+    return status;
+}
+
+static sem_status take_vector(search *s, const float *encoded, sem_error *err)
+{
+    const request *q = s->request;
+    s->vector = checked_alloc_aligned(s->dim, sizeof(float));
+    if (s->vector == NULL)
+        return sem_fail_memory(err, "a query");
+    if (encoded != NULL) {
+        if (s->collection.external)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "query: %s holds external vectors; search it by vector or like", s->collection.name);
+        memcpy(s->vector, encoded, s->dim * sizeof(float));
+        return SEM_OK;
+    }
+    sem_status status = check_generation(s, err);
+    if (status != SEM_OK)
+        return status;
+    return q->u.search.has_like ? vector_like(s, err) : copy_vector(s, &q->u.search.vector, err);
+}
+
+/* --- which documents may be hits */
+
+typedef struct mark {
+    search *search;
+    sem_status status;
+    sem_error *err;
+} mark;
+
+static bool mark_document(void *context, const store_document *doc)
+{
+    mark *m = context;
+    search *s = m->search;
+    if (!filter_match(s->filter, doc->meta, doc->meta_length))
+        return true;
+    if (doc->docno >= s->allowed_bits) {
+        size_t bits = s->allowed_bits == 0 ? 4096 : s->allowed_bits;
+        while (bits <= doc->docno)
+            bits *= 2;
+        uint64_t *grown = checked_realloc(s->allowed, bits / 64, sizeof *grown);
+        if (grown == NULL) {
+            m->status = sem_fail_memory(m->err, "a filter");
+            return false;
+        }
+        memset(grown + s->allowed_bits / 64, 0, (bits - s->allowed_bits) / 8);
+        s->allowed = grown;
+        s->allowed_bits = bits;
+    }
+    s->allowed[doc->docno / 64] |= UINT64_C(1) << (doc->docno % 64);
+    return true;
+}
+
+static sem_status apply_filter(search *s, sem_error *err)
+{
+    const span *f = &s->request->u.search.filter;
+    if (f->data == NULL)
+        return SEM_OK;
+    sem_status status = filter_parse(&s->filter, (const unsigned char *)f->data, f->size, err);
+    if (status != SEM_OK)
+        return status;
+    s->allowed = calloc(64, sizeof *s->allowed);
+    s->allowed_bits = 4096;
+    if (s->allowed == NULL)
+        return sem_fail_memory(err, "a filter");
+    mark m = {.search = s, .err = err};
+    status = store_document_walk(s->worker->read, s->collection.number, NULL, 0, mark_document, &m, err);
+    return status != SEM_OK ? status : m.status;
+}
+
+/* --- the scan */
+
+static int compare_ids(void *context, uint32_t a, uint32_t b)
+{
+    search *s = context;
+    const unsigned char *a_key, *b_key;
+    size_t a_length, b_length;
+    bool a_found, b_found;
+    if (store_document_key(s->worker->read, s->collection.number, a, &a_key, &a_length, &a_found, NULL) != SEM_OK ||
+        store_document_key(s->worker->read, s->collection.number, b, &b_key, &b_length, &b_found, NULL) != SEM_OK ||
+        !a_found || !b_found)
+        return (a > b) - (a < b);
+    return docid_key_compare(a_key, a_length, b_key, b_length);
+}
+
+/* Whether every hit is known to the snapshot: a document that was added after
+ * it was taken can already be in the index. */
+static sem_status all_known(search *s, bool *known, sem_error *err)
+{
+    *known = true;
+    for (size_t i = 0; i < s->count && *known; i++) {
+        const unsigned char *key;
+        size_t length;
+        sem_status status =
+            store_document_key(s->worker->read, s->collection.number, s->hits[i].docno, &key, &length, known, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    return SEM_OK;
+}
+
+/* After the last try: hits whose document is gone are left out. */
+static sem_status drop_unknown(search *s, sem_error *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        const unsigned char *key;
+        size_t length;
+        bool found;
+        sem_status status =
+            store_document_key(s->worker->read, s->collection.number, s->hits[i].docno, &key, &length, &found, err);
+        if (status != SEM_OK)
+            return status;
+        if (found)
+            s->hits[kept++] = s->hits[i];
+    }
+    s->count = kept;
+    return SEM_OK;
+}
+
+static sem_status scan(search *s, sem_error *err)
+{
+    const request *q = s->request;
+    size_t live = vector_index_count(s->index->index);
+    size_t k = q->u.search.k < live + 64 ? q->u.search.k : live + 64;
+    s->hits = checked_realloc(NULL, k + 1, sizeof *s->hits);
+    if (s->hits == NULL)
+        return sem_fail_memory(err, "hits");
+    vector_query query = {
+        .vector = s->vector,
+        .k = k,
+        .exact = q->u.search.exact,
+        .nprobe = q->u.search.nprobe,
+        .recall = q->u.search.has_recall ? q->u.search.recall : DEFAULT_RECALL,
+        .has_exclude = s->has_exclude,
+        .exclude = s->exclude,
+        .allowed = s->allowed,
+        .allowed_bits = s->allowed_bits,
+        .tie = compare_ids,
+        .tie_context = s,
+    };
+    return vector_index_search(s->index->index, &query, s->hits, &s->count, NULL, err);
+}
+
+/* One try: the snapshot first, so that a document deleted since is still known. */
+static sem_status try_once(search *s, const float *encoded, bool *whole, sem_error *err)
+{
+    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    if (status != SEM_OK)
+        return status;
+    s->index = space_acquire(s->collection.external ? s->worker->core->external : s->serving->space,
+                             s->collection.number);
+    if (s->index == NULL) {
+        /* Made after this generation was pinned, or dropped meanwhile. */
+        *whole = false;
+        return sem_fail(err, SEM_UNAVAILABLE, "collection: %s is just being made or dropped; try again",
+                        s->collection.name);
+    }
+    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
+    status = take_vector(s, encoded, err);
+    if (status == SEM_OK)
+        status = apply_filter(s, err);
+    if (status == SEM_OK)
+        status = scan(s, err);
+    return status == SEM_OK ? all_known(s, whole, err) : status;
+}
+
+/* --- the answer and the log */
+
+static void pack_hit(search *s, packer *p, const vector_hit *hit, const store_document *doc, const float *vector)
+{
+    unsigned with = s->request->u.search.with;
+    pack_map(p, 2 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + (vector != NULL));
+    pack_str(p, "id");
+    pack_id(p, &doc->id);
+    pack_str(p, "score");
+    pack_double(p, hit->score);
+    if (with & WITH_TEXT) {
+        pack_str(p, "text");
+        pack_strn(p, doc->text, doc->text_length);
+    }
+    if (with & WITH_META) {
+        pack_str(p, "meta");
+        if (doc->meta_length > 0)
+            pack_raw(p, doc->meta, doc->meta_length);
+        else
+            pack_map(p, 0);
+    }
+    if (vector != NULL) {
+        pack_str(p, "vector");
+        pack_bin(p, vector, s->dim * sizeof(float));
+    }
+}
+
+static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
+{
+    uint32_t space = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
+    bool with_vector = s->request->u.search.with & WITH_VECTOR;
+    size_t limit = s->worker->core->settings.limits.frame_bytes;
+    for (size_t i = 0; i < s->count; i++) {
+        store_document doc;
+        bool found, has_vector = with_vector;
+        uint64_t version;
+        sem_status status =
+            store_document_by_number(s->worker->read, s->collection.number, s->hits[i].docno, &doc, &found, err);
+        if (status == SEM_OK && !found)
+            status = sem_fail(err, SEM_INTERNAL, "document %u of %s vanished from a snapshot", s->hits[i].docno,
+                              s->collection.name);
+        if (status == SEM_OK && with_vector)
+            status = store_vector_get(s->worker->read, space, s->collection.number, doc.docno, s->vector, s->dim,
+                                      &version, &has_vector, err);
+        if (status != SEM_OK)
+            return status;
+        pack_hit(s, p, &s->hits[i], &doc, has_vector ? s->vector : NULL);
+        shown[i] = doc.id;
+        if (p->out->size > limit)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "k: the answer exceeds %zu bytes (limits.frame_bytes); ask for fewer hits or for less with "
+                            "each",
+                            limit);
+    }
+    return SEM_OK;
+}
+
+/* Copies what the log keeps into one block. */
+static search_record *make_record(const search *s, const docid *shown, const char *query_id)
+{
+    const request *q = s->request;
+    size_t bytes = s->count * (sizeof(docid) + sizeof(float)) + q->u.search.query.size + 1;
+    for (size_t i = 0; i < s->count; i++)
+        bytes += shown[i].is_integer ? 0 : shown[i].length;
+    search_record *r = calloc(1, sizeof *r);
+    char *memory = malloc(bytes);
+    if (r == NULL || memory == NULL) {
+        free(r);
+        free(memory);
+        return NULL;
+    }
+    docid *ids = (docid *)(void *)memory;
+    float *scores = (float *)(void *)(ids + s->count);
+    char *text = (char *)(scores + s->count);
+    for (size_t i = 0; i < s->count; i++) {
+        ids[i] = shown[i];
+        scores[i] = s->hits[i].score;
+        if (!ids[i].is_integer) {
+            memcpy(text, shown[i].string, shown[i].length);
+            ids[i].string = text;
+            text += shown[i].length;
+        }
+    }
+    if (q->u.search.query.size > 0)
+        memcpy(text, q->u.search.query.data, q->u.search.query.size);
+    memcpy(r->query_id, query_id, strlen(query_id) + 1);
+    r->memory = memory;
+    r->event = (event_search){
+        .query_id = r->query_id,
+        .time_ms = clock_wall_ms(),
+        .collection = s->collection.number,
+        .generation = s->serving->generation,
+        .kind = q->u.search.query.data != NULL ? QUERY_TEXT : q->u.search.has_like ? QUERY_LIKE : QUERY_VECTOR,
+        .query = text,
+        .query_length = q->u.search.query.size,
+        .shown = ids,
+        .scores = scores,
+        .shown_count = s->count,
+    };
+    const span *user = &q->u.search.user;
+    if (user->data != NULL) {
+        uint64_t hash = hash_keyed(store_user_key(s->worker->core->store), user->data, user->size);
+        r->event.user_hash = hash != 0 ? hash : 1; /* 0 means that none was given */
+    }
+    return r;
+}
+
+/* The record must be with the writer before the client can click. */
+static sem_status log_search(search *s, const docid *shown, const char *query_id, sem_error *err)
+{
+    search_record *r = make_record(s, shown, query_id);
+    if (r == NULL)
+        return sem_fail_memory(err, "the event log");
+    writer_log_search(s->worker->core->writer, r);
+    return SEM_OK;
+}
+
+static sem_status answer_search(search *s, sem_error *err)
+{
+    char query_id[QUERY_ID_LENGTH + 1];
+    bool log = s->request->u.search.log;
+    if (log && !query_id_make(query_id, clock_wall_ms()))
+        return sem_fail(err, SEM_INTERNAL, "no random numbers for a query_id");
+    docid *shown = checked_realloc(NULL, s->count + 1, sizeof *shown);
+    if (shown == NULL)
+        return sem_fail_memory(err, "hits");
+    answer a;
+    answer_begin(&a, s->task);
+    pack_map(&a.pack, 3);
+    pack_str(&a.pack, "query_id");
+    if (log)
+        pack_str(&a.pack, query_id);
+    else
+        pack_nil(&a.pack);
+    pack_str(&a.pack, "generation");
+    pack_uint(&a.pack, s->serving->generation);
+    pack_str(&a.pack, "hits");
+    pack_array(&a.pack, s->count);
+    sem_status status = pack_hits(s, &a.pack, shown, err);
+    if (status == SEM_OK && log)
+        status = log_search(s, shown, query_id, err);
+    free(shown);
+    if (status != SEM_OK) {
+        answer_discard(&a);
+        return status;
+    }
+    answer_send(s->worker->core, s->task, &a);
+    return SEM_OK;
+}
+
+void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
+{
+    sem_error err;
+    if (t->request->u.search.mode != SEARCH_DENSE) {
+        sem_fail(&err, SEM_INVALID_ARGUMENT, "mode: this version searches in mode dense only");
+        task_fail(w->core, t, &err);
+        return;
+    }
+    for (int tries = 1;; tries++) {
+        search s = {.worker = w, .task = t, .request = t->request, .serving = pinned};
+        bool whole = true;
+        sem_status status = try_once(&s, encoded, &whole, &err);
+        if ((status == SEM_OK || status == SEM_UNAVAILABLE) && !whole && tries < SNAPSHOT_TRIES) {
+            search_free(&s);
+            continue;
+        }
+        if (status == SEM_OK && !whole)
+            status = drop_unknown(&s, &err);
+        if (status == SEM_OK)
+            status = answer_search(&s, &err);
+        search_free(&s);
+        if (status != SEM_OK)
+            task_fail(w->core, t, &err);
+        return;
+    }
+}
+
+void op_search(worker *w, task *t)
+{
+    serving *s = serving_slot_acquire(&w->core->current);
+    op_search_with(w, t, s, NULL);
+    serving_release(s);
+}

@@ -1,0 +1,226 @@
+#include "daemon/space.h"
+
+#include "base/checked.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct space {
+    atomic_int references;
+    space_options options;
+    pthread_rwlock_t lock; /* guards entries; rank 3, nothing is locked under it */
+    space_index **entries; /* in order of collection number */
+    size_t count, capacity;
+};
+
+sem_status space_create(space **out, const space_options *options, sem_error *err)
+{
+    space *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return sem_fail_memory(err, "a space");
+    s->references = 1;
+    s->options = *options;
+    pthread_rwlock_init(&s->lock, NULL);
+    *out = s;
+    return SEM_OK;
+}
+
+space *space_retain(space *s)
+{
+    atomic_fetch_add(&s->references, 1);
+    return s;
+}
+
+void space_release(space *s)
+{
+    if (s == NULL || atomic_fetch_sub(&s->references, 1) != 1)
+        return;
+    for (size_t i = 0; i < s->count; i++)
+        space_index_release(s->entries[i]);
+    free(s->entries);
+    pthread_rwlock_destroy(&s->lock);
+    free(s);
+}
+
+uint32_t space_number(const space *s)
+{
+    return s->options.number;
+}
+
+size_t space_dim(const space *s)
+{
+    return s->options.dim;
+}
+
+/* Position of the collection, or of the first one above it. */
+static size_t position(const space *s, uint32_t collection)
+{
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->entries[middle]->collection < collection)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_at(const space *s, size_t i, uint32_t collection)
+{
+    return i < s->count && s->entries[i]->collection == collection;
+}
+
+static sem_status index_create(const space *s, const store_collection *c, space_index **out, sem_error *err)
+{
+    space_index *entry = calloc(1, sizeof *entry);
+    if (entry == NULL)
+        return sem_fail_memory(err, "an index");
+    vector_index_options options = {
+        .dim = c->external ? c->dim : s->options.dim,
+        .metric = c->metric,
+        .exact_below = s->options.exact_below,
+        .threads = s->options.threads,
+    };
+    sem_status status = vector_index_create(&entry->index, &options, err);
+    if (status != SEM_OK) {
+        free(entry);
+        return status;
+    }
+    entry->collection = c->number;
+    entry->references = 1;
+    *out = entry;
+    return SEM_OK;
+}
+
+sem_status space_add(space *s, const store_collection *c, sem_error *err)
+{
+    size_t at = position(s, c->number);
+    if (is_at(s, at, c->number))
+        return SEM_OK;
+    space_index *entry;
+    sem_status status = index_create(s, c, &entry, err);
+    if (status != SEM_OK)
+        return status;
+    pthread_rwlock_wrlock(&s->lock);
+    if (s->count == s->capacity) {
+        size_t capacity = s->capacity == 0 ? 8 : s->capacity * 2;
+        space_index **grown = checked_realloc(s->entries, capacity, sizeof(space_index *));
+        if (grown == NULL) {
+            pthread_rwlock_unlock(&s->lock);
+            space_index_release(entry);
+            return sem_fail_memory(err, "the list of indices");
+        }
+        s->entries = grown;
+        s->capacity = capacity;
+    }
+    memmove(s->entries + at + 1, s->entries + at, (s->count - at) * sizeof(space_index *));
+    s->entries[at] = entry;
+    s->count++;
+    pthread_rwlock_unlock(&s->lock);
+    return SEM_OK;
+}
+
+void space_drop(space *s, uint32_t collection)
+{
+    space_index *gone = NULL;
+    pthread_rwlock_wrlock(&s->lock);
+    size_t at = position(s, collection);
+    if (is_at(s, at, collection)) {
+        gone = s->entries[at];
+        s->count--;
+        memmove(s->entries + at, s->entries + at + 1, (s->count - at) * sizeof(space_index *));
+    }
+    pthread_rwlock_unlock(&s->lock);
+    space_index_release(gone);
+}
+
+space_index *space_acquire(space *s, uint32_t collection)
+{
+    space_index *entry = NULL;
+    pthread_rwlock_rdlock(&s->lock);
+    size_t at = position(s, collection);
+    if (is_at(s, at, collection)) {
+        entry = s->entries[at];
+        atomic_fetch_add(&entry->references, 1);
+    }
+    pthread_rwlock_unlock(&s->lock);
+    return entry;
+}
+
+void space_index_release(space_index *entry)
+{
+    if (entry == NULL || atomic_fetch_sub(&entry->references, 1) != 1)
+        return;
+    vector_index_destroy(entry->index);
+    free(entry);
+}
+
+sem_status space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err)
+{
+    pthread_rwlock_rdlock(&s->lock);
+    space_index **all = checked_realloc(NULL, s->count + 1, sizeof(space_index *));
+    for (size_t i = 0; all != NULL && i < s->count; i++) {
+        all[i] = s->entries[i];
+        atomic_fetch_add(&all[i]->references, 1);
+    }
+    *count = s->count;
+    pthread_rwlock_unlock(&s->lock);
+    *out = all;
+    return all != NULL ? SEM_OK : sem_fail_memory(err, "a list of indices");
+}
+
+typedef struct fill {
+    store_read *read;
+    vector_index *index;
+    float *vector;
+    size_t dim;
+    uint32_t collection;
+    sem_status status;
+    sem_error *err;
+} fill;
+
+static bool fill_one(void *context, uint32_t docno, uint64_t version, const void *vector)
+{
+    fill *f = context;
+    store_document doc;
+    bool found;
+    f->status = store_document_by_number(f->read, f->collection, docno, &doc, &found, f->err);
+    if (f->status != SEM_OK)
+        return false;
+    if (!found || doc.text_version != version)
+        return true;
+    memcpy(f->vector, vector, f->dim * sizeof(float));
+    f->status = vector_index_put(f->index, docno, f->vector, f->err);
+    return f->status == SEM_OK;
+}
+
+static sem_status fill_collection(space *s, store_read *r, const store_collection *c, sem_error *err)
+{
+    sem_status status = space_add(s, c, err);
+    if (status != SEM_OK)
+        return status;
+    fill f = {.read = r, .collection = c->number, .err = err, .dim = c->external ? c->dim : s->options.dim};
+    f.index = s->entries[position(s, c->number)]->index;
+    f.vector = checked_alloc_aligned(f.dim, sizeof(float));
+    if (f.vector == NULL)
+        return sem_fail_memory(err, "a vector");
+    status = store_vector_walk(r, s->options.number, c->number, fill_one, &f, err);
+    free(f.vector);
+    return status != SEM_OK ? status : f.status;
+}
+
+sem_status space_fill(space *s, store_read *r, sem_error *err)
+{
+    store_collection *collections;
+    size_t count;
+    sem_status status = store_collection_list(r, &collections, &count, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        if (collections[i].external == (s->options.number == STORE_SPACE_EXTERNAL))
+            status = fill_collection(s, r, &collections[i], err);
+    free(collections);
+    return status;
+}

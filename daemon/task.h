@@ -1,0 +1,53 @@
+/* A request on its way through the daemon, and its answer. */
+#ifndef SEM_DAEMON_TASK_H
+#define SEM_DAEMON_TASK_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+#include "daemon/core.h"
+#include "proto/pack.h"
+#include "proto/request.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct task {
+    uint64_t connection;
+    request *request;       /* owned */
+    uint64_t arrived_ns;    /* monotonic */
+    uint64_t deadline_ns;   /* monotonic; 0: none */
+    /* what a worker prepared for the writer: */
+    serving *serving;       /* the generation that encoded it; a reference or NULL */
+    serving *candidate;     /* the one that `second` comes from; a reference or NULL */
+    float *vectors;         /* [documents, dim], owned */
+    float *second;          /* [documents, the candidate's dim], owned */
+    uint64_t truncated;     /* documents that were cut */
+    uint32_t collection;    /* number of its collection; never 0 once it was looked up */
+} task;
+
+/* Takes ownership of r. NULL when memory is out (then r stays the caller's). */
+task *task_create(uint64_t connection, request *r, uint64_t arrived_ns);
+/* Frees the task with all that it owns; accepts NULL. */
+void task_free(task *t);
+/* Drops vectors and pins, so that the task can be encoded anew. */
+void task_reset(task *t);
+
+/* SEM_DEADLINE_EXCEEDED when the time is over. */
+sem_status task_check_deadline(const task *t, sem_error *err);
+
+/* An answer under construction. */
+typedef struct answer {
+    buffer bytes;
+    packer pack; /* write the result here after answer_begin */
+} answer;
+
+/* Begins a successful answer to t. */
+void answer_begin(answer *a, const task *t);
+/* Sends it (or RESOURCE_EXHAUSTED if memory ran out) and frees t. */
+void answer_send(core *c, task *t, answer *a);
+/* Gives up an answer that was begun. */
+void answer_discard(answer *a);
+/* Sends an error and frees t. */
+void task_fail(core *c, task *t, const sem_error *err);
+
+#endif

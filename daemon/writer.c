@@ -1,0 +1,346 @@
+#include "daemon/writer.h"
+
+#include "base/clock.h"
+#include "base/queue.h"
+#include "daemon/write_ops.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    GROUP_MAX = 256,         /* writes that share a commit: their answers wait for it */
+    FLUSH_INTERVAL_MS = 500, /* a search is in the log at the latest then */
+    SEARCHES_MAX = 20000     /* kept in memory; more are dropped and counted */
+};
+
+typedef enum item_kind { ITEM_TASK, ITEM_CALL, ITEM_SEARCH } item_kind;
+
+typedef struct pending_call {
+    const write_call *call;
+    sem_error *err;
+    sem_status status;
+    sem_t done;
+} pending_call;
+
+typedef struct item {
+    item_kind kind;
+    task *task;
+    pending_call *call;
+    search_record *search;
+    struct item *next;  /* of waiting searches */
+    sem_status status;  /* of the operation in this group */
+    sem_error error;
+    write_result result;
+} item;
+
+struct writer {
+    core *core;
+    queue *queue;
+    pthread_t thread;
+    item *searches, **searches_tail; /* waiting for the next commit; writer thread only */
+    size_t search_count;
+    uint64_t flush_at_ms;            /* monotonic; 0: nothing waits */
+    atomic_uint_fast64_t busy_since_ns;
+};
+
+void search_record_free(search_record *record)
+{
+    if (record == NULL)
+        return;
+    free(record->memory);
+    free(record);
+}
+
+static void item_free(item *i)
+{
+    search_record_free(i->search);
+    free(i);
+}
+
+/* --- one group */
+
+static void apply_item(writer *w, item *i, store_write *group)
+{
+    if (i->kind == ITEM_CALL) {
+        i->status = i->call->call->apply(i->call->call->context, group, &i->error);
+        return;
+    }
+    i->status = write_op_apply(w->core, i->task, group, &i->result, &i->error);
+}
+
+static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
+{
+    for (item *i = w->searches; i != NULL; i = i->next) {
+        sem_status status = events_put_search(group, &i->search->event, err);
+        if (status != SEM_OK && status != SEM_NOT_FOUND)
+            return status;
+    }
+    return SEM_OK;
+}
+
+static void forget_searches(writer *w)
+{
+    for (item *i = w->searches, *next; i != NULL; i = next) {
+        next = i->next;
+        item_free(i);
+    }
+    w->searches = NULL;
+    w->searches_tail = &w->searches;
+    w->search_count = 0;
+    w->flush_at_ms = 0;
+}
+
+static void finish_call(item *i)
+{
+    pending_call *p = i->call;
+    if (i->status == SEM_OK && p->call->committed != NULL)
+        p->call->committed(p->call->context);
+    if (i->status != SEM_OK && p->err != NULL)
+        *p->err = i->error;
+    p->status = i->status;
+    sem_post(&p->done);
+    free(i);
+}
+
+static void finish_item(writer *w, item *i)
+{
+    if (i->kind == ITEM_CALL) {
+        finish_call(i);
+        return;
+    }
+    if (i->status == SEM_OK)
+        write_op_finish(w->core, i->task, &i->result);
+    else if (i->status == SEM_CANCELLED) /* encoded by a model that is no longer current */
+        write_op_again(w->core, i->task);
+    else
+        task_fail(w->core, i->task, &i->error);
+    write_result_free(&i->result);
+    free(i);
+}
+
+/* What a group shares is its fate: if the commit fails, everything in it failed. */
+static void fail_all(item **items, size_t count, sem_status status, const sem_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (items[i]->status == SEM_OK) {
+            items[i]->status = status;
+            items[i]->error = *err;
+        }
+}
+
+static void run_group(writer *w, item **items, size_t count)
+{
+    sem_error err;
+    store_write *group;
+    sem_status status = store_write_begin(w->core->store, &group, &err);
+    bool begun = status == SEM_OK;
+    if (begun)
+        status = apply_searches(w, group, &err);
+    for (size_t i = 0; i < count && status == SEM_OK; i++) {
+        apply_item(w, items[i], group);
+        if (items[i]->status == SEM_INTERNAL) { /* the group may be unusable */
+            status = SEM_INTERNAL;
+            err = items[i]->error;
+        }
+    }
+    if (status == SEM_OK)
+        status = store_write_commit(group, &err);
+    else if (begun)
+        store_write_abort(group);
+    if (status != SEM_OK) {
+        char text[SEM_ERROR_MESSAGE_MAX];
+        log_event(w->core->log, LOG_LEVEL_ERROR, "commit_failed", "writes=%zu searches=%zu message=%s", count,
+                  w->search_count, log_value(text, sizeof text, err.message));
+        atomic_fetch_add(&w->core->stats.events_dropped, w->search_count);
+        fail_all(items, count, status, &err);
+    } else {
+        atomic_fetch_add(&w->core->stats.commits, 1);
+    }
+    for (size_t i = 0; i < count; i++)
+        finish_item(w, items[i]);
+    forget_searches(w);
+}
+
+/* --- the thread */
+
+static void keep_search(writer *w, item *i)
+{
+    if (w->search_count == SEARCHES_MAX) {
+        atomic_fetch_add(&w->core->stats.events_dropped, 1);
+        item_free(i);
+        return;
+    }
+    if (w->flush_at_ms == 0)
+        w->flush_at_ms = clock_monotonic_ms() + FLUSH_INTERVAL_MS;
+    i->next = NULL;
+    *w->searches_tail = i;
+    w->searches_tail = &i->next;
+    w->search_count++;
+}
+
+static bool any_item(const void *item, void *context)
+{
+    (void)item, (void)context;
+    return true;
+}
+
+/* Waits for the first item, then takes what else is there. Returns false when
+ * the queue is closed and empty. */
+static bool gather(writer *w, item **items, size_t *count)
+{
+    *count = 0;
+    int timeout = -1;
+    if (w->flush_at_ms != 0) {
+        uint64_t now = clock_monotonic_ms();
+        timeout = now >= w->flush_at_ms ? 0 : (int)(w->flush_at_ms - now);
+    }
+    item *i = queue_pop(w->queue, timeout);
+    bool open = i != NULL || timeout >= 0;
+    atomic_store(&w->busy_since_ns, clock_monotonic_ns());
+    while (i != NULL) {
+        if (i->kind == ITEM_SEARCH)
+            keep_search(w, i);
+        else
+            items[(*count)++] = i;
+        i = *count < GROUP_MAX ? queue_try_pop(w->queue, true) : NULL;
+    }
+    /* A click must find its search: whatever was logged before it is taken too. */
+    void *more[64];
+    for (size_t n; (n = queue_take_matching(w->queue, QUEUE_SLOW, any_item, NULL, more, 64)) > 0;)
+        for (size_t k = 0; k < n; k++)
+            keep_search(w, more[k]);
+    return open;
+}
+
+static bool flush_is_due(const writer *w)
+{
+    return w->flush_at_ms != 0 && clock_monotonic_ms() >= w->flush_at_ms;
+}
+
+/* A call may change what is current, so it has a group of its own: whatever is
+ * applied after it must see what it committed. */
+static void run_groups(writer *w, item **items, size_t count)
+{
+    for (size_t i = 0; i < count;) {
+        size_t n = 1;
+        if (items[i]->kind == ITEM_TASK)
+            while (i + n < count && items[i + n]->kind == ITEM_TASK)
+                n++;
+        run_group(w, items + i, n);
+        i += n;
+    }
+}
+
+static void *writer_main(void *argument)
+{
+    writer *w = argument;
+    item *items[GROUP_MAX];
+    size_t count;
+    bool open;
+    do {
+        open = gather(w, items, &count);
+        run_groups(w, items, count);
+        if (flush_is_due(w) || (!open && w->search_count > 0))
+            run_group(w, NULL, 0);
+        atomic_store(&w->busy_since_ns, 0);
+    } while (open);
+    return NULL;
+}
+
+sem_status writer_create(writer **out, core *c, sem_error *err)
+{
+    writer *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return sem_fail_memory(err, "the writer");
+    w->core = c;
+    w->searches_tail = &w->searches;
+    /* No limit of its own: what arrives here was already let in by the queue of work. */
+    sem_status status = queue_create(&w->queue, 0, err);
+    if (status == SEM_OK && pthread_create(&w->thread, NULL, writer_main, w) != 0)
+        status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the writer thread");
+    if (status != SEM_OK) {
+        queue_destroy(w->queue);
+        free(w);
+        return status;
+    }
+    *out = w;
+    return SEM_OK;
+}
+
+void writer_destroy(writer *w)
+{
+    if (w == NULL)
+        return;
+    queue_close(w->queue);
+    pthread_join(w->thread, NULL);
+    queue_destroy(w->queue);
+    free(w);
+}
+
+uint64_t writer_busy_since(const writer *w)
+{
+    return atomic_load(&w->busy_since_ns);
+}
+
+/* --- handing over */
+
+static sem_status push(writer *w, item_kind kind, item *i, queue_lane lane, sem_error *err)
+{
+    i->kind = kind;
+    sem_status status = queue_push(w->queue, lane, i);
+    if (status == SEM_UNAVAILABLE)
+        return sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
+    return status == SEM_OK ? SEM_OK : sem_fail_memory(err, "a write");
+}
+
+void writer_submit(writer *w, task *t)
+{
+    sem_error err;
+    item *i = calloc(1, sizeof *i);
+    sem_status status = SEM_OK;
+    if (i == NULL) {
+        status = sem_fail_memory(&err, "a write");
+    } else {
+        i->task = t;
+        status = push(w, ITEM_TASK, i, QUEUE_FAST, &err);
+    }
+    if (status != SEM_OK) {
+        free(i);
+        task_fail(w->core, t, &err);
+    }
+}
+
+void writer_log_search(writer *w, search_record *record)
+{
+    item *i = calloc(1, sizeof *i);
+    if (i != NULL) {
+        i->search = record;
+        if (push(w, ITEM_SEARCH, i, QUEUE_SLOW, NULL) == SEM_OK)
+            return;
+        free(i);
+    }
+    search_record_free(record);
+    atomic_fetch_add(&w->core->stats.events_dropped, 1);
+}
+
+sem_status writer_run(writer *w, const write_call *call, sem_error *err)
+{
+    item *i = calloc(1, sizeof *i);
+    if (i == NULL)
+        return sem_fail_memory(err, "a write");
+    pending_call pending = {.call = call, .err = err};
+    i->call = &pending;
+    sem_init(&pending.done, 0, 0);
+    sem_status status = push(w, ITEM_CALL, i, QUEUE_FAST, err);
+    if (status == SEM_OK) {
+        while (sem_wait(&pending.done) != 0)
+            ; /* EINTR */
+        status = pending.status;
+    } else {
+        free(i);
+    }
+    sem_destroy(&pending.done);
+    return status;
+}
