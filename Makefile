@@ -42,7 +42,7 @@ else
 FAISS_LIBS := -lfaiss
 SHIM := index/faiss_c_shim.cpp
 endif
-LIBS := $(PKG_LIBS) $(FAISS_LIBS) -lgomp -lstdc++ -lm
+LIBS := $(FAISS_LIBS) $(PKG_LIBS) -lgomp -lstdc++ -lm
 
 FOLDERS := base model index finetune proto daemon
 PROGRAMS := $(BUILD)/semd $(BUILD)/semctl

@@ -1,0 +1,39 @@
+/* Dot products of one query with several rows. One file for each instruction
+ * set; dot_generic is the reference.
+ *
+ * The order in which the products of one row are summed depends on its width
+ * only, never on its neighbours, so equal rows get bit-identical scores
+ * wherever they lie. */
+#ifndef SEM_INDEX_DOT_H
+#define SEM_INDEX_DOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    DOT_LANES = 16,   /* partial sums of a row: widths are multiples of it */
+    DOT_BATCH = 8     /* rows that a kernel takes best at a time */
+};
+
+/* scores[i] = ⟨query, rows[i]⟩ for i < count <= DOT_BATCH. query and rows hold
+ * width floats, aligned to 64 bytes, zeros behind the dimensions in use. */
+typedef void dot_rows_fn(const float *query, const float *const *rows, size_t count, size_t width, float *scores);
+
+typedef struct dot_kernel {
+    const char *name; /* "generic", "avx2", "avx512" */
+    dot_rows_fn *rows;
+    bool (*available)(void); /* whether this machine can run it */
+} dot_kernel;
+
+extern const dot_kernel dot_generic, dot_avx2, dot_avx512;
+
+/* The best kernel of this machine; SEMD_SIMD (generic, avx2, avx512) lowers it. */
+const dot_kernel *dot_choose(void);
+
+/* dim rounded up to whole lanes. */
+static inline size_t dot_width(size_t dim)
+{
+    return (dim + DOT_LANES - 1) / DOT_LANES * DOT_LANES;
+}
+
+#endif

@@ -1,0 +1,93 @@
+#include "index/kmeans.h"
+
+#include "base/checked.h"
+#include "base/random.h"
+#include "index/faiss_call.h"
+
+#include <faiss/c_api/Clustering_c.h>
+#include <faiss/c_api/IndexFlat_c.h>
+#include <faiss/c_api/Index_c.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Copies `take` of the `count` vectors at `from`, chosen at random without
+ * repetition and in their order (selection sampling, Knuth 1997, 3.4.2 S). */
+static void copy_random(float *to, const float *from, size_t count, size_t take, size_t dim, random_state *random)
+{
+    for (size_t i = 0; i < count && take > 0; i++) {
+        if (random_below(random, count - i) >= take)
+            continue;
+        memcpy(to, from + i * dim, dim * sizeof *to);
+        to += dim;
+        take--;
+    }
+}
+
+static void choose_start(const kmeans_options *o, const float *sample, size_t n, float *centroids)
+{
+    random_state random;
+    random_seed(&random, o->seed);
+    size_t old = o->start == NULL ? 0 : o->start_count < o->k ? o->start_count : o->k;
+    copy_random(centroids, o->start, o->start_count, old, o->dim, &random);
+    copy_random(centroids + old * o->dim, sample, n, o->k - old, o->dim, &random);
+}
+
+/* FAISS's C interface has no setter for starting centroids. But a call of train
+ * with exactly k vectors makes them the centroids, and the next call goes on
+ * from there; one round a call lets us stop between rounds. */
+static sem_status run(const kmeans_options *o, FaissClustering *clustering, FaissIndex *nearest, const float *sample,
+                      size_t n, float *centroids, const atomic_bool *cancel, sem_error *err)
+{
+    sem_status s = faiss_check(faiss_Clustering_train(clustering, (faiss_idx_t)o->k, centroids, nearest),
+                               "starting k-means", err);
+    for (unsigned round = 0; s == SEM_OK && round < o->rounds; round++) {
+        if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
+            return sem_fail(err, SEM_CANCELLED, "k-means was cancelled after %u of %u rounds", round, o->rounds);
+        s = faiss_check(faiss_Clustering_train(clustering, (faiss_idx_t)n, sample, nearest), "training k-means", err);
+    }
+    if (s != SEM_OK)
+        return s;
+    float *found = NULL;
+    size_t size = 0;
+    faiss_Clustering_centroids(clustering, &found, &size);
+    if (size != o->k * o->dim)
+        return sem_fail(err, SEM_INTERNAL, "k-means returned %zu numbers instead of %zu centroids of %zu", size, o->k,
+                        o->dim);
+    memcpy(centroids, found, size * sizeof *centroids);
+    return SEM_OK;
+}
+
+sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, float *centroids,
+                        const atomic_bool *cancel, sem_error *err)
+{
+    if (o->dim == 0 || o->k == 0 || n <= o->k || o->dim > INT_MAX || o->k > INT_MAX || n > INT_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "k-means needs more points than centroids: %zu centroids of %zu dimensions, %zu points", o->k,
+                        o->dim, n);
+    choose_start(o, sample, n, centroids);
+    FaissClusteringParameters p;
+    faiss_ClusteringParameters_init(&p);
+    p.niter = 1;
+    p.spherical = 1;
+    p.seed = (int)(o->seed & INT_MAX);
+    p.min_points_per_centroid = 1; /* else FAISS prints a warning */
+    p.max_points_per_centroid = INT_MAX / (int)o->k; /* the sample is the caller's choice */
+
+    faiss_use_threads(o->threads);
+    FaissClustering *clustering = NULL;
+    FaissIndexFlatIP *nearest = NULL;
+    sem_status s = faiss_check(faiss_Clustering_new_with_params(&clustering, (int)o->dim, (int)o->k, &p),
+                               "preparing k-means", err);
+    if (s == SEM_OK)
+        s = faiss_check(faiss_IndexFlatIP_new_with(&nearest, (faiss_idx_t)o->dim), "preparing k-means", err);
+    if (s == SEM_OK)
+        s = run(o, clustering, nearest, sample, n, centroids, cancel, err);
+    if (nearest != NULL)
+        faiss_Index_free(nearest);
+    if (clustering != NULL)
+        faiss_Clustering_free(clustering);
+    return s;
+}

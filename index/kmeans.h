@@ -1,0 +1,27 @@
+/* Spherical k-means through FAISS: centroids of unit length that maximise the
+ * sum of each point's dot product with its nearest one. */
+#ifndef SEM_INDEX_KMEANS_H
+#define SEM_INDEX_KMEANS_H
+
+#include "base/status.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct kmeans_options {
+    size_t dim;
+    size_t k;            /* centroids wanted */
+    unsigned rounds;     /* of assignment and update */
+    unsigned threads;    /* OpenMP threads */
+    uint64_t seed;       /* draws starting points; the same seed repeats the run */
+    const float *start;  /* [start_count, dim] centroids to start from, or NULL */
+    size_t start_count;  /* more than k: some are left out; fewer: sample points join them */
+} kmeans_options;
+
+/* sample: [n, dim], n > k. centroids: [k, dim]. *cancel (may be NULL) is looked
+ * at between rounds: SEM_CANCELLED. */
+sem_status kmeans_train(const kmeans_options *options, const float *sample, size_t n, float *centroids,
+                        const atomic_bool *cancel, sem_error *err);
+
+#endif

@@ -1,0 +1,218 @@
+#include "index/recall_curve.h"
+
+#include "base/checked.h"
+#include "base/random.h"
+#include "index/scan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUERIES_MAX = 256, QUERY_SEED = 77 };
+
+/* One-sided 95%: the recall that `sure` names is missed by chance in one
+ * measurement of twenty. */
+static const double MARGIN = 1.645;
+
+static const size_t depths[CURVE_DEPTHS] = {10, 100, 1000};
+enum { DEEPEST = 1000 };
+
+typedef struct ranked_cell {
+    float score;
+    uint32_t cell;
+} ranked_cell;
+
+typedef struct measurement {
+    const curve_input *in;
+    size_t count;                 /* queries */
+    uint32_t queries[QUERIES_MAX]; /* their rows */
+    scan *scans;                  /* [count] */
+    vector_hit *hits;             /* [count, DEEPEST] */
+    ranked_cell *ranked;          /* [nlist] scratch */
+    uint32_t *rank_of;            /* [nlist] scratch: where a cell comes in the order of probing */
+    double sum[CURVE_POINTS_MAX][CURVE_DEPTHS], squares[CURVE_POINTS_MAX][CURVE_DEPTHS];
+} measurement;
+
+static bool counts(const curve_input *in, uint32_t row)
+{
+    return in->cells[row] != ROW_NONE && rows_alive(in->rows, row, in->seen);
+}
+
+/* Reservoir sampling (Vitter 1985, algorithm R). */
+static void choose_queries(measurement *m)
+{
+    random_state random;
+    random_seed(&random, QUERY_SEED);
+    size_t met = 0;
+    for (uint32_t row = 0; row < m->in->seen; row++) {
+        if (!counts(m->in, row))
+            continue;
+        size_t slot = met < QUERIES_MAX ? met : random_below(&random, met + 1);
+        if (slot < QUERIES_MAX)
+            m->queries[slot] = row;
+        met++;
+    }
+    m->count = met < QUERIES_MAX ? met : QUERIES_MAX;
+}
+
+/* All queries over one chunk of rows after the other: the chunk stays in the
+ * cache, which makes this several times as fast as query after query. */
+static sem_status find_neighbours(measurement *m, sem_error *err)
+{
+    const curve_input *in = m->in;
+    for (size_t q = 0; q < m->count; q++)
+        m->scans[q] = (scan){.rows = in->rows,
+                             .seen = in->seen,
+                             .kernel = in->kernel,
+                             .query = rows_vector(in->rows, m->queries[q]),
+                             .has_exclude = true,
+                             .exclude = rows_docno(in->rows, m->queries[q]),
+                             .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
+    enum { PIECE = 256 /* rows: 384 KiB at 384 dimensions */ };
+    for (uint32_t from = 0; from < in->seen;) {
+        if (in->cancel != NULL && atomic_load_explicit(in->cancel, memory_order_relaxed))
+            return sem_fail(err, SEM_CANCELLED, "measuring recall was cancelled");
+        uint32_t to = in->seen - from < PIECE ? in->seen : from + PIECE;
+        for (size_t q = 0; q < m->count; q++)
+            scan_range(&m->scans[q], from, to);
+        from = to;
+    }
+    for (size_t q = 0; q < m->count; q++)
+        topk_finish(&m->scans[q].best);
+    return SEM_OK;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const ranked_cell *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->cell < y->cell ? -1 : 1;
+}
+
+static void rank_cells(measurement *m, const float *query)
+{
+    const curve_input *in = m->in;
+    size_t width = in->rows->width;
+    for (size_t c = 0; c < in->nlist; c += DOT_BATCH) {
+        const float *batch[DOT_BATCH];
+        float scores[DOT_BATCH];
+        size_t n = in->nlist - c < DOT_BATCH ? in->nlist - c : DOT_BATCH;
+        for (size_t i = 0; i < n; i++)
+            batch[i] = in->centroids + (c + i) * width;
+        in->kernel->rows(query, batch, n, width, scores);
+        for (size_t i = 0; i < n; i++)
+            m->ranked[c + i] = (ranked_cell){.score = scores[i], .cell = (uint32_t)(c + i)};
+    }
+    qsort(m->ranked, in->nlist, sizeof *m->ranked, by_score);
+    for (size_t i = 0; i < in->nlist; i++)
+        m->rank_of[m->ranked[i].cell] = (uint32_t)i;
+}
+
+/* A neighbour is found with P probes if its cell is among the P nearest: the
+ * whole curve follows from ranks, without searching once for each P. */
+static void add_query(measurement *m, const recall_curve *curve, size_t q)
+{
+    const curve_input *in = m->in;
+    rank_cells(m, rows_vector(in->rows, m->queries[q]));
+    const topk *best = &m->scans[q].best;
+    for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+        size_t found[CURVE_POINTS_MAX] = {0}, neighbours = 0;
+        for (size_t i = 0; i < best->count && neighbours < depths[d]; i++) {
+            uint32_t row = rows_row_of(in->rows, best->hits[i].docno);
+            if (row >= in->seen || in->cells[row] == ROW_NONE)
+                continue; /* replaced meanwhile, or removed */
+            neighbours++;
+            uint32_t rank = m->rank_of[in->cells[row]];
+            for (size_t p = 0; p < curve->points; p++)
+                found[p] += rank < curve->at[p].nprobe;
+        }
+        for (size_t p = 0; p < curve->points; p++) {
+            double recall = neighbours == 0 ? 1.0 : (double)found[p] / (double)neighbours;
+            m->sum[p][d] += recall;
+            m->squares[p][d] += recall * recall;
+        }
+    }
+}
+
+static void conclude(const measurement *m, recall_curve *curve)
+{
+    double n = (double)m->count;
+    for (size_t p = 0; p < curve->points; p++)
+        for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+            double mean = m->count == 0 ? 0.0 : m->sum[p][d] / n;
+            double variance = m->count < 2 ? 1.0 : fmax(0.0, (m->squares[p][d] / n - mean * mean) * n / (n - 1));
+            curve->at[p].recall[d] = mean;
+            curve->at[p].sure[d] = mean - MARGIN * sqrt(variance / fmax(n, 1.0));
+        }
+    /* With every cell probed nothing is missed. */
+    for (size_t d = 0; d < CURVE_DEPTHS; d++)
+        curve->at[curve->points - 1].recall[d] = curve->at[curve->points - 1].sure[d] = 1.0;
+}
+
+static void choose_points(recall_curve *curve, size_t nlist)
+{
+    curve->points = 0;
+    for (size_t nprobe = 1; nprobe < nlist && curve->points < CURVE_POINTS_MAX - 1; nprobe *= 2)
+        curve->at[curve->points++].nprobe = nprobe;
+    curve->at[curve->points++].nprobe = nlist;
+}
+
+sem_status recall_curve_measure(recall_curve *curve, const curve_input *in, sem_error *err)
+{
+    sem_status s = SEM_RESOURCE_EXHAUSTED;
+    measurement *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    m->in = in;
+    choose_points(curve, in->nlist);
+    choose_queries(m);
+    m->scans = checked_realloc(NULL, m->count + 1, sizeof *m->scans);
+    m->hits = checked_realloc(NULL, (m->count + 1) * DEEPEST, sizeof *m->hits);
+    m->ranked = checked_realloc(NULL, in->nlist, sizeof *m->ranked);
+    m->rank_of = checked_realloc(NULL, in->nlist, sizeof *m->rank_of);
+    if (m->scans == NULL || m->hits == NULL || m->ranked == NULL || m->rank_of == NULL) {
+        s = sem_fail_memory(err, "the recall curve");
+        goto cleanup;
+    }
+    s = find_neighbours(m, err);
+    if (s != SEM_OK)
+        goto cleanup;
+    for (size_t q = 0; q < m->count; q++)
+        add_query(m, curve, q);
+    conclude(m, curve);
+cleanup:
+    free(m->scans);
+    free(m->hits);
+    free(m->ranked);
+    free(m->rank_of);
+    free(m);
+    return s;
+}
+
+/* Recall grows ever slower with the logarithm of nprobe, so a straight line
+ * between two points errs on the side of more probes. */
+static double nprobe_at_depth(const recall_curve *curve, double recall, size_t d)
+{
+    size_t p = 0;
+    while (p + 1 < curve->points && curve->at[p].sure[d] < recall)
+        p++;
+    if (p == 0 || curve->at[p].sure[d] < recall)
+        return (double)curve->at[p].nprobe;
+    double below = curve->at[p - 1].sure[d], above = curve->at[p].sure[d];
+    double part = above > below ? (recall - below) / (above - below) : 1.0;
+    double few = (double)curve->at[p - 1].nprobe, many = (double)curve->at[p].nprobe;
+    return few * pow(many / few, part);
+}
+
+size_t recall_curve_nprobe(const recall_curve *curve, double recall, size_t k)
+{
+    double depth = log10(fmax((double)k, 10.0)) - 1.0; /* 0 at 10, 1 at 100, … */
+    size_t d = depth < 1.0 ? 0 : 1;
+    double shallow = nprobe_at_depth(curve, recall, d);
+    double deep = fmax(shallow, nprobe_at_depth(curve, recall, d + 1));
+    /* A power law between the measured depths, carried on beyond the last. */
+    double nprobe = ceil(shallow * pow(deep / shallow, depth - (double)d) - 1e-9);
+    double nlist = (double)curve->at[curve->points - 1].nprobe;
+    return (size_t)fmin(fmax(nprobe, 1.0), nlist);
+}

@@ -1,0 +1,144 @@
+#include "index/rows.h"
+
+#include "base/checked.h"
+#include "index/dot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ROW_REMOVED (UINT32_MAX - 1)
+#define ROWS_MAX (UINT32_MAX - 1) /* rows, so that no number means something else */
+
+typedef _Atomic uint32_t place;
+
+sem_status rows_create(rows **out, size_t dim, sem_error *err)
+{
+    enum { DIM_MAX = 65536 };
+    if (dim == 0 || dim > DIM_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "vectors must have 1 to %d dimensions, not %zu", DIM_MAX, dim);
+    rows *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return sem_fail_memory(err, "the rows of an index");
+    r->dim = dim;
+    r->width = dot_width(dim);
+    atomic_init(&r->references, 1);
+    *out = r;
+    return SEM_OK;
+}
+
+rows *rows_share(rows *r)
+{
+    atomic_fetch_add_explicit(&r->references, 1, memory_order_relaxed);
+    return r;
+}
+
+void rows_release(rows *r)
+{
+    if (r == NULL || atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) > 1)
+        return;
+    chunk_table_clear(&r->chunks);
+    chunk_table_clear(&r->places);
+    free(r);
+}
+
+static rows_chunk *ensure_chunk(rows *r, uint32_t row)
+{
+    rows_chunk *chunk = chunk_table_get(&r->chunks, row / ROWS_CHUNK);
+    if (chunk != NULL)
+        return chunk;
+    /* Not cleared: pages that no row has reached yet take no memory. */
+    chunk = checked_alloc_aligned(1, sizeof *chunk + ROWS_CHUNK * r->width * sizeof(float));
+    if (chunk == NULL)
+        return NULL;
+    if (!chunk_table_set(&r->chunks, row / ROWS_CHUNK, chunk)) {
+        free(chunk);
+        return NULL;
+    }
+    return chunk;
+}
+
+static place *find_place(const rows *r, uint32_t docno)
+{
+    place *places = chunk_table_get(&r->places, docno / ROWS_CHUNK);
+    return places == NULL ? NULL : &places[docno % ROWS_CHUNK];
+}
+
+static place *ensure_place(rows *r, uint32_t docno)
+{
+    place *found = find_place(r, docno);
+    if (found != NULL)
+        return found;
+    place *places = malloc(ROWS_CHUNK * sizeof *places);
+    if (places == NULL)
+        return NULL;
+    for (size_t i = 0; i < ROWS_CHUNK; i++)
+        atomic_init(&places[i], ROW_NONE);
+    if (!chunk_table_set(&r->places, docno / ROWS_CHUNK, places)) {
+        free(places);
+        return NULL;
+    }
+    return &places[docno % ROWS_CHUNK];
+}
+
+static place *next_of(const rows *r, uint32_t row)
+{
+    rows_chunk *chunk = chunk_table_get(&r->chunks, row / ROWS_CHUNK);
+    return &chunk->next[row % ROWS_CHUNK];
+}
+
+sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err)
+{
+    uint32_t row = atomic_load_explicit(&r->count, memory_order_relaxed);
+    if (row >= ROWS_MAX)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "an index holds at most %u rows until it is compacted", ROWS_MAX);
+    place *where = ensure_place(r, docno);
+    rows_chunk *chunk = where == NULL ? NULL : ensure_chunk(r, row);
+    if (chunk == NULL)
+        return sem_fail_memory(err, "the rows of an index");
+
+    float *to = chunk->vectors + row % ROWS_CHUNK * r->width;
+    memcpy(to, vector, r->dim * sizeof *to);
+    memset(to + r->dim, 0, (r->width - r->dim) * sizeof *to);
+    chunk->docno[row % ROWS_CHUNK] = docno;
+    atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_NONE, memory_order_relaxed);
+
+    /* A reader that sees fewer rows than the new one's number goes on with the
+     * old row; one that sees more finds it replaced: the order of these three
+     * stores makes the count the one switch. */
+    uint32_t old = atomic_load_explicit(where, memory_order_relaxed);
+    if (old != ROW_NONE)
+        atomic_store_explicit(next_of(r, old), row, memory_order_release);
+    else
+        atomic_fetch_add_explicit(&r->live, 1, memory_order_relaxed);
+    atomic_store_explicit(where, row, memory_order_release);
+    atomic_store_explicit(&r->count, row + 1, memory_order_release);
+    return SEM_OK;
+}
+
+bool rows_remove(rows *r, uint32_t docno)
+{
+    place *where = find_place(r, docno);
+    uint32_t row = where == NULL ? ROW_NONE : atomic_load_explicit(where, memory_order_relaxed);
+    if (row == ROW_NONE)
+        return false;
+    atomic_store_explicit(next_of(r, row), ROW_REMOVED, memory_order_release);
+    atomic_store_explicit(where, ROW_NONE, memory_order_release);
+    atomic_fetch_sub_explicit(&r->live, 1, memory_order_relaxed);
+    return true;
+}
+
+uint32_t rows_row_of(const rows *r, uint32_t docno)
+{
+    place *where = find_place(r, docno);
+    return where == NULL ? ROW_NONE : atomic_load_explicit(where, memory_order_acquire);
+}
+
+bool rows_alive(const rows *r, uint32_t row, uint32_t seen)
+{
+    uint32_t next = atomic_load_explicit(next_of(r, row), memory_order_acquire);
+    if (next == ROW_NONE)
+        return true;
+    if (next == ROW_REMOVED || next < seen)
+        return false;
+    return rows_row_of(r, rows_docno(r, row)) != ROW_NONE;
+}

@@ -1,0 +1,58 @@
+#include "index/scan.h"
+
+void scan_flush(scan *s)
+{
+    if (s->waiting == 0)
+        return;
+    float scores[DOT_BATCH];
+    s->kernel->rows(s->query, s->waiting_vectors, s->waiting, s->rows->width, scores);
+    s->compared += s->waiting;
+    for (size_t i = 0; i < s->waiting; i++) {
+        /* Sums of huge numbers may end as infinity minus infinity; NaN has no
+         * place in an order. */
+        float score = isnan(scores[i]) ? -INFINITY : scores[i];
+        if (score < topk_threshold(&s->best))
+            continue;
+        uint32_t row = s->waiting_rows[i];
+        uint32_t docno = rows_docno(s->rows, row);
+        if ((s->has_exclude && docno == s->exclude) || !rows_alive(s->rows, row, s->seen))
+            continue;
+        topk_push(&s->best, docno, score);
+    }
+    s->waiting = 0;
+}
+
+void scan_range(scan *s, uint32_t from, uint32_t to)
+{
+    size_t width = s->rows->width;
+    for (uint32_t row = from; row < to;) {
+        const rows_chunk *chunk = rows_chunk_of(s->rows, row);
+        uint32_t first = row / ROWS_CHUNK * ROWS_CHUNK;
+        uint32_t end = to - first < ROWS_CHUNK ? to : first + ROWS_CHUNK;
+        for (; row < end; row++)
+            if (scan_allows(s, chunk->docno[row - first]))
+                scan_offer(s, row, chunk->vectors + (row - first) * width);
+    }
+    scan_flush(s);
+}
+
+void scan_documents(scan *s)
+{
+    size_t words = (s->allowed_bits + 63) / 64;
+    for (size_t w = 0; w < words; w++) {
+        uint64_t bits = s->allowed[w];
+        if (w == s->allowed_bits / 64)
+            bits &= (UINT64_C(1) << s->allowed_bits % 64) - 1;
+        for (; bits != 0; bits &= bits - 1) {
+            size_t docno = w * 64 + (size_t)__builtin_ctzll(bits);
+            uint32_t row = docno <= UINT32_MAX ? rows_row_of(s->rows, (uint32_t)docno) : ROW_NONE;
+            if (row == ROW_NONE)
+                continue;
+            const float *vector = rows_vector(s->rows, row);
+            __builtin_prefetch(vector);
+            __builtin_prefetch(vector + DOT_LANES);
+            scan_offer(s, row, vector);
+        }
+    }
+    scan_flush(s);
+}

@@ -1,0 +1,51 @@
+/* What keeps an index quick as it grows: k-means, assigning new rows to cells,
+ * measuring recall, and leaving dead rows behind. Index thread only; writer and
+ * searches go on meanwhile. */
+#ifndef SEM_INDEX_TRAINING_H
+#define SEM_INDEX_TRAINING_H
+
+#include "base/log.h"
+#include "base/status.h"
+#include "index/dot.h"
+#include "index/lists.h"
+#include "index/rows.h"
+#include "index/vector_index.h"
+
+#include <stdatomic.h>
+
+/* What is due, as a set of bits. */
+typedef enum training_need {
+    TRAINING_NOTHING = 0,
+    TRAINING_COMPACT = 1, /* too many dead rows: copy the live ones */
+    TRAINING_ASSIGN = 2,  /* too many rows behind the lists: put them into cells */
+    TRAINING_CLUSTER = 4  /* no lists yet, growth or drift: k-means */
+} training_need;
+
+/* lists may be NULL. */
+unsigned training_needs(const vector_index_options *options, const rows *r, const lists *l);
+
+typedef struct training {
+    const vector_index_options *options;
+    const dot_kernel *kernel;
+    const rows *rows;           /* the rows to make lists of */
+    const lists *old;           /* over the same rows, or over those they were copied from; or NULL */
+    const uint32_t *origin;     /* [rows] where each row was when old was made, or NULL: where it is */
+    const atomic_bool *cancel;  /* may be NULL */
+    sem_log *log;               /* may be NULL */
+} training;
+
+/* Makes lists over the rows that there are now: with k-means (started from the
+ * old centroids) where needs says so, else with the old centroids. */
+sem_status training_make_lists(const training *t, unsigned needs, lists **out, sem_error *err);
+
+/* Compaction copies in three steps, so that the writer is kept waiting for the
+ * last one only. First: the live rows below rows_count(from) at that moment,
+ * which becomes *seen. origin (malloc'd) tells where each came from. */
+sem_status compaction_copy(const rows *from, rows **to, uint32_t **origin, uint32_t *seen, const atomic_bool *cancel,
+                           sem_error *err);
+/* Then, any number of times: what was put since *seen. */
+sem_status compaction_catch_up(const rows *from, rows *to, uint32_t *seen, sem_error *err);
+/* Last, with the writer kept out and after a catch-up: what was removed. */
+void compaction_remove_dead(const rows *from, rows *to);
+
+#endif

@@ -1,0 +1,230 @@
+#include "index/vector_index.h"
+
+#include "index/dot.h"
+#include "index/lists.h"
+#include "index/rows.h"
+#include "index/training.h"
+#include "index/vector_search.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a search works on. Whoever holds one keeps its rows and lists alive. */
+typedef struct view {
+    atomic_size_t references;
+    rows *rows;   /* shared with other views */
+    lists *lists; /* owned; NULL: none yet */
+} view;
+
+struct vector_index {
+    vector_index_options options;
+    const dot_kernel *kernel;
+    atomic_size_t count;         /* live documents */
+    pthread_mutex_t writing;     /* rank 1: held for each put and remove, and while the index thread swaps views */
+    pthread_mutex_t looking;     /* rank 2: guards `current`; held for a few instructions */
+    view *current;               /* changed only with both locks: either one is enough to read it */
+};
+
+static sem_status view_create(view **out, rows *r, lists *l, sem_error *err)
+{
+    view *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return sem_fail_memory(err, "a view of an index");
+    atomic_init(&v->references, 1);
+    v->rows = r;
+    v->lists = l;
+    *out = v;
+    return SEM_OK;
+}
+
+static void view_release(view *v)
+{
+    if (v == NULL || atomic_fetch_sub_explicit(&v->references, 1, memory_order_acq_rel) > 1)
+        return;
+    rows_release(v->rows);
+    lists_free(v->lists);
+    free(v);
+}
+
+static view *view_acquire(vector_index *v)
+{
+    pthread_mutex_lock(&v->looking);
+    view *found = v->current;
+    atomic_fetch_add_explicit(&found->references, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&v->looking);
+    return found;
+}
+
+/* With `writing` held. */
+static void view_replace(vector_index *v, view *next)
+{
+    pthread_mutex_lock(&v->looking);
+    view *old = v->current;
+    v->current = next;
+    pthread_mutex_unlock(&v->looking);
+    view_release(old);
+}
+
+sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err)
+{
+    vector_index *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return sem_fail_memory(err, "a vector index");
+    v->options = *options;
+    v->kernel = dot_choose();
+    rows *r = NULL;
+    sem_status s = rows_create(&r, options->dim, err);
+    if (s == SEM_OK)
+        s = view_create(&v->current, r, NULL, err);
+    if (s != SEM_OK) {
+        rows_release(r);
+        free(v);
+        return s;
+    }
+    pthread_mutex_init(&v->writing, NULL);
+    pthread_mutex_init(&v->looking, NULL);
+    *out = v;
+    return SEM_OK;
+}
+
+void vector_index_destroy(vector_index *v)
+{
+    if (v == NULL)
+        return;
+    view_release(v->current);
+    pthread_mutex_destroy(&v->looking);
+    pthread_mutex_destroy(&v->writing);
+    free(v);
+}
+
+sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err)
+{
+    for (size_t i = 0; i < v->options.dim; i++)
+        if (!isfinite(vector[i]))
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "element %zu of document %u's vector is not finite", i, docno);
+    pthread_mutex_lock(&v->writing);
+    sem_status s = rows_put(v->current->rows, docno, vector, err);
+    atomic_store_explicit(&v->count, rows_live(v->current->rows), memory_order_relaxed);
+    pthread_mutex_unlock(&v->writing);
+    return s;
+}
+
+void vector_index_remove(vector_index *v, uint32_t docno)
+{
+    pthread_mutex_lock(&v->writing);
+    rows_remove(v->current->rows, docno);
+    atomic_store_explicit(&v->count, rows_live(v->current->rows), memory_order_relaxed);
+    pthread_mutex_unlock(&v->writing);
+}
+
+size_t vector_index_count(const vector_index *v)
+{
+    return atomic_load_explicit(&v->count, memory_order_relaxed);
+}
+
+sem_status vector_index_search(vector_index *v, const vector_query *query, vector_hit *hits, size_t *count,
+                               vector_plan *plan, sem_error *err)
+{
+    view *now = view_acquire(v);
+    sem_status s = vector_search(now->rows, now->lists, &v->options, v->kernel, query, hits, count, plan, err);
+    view_release(now);
+    return s;
+}
+
+void vector_index_describe(vector_index *v, vector_index_stats *out)
+{
+    view *now = view_acquire(v);
+    const lists *l = now->lists;
+    bool exact = l == NULL || rows_live(now->rows) < v->options.exact_below;
+    *out = (vector_index_stats){.kind = exact ? "exact" : "ivf", .codes = "float32"};
+    if (l != NULL) {
+        out->nlist = l->nlist;
+        out->trained_at_ms = l->trained_at_ms;
+        out->curve_points = l->curve.points;
+        for (size_t i = 0; i < l->curve.points; i++) {
+            out->curve[i].nprobe = l->curve.at[i].nprobe;
+            out->curve[i].recall = l->curve.at[i].recall[0];
+        }
+    }
+    view_release(now);
+}
+
+bool vector_index_wants_training(vector_index *v)
+{
+    view *now = view_acquire(v);
+    unsigned needs = training_needs(&v->options, now->rows, now->lists);
+    view_release(now);
+    return needs != TRAINING_NOTHING;
+}
+
+/* Takes ownership of r and l. compacted: r is a copy of the current rows as
+ * they were below `seen`. */
+static sem_status publish(vector_index *v, rows *r, lists *l, bool compacted, uint32_t seen, sem_error *err)
+{
+    view *next = NULL;
+    const rows *from = v->current->rows; /* only this thread changes it */
+    sem_status s = SEM_OK;
+    /* Most of what came meanwhile is copied before the writer has to wait. */
+    enum { CATCH_UP_ROUNDS = 3 };
+    for (int i = 0; compacted && s == SEM_OK && i < CATCH_UP_ROUNDS; i++)
+        s = compaction_catch_up(from, r, &seen, err);
+    if (s == SEM_OK)
+        s = view_create(&next, r, l, err);
+    if (s != SEM_OK) {
+        rows_release(r);
+        lists_free(l);
+        return s;
+    }
+    pthread_mutex_lock(&v->writing);
+    if (compacted) {
+        s = compaction_catch_up(from, r, &seen, err);
+        if (s == SEM_OK)
+            compaction_remove_dead(from, r);
+    }
+    if (s == SEM_OK)
+        view_replace(v, next);
+    pthread_mutex_unlock(&v->writing);
+    if (s != SEM_OK)
+        view_release(next);
+    return s;
+}
+
+sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err)
+{
+    view *now = view_acquire(v);
+    unsigned needs = training_needs(&v->options, now->rows, now->lists);
+    bool compact = (needs & TRAINING_COMPACT) != 0;
+    rows *r = NULL;
+    lists *l = NULL;
+    uint32_t *origin = NULL;
+    uint32_t seen = 0;
+    sem_status s = SEM_OK;
+    if (needs == TRAINING_NOTHING)
+        goto cleanup;
+    if (compact) {
+        s = compaction_copy(now->rows, &r, &origin, &seen, cancel, err);
+        if (s != SEM_OK)
+            goto cleanup;
+    } else {
+        r = rows_share(now->rows);
+    }
+    training t = {.options = &v->options,
+                  .kernel = v->kernel,
+                  .rows = r,
+                  .old = now->lists,
+                  .origin = origin,
+                  .cancel = cancel,
+                  .log = log};
+    if (now->lists != NULL || (needs & TRAINING_CLUSTER) != 0)
+        s = training_make_lists(&t, needs, &l, err);
+    if (s == SEM_OK)
+        s = publish(v, r, l, compact, seen, err);
+    else
+        rows_release(r);
+cleanup:
+    view_release(now);
+    free(origin);
+    return s;
+}

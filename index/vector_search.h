@@ -1,0 +1,16 @@
+/* One search: choosing between exact scan, the allowed documents, and cells. */
+#ifndef SEM_INDEX_VECTOR_SEARCH_H
+#define SEM_INDEX_VECTOR_SEARCH_H
+
+#include "base/status.h"
+#include "index/dot.h"
+#include "index/lists.h"
+#include "index/rows.h"
+#include "index/vector_index.h"
+
+/* lists may be NULL. What is checked about the query: k, recall, finite numbers. */
+sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
+                         const vector_query *query, vector_hit *hits, size_t *count, vector_plan *plan,
+                         sem_error *err);
+
+#endif

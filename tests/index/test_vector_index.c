@@ -1,0 +1,679 @@
+#include "index/dot.h"
+#include "index/faiss_ivf.h"
+#include "index/lists.h"
+#include "index/rows.h"
+#include "index/training.h"
+#include "index/vector_index.h"
+#include "index/vector_search.h"
+#include "tests/common/testing.h"
+#include "tests/index/clustered.h"
+
+#include <cblas.h>
+#include <stdio.h>
+
+enum { N = 30000, DIM = 64, TOPICS = 300, QUERIES = 300, K = 10 };
+
+static const float SPREAD = 0.9f;
+
+static const vector_index_options usual = {.dim = DIM, .metric = METRIC_COSINE, .exact_below = 1000, .threads = 1};
+
+typedef struct world {
+    random_state random;
+    float *centres; /* [TOPICS, DIM] */
+    float *vectors; /* [N, DIM] by docno */
+    bool *live;     /* [N] */
+    vector_index *index;
+} world;
+
+static void put(world *w, uint32_t docno, const float *vector)
+{
+    sem_error error;
+    memcpy(w->vectors + (size_t)docno * DIM, vector, DIM * sizeof *vector);
+    w->live[docno] = true;
+    ck_ok(vector_index_put(w->index, docno, vector, &error));
+}
+
+static void drop(world *w, uint32_t docno)
+{
+    w->live[docno] = false;
+    vector_index_remove(w->index, docno);
+}
+
+static void random_vector(world *w, size_t topic, float *out)
+{
+    clustered_point(&w->random, w->centres + topic * DIM, DIM, SPREAD, out);
+}
+
+static void put_random(world *w, uint32_t docno, size_t first_topic, size_t topics)
+{
+    float vector[DIM];
+    random_vector(w, first_topic + random_below(&w->random, topics), vector);
+    put(w, docno, vector);
+}
+
+static world make_world(const vector_index_options *options, size_t n)
+{
+    sem_error error;
+    world w = {0};
+    random_seed(&w.random, testing_seed());
+    w.centres = clustered_centres(&w.random, TOPICS, DIM);
+    w.vectors = calloc(N, DIM * sizeof *w.vectors);
+    w.live = calloc(N, sizeof *w.live);
+    ck_assert(w.centres != NULL && w.vectors != NULL && w.live != NULL);
+    ck_ok(vector_index_create(&w.index, options, &error));
+    for (uint32_t i = 0; i < n; i++)
+        put_random(&w, i, 0, TOPICS);
+    return w;
+}
+
+static void free_world(world *w)
+{
+    vector_index_destroy(w->index);
+    free(w->centres);
+    free(w->vectors);
+    free(w->live);
+}
+
+static void train(world *w)
+{
+    sem_error error;
+    for (int i = 0; i < 4 && vector_index_wants_training(w->index); i++)
+        ck_ok(vector_index_train(w->index, NULL, NULL, &error));
+    ck_assert(!vector_index_wants_training(w->index));
+}
+
+static const char *kind_of(world *w)
+{
+    vector_index_stats stats;
+    vector_index_describe(w->index, &stats);
+    return stats.kind;
+}
+
+static double similarity(const world *w, uint32_t docno, const float *query)
+{
+    double sum = 0;
+    for (size_t i = 0; i < DIM; i++)
+        sum += (double)w->vectors[(size_t)docno * DIM + i] * query[i];
+    return sum;
+}
+
+static bool matches(const world *w, const vector_query *q, uint32_t docno)
+{
+    if (!w->live[docno] || (q->has_exclude && docno == q->exclude))
+        return false;
+    return q->allowed == NULL ||
+           (docno < q->allowed_bits && (q->allowed[docno / 64] >> docno % 64 & 1) != 0);
+}
+
+static int descending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x > y ? -1 : x < y;
+}
+
+/* The scores of the best k matching documents, computed here; how many there are. */
+static size_t brute_force(const world *w, const vector_query *q, double *scores)
+{
+    double *all = malloc(N * sizeof *all);
+    ck_assert_ptr_nonnull(all);
+    size_t n = 0;
+    for (uint32_t d = 0; d < N; d++)
+        if (matches(w, q, d))
+            all[n++] = similarity(w, d, q->vector);
+    qsort(all, n, sizeof *all, descending);
+    size_t kept = n < q->k ? n : q->k;
+    memcpy(scores, all, kept * sizeof *all);
+    free(all);
+    return kept;
+}
+
+enum { DEEP = 2000 };
+
+/* Searches, checks what holds for every answer, and returns its recall. */
+static double search(world *w, const vector_query *q, vector_plan *plan)
+{
+    static vector_hit hits[DEEP];
+    static double best[DEEP];
+    sem_error error;
+    size_t count = 0, found = 0;
+    ck_assert_uint_le(q->k, DEEP);
+    ck_ok(vector_index_search(w->index, q, hits, &count, plan, &error));
+    size_t expected = brute_force(w, q, best);
+    ck_assert_uint_eq(count, expected);
+    static bool seen[N];
+    for (size_t i = 0; i < count; i++) {
+        ck_assert(matches(w, q, hits[i].docno));
+        ck_assert(!seen[hits[i].docno]);
+        seen[hits[i].docno] = true;
+        ck_assert_double_eq_tol(similarity(w, hits[i].docno, q->vector), (double)hits[i].score, 2e-5);
+        ck_assert(i == 0 || hits[i - 1].score >= hits[i].score);
+        found += (double)hits[i].score >= best[expected - 1] - 1e-6;
+    }
+    for (size_t i = 0; i < count; i++)
+        seen[hits[i].docno] = false;
+    return expected == 0 ? 1.0 : (double)found / (double)expected;
+}
+
+/* Mean recall over fresh queries from some topics; the template says how. */
+static double mean_recall(world *w, vector_query q, size_t first_topic, size_t topics, vector_plan *plan)
+{
+    float query[DIM];
+    double sum = 0;
+    q.vector = query;
+    for (size_t i = 0; i < QUERIES; i++) {
+        random_vector(w, first_topic + random_below(&w->random, topics), query);
+        sum += search(w, &q, plan);
+    }
+    return sum / QUERIES;
+}
+
+/* --- exact */
+
+START_TEST(exact_search_equals_brute_force)
+{
+    world w = make_world(&usual, 5000);
+    vector_plan plan;
+    for (size_t k = 1; k <= DEEP; k = k * 5 + 3)
+        ck_assert_double_eq(mean_recall(&w, (vector_query){.k = k, .exact = true}, 0, TOPICS, &plan), 1.0);
+    ck_assert_str_eq(plan.kind, "exact");
+    ck_assert_uint_eq(plan.scanned, 5000);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(an_empty_index_and_k_0_answer_nothing)
+{
+    sem_error error;
+    world w = make_world(&usual, 0);
+    float query[DIM];
+    vector_hit hits[K];
+    size_t count = 9;
+    random_vector(&w, 0, query);
+    vector_query q = {.vector = query, .k = K, .recall = 0.95};
+    ck_ok(vector_index_search(w.index, &q, hits, &count, NULL, &error));
+    ck_assert_uint_eq(count, 0);
+    put_random(&w, 7, 0, TOPICS);
+    q.k = 0;
+    ck_ok(vector_index_search(w.index, &q, hits, &count, NULL, &error));
+    ck_assert_uint_eq(count, 0);
+    vector_index_remove(w.index, 8);
+    vector_index_remove(w.index, UINT32_MAX);
+    ck_assert_uint_eq(vector_index_count(w.index), 1);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(what_makes_no_sense_is_refused)
+{
+    sem_error error;
+    world w = make_world(&usual, 100);
+    float query[DIM];
+    vector_hit hits[K];
+    size_t count;
+    random_vector(&w, 0, query);
+    vector_query q = {.vector = query, .k = K};
+    const double bad[] = {0.0, -1.0, 1.5, NAN};
+    for (size_t i = 0; i < 4; i++) {
+        q.recall = bad[i];
+        ck_fails(vector_index_search(w.index, &q, hits, &count, NULL, &error), SEM_INVALID_ARGUMENT);
+    }
+    query[3] = INFINITY;
+    q.exact = true;
+    ck_fails(vector_index_search(w.index, &q, hits, &count, NULL, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(vector_index_put(w.index, 5, query, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "element 3"));
+    ck_assert_uint_eq(vector_index_count(w.index), 100);
+    vector_index *none;
+    vector_index_options options = usual;
+    options.dim = 0;
+    ck_fails(vector_index_create(&none, &options, &error), SEM_INVALID_ARGUMENT);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(dot_metric_is_exact_at_any_size)
+{
+    vector_index_options options = usual;
+    options.metric = METRIC_DOT;
+    world w = make_world(&options, 5000);
+    float vector[DIM];
+    for (uint32_t d = 0; d < 5000; d += 3) {
+        random_vector(&w, 1, vector);
+        for (size_t i = 0; i < DIM; i++)
+            vector[i] *= 1.0f + (float)(d % 7) / 4;
+        put(&w, d, vector);
+    }
+    train(&w);
+    vector_plan plan;
+    ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .recall = 0.8}, 0, TOPICS, &plan), 1.0);
+    ck_assert_str_eq(plan.kind, "exact");
+    ck_assert_str_eq(kind_of(&w), "exact");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(huge_numbers_leave_the_order_defined)
+{
+    sem_error error;
+    vector_index_options options = {.dim = 3, .metric = METRIC_DOT};
+    vector_index *v;
+    ck_ok(vector_index_create(&v, &options, &error));
+    const float huge[3] = {3e38f, 3e38f, -3e38f}, small[3] = {1, 1, 1}, query[3] = {3e38f, -3e38f, 3e38f};
+    ck_ok(vector_index_put(v, 1, huge, &error));
+    ck_ok(vector_index_put(v, 2, small, &error));
+    vector_hit hits[3];
+    size_t count;
+    vector_query q = {.vector = query, .k = 3, .exact = true};
+    ck_ok(vector_index_search(v, &q, hits, &count, NULL, &error));
+    ck_assert_uint_eq(count, 2);
+    ck_assert_uint_eq(hits[0].docno, 2);
+    vector_index_destroy(v);
+}
+END_TEST
+
+/* --- lists */
+
+static void expect_recall(world *w, vector_query q, size_t first_topic, size_t topics)
+{
+    static const double targets[] = {0.80, 0.90, 0.95, 0.99};
+    for (size_t i = 0; i < 4; i++) {
+        vector_plan plan = {0};
+        q.recall = targets[i];
+        double reached = mean_recall(w, q, first_topic, topics, &plan);
+        printf("recall %.2f reached %.4f (%s, %zu of %zu cells, %zu rows)\n", targets[i], reached, plan.kind,
+               plan.probed, plan.lists, plan.scanned);
+        ck_assert_double_ge(reached, targets[i] - 0.01);
+    }
+}
+
+START_TEST(recall_asked_for_is_reached)
+{
+    world w = make_world(&usual, N);
+    ck_assert(vector_index_wants_training(w.index));
+    train(&w);
+    ck_assert_str_eq(kind_of(&w), "ivf");
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS);
+    expect_recall(&w, (vector_query){.k = 1}, 0, TOPICS);
+    expect_recall(&w, (vector_query){.k = 200}, 0, TOPICS);
+    vector_plan plan;
+    mean_recall(&w, (vector_query){.k = K, .recall = 0.9}, 0, TOPICS, &plan);
+    ck_assert_str_eq(plan.kind, "ivf");
+    ck_assert_uint_lt(plan.scanned, N / 2);
+    ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .recall = 1.0}, 0, TOPICS, &plan), 1.0);
+    ck_assert_str_eq(plan.kind, "exact");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(the_curve_rises_to_1)
+{
+    world w = make_world(&usual, 10000);
+    train(&w);
+    vector_index_stats stats;
+    vector_index_describe(w.index, &stats);
+    ck_assert_uint_ge(stats.nlist, 100);
+    ck_assert_int_gt(stats.trained_at_ms, 0);
+    ck_assert_uint_ge(stats.curve_points, 6);
+    for (size_t i = 1; i < stats.curve_points; i++) {
+        ck_assert_uint_gt(stats.curve[i].nprobe, stats.curve[i - 1].nprobe);
+        ck_assert_double_ge(stats.curve[i].recall, stats.curve[i - 1].recall);
+    }
+    ck_assert_uint_eq(stats.curve[stats.curve_points - 1].nprobe, stats.nlist);
+    ck_assert_double_eq(stats.curve[stats.curve_points - 1].recall, 1.0);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(recall_holds_after_drift)
+{
+    world w = make_world(&usual, 0);
+    for (uint32_t d = 0; d < N / 2; d++)
+        put_random(&w, d, 0, TOPICS / 2);
+    train(&w);
+    for (uint32_t d = N / 2; d < N * 3 / 4; d++)
+        put_random(&w, d, TOPICS / 2, TOPICS / 2);
+    train(&w);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS / 2);
+    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(recall_holds_after_heavy_deletes)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    for (uint32_t d = 0; d < N; d++)
+        if (d % 4 != 0)
+            drop(&w, d);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS);
+    ck_assert(vector_index_wants_training(w.index));
+    train(&w);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(our_lists_find_what_those_of_faiss_find)
+{
+    sem_error error;
+    enum { ROWS = 8000 };
+    random_state random;
+    random_seed(&random, testing_seed());
+    float *x = clustered_points(&random, ROWS + QUERIES, DIM, TOPICS, SPREAD);
+    static uint32_t docnos[ROWS];
+    rows *r;
+    lists *l;
+    faiss_ivf *reference;
+    ck_ok(rows_create(&r, DIM, &error));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        docnos[i] = i * 3 + 1;
+        ck_ok(rows_put(r, docnos[i], x + (size_t)i * DIM, &error));
+    }
+    training t = {.options = &usual, .kernel = dot_choose(), .rows = r};
+    ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
+    ck_ok(faiss_ivf_create(&reference, DIM, l->centroids, l->nlist, &error));
+    ck_ok(faiss_ivf_add(reference, docnos, x, ROWS, &error));
+    for (size_t nprobe = 1; nprobe < l->nlist; nprobe *= 3)
+        for (size_t i = 0; i < QUERIES; i++) {
+            vector_hit ours[K], theirs[K];
+            size_t count, expected;
+            vector_plan plan;
+            vector_query q = {.vector = x + (ROWS + i) * DIM, .k = K, .nprobe = nprobe};
+            ck_ok(vector_search(r, l, &usual, t.kernel, &q, ours, &count, &plan, &error));
+            ck_ok(faiss_ivf_search(reference, q.vector, K, nprobe, theirs, &expected, &error));
+            ck_assert_str_eq(plan.kind, "ivf");
+            if (plan.probed > nprobe)
+                continue; /* ours went on because there were fewer than k */
+            ck_assert_uint_eq(count, expected);
+            for (size_t h = 0; h < count; h++) {
+                ck_assert_float_eq_tol(ours[h].score, theirs[h].score, 1e-5f);
+                ck_assert(ours[h].docno == theirs[h].docno || (h + 1 < count && ours[h].score - ours[h + 1].score < 1e-6f) ||
+                          (h > 0 && ours[h - 1].score - ours[h].score < 1e-6f));
+            }
+        }
+    faiss_ivf_destroy(reference);
+    lists_free(l);
+    rows_release(r);
+    free(x);
+}
+END_TEST
+
+/* --- writing */
+
+START_TEST(puts_and_removes_are_seen_at_once_with_and_without_lists)
+{
+    world w = make_world(&usual, 6000);
+    for (int round = 0; round < 2; round++) {
+        vector_query q = {.k = K, .nprobe = 4};
+        float query[DIM];
+        q.vector = query;
+        for (uint32_t i = 0; i < 300; i++) {
+            uint32_t docno = (uint32_t)random_below(&w.random, 6000);
+            random_vector(&w, random_below(&w.random, TOPICS), query);
+            put(&w, docno, query);
+            vector_hit hit;
+            size_t count;
+            sem_error error;
+            q.k = 1;
+            ck_ok(vector_index_search(w.index, &q, &hit, &count, NULL, &error));
+            ck_assert_uint_eq(hit.docno, docno);
+            drop(&w, docno);
+            q.k = K;
+            search(&w, &q, NULL);
+            put_random(&w, docno, 0, TOPICS);
+        }
+        train(&w);
+        ck_assert_str_eq(kind_of(&w), "ivf");
+    }
+    ck_assert_uint_eq(vector_index_count(w.index), 6000);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(compaction_keeps_every_document_and_its_last_vector)
+{
+    world w = make_world(&usual, 8000);
+    train(&w);
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t d = 0; d < 8000; d++) {
+            if (d % 3 == (uint32_t)round)
+                put_random(&w, d, 0, TOPICS);
+            if (d % 10 == (uint32_t)round)
+                drop(&w, d);
+        }
+        train(&w);
+        ck_assert_double_eq(mean_recall(&w, (vector_query){.k = 50, .exact = true}, 0, TOPICS, NULL), 1.0);
+        ck_assert_double_ge(mean_recall(&w, (vector_query){.k = K, .recall = 0.95}, 0, TOPICS, NULL), 0.94);
+    }
+    vector_plan plan;
+    mean_recall(&w, (vector_query){.k = 1, .exact = true}, 0, TOPICS, &plan);
+    ck_assert_uint_lt(plan.scanned, 10000);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(a_small_index_is_compacted_too)
+{
+    world w = make_world(&usual, 500);
+    for (int round = 0; round < 20; round++)
+        for (uint32_t d = 0; d < 500; d++)
+            put_random(&w, d, 0, TOPICS);
+    ck_assert(vector_index_wants_training(w.index));
+    train(&w);
+    vector_plan plan;
+    ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .exact = true}, 0, TOPICS, &plan), 1.0);
+    ck_assert_uint_eq(plan.scanned, 500);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(cancel_leaves_the_index_as_it_was)
+{
+    sem_error error;
+    world w = make_world(&usual, 5000);
+    atomic_bool cancel = true;
+    ck_fails(vector_index_train(w.index, &cancel, NULL, &error), SEM_CANCELLED);
+    ck_assert_str_eq(kind_of(&w), "exact");
+    train(&w);
+    for (uint32_t d = 0; d < 4000; d++)
+        drop(&w, d);
+    ck_fails(vector_index_train(w.index, &cancel, NULL, &error), SEM_CANCELLED);
+    ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .exact = true}, 0, TOPICS, NULL), 1.0);
+    free_world(&w);
+}
+END_TEST
+
+/* --- ties */
+
+static int larger_first(void *context, uint32_t a, uint32_t b)
+{
+    ++*(size_t *)context;
+    return a > b ? -1 : a < b;
+}
+
+START_TEST(ties_are_ordered_by_id_also_at_the_border)
+{
+    sem_error error;
+    world w = make_world(&usual, 6000);
+    float same[DIM];
+    random_vector(&w, 3, same);
+    for (uint32_t d = 0; d < 3000; d++)
+        put(&w, d * 2, same);
+    for (int round = 0; round < 3; round++) {
+        vector_hit hits[K];
+        size_t count, calls = 0;
+        vector_query q = {.vector = same, .k = K, .recall = 0.9, .exact = round == 2};
+        ck_ok(vector_index_search(w.index, &q, hits, &count, NULL, &error));
+        for (uint32_t i = 0; i < K; i++) {
+            ck_assert_uint_eq(hits[i].docno, 2 * i);
+            ck_assert_float_eq(hits[i].score, hits[0].score);
+        }
+        q.tie = larger_first;
+        q.tie_context = &calls;
+        ck_ok(vector_index_search(w.index, &q, hits, &count, NULL, &error));
+        for (uint32_t i = 0; i < K; i++)
+            ck_assert_uint_eq(hits[i].docno, 5998 - 2 * i);
+        ck_assert_uint_lt(calls, 60000);
+        train(&w);
+        put(&w, 0, same); /* one of them in the tail */
+    }
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(an_index_of_equal_vectors_trains_and_answers)
+{
+    sem_error error;
+    world w = make_world(&usual, 0);
+    float same[DIM];
+    random_vector(&w, 0, same);
+    for (uint32_t d = 0; d < 3000; d++)
+        put(&w, d, same);
+    train(&w);
+    vector_hit hits[K];
+    size_t count;
+    vector_query q = {.vector = same, .k = K, .recall = 0.8};
+    ck_ok(vector_index_search(w.index, &q, hits, &count, NULL, &error));
+    ck_assert_uint_eq(count, K);
+    for (uint32_t i = 0; i < K; i++)
+        ck_assert_uint_eq(hits[i].docno, i);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(a_document_can_be_left_out)
+{
+    world w = make_world(&usual, 5000);
+    train(&w);
+    for (uint32_t d = 0; d < 50; d++) {
+        vector_query q = {.vector = w.vectors + d * 100 * DIM, .k = K, .recall = 0.95, .has_exclude = true,
+                          .exclude = d * 100};
+        search(&w, &q, NULL);
+        q.exact = true;
+        ck_assert_double_eq(search(&w, &q, NULL), 1.0);
+    }
+    free_world(&w);
+}
+END_TEST
+
+/* --- filters */
+
+static void allow(uint64_t *bits, uint32_t docno)
+{
+    bits[docno / 64] |= UINT64_C(1) << docno % 64;
+}
+
+START_TEST(filter_never_lowers_recall)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    static const double shares[] = {1.0, 0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 0.0001, 0.0};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        uint64_t bits[N / 64 + 1] = {0};
+        for (uint32_t d = 0; d < N; d++)
+            if (random_unit(&w.random) < shares[i])
+                allow(bits, d);
+        vector_plan plan = {0};
+        vector_query q = {.k = K, .recall = 0.95, .allowed = bits, .allowed_bits = N};
+        double reached = mean_recall(&w, q, 0, TOPICS, &plan);
+        printf("filter %.4f: recall %.4f (%s, %zu cells, %zu rows)\n", shares[i], reached, plan.kind, plan.probed,
+               plan.scanned);
+        ck_assert_double_ge(reached, 0.94);
+    }
+    free_world(&w);
+}
+END_TEST
+
+/* The filter leaves one half of the topics, and the queries come from the other. */
+START_TEST(filter_far_from_the_query_never_lowers_recall)
+{
+    world w = make_world(&usual, 0);
+    uint64_t bits[N / 64 + 1] = {0};
+    for (uint32_t d = 0; d < N; d++) {
+        put_random(&w, d, d % 2 == 0 ? 0 : TOPICS / 2, TOPICS / 2);
+        if (d % 2 == 0)
+            allow(bits, d);
+    }
+    train(&w);
+    vector_query q = {.k = K, .recall = 0.95, .allowed = bits, .allowed_bits = N};
+    vector_plan plan = {0};
+    double far = mean_recall(&w, q, TOPICS / 2, TOPICS / 2, &plan);
+    printf("far: recall %.4f (%s, %zu cells, %zu rows)\n", far, plan.kind, plan.probed, plan.scanned);
+    double near = mean_recall(&w, q, 0, TOPICS / 2, &plan);
+    printf("near: recall %.4f (%s, %zu cells, %zu rows)\n", near, plan.kind, plan.probed, plan.scanned);
+    ck_assert_double_ge(far, 0.94);
+    ck_assert_double_ge(near, 0.94);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(bits_behind_the_bitmap_are_not_allowed)
+{
+    world w = make_world(&usual, 2000);
+    uint64_t bits[N / 64 + 1];
+    memset(bits, 0xff, sizeof bits);
+    static const size_t lengths[] = {0, 1, 63, 64, 65, 1999, 2000, N};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        vector_query q = {.vector = w.centres, .k = 100, .recall = 0.95, .allowed = bits,
+                          .allowed_bits = lengths[i], .exact = i % 2 == 0};
+        search(&w, &q, NULL);
+    }
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(there_are_always_k_hits_where_k_documents_match)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    uint64_t bits[N / 64 + 1] = {0};
+    for (uint32_t d = 0; d < N; d += 2)
+        allow(bits, d);
+    /* search() compares the count. */
+    for (size_t k = 1; k <= DEEP; k = k * 4 + 1) {
+        vector_query q = {.vector = w.centres, .k = k, .nprobe = 1};
+        search(&w, &q, NULL);
+        q.allowed = bits;
+        q.allowed_bits = N;
+        search(&w, &q, NULL);
+        q.nprobe = SIZE_MAX;
+        search(&w, &q, NULL);
+        q.nprobe = 0;
+        q.recall = 0.8;
+        search(&w, &q, NULL);
+    }
+    free_world(&w);
+}
+END_TEST
+
+int main(void)
+{
+    openblas_set_num_threads(1);
+    Suite *suite = suite_create("vector_index");
+    TCase *tc = tcase_create("vector_index");
+    tcase_set_timeout(tc, 300);
+    tcase_add_test(tc, exact_search_equals_brute_force);
+    tcase_add_test(tc, an_empty_index_and_k_0_answer_nothing);
+    tcase_add_test(tc, what_makes_no_sense_is_refused);
+    tcase_add_test(tc, dot_metric_is_exact_at_any_size);
+    tcase_add_test(tc, huge_numbers_leave_the_order_defined);
+    tcase_add_test(tc, recall_asked_for_is_reached);
+    tcase_add_test(tc, the_curve_rises_to_1);
+    tcase_add_test(tc, recall_holds_after_drift);
+    tcase_add_test(tc, recall_holds_after_heavy_deletes);
+    tcase_add_test(tc, our_lists_find_what_those_of_faiss_find);
+    tcase_add_test(tc, puts_and_removes_are_seen_at_once_with_and_without_lists);
+    tcase_add_test(tc, compaction_keeps_every_document_and_its_last_vector);
+    tcase_add_test(tc, a_small_index_is_compacted_too);
+    tcase_add_test(tc, cancel_leaves_the_index_as_it_was);
+    tcase_add_test(tc, ties_are_ordered_by_id_also_at_the_border);
+    tcase_add_test(tc, an_index_of_equal_vectors_trains_and_answers);
+    tcase_add_test(tc, a_document_can_be_left_out);
+    tcase_add_test(tc, filter_never_lowers_recall);
+    tcase_add_test(tc, filter_far_from_the_query_never_lowers_recall);
+    tcase_add_test(tc, bits_behind_the_bitmap_are_not_allowed);
+    tcase_add_test(tc, there_are_always_k_hits_where_k_documents_match);
+    suite_add_tcase(suite, tc);
+    return testing_run(suite);
+}
