@@ -108,7 +108,7 @@ sem_status options_parse_command(int argc, char **argv, int next, const command 
     if (general_of(a, "help") != NULL)
         return SEM_OK;
     if (a->count < c->least)
-        return fail_usage(c, "too few words: semctl ", c->synopsis[0] != '\0' ? c->synopsis : c->name, err);
+        return fail_usage(c, "something is missing; it takes ", c->synopsis, err);
     if (a->count > c->most)
         return fail_usage(c, "a word too many: ", a->words[c->most], err);
     return SEM_OK;

@@ -245,9 +245,11 @@ void progress_show(progress *p, const char *label, double share, const char *for
     vsnprintf(said, sizeof said, format, args);
     va_end(args);
     if (share >= 0) {
-        int full = share >= 1 ? BAR_COLUMNS : (int)(share * BAR_COLUMNS);
-        snprintf(bar, sizeof bar, "[%.*s%.*s] %3d%%  ", full, "##############################", BAR_COLUMNS - full,
-                 "..............................", (int)(share >= 1 ? 100 : share * 100));
+        char cells[BAR_COLUMNS + 1] = "";
+        size_t full = share >= 1 ? BAR_COLUMNS : (size_t)(share * BAR_COLUMNS);
+        memset(cells, '.', BAR_COLUMNS);
+        memset(cells, '#', full);
+        snprintf(bar, sizeof bar, "[%s] %3.0f%%  ", cells, share >= 1 ? 100.0 : share * 100);
     }
     snprintf(line, sizeof line, "%s  %s%s", label, bar, said);
     struct winsize size;
