@@ -13,7 +13,10 @@
 
 typedef struct client client;
 
-/* address: tcp://host:port or unix:/path. */
+enum { CLIENT_REPLY_MAX = 256 << 20 /* bytes of one answer */ };
+
+/* address: tcp://host:port (an IPv6 address in brackets) or unix:/path. The
+ * time-out is for each address that the host's name resolves to. */
 sem_status client_connect(client **out, const char *address, int timeout_ms, sem_error *err);
 void client_close(client *c); /* accepts NULL */
 
@@ -24,13 +27,20 @@ typedef struct client_reply {
     uint32_t retry_after_ms;
     msgpack_object value;    /* the result, or the error map */
     msgpack_unpacked memory; /* owned: client_reply_free */
+    unsigned char *frame;    /* owned: strings of value point into it */
 } client_reply;
 
+/* A zeroed one and one that was freed are fine. */
 void client_reply_free(client_reply *r);
+
+/* SEM_OK, or the error that the answer carries, in *err. */
+sem_status client_reply_status(const client_reply *r, sem_error *err);
 
 /* Sends [0, id, method, params]; params is one MessagePack array (size 0: []).
  * *msgid gets the id. Sent at once; blocks while the socket is full, and reads
- * answers into memory meanwhile so that neither side waits for the other. */
+ * answers into memory meanwhile so that neither side waits for the other. After
+ * an error other than SEM_DEADLINE_EXCEEDED of client_receive and client_call
+ * the connection is unusable and every call says so. */
 sem_status client_send(client *c, const char *method, const void *params, size_t size, uint32_t *msgid, sem_error *err);
 
 /* The next answer, in whatever order they come. SEM_DEADLINE_EXCEEDED after timeout_ms. */

@@ -39,7 +39,7 @@ const char *rpc_method_name(rpc_method method);
 /* Limits of one request; all configurable, all shown by info. */
 typedef struct request_limits {
     size_t frame_bytes;    /* 64 MiB */
-    size_t depth;          /* 32 */
+    size_t depth;          /* 32; the outer array counts */
     size_t max_batch;      /* 1,024 texts an encode */
     size_t upsert_docs;    /* 1,000 */
     size_t text_bytes;     /* 1 MiB */
@@ -83,7 +83,7 @@ typedef struct request {
     bool notification;      /* is executed and never answered */
     uint32_t msgid;
     bool has_deadline;
-    uint64_t deadline_ms;   /* as given: from arrival */
+    uint64_t deadline_ms;   /* as given: from arrival; below 2^32 */
     span collection;        /* "default" where absent; the form of the name is checked */
     bool has_collection;    /* it was given */
     union {
@@ -104,13 +104,13 @@ typedef struct request {
         } create;           /* the name is in `collection` */
         struct {
             request_doc *docs;
-            size_t count;
+            size_t count;   /* may be 0 */
             bool has_generation;
             uint32_t generation;
         } upsert;
         struct {
             docid *ids;     /* or NULL: */
-            size_t count;
+            size_t count;   /* may be 0 */
             span filter;
         } erase;
         struct {
@@ -125,7 +125,7 @@ typedef struct request {
             span after;     /* opaque */
             size_t limit;
             span filter;
-            unsigned with;
+            unsigned with;  /* text and meta where it was not given, as in get */
         } scroll;
         struct {
             span query, vector; /* one of the three */

@@ -1,0 +1,159 @@
+/* Methods on documents: upsert, delete, get, count, scroll. */
+#include "proto/fields.h"
+
+enum { SCROLL_LIMIT_DEFAULT = 100 };
+
+/* --- upsert */
+
+static const field DOC_FIELDS[] = {
+    {"id", read_id, offsetof(request_doc, id), 0, true},
+    {"text", read_text, offsetof(request_doc, text), 0, true},
+    {"meta", read_meta, offsetof(request_doc, meta), 0, false},
+    {"vector", read_vector, offsetof(request_doc, vector), 0, false},
+};
+static const field_table DOC_TABLE = {DOC_FIELDS, sizeof DOC_FIELDS / sizeof *DOC_FIELDS, NULL, false};
+
+static sem_status read_docs(parser *p, void *target, sem_error *err)
+{
+    request *r = target;
+    value_head array;
+    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
+    if (status != SEM_OK)
+        return status;
+    if (array.number > p->limits->upsert_docs)
+        return fail_limit(err, array.number, "documents", p->limits->upsert_docs, "limits.upsert_docs");
+    r->u.upsert.docs = arena_array(p, (size_t)array.number, sizeof *r->u.upsert.docs);
+    if (r->u.upsert.docs == NULL)
+        return sem_fail_memory(err, "documents");
+    r->u.upsert.count = (size_t)array.number;
+    for (size_t i = 0; i < array.number; i++)
+        if (fields_read(p, &DOC_TABLE, &r->u.upsert.docs[i], err) != SEM_OK)
+            return sem_error_prefix(err, "[%zu]", i);
+    return SEM_OK;
+}
+
+static const field UPSERT_FIELDS[] = {
+    {"docs", read_docs, 0, 0, true},
+    {"generation", read_positive, offsetof(request, u.upsert.generation), offsetof(request, u.upsert.has_generation),
+     false},
+};
+
+const method_form FORM_UPSERT = {
+    .name = "upsert",
+    .table = {UPSERT_FIELDS, sizeof UPSERT_FIELDS / sizeof *UPSERT_FIELDS, &COLLECTION_FIELDS, false},
+};
+
+/* --- delete */
+
+static sem_status read_erase_ids(parser *p, void *target, sem_error *err)
+{
+    request *r = target;
+    return read_ids(p, &r->u.erase.ids, &r->u.erase.count, err);
+}
+
+static sem_status check_delete(parser *p, request *r, sem_error *err)
+{
+    (void)p;
+    if ((r->u.erase.ids != NULL) == (r->u.erase.filter.data != NULL))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "ids, filter: exactly one of the two must be given");
+    return SEM_OK;
+}
+
+static const field DELETE_FIELDS[] = {
+    {"ids", read_erase_ids, 0, 0, false},
+    {"filter", read_filter, offsetof(request, u.erase.filter), 0, false},
+};
+
+const method_form FORM_DELETE = {
+    .name = "delete",
+    .table = {DELETE_FIELDS, sizeof DELETE_FIELDS / sizeof *DELETE_FIELDS, &COLLECTION_FIELDS, false},
+    .check = check_delete,
+};
+
+/* --- get */
+
+static sem_status read_get_ids(parser *p, void *target, sem_error *err)
+{
+    request *r = target;
+    return read_ids(p, &r->u.get.ids, &r->u.get.count, err);
+}
+
+static void get_defaults(request *r)
+{
+    r->u.get.with = WITH_TEXT | WITH_META;
+}
+
+static const field GET_FIELDS[] = {
+    {"ids", read_get_ids, 0, 0, true},
+    {"with", read_with, offsetof(request, u.get.with), 0, false},
+};
+
+const method_form FORM_GET = {
+    .name = "get",
+    .table = {GET_FIELDS, sizeof GET_FIELDS / sizeof *GET_FIELDS, &COLLECTION_FIELDS, false},
+    .defaults = get_defaults,
+};
+
+/* --- count */
+
+static const field COUNT_FIELDS[] = {
+    {"filter", read_filter, offsetof(request, u.count.filter), 0, false},
+};
+
+const method_form FORM_COUNT = {
+    .name = "count",
+    .table = {COUNT_FIELDS, sizeof COUNT_FIELDS / sizeof *COUNT_FIELDS, &COLLECTION_FIELDS, false},
+};
+
+/* --- scroll */
+
+/* Opaque to the client: whatever a scroll answered as `next`, str or bin. */
+static sem_status read_after(parser *p, void *target, sem_error *err)
+{
+    value_cursor start = p->at;
+    value_head head;
+    if (value_next(&p->at, &head) && head.kind == VALUE_BIN) {
+        *(span *)target = (span){(const char *)head.data, (size_t)head.number};
+        return SEM_OK;
+    }
+    p->at = start;
+    return read_string(p, target, err);
+}
+
+static sem_status read_limit(parser *p, void *target, sem_error *err)
+{
+    uint64_t value;
+    sem_status status = read_range(p, 1, p->limits->scroll, &value, err);
+    if (status != SEM_OK)
+        return sem_error_prefix(err, "limits.scroll");
+    *(size_t *)target = (size_t)value;
+    return SEM_OK;
+}
+
+static void scroll_defaults(request *r)
+{
+    r->u.scroll.limit = SCROLL_LIMIT_DEFAULT;
+    r->u.scroll.with = WITH_TEXT | WITH_META;
+}
+
+static sem_status check_scroll(parser *p, request *r, sem_error *err)
+{
+    (void)err;
+    if (r->u.scroll.limit > p->limits->scroll) /* the default, where the limit was configured lower */
+        r->u.scroll.limit = p->limits->scroll;
+    return SEM_OK;
+}
+
+static const field SCROLL_FIELDS[] = {
+    {"after", read_after, offsetof(request, u.scroll.after), 0, false},
+    {"limit", read_limit, offsetof(request, u.scroll.limit), 0, false},
+    {"filter", read_filter, offsetof(request, u.scroll.filter), 0, false},
+    {"with", read_with, offsetof(request, u.scroll.with), 0, false},
+};
+
+const method_form FORM_SCROLL = {
+    .name = "scroll",
+    .table = {SCROLL_FIELDS, sizeof SCROLL_FIELDS / sizeof *SCROLL_FIELDS, &COLLECTION_FIELDS, false},
+    .defaults = scroll_defaults,
+    .check = check_scroll,
+};
