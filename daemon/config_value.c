@@ -1,5 +1,5 @@
 /* Values of the configuration: text to number, duration, size, choice, address. */
-#include "daemon/address.h"
+#include "daemon/endpoint.h"
 #include "daemon/config_keys.h"
 
 #include "base/checked.h"
@@ -186,8 +186,8 @@ static sem_status set_choice(const config_key *key, config *c, const char *text,
 
 static sem_status add_listen(const config_key *key, config *c, const char *text, sem_error *err)
 {
-    address parsed;
-    if (address_parse(&parsed, text, err) != SEM_OK)
+    endpoint parsed;
+    if (endpoint_parse(&parsed, text, err) != SEM_OK)
         return sem_error_prefix(err, "%s.%s", key->section, key->name);
     if (strlen(text) >= CONFIG_ADDRESS_MAX)
         return refuse(key, text, "an address of at most 255 bytes", err);
@@ -200,8 +200,8 @@ static sem_status add_listen(const config_key *key, config *c, const char *text,
 
 static sem_status set_http(const config_key *key, config *c, const char *text, sem_error *err)
 {
-    address parsed;
-    if (text[0] != '\0' && address_parse_host_port(&parsed, text, err) != SEM_OK)
+    endpoint parsed;
+    if (text[0] != '\0' && endpoint_parse_host_port(&parsed, text, err) != SEM_OK)
         return sem_error_prefix(err, "%s.%s", key->section, key->name);
     return set_text(key, c, text, err);
 }

@@ -1,9 +1,9 @@
-#include "daemon/address.h"
+#include "daemon/endpoint.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static sem_status parse_port(address *out, const char *text, const char *port, sem_error *err)
+static sem_status parse_port(endpoint *out, const char *text, const char *port, sem_error *err)
 {
     size_t length = strlen(port);
     if (length == 0 || length >= sizeof out->port || strspn(port, "0123456789") != length ||
@@ -15,7 +15,7 @@ static sem_status parse_port(address *out, const char *text, const char *port, s
 }
 
 /* rest is host:port, [v6]:port or *:port; text is the whole, for the message. */
-static sem_status parse_host_port(address *out, const char *text, const char *rest, sem_error *err)
+static sem_status parse_host_port(endpoint *out, const char *text, const char *rest, sem_error *err)
 {
     const char *colon = strrchr(rest, ':');
     if (colon == NULL)
@@ -33,22 +33,22 @@ static sem_status parse_host_port(address *out, const char *text, const char *re
                         text);
     if (length >= sizeof out->host)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the host has %zu bytes (at most %d)", text, length,
-                        ADDRESS_HOST_MAX - 1);
+                        ENDPOINT_HOST_MAX - 1);
     bool every = length == 1 && host[0] == '*';
     memcpy(out->host, host, length);
     out->host[every ? 0 : length] = '\0';
     return parse_port(out, text, colon + 1, err);
 }
 
-sem_status address_parse_host_port(address *out, const char *text, sem_error *err)
+sem_status endpoint_parse_host_port(endpoint *out, const char *text, sem_error *err)
 {
-    *out = (address){0};
+    *out = (endpoint){0};
     return parse_host_port(out, text, text, err);
 }
 
-sem_status address_parse(address *out, const char *text, sem_error *err)
+sem_status endpoint_parse(endpoint *out, const char *text, sem_error *err)
 {
-    *out = (address){0};
+    *out = (endpoint){0};
     if (strncmp(text, "tcp://", 6) == 0)
         return parse_host_port(out, text, text + 6, err);
     if (strncmp(text, "tls://", 6) == 0)
@@ -63,7 +63,7 @@ sem_status address_parse(address *out, const char *text, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the path of a Unix socket must be absolute", text);
     if (length >= sizeof out->path)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the path has %zu bytes (at most %d)", text, length,
-                        ADDRESS_PATH_MAX - 1);
+                        ENDPOINT_PATH_MAX - 1);
     out->is_unix = true;
     memcpy(out->path, path, length + 1);
     return SEM_OK;
