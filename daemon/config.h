@@ -3,6 +3,7 @@
 #ifndef SEM_DAEMON_CONFIG_H
 #define SEM_DAEMON_CONFIG_H
 
+#include "base/buffer.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -25,12 +26,13 @@ typedef struct config {
         uint64_t frame_timeout_ms;       /* from a frame's first byte to its last */
         uint64_t write_timeout_ms;       /* a client that takes nothing of its answers */
         size_t output_buffer;            /* bytes of unsent answers at which reading stops */
+        size_t output_limit;             /* bytes of unsent answers at which one more closes the connection */
         size_t max_in_flight;            /* requests of one connection */
         uint64_t drain_timeout_ms;       /* at SIGTERM, for requests in flight */
     } server;
     request_limits limits;
     struct {
-        char path[FILES_PATH_MAX];
+        char path[FILES_PATH_MAX];       /* default $STATE_DIRECTORY, else /var/lib/semd */
         uint64_t map_size;               /* bytes of address space for each environment */
         uint64_t max_size;               /* bytes on disk; 0: none */
     } storage;
@@ -63,10 +65,13 @@ typedef struct config {
         double max_probe_loss;           /* of MRR@10 on the probe set */
         size_t keep;                     /* previous generations kept for rollback */
     } finetune;
-    train_config train;                  /* threads and nice come from [finetune] */
+    train_config train;                  /* threads (0 resolved) and nice come from [finetune] */
     log_level log_level;
 } config;
 
+enum { CONFIG_LINE_MAX = 198 }; /* bytes of a line in the file; inih cuts longer ones */
+
+/* The defaults of the key table; storage.path is $STATE_DIRECTORY where set. */
 void config_defaults(config *c);
 
 /* Reads the file (NULL: none) and applies the -o overrides in order. Nothing of
@@ -79,5 +84,8 @@ sem_status config_load(config *c, const char *path, const char *const *overrides
  * finetune and train); the names of changed keys that need a restart are put,
  * separated by spaces, into refused (size bytes; "" if none). Loop thread only. */
 void config_reload(config *c, const config *next, char *refused, size_t size);
+
+/* Appends every key with its default and meaning, as --help prints them. False when memory is out. */
+bool config_describe(buffer *out);
 
 #endif

@@ -17,7 +17,7 @@ typedef struct server server;
 
 typedef struct server_hooks {
     void *context;
-    /* Loop thread. Takes ownership of r; must not block; every request that is
+    /* Loop thread. Takes ownership of r (request_free); must not block; every request that is
      * no notification is answered by exactly one server_reply with this
      * connection number, at once or later. arrived_ns is monotonic. */
     void (*request)(void *context, uint64_t connection, request *r, uint64_t arrived_ns);
@@ -25,18 +25,29 @@ typedef struct server_hooks {
 
 /* c is borrowed; its limits and time-outs are read at each use, so a reload
  * takes effect. inherited: descriptors from systemd (socket activation), used
- * in place of server.listen when count > 0. Logs event=listening for each. */
+ * in place of server.listen when count > 0; they are the server's in every case
+ * once it was created. Accepts at once. */
 sem_status server_create(server **out, struct event_base *base, const config *c, const int *inherited, size_t count,
                          const server_hooks *hooks, sem_log *log, sem_error *err);
 void server_destroy(server *s); /* accepts NULL; closes all connections */
 
+/* Logs event=listening address=... for each socket: the sign that requests are
+ * answered. Port 0 has become a real one. */
+void server_announce(const server *s);
+/* The i-th listening address, or NULL. */
+const char *server_address(const server *s, size_t i);
+
 /* Any thread. Takes the bytes out of reply (which is left empty) and sends them
- * on the connection, or drops them if it is gone. */
-void server_reply(server *s, uint64_t connection, buffer *reply);
+ * on the connection, or drops them if it is gone. An empty reply (memory ran out
+ * while it was packed) closes the connection. */
+void server_reply(server *s, uint64_t id, buffer *reply);
 
 /* Loop thread: stops accepting and reading; connections close when their
  * answers are out. idle() runs once when the last one is closed. */
 void server_drain(server *s, void (*idle)(void *context), void *context);
+
+/* Loop thread: closes every connection now; after server_drain, when its time is up. */
+void server_close_connections(server *s);
 
 typedef struct server_stats {
     uint64_t connections, accepted, requests, replies, bytes_in, bytes_out, protocol_errors;

@@ -1,0 +1,151 @@
+#include "daemon/config_keys.h"
+
+#include <string.h>
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+#define SECOND_MS ((uint64_t)1000)
+#define HOUR_MS (3600 * SECOND_MS)
+#define DAY_MS (24 * HOUR_MS)
+#define YEAR_MS (365 * DAY_MS)
+
+#define PLACE(member) .offset = offsetof(config, member), .size = sizeof(((config *)0)->member)
+#define RANGE(low, high) .least = (low), .most = (high)
+#define REALS(low, high) .real_least = (low), .real_most = (high)
+
+const config_key config_keys[] = {
+    {"server", "listen", KEY_LISTEN, "tcp://127.0.0.1:7700", PLACE(server.listen), .restart = true,
+     .help = "address for requests, repeatable: tcp://host:port, unix:/path"},
+    {"server", "http", KEY_HTTP, "127.0.0.1:7701", PLACE(server.http), .restart = true,
+     .help = "host:port for /livez, /readyz and /metrics; empty: off"},
+    {"server", "max_connections", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(server.max_connections),
+     .help = "connections at a time"},
+    {"server", "idle_timeout", KEY_DURATION, "0", RANGE(0, YEAR_MS), PLACE(server.idle_timeout_ms),
+     .help = "time after which a connection with nothing in flight is closed; 0: never"},
+    {"server", "frame_timeout", KEY_DURATION, "60s", RANGE(10, DAY_MS), PLACE(server.frame_timeout_ms),
+     .help = "time from the first byte of a frame to its last"},
+    {"server", "write_timeout", KEY_DURATION, "60s", RANGE(10, DAY_MS), PLACE(server.write_timeout_ms),
+     .help = "time after which a client that takes nothing of its answers is closed"},
+    {"server", "output_buffer", KEY_SIZE, "4MiB", RANGE(4 * KIB, 4 * GIB), PLACE(server.output_buffer),
+     .help = "unsent answers of one connection at which reading from it stops"},
+    {"server", "output_limit", KEY_SIZE, "256MiB", RANGE(64 * KIB, 64 * GIB), PLACE(server.output_limit),
+     .help = "unsent answers of one connection at which the next one closes it"},
+    {"server", "max_in_flight", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(server.max_in_flight),
+     .help = "requests of one connection at a time; one more gets RESOURCE_EXHAUSTED"},
+    {"server", "drain_timeout", KEY_DURATION, "30s", RANGE(0, HOUR_MS), PLACE(server.drain_timeout_ms),
+     .help = "time at SIGTERM for requests in flight"},
+
+    {"limits", "frame_bytes", KEY_SIZE, "64MiB", RANGE(4 * KIB, 2 * GIB), PLACE(limits.frame_bytes),
+     .help = "size of one request"},
+    {"limits", "depth", KEY_INTEGER, "32", RANGE(4, 32), PLACE(limits.depth), .help = "nesting of one request"},
+    {"limits", "max_batch", KEY_INTEGER, "1024", RANGE(1, 1000000), PLACE(limits.max_batch),
+     .help = "texts of one encode"},
+    {"limits", "upsert_docs", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(limits.upsert_docs),
+     .help = "documents of one upsert"},
+    {"limits", "text_bytes", KEY_SIZE, "1MiB", RANGE(1, 1 * GIB), PLACE(limits.text_bytes), .help = "size of a text"},
+    {"limits", "meta_fields", KEY_INTEGER, "64", RANGE(1, 65536), PLACE(limits.meta_fields),
+     .help = "fields in a document's meta"},
+    {"limits", "meta_bytes", KEY_SIZE, "16KiB", RANGE(16, 16 * MIB), PLACE(limits.meta_bytes),
+     .help = "size of a document's meta"},
+    {"limits", "k", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.k), .help = "hits of one search"},
+    {"limits", "ids", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.ids), .help = "ids of one get or delete"},
+    {"limits", "scroll", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(limits.scroll),
+     .help = "documents of one scroll"},
+    {"limits", "filter_values", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.filter_values),
+     .help = "values of one `in`"},
+
+    {"storage", "path", KEY_PATH, "/var/lib/semd", PLACE(storage.path), .restart = true,
+     .help = "folder of all data; where it is not given, $STATE_DIRECTORY if set"},
+    {"storage", "map_size", KEY_SIZE, "1TiB", RANGE(64 * MIB, 64 * TIB), PLACE(storage.map_size), .restart = true,
+     .help = "address space reserved for each LMDB environment; takes no disk"},
+    {"storage", "max_size", KEY_SIZE, "0", RANGE(0, 64 * TIB), PLACE(storage.max_size), .restart = true,
+     .help = "bytes on disk at which writes are refused; 0: no limit"},
+
+    {"model", "path", KEY_PATH, "", PLACE(model.path), .restart = true,
+     .help = "model directory that seeds the first generation; later ignored"},
+    {"model", "precision", KEY_CHOICE, "auto", PLACE(model.precision), .choices = "auto, float32", .restart = true,
+     .help = "number format of the encoder: auto, float32"},
+
+    {"encode", "workers", KEY_INTEGER, "0", RANGE(0, 1024), PLACE(encode.workers), .restart = true,
+     .help = "threads that encode and search; 0: one a core"},
+    {"encode", "token_budget", KEY_INTEGER, "2048", RANGE(16, 1000000), PLACE(encode.token_budget), .restart = true,
+     .help = "tokens of one batch"},
+    {"encode", "queue", KEY_INTEGER, "4096", RANGE(1, 1000000), PLACE(encode.queue), .restart = true,
+     .help = "requests waiting, queries and bulk work each; one more gets RESOURCE_EXHAUSTED"},
+
+    {"index", "exact_below", KEY_INTEGER, "5000", RANGE(0, 100000000), PLACE(index.exact_below), .restart = true,
+     .help = "documents of a collection below which search is exact"},
+    {"index", "threads", KEY_INTEGER, "1", RANGE(1, 1024), PLACE(index.threads), .restart = true,
+     .help = "threads that train an index"},
+
+    {"events", "click_window", KEY_DURATION, "24h", RANGE(SECOND_MS, YEAR_MS), PLACE(events.click_window_ms),
+     .restart = true, .help = "time for which a query_id takes clicks"},
+
+    {"finetune", "enabled", KEY_BOOL, "true", PLACE(finetune.enabled),
+     .help = "whether a job starts by itself every interval; the finetune method works always"},
+    {"finetune", "interval", KEY_DURATION, "24h", RANGE(0, YEAR_MS), PLACE(finetune.interval_ms),
+     .help = "time between jobs that start by themselves; 0: never"},
+    {"finetune", "min_pairs", KEY_INTEGER, "1000", RANGE(1, 1000000000), PLACE(finetune.min_pairs),
+     .help = "usable pairs below which no job starts"},
+    {"finetune", "min_heldout", KEY_INTEGER, "100", RANGE(1, 1000000000), PLACE(finetune.min_heldout),
+     .help = "held-out queries below which no job starts"},
+    {"finetune", "threads", KEY_INTEGER, "0", RANGE(0, 1024), PLACE(finetune.threads),
+     .help = "threads that train; 0: one a core"},
+    {"finetune", "nice", KEY_INTEGER, "19", RANGE(0, 19), PLACE(train.nice),
+     .help = "added to the nice value of the threads that train"},
+    {"finetune", "heldout_share", KEY_REAL, "0.1", REALS(0.001, 0.5), PLACE(finetune.heldout_share),
+     .help = "share of the queries that is never trained on"},
+    {"finetune", "eval_documents", KEY_INTEGER, "5000", RANGE(10, 10000000), PLACE(finetune.eval_documents),
+     .help = "documents that the gate ranks against, at most"},
+    {"finetune", "probe_queries", KEY_INTEGER, "500", RANGE(10, 1000000), PLACE(finetune.probe_queries),
+     .help = "queries made from the documents' own text that guard against forgetting"},
+    {"finetune", "max_p", KEY_REAL, "0.01", REALS(0.000001, 1), PLACE(finetune.max_p),
+     .help = "chance that a gain is luck, above which a candidate is discarded"},
+    {"finetune", "max_probe_loss", KEY_REAL, "0.01", REALS(0, 1), PLACE(finetune.max_probe_loss),
+     .help = "loss of MRR@10 on the probe queries, above which a candidate is discarded"},
+    {"finetune", "keep", KEY_INTEGER, "1", RANGE(1, 100), PLACE(finetune.keep),
+     .help = "previous generations kept for rollback"},
+
+    {"train", "learning_rate", KEY_REAL, "0.0001", REALS(1e-9, 1), PLACE(train.learning_rate),
+     .help = "peak learning rate"},
+    {"train", "warmup_ratio", KEY_REAL, "0.1", REALS(0, 1), PLACE(train.warmup_ratio),
+     .help = "share of the steps in which the learning rate rises"},
+    {"train", "weight_decay", KEY_REAL, "0.01", REALS(0, 1), PLACE(train.weight_decay),
+     .help = "decoupled weight decay, not on biases and LayerNorm"},
+    {"train", "clip_norm", KEY_REAL, "1", REALS(0, 1e6), PLACE(train.clip_norm),
+     .help = "largest norm of the whole gradient; 0: no clipping"},
+    {"train", "scale", KEY_REAL, "20", REALS(0.001, 1000), PLACE(train.scale), .help = "factor on the cosine in the loss"},
+    {"train", "dropout", KEY_REAL, "-1", REALS(-1, 0.9), PLACE(train.dropout),
+     .help = "dropout in training; below 0: the model's own"},
+    {"train", "batch_size", KEY_INTEGER, "64", RANGE(2, 65536), PLACE(train.batch_size), .help = "pairs of a batch"},
+    {"train", "epochs", KEY_INTEGER, "1", RANGE(1, 1000), PLACE(train.epochs), .help = "passes over the pairs"},
+    {"train", "max_steps", KEY_INTEGER, "0", RANGE(0, 1000000000), PLACE(train.max_steps),
+     .help = "steps at most; 0: no limit"},
+    {"train", "max_tokens", KEY_INTEGER, "0", RANGE(0, 65536), PLACE(train.max_tokens),
+     .help = "tokens of a text in training; 0: the model's own limit"},
+    {"train", "seed", KEY_INTEGER, "1", RANGE(0, UINT64_MAX), PLACE(train.seed), .help = "seed of order and dropout"},
+
+    {"log", "level", KEY_LEVEL, "info", PLACE(log_level), .choices = "error, warning, info, debug",
+     .help = "what is logged: error, warning, info, debug"},
+};
+
+const size_t config_key_count = sizeof config_keys / sizeof *config_keys;
+
+const config_key *config_key_find(const char *section, const char *name)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (strcmp(config_keys[i].section, section) == 0 && strcmp(config_keys[i].name, name) == 0)
+            return &config_keys[i];
+    return NULL;
+}
+
+bool config_section_known(const char *section)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (strcmp(config_keys[i].section, section) == 0)
+            return true;
+    return false;
+}

@@ -1,0 +1,48 @@
+/* The one table of configuration keys: reading the file, -o, --help, reload
+ * and the test of conf/semd.conf all go by it. */
+#ifndef SEM_DAEMON_CONFIG_KEYS_H
+#define SEM_DAEMON_CONFIG_KEYS_H
+
+#include "daemon/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum key_kind {
+    KEY_BOOL,     /* true or false */
+    KEY_INTEGER,  /* stored in 4 or 8 bytes */
+    KEY_REAL,     /* double */
+    KEY_DURATION, /* ms, s, m, h, d; stored as uint64_t milliseconds */
+    KEY_SIZE,     /* KiB, MiB, GiB, TiB; stored in 8 bytes */
+    KEY_PATH,     /* text; may be empty */
+    KEY_CHOICE,   /* one of choices */
+    KEY_LEVEL,    /* a log_level */
+    KEY_LISTEN,   /* an address; repeatable */
+    KEY_HTTP      /* host:port or empty */
+} key_kind;
+
+typedef struct config_key {
+    const char *section, *name;
+    key_kind kind;
+    const char *initial; /* the default, as it stands in the file */
+    uint64_t least, most;         /* of integers, durations (ms) and sizes (bytes) */
+    double real_least, real_most; /* of reals */
+    const char *choices;          /* separated by ", " */
+    bool restart;                 /* a reload can't change it */
+    size_t offset, size;          /* where it lies in struct config */
+    const char *help;             /* unit and meaning, one line */
+} config_key;
+
+extern const config_key config_keys[];
+extern const size_t config_key_count;
+
+/* NULL when there is none. */
+const config_key *config_key_find(const char *section, const char *name);
+bool config_section_known(const char *section);
+
+/* Reads text into its place in c. The error says section.key, found and
+ * allowed. A KEY_LISTEN value is appended. */
+sem_status config_key_set(const config_key *key, config *c, const char *text, sem_error *err);
+
+#endif

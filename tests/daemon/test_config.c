@@ -1,0 +1,393 @@
+#include "tests/common/testing.h"
+
+#include "base/files.h"
+#include "daemon/address.h"
+#include "daemon/config.h"
+#include "daemon/config_keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *write_file(const char *text, size_t size)
+{
+    static char path[FILES_PATH_MAX];
+    sem_error error;
+    ck_ok(files_join(path, &error, "%s/semd.conf", testing_folder()));
+    ck_ok(files_write(path, text, size, &error));
+    return path;
+}
+
+static sem_status load_text(config *c, const char *text, sem_error *err)
+{
+    return config_load(c, write_file(text, strlen(text)), NULL, 0, err);
+}
+
+/* The text is refused, the message holds every word, and nothing was applied. */
+static void refused(const char *text, const char *word, const char *other)
+{
+    sem_error error;
+    config c, before;
+    config_defaults(&c);
+    before = c;
+    ck_fails(load_text(&c, text, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(error.message, word) != NULL && strstr(error.message, other) != NULL,
+                  "'%s' lacks '%s' or '%s'", error.message, word, other);
+    ck_assert_msg(memcmp(&c, &before, sizeof c) == 0, "a refused file changed the configuration");
+}
+
+static void override_refused(const char *text, const char *word)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_fails(config_load(&c, NULL, &text, 1, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(error.message, word) != NULL, "'%s' lacks '%s'", error.message, word);
+}
+
+START_TEST(defaults_are_those_of_the_table)
+{
+    config c;
+    unsetenv("STATE_DIRECTORY");
+    config_defaults(&c);
+    ck_assert_uint_eq(c.server.listen_count, 1);
+    ck_assert_str_eq(c.server.listen[0], "tcp://127.0.0.1:7700");
+    ck_assert_str_eq(c.server.http, "127.0.0.1:7701");
+    ck_assert_uint_eq(c.limits.frame_bytes, (size_t)64 << 20);
+    ck_assert_uint_eq(c.storage.map_size, (uint64_t)1 << 40);
+    ck_assert_uint_eq(c.events.click_window_ms, 86400000);
+    ck_assert_str_eq(c.storage.path, "/var/lib/semd");
+    ck_assert(c.finetune.enabled);
+    ck_assert_uint_ge(c.train.threads, 1);
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_INFO);
+}
+END_TEST
+
+START_TEST(train_defaults_are_those_of_the_trainer)
+{
+    config c;
+    train_config trainer;
+    config_defaults(&c);
+    train_config_defaults(&trainer);
+    ck_assert_double_eq(c.train.learning_rate, trainer.learning_rate);
+    ck_assert_double_eq(c.train.warmup_ratio, trainer.warmup_ratio);
+    ck_assert_double_eq(c.train.weight_decay, trainer.weight_decay);
+    ck_assert_double_eq(c.train.clip_norm, trainer.clip_norm);
+    ck_assert_double_eq(c.train.scale, trainer.scale);
+    ck_assert_double_eq(c.train.dropout, trainer.dropout);
+    ck_assert_uint_eq(c.train.batch_size, trainer.batch_size);
+    ck_assert_uint_eq(c.train.epochs, trainer.epochs);
+    ck_assert_uint_eq(c.train.max_steps, trainer.max_steps);
+    ck_assert_uint_eq(c.train.max_tokens, trainer.max_tokens);
+}
+END_TEST
+
+START_TEST(limits_default_to_the_wire_contract)
+{
+    config c;
+    request_limits contract;
+    config_defaults(&c);
+    request_limits_defaults(&contract);
+    ck_assert_mem_eq(&c.limits, &contract, sizeof contract);
+}
+END_TEST
+
+START_TEST(every_default_of_the_table_is_allowed)
+{
+    sem_error error;
+    config c;
+    memset(&c, 0, sizeof c);
+    for (size_t i = 0; i < config_key_count; i++) {
+        ck_ok(config_key_set(&config_keys[i], &c, config_keys[i].initial, &error));
+        ck_assert_ptr_eq(config_key_find(config_keys[i].section, config_keys[i].name), &config_keys[i]);
+    }
+}
+END_TEST
+
+START_TEST(values_take_units)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_ok(load_text(&c,
+                    "[server]\nidle_timeout = 5m\nframe_timeout=250ms\nwrite_timeout = 2 h\noutput_buffer = 8192\n"
+                    "[storage]\nmap_size = 2GiB\nmax_size = 0\n[events]\nclick_window = 2d\n"
+                    "[finetune]\nenabled = false\nmax_p = 5e-2\nthreads = 3\n[train]\ndropout = -1\nseed = "
+                    "18446744073709551615\n[log]\nlevel = debug\n",
+                    &error));
+    ck_assert_uint_eq(c.server.idle_timeout_ms, 300000);
+    ck_assert_uint_eq(c.server.frame_timeout_ms, 250);
+    ck_assert_uint_eq(c.server.write_timeout_ms, 7200000);
+    ck_assert_uint_eq(c.server.output_buffer, 8192);
+    ck_assert_uint_eq(c.storage.map_size, (uint64_t)2 << 30);
+    ck_assert_uint_eq(c.events.click_window_ms, 172800000);
+    ck_assert(!c.finetune.enabled);
+    ck_assert_double_eq(c.finetune.max_p, 0.05);
+    ck_assert_uint_eq(c.train.threads, 3);
+    ck_assert_uint_eq(c.train.seed, UINT64_MAX);
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(errors_name_file_line_found_and_allowed)
+{
+    refused("[server]\nlistn = tcp://127.0.0.1:1\n", "semd.conf:2", "server.listn");
+    refused("[server]\nlistn = tcp://127.0.0.1:1\n", "max_in_flight", "listen");
+    refused("[log]\n\n# x\nlevel = loud\n", "semd.conf:4", "error, warning, info, debug");
+    refused("[serve]\nhttp =\n", "semd.conf:1", "[serve]");
+    refused("http = 127.0.0.1:1\n", "semd.conf:1", "before the first [section]");
+    refused("[server]\nhttp\n", "semd.conf:2", "expected");
+    refused("[server\nhttp = \n", "semd.conf:1", "']' is missing");
+    refused("[server] http = 1:1\n", "semd.conf:1", "text follows");
+    refused("[log]\nlevel = info\n level = debug\n", "semd.conf:3", "indented");
+    refused("[log]\nlevel = info\nlevel = debug\n", "semd.conf:3", "line 2 already");
+    refused("[server]\nframe_timeout = 60\n", "semd.conf:2", "'60'");
+    refused("[server]\nframe_timeout = 60s\nwrite_timeout = 1.5h\n", "semd.conf:3", "ms, s, m, h or d");
+    refused("[storage]\nmap_size = 1TB\n", "'1TB'", "from 64MiB to 64TiB");
+    refused("[storage]\nmap_size = 99999999999999999999\n", "semd.conf:2", "map_size");
+    refused("[storage]\nmap_size = 18446744073709551615TiB\n", "semd.conf:2", "map_size");
+    refused("[limits]\ndepth = 33\n", "'33'", "from 4 to 32");
+    refused("[limits]\ndepth = -1\n", "'-1'", "from 4 to 32");
+    refused("[train]\nlearning_rate = nan\n", "'nan'", "a number from");
+    refused("[train]\nlearning_rate = 0x1p-3\n", "'0x1p-3'", "a number from");
+    refused("[train]\nlearning_rate =\n", "''", "a number from");
+    refused("[finetune]\nenabled = yes\n", "'yes'", "true, false");
+    refused("[model]\nprecision = int8\n", "'int8'", "auto, float32");
+    refused("[model]\nprecision = auto,\n", "'auto,'", "auto, float32");
+    refused("[server]\noutput_buffer = 1GiB\n", "output_limit", "below");
+    refused("[storage]\npath =\n", "storage.path", "empty");
+}
+END_TEST
+
+START_TEST(lines_that_inih_would_cut_are_refused)
+{
+    char text[600] = "[log]\nlevel = info\n[model]\npath = /";
+    size_t start = strlen(text);
+    size_t line = start - strlen("[log]\nlevel = info\n[model]\n");
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    memset(text + start, 'm', CONFIG_LINE_MAX - line);
+    strcpy(text + start + CONFIG_LINE_MAX - line, "\n[server]\nhttp =\n");
+    ck_ok(load_text(&c, text, &error));
+    ck_assert_uint_eq(strlen(c.model.path), 1 + CONFIG_LINE_MAX - line);
+    ck_assert_str_eq(c.server.http, "");
+
+    memset(text + start, 'm', CONFIG_LINE_MAX + 1 - line);
+    strcpy(text + start + CONFIG_LINE_MAX + 1 - line, "\n");
+    refused(text, "semd.conf:4", "199 bytes (at most 198)");
+}
+END_TEST
+
+START_TEST(a_nul_byte_is_refused)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    const char text[] = "[log]\nlevel = info\0\nlevel = debug\n";
+    ck_fails(config_load(&c, write_file(text, sizeof text - 1), NULL, 0, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "NUL"));
+}
+END_TEST
+
+START_TEST(a_missing_file_is_an_error)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_assert_int_ne(config_load(&c, "/nonexistent/semd.conf", NULL, 0, &error), SEM_OK);
+    ck_assert_ptr_nonnull(strstr(error.message, "/nonexistent/semd.conf"));
+}
+END_TEST
+
+START_TEST(odd_but_right_files_are_read)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_ok(load_text(&c, "\xEF\xBB\xBF[log]\r\nlevel = debug ; why\r\n  \r\n  # indented comment\r\n[log]\r\n", &error));
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_DEBUG);
+    ck_ok(load_text(&c, "", &error));
+    ck_ok(load_text(&c, "[log]\nlevel = warning", &error));
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_WARNING);
+}
+END_TEST
+
+START_TEST(listen_in_the_file_replaces_the_default_and_o_replaces_the_file)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    const char text[] = "[server]\nlisten = tcp://127.0.0.1:1\nlisten = unix:/run/x.sock\n";
+    const char *path = write_file(text, strlen(text));
+    ck_ok(config_load(&c, path, NULL, 0, &error));
+    ck_assert_uint_eq(c.server.listen_count, 2);
+    ck_assert_str_eq(c.server.listen[1], "unix:/run/x.sock");
+
+    const char *overrides[] = {"server.listen=tcp://[::1]:0", "log.level=error", "server.listen=tcp://*:9"};
+    ck_ok(config_load(&c, path, overrides, 3, &error));
+    ck_assert_uint_eq(c.server.listen_count, 2);
+    ck_assert_str_eq(c.server.listen[0], "tcp://[::1]:0");
+    ck_assert_str_eq(c.server.listen[1], "tcp://*:9");
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_ERROR);
+}
+END_TEST
+
+START_TEST(bad_overrides_are_refused)
+{
+    override_refused("server", "section.key=value");
+    override_refused("server.listen", "section.key=value");
+    override_refused("=", "section.key=value");
+    override_refused("log=a.b", "section.key=value");
+    override_refused("server.x=1", "server.x");
+    override_refused("server.listen=tls://127.0.0.1:1", "no TLS");
+    override_refused("server.listen=", "no address");
+    override_refused("server.listen=tcp://127.0.0.1", "no port");
+    override_refused("server.listen=tcp://::1:80", "brackets");
+    override_refused("server.listen=tcp://:80", "no host");
+    override_refused("server.listen=tcp://a:65536", "65536");
+    override_refused("server.listen=tcp://a:-1", "'-1'");
+    override_refused("server.listen=unix:relative", "absolute");
+    override_refused("server.http=7701", "no port");
+}
+END_TEST
+
+START_TEST(too_many_listeners_are_refused)
+{
+    sem_error error;
+    config c;
+    const char *overrides[CONFIG_LISTEN_MAX + 1];
+    config_defaults(&c);
+    for (size_t i = 0; i <= CONFIG_LISTEN_MAX; i++)
+        overrides[i] = "server.listen=tcp://127.0.0.1:0";
+    ck_fails(config_load(&c, NULL, overrides, CONFIG_LISTEN_MAX + 1, &error), SEM_INVALID_ARGUMENT);
+    ck_ok(config_load(&c, NULL, overrides, CONFIG_LISTEN_MAX, &error));
+}
+END_TEST
+
+START_TEST(the_state_directory_is_the_default_store)
+{
+    sem_error error;
+    config c;
+    setenv("STATE_DIRECTORY", "/var/lib/private/semd:/other", 1);
+    config_defaults(&c);
+    ck_assert_str_eq(c.storage.path, "/var/lib/private/semd");
+    ck_ok(load_text(&c, "[storage]\npath = /srv/semd\n", &error));
+    ck_assert_str_eq(c.storage.path, "/srv/semd");
+    unsetenv("STATE_DIRECTORY");
+}
+END_TEST
+
+START_TEST(reload_copies_what_it_may_and_names_the_rest)
+{
+    sem_error error;
+    config c, next;
+    char names[512];
+    const char *overrides[] = {"log.level=debug",  "limits.k=7",     "server.frame_timeout=5s", "server.http=",
+                               "encode.workers=3", "train.scale=14", "finetune.threads=2",      "server.listen=tcp://*:1"};
+    config_defaults(&c);
+    config_defaults(&next);
+    ck_ok(config_load(&next, NULL, overrides, 8, &error));
+    config_reload(&c, &next, names, sizeof names);
+    ck_assert_str_eq(names, "server.listen server.http encode.workers");
+    ck_assert_int_eq(c.log_level, LOG_LEVEL_DEBUG);
+    ck_assert_uint_eq(c.limits.k, 7);
+    ck_assert_uint_eq(c.server.frame_timeout_ms, 5000);
+    ck_assert_double_eq(c.train.scale, 14);
+    ck_assert_uint_eq(c.train.threads, 2);
+    ck_assert_str_eq(c.server.http, "127.0.0.1:7701");
+    ck_assert_uint_eq(c.encode.workers, 0);
+    config_reload(&c, &c, names, sizeof names);
+    ck_assert_str_eq(names, "");
+}
+END_TEST
+
+/* conf/semd.conf with "#key = value" uncommented. Static buffer. */
+static char *whole_conf(void)
+{
+    static char text[65536];
+    char path[FILES_PATH_MAX], line[512];
+    const char *root = getenv("SEMD_ROOT");
+    snprintf(path, sizeof path, "%s/conf/semd.conf", root != NULL ? root : ".");
+    FILE *file = fopen(path, "r");
+    ck_assert_msg(file != NULL, "%s is missing", path);
+    text[0] = '\0';
+    while (fgets(line, sizeof line, file) != NULL) {
+        bool is_key = line[0] == '#' && line[1] >= 'a' && line[1] <= 'z';
+        ck_assert_uint_lt(strlen(text) + strlen(line), sizeof text);
+        strcat(text, is_key ? line + 1 : line);
+    }
+    fclose(file);
+    return text;
+}
+
+START_TEST(the_conf_file_documents_every_key_with_its_default_and_no_other)
+{
+    sem_error error;
+    char section[64] = "", line[512];
+    bool seen[256] = {false};
+    config c, defaults;
+    config_defaults(&c);
+    defaults = c;
+    ck_ok(load_text(&c, whole_conf(), &error));
+    config_reload(&c, &defaults, line, sizeof line);
+    ck_assert_str_eq(line, "");
+
+    for (char *p = whole_conf(), *end; (end = strchr(p, '\n')) != NULL; p = end + 1) {
+        *end = '\0';
+        if (p[0] == '[') {
+            snprintf(section, sizeof section, "%.*s", (int)strcspn(p + 1, "]"), p + 1);
+            continue;
+        }
+        if (p[0] == '#' || p[0] == '\0')
+            continue;
+        size_t name = strcspn(p, " =");
+        snprintf(line, sizeof line, "%.*s", (int)name, p);
+        const config_key *key = config_key_find(section, line);
+        ck_assert_msg(key != NULL, "conf/semd.conf has %s.%s", section, line);
+        const char *value = strchr(p, '=') + 1;
+        ck_assert_msg(strcmp(value + strspn(value, " "), key->initial) == 0, "%s.%s: %s instead of %s", section, line,
+                      value, key->initial);
+        ck_assert_msg(!seen[key - config_keys], "%s.%s stands twice", section, line);
+        seen[key - config_keys] = true;
+    }
+    for (size_t i = 0; i < config_key_count; i++)
+        ck_assert_msg(seen[i], "conf/semd.conf lacks %s.%s", config_keys[i].section, config_keys[i].name);
+}
+END_TEST
+
+START_TEST(help_names_every_key)
+{
+    buffer text = {0};
+    ck_assert(config_describe(&text));
+    ck_assert(buffer_append(&text, "", 1));
+    for (size_t i = 0; i < config_key_count; i++)
+        ck_assert_msg(strstr((const char *)text.data, config_keys[i].name) != NULL, "%s", config_keys[i].name);
+    buffer_free(&text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tests = tcase_create("config");
+    tcase_add_test(tests, defaults_are_those_of_the_table);
+    tcase_add_test(tests, train_defaults_are_those_of_the_trainer);
+    tcase_add_test(tests, limits_default_to_the_wire_contract);
+    tcase_add_test(tests, every_default_of_the_table_is_allowed);
+    tcase_add_test(tests, values_take_units);
+    tcase_add_test(tests, errors_name_file_line_found_and_allowed);
+    tcase_add_test(tests, lines_that_inih_would_cut_are_refused);
+    tcase_add_test(tests, a_nul_byte_is_refused);
+    tcase_add_test(tests, a_missing_file_is_an_error);
+    tcase_add_test(tests, odd_but_right_files_are_read);
+    tcase_add_test(tests, listen_in_the_file_replaces_the_default_and_o_replaces_the_file);
+    tcase_add_test(tests, bad_overrides_are_refused);
+    tcase_add_test(tests, too_many_listeners_are_refused);
+    tcase_add_test(tests, the_state_directory_is_the_default_store);
+    tcase_add_test(tests, reload_copies_what_it_may_and_names_the_rest);
+    tcase_add_test(tests, the_conf_file_documents_every_key_with_its_default_and_no_other);
+    tcase_add_test(tests, help_names_every_key);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
