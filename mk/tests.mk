@@ -13,7 +13,14 @@ $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.c.o $(call objects,$(TEST_COMMO
 	$$(call say,LINK,$$@)
 	$$(Q)$(CC) $(LDFLAGS) $$^ $(LIBS) $(CHECK_LIBS) -o $$@
 endef
-$(foreach f,$(FOLDERS) tools project,$(eval $(call test_program,$(f))))
+$(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
+
+# Tests of the command line tools link what the tools are made of, save their mains.
+$(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \
+                        $(call objects,$(filter-out %/main.c,$(demo_SRC))) $(call lib,$(up_to_tools))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
 .PHONY: check check-quick run-tests run-tests-quick test asan tsan
 check: run-tests
