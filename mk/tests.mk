@@ -17,7 +17,7 @@ $(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
 
 # Tests of the command line tools link what the tools are made of, save their mains.
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \
-                        $(call objects,$(filter-out %/main.c,$(demo_SRC))) $(call lib,$(up_to_tools))
+                        $(call objects,$(filter-out tools/demo/main.c tools/semctl.c,$(demo_SRC) $(semctl_SRC))) $(call lib,$(up_to_tools))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@

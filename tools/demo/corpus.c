@@ -83,8 +83,9 @@ static sem_status pick(corpus *out, const candidate *sorted, size_t count, sem_e
     }
     free(seen);
     if (picked < CORPUS_DOCUMENTS)
-        return sem_fail(err, SEM_NOT_FOUND, "only %zu packages have both an English and an Italian description, %d are needed",
-                        picked, CORPUS_DOCUMENTS);
+        return sem_fail(err, SEM_NOT_FOUND,
+                        "only %zu packages have both an English and an Italian description, %d are needed", picked,
+                        CORPUS_DOCUMENTS);
     return SEM_OK;
 }
 

@@ -9,11 +9,11 @@
 
 typedef struct job_report {
     bool promoted;
-    uint64_t generation;    /* the current one after it */
-    size_t pairs;           /* trained on */
+    uint64_t generation;                                  /* the current one after it */
+    size_t pairs;                                         /* trained on */
     double training_s, evaluating_s, embedding_s, flip_s; /* embedding: with catching up */
     double total_s;
-    char reason[512];       /* what the job says of itself */
+    char reason[512]; /* what the job says of itself */
 } job_report;
 
 /* Starts a job of mode full and draws its progress until it is over. Fails if the

@@ -82,10 +82,30 @@ static sem_status start_daemon(demo *d, sem_error *err)
     /* The learning itself runs with the daemon's own settings, except that texts
      * are cut to 64 tokens in training and fewer queries are kept for the gate:
      * 2,560 clicks are few. */
-    const char *argv[] = {d->semd, "-o", "server.listen=tcp://127.0.0.1:0", "-o", "server.http=", "-o", path, "-o", model,
-                          "-o", "finetune.enabled=false", "-o", "finetune.heldout_share=0.06", "-o",
-                          "finetune.min_heldout=64", "-o", "train.max_tokens=64", "-o", "train.batch_size=64", "-o",
-                          "train.learning_rate=1e-4", "-o", "train.epochs=1", NULL};
+    const char *argv[] = {d->semd,
+                          "-o",
+                          "server.listen=tcp://127.0.0.1:0",
+                          "-o",
+                          "server.http=",
+                          "-o",
+                          path,
+                          "-o",
+                          model,
+                          "-o",
+                          "finetune.enabled=false",
+                          "-o",
+                          "finetune.heldout_share=0.06",
+                          "-o",
+                          "finetune.min_heldout=64",
+                          "-o",
+                          "train.max_tokens=64",
+                          "-o",
+                          "train.batch_size=64",
+                          "-o",
+                          "train.learning_rate=1e-4",
+                          "-o",
+                          "train.epochs=1",
+                          NULL};
     sem_status status = files_remove_folder(d->data, err);
     if (status == SEM_OK)
         status = process_start(&d->daemon, (char *const *)argv, d->log, d->keep, &d->mask, err);
@@ -221,7 +241,8 @@ static void print_goodbye(const demo *d, double seconds)
     }
     printf(" Nothing is left running. Search on by hand, with all that it learned:\n\n");
     printf("    %s -o storage.path=%s -o model.path=%s &\n", d->semd, d->data, d->model);
-    printf("    build/semctl search \"disegnare un grafico\"\n    build/semctl generations\n    build/semctl rollback\n");
+    printf(
+        "    build/semctl search \"disegnare un grafico\"\n    build/semctl generations\n    build/semctl rollback\n");
     printf("    kill %%1\n");
 }
 

@@ -33,8 +33,8 @@ static sem_status check_answer(const char *method, client_reply *reply, sem_erro
         return SEM_OK;
     const msgpack_object *message = object_get(&reply->value, "message");
     bool said = message != NULL && message->type == MSGPACK_OBJECT_STR;
-    sem_status status = sem_fail(err, SEM_INTERNAL, "%s: %s: %.*s", method, reply->code, said ? (int)message->via.str.size : 0,
-                                 said ? message->via.str.ptr : "");
+    sem_status status = sem_fail(err, SEM_INTERNAL, "%s: %s: %.*s", method, reply->code,
+                                 said ? (int)message->via.str.size : 0, said ? message->via.str.ptr : "");
     client_reply_free(reply);
     return status;
 }

@@ -11,7 +11,7 @@ typedef struct screen_bar {
     bool terminal;
     unsigned quarter; /* the last one printed, not on a terminal */
     uint64_t drawn_ns;
-    size_t width;     /* of the last drawing, to wipe it */
+    size_t width; /* of the last drawing, to wipe it */
 } screen_bar;
 
 void screen_bar_begin(screen_bar *bar);

@@ -13,7 +13,7 @@ enum {
     SEARCH_WINDOW = 16, /* searches under way */
     FEEDBACK_BATCH = 100,
     SHOWN_HITS = 3,
-    SHOWN_CELLS = 62    /* of a hit's text */
+    SHOWN_CELLS = 62 /* of a hit's text */
 };
 
 static void pack_documents(packer *p, const corpus_package *documents, size_t count)
@@ -153,7 +153,8 @@ static sem_status take_answer(client *c, const batch *b, const uint32_t *msgids,
     for (size_t i = from; i < to; i++) {
         if (msgids[i - from] != reply.msgid)
             continue;
-        status = b->answer(b->context, &b->packages[i], &reply.value, rpc_hit_rank(&reply.value, b->packages[i].name), err);
+        status =
+            b->answer(b->context, &b->packages[i], &reply.value, rpc_hit_rank(&reply.value, b->packages[i].name), err);
         break;
     }
     client_reply_free(&reply);
@@ -179,7 +180,7 @@ static sem_status search_window(client *c, const batch *b, size_t from, size_t t
 typedef struct clicks {
     buffer params[SEARCH_WINDOW]; /* of the clicks to send after this window */
     size_t ready;
-    buffer pairs;                 /* of the feedback to send: the pairs, packed */
+    buffer pairs; /* of the feedback to send: the pairs, packed */
     size_t waiting;
     click_report *report;
 } clicks;

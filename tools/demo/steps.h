@@ -23,7 +23,7 @@ typedef struct click_report {
 sem_status steps_click(client *c, const corpus *texts, click_report *report, sem_error *err);
 
 typedef struct quality {
-    double mrr;  /* at 10 */
+    double mrr; /* at 10 */
     double top1;
 } quality;
 

@@ -5,8 +5,8 @@
 #include "base/hash.h"
 #include "base/utf8.h"
 
-#include <ctype.h>
 #include <jansson.h>
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -238,9 +238,9 @@ static sem_status read_packages(table *out, slice list, const table *english, co
 static bool write_package(FILE *out, const package *p)
 {
     json_t *line = json_object();
-    bool good = line != NULL &&
-                json_object_set_new(line, "name", json_stringn(p->name.data, p->name.size)) == 0 &&
-                json_object_set_new(line, "section", json_stringn(p->section.data ? p->section.data : "", p->section.size)) == 0 &&
+    bool good = line != NULL && json_object_set_new(line, "name", json_stringn(p->name.data, p->name.size)) == 0 &&
+                json_object_set_new(line, "section",
+                                    json_stringn(p->section.data ? p->section.data : "", p->section.size)) == 0 &&
                 json_object_set_new(line, "en", json_stringn(p->english->brief.data, p->english->brief.size)) == 0 &&
                 (p->italian == NULL ||
                  json_object_set_new(line, "it", json_stringn(p->italian->brief.data, p->italian->brief.size)) == 0) &&

@@ -15,9 +15,9 @@ typedef struct traffic traffic;
 
 typedef struct traffic_report {
     size_t sent[TRAFFIC_PHASES];
-    size_t failed[TRAFFIC_PHASES];       /* an error answer, no answer, or no hits */
+    size_t failed[TRAFFIC_PHASES];                         /* an error answer, no answer, or no hits */
     double p50_ms[TRAFFIC_PHASES], p99_ms[TRAFFIC_PHASES]; /* from the moment it was due */
-    size_t old_answers, new_answers;     /* by the first generation that answered, and by later ones */
+    size_t old_answers, new_answers;           /* by the first generation that answered, and by later ones */
     char first_failure[SEM_ERROR_MESSAGE_MAX]; /* "" if none */
 } traffic_report;
 
