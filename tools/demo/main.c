@@ -6,9 +6,9 @@
  *   semd-demo run SEMD MODEL FOLDER [keep]                                     */
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/process.h"
 #include "tools/demo/corpus.h"
 #include "tools/demo/job.h"
-#include "tools/demo/process.h"
 #include "tools/demo/rpc.h"
 #include "tools/demo/screen.h"
 #include "tools/demo/steps.h"
@@ -23,7 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIDE_SECONDS = 10 }; /* of searches before and after the job: 200 for each p99 */
+enum {
+    SIDE_SECONDS = 10, /* of searches before and after the job: 200 for each p99 */
+    READY_POLL_MS = 50
+};
 
 /* What the demonstration has to show: at least this much better in Italian. */
 static const double GAIN_MIN = 0.10;
@@ -74,6 +77,25 @@ static void catch_signals(demo *d)
         pthread_sigmask(SIG_SETMASK, &d->mask, NULL); /* then the kernel ends both */
 }
 
+/* It listens before it is ready: UNAVAILABLE until then. */
+static sem_status wait_until_ready(demo *d, sem_error *err)
+{
+    for (int waited = 0;; waited += READY_POLL_MS) {
+        client_reply reply;
+        sem_status status = client_call(d->client, "info", NULL, 0, RPC_TIMEOUT_MS, &reply, err);
+        if (status != SEM_OK)
+            return status;
+        bool starting = reply.is_error && strcmp(reply.code, "UNAVAILABLE") == 0;
+        client_reply_free(&reply);
+        if (!starting)
+            return SEM_OK;
+        if (waited >= RPC_TIMEOUT_MS)
+            return sem_fail(err, SEM_UNAVAILABLE, "the daemon is still starting; see %s", d->log);
+        struct timespec pause = {0, READY_POLL_MS * 1000000L};
+        nanosleep(&pause, NULL);
+    }
+}
+
 static sem_status start_daemon(demo *d, sem_error *err)
 {
     char path[FILES_PATH_MAX + 32], model[FILES_PATH_MAX + 32];
@@ -111,6 +133,8 @@ static sem_status start_daemon(demo *d, sem_error *err)
         status = process_start(&d->daemon, (char *const *)argv, d->log, d->keep, &d->mask, err);
     if (status == SEM_OK)
         status = client_connect(&d->client, d->daemon.address, RPC_TIMEOUT_MS, err);
+    if (status == SEM_OK)
+        status = wait_until_ready(d, err);
     return status;
 }
 

@@ -1,4 +1,4 @@
-#include "tools/demo/process.h"
+#include "base/process.h"
 
 #include "base/clock.h"
 #include "base/files.h"

@@ -1,6 +1,6 @@
-/* The daemon that the demonstration starts and ends. */
-#ifndef SEM_TOOLS_DEMO_PROCESS_H
-#define SEM_TOOLS_DEMO_PROCESS_H
+/* A daemon that a tool or a test starts and ends. */
+#ifndef SEM_BASE_PROCESS_H
+#define SEM_BASE_PROCESS_H
 
 #include "base/status.h"
 
