@@ -155,7 +155,9 @@ static void let_search(void)
 static sem_status learn(demo *d, sem_error *err)
 {
     traffic *second;
-    printf("\n4. Learning, while a second client searches %d times a second\n\n", TRAFFIC_PER_SECOND);
+    printf("\n4. Learning, while a second client searches %d times a second (first %d s of that\n"
+           "   alone, to compare with)\n\n",
+           TRAFFIC_PER_SECOND, SIDE_SECONDS);
     sem_status status = traffic_start(&second, d->daemon.address, d->texts, err);
     if (status != SEM_OK)
         return status;
@@ -179,6 +181,7 @@ static sem_status run_steps(demo *d, sem_error *err)
         return status;
     printf("\n2. Three searches in English\n\n");
     status = steps_show_searches(d->client, err);
+    printf("\n  Measuring with the queries of 500 packages that nobody will click, in both languages.\n");
     if (status == SEM_OK)
         status = measure(d, 0, err);
     if (status != SEM_OK)
@@ -318,6 +321,7 @@ static int run_main(int argc, char **argv)
     demo d = {.semd = argv[2], .model = argv[3], .folder = argv[4], .keep = argc == 6};
     sem_error error = {0};
     bool good;
+    setvbuf(stdout, NULL, _IOLBF, 0); /* also where it goes through a pipe */
     catch_signals(&d);
     if (run(&d, &good, &error) != SEM_OK) {
         fflush(stdout);
