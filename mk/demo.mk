@@ -1,0 +1,27 @@
+# The model, the demonstration and its benchmark.
+
+MODEL := build/models/all-MiniLM-L6-v2
+
+.PHONY: model demo demo-texts bench-demo
+# make check goes on without the model where it cannot be fetched: the tests that
+# need it say that they were skipped.
+model:
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo,$(GOALS)),,--optional) $(MODEL)
+
+demo-texts: $(BUILD)/semd-demo
+	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
+
+# The order on the screen: compile, fetch the model, fetch the texts, run.
+demo: $(PROGRAMS) $(BUILD)/semd-demo
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) demo-texts
+	@KEEP='$(KEEP)' sh tools/demo/run.sh $(BUILD) $(MODEL) build/demo
+
+.PHONY: model-required
+model-required:
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(MODEL)
+
+bench-demo: $(PROGRAMS) $(BUILD)/semd-demo $(patsubst bench/%.c,$(BUILD)/%,$(bench_SRC))
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) demo-texts
+	@PYTHON='$(PYTHON)' sh bench/demo/run.sh $(BUILD) $(MODEL) build/demo

@@ -1,0 +1,26 @@
+# What is missing is found before anything else is evaluated: pkg-config's answers
+# would be empty on a machine that has nothing yet. Then every goal becomes "install,
+# and start make again".
+
+GOALS := $(or $(MAKECMDGOALS),all)
+NO_DEPS_GOALS := help clean format lint
+BUILD_ONLY_GOALS := all install $(BUILD)/semd $(BUILD)/semctl
+MISSING :=
+ifneq ($(filter-out $(NO_DEPS_GOALS),$(GOALS)),)
+ifeq ($(filter-out $(BUILD_ONLY_GOALS) $(NO_DEPS_GOALS),$(GOALS)),)
+DEPS_SET := build
+else
+DEPS_SET := all
+endif
+MISSING := $(shell PYTHON='$(PYTHON)' sh tools/deps.sh --missing $(DEPS_SET))
+endif
+
+ifneq ($(MISSING),)
+.PHONY: $(GOALS) install-and-go-on
+$(GOALS): install-and-go-on ;
+install-and-go-on:
+	@PYTHON='$(PYTHON)' sh tools/deps.sh --install $(DEPS_SET)
+	@$(MAKE) --no-print-directory $(GOALS)
+else
+deps: ; @:
+endif

@@ -1,0 +1,51 @@
+# Tests: every tests/FOLDER/test_*.c is a program of its own.
+
+J ?= 2
+TEST_SRC := $(wildcard tests/*/test_*.c)
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+TEST_COMMON := $(wildcard tests/common/*.c)
+# These start build/semd.
+DAEMON_TESTS := $(filter $(BUILD)/tests/daemon/test_blackbox_% $(BUILD)/tests/daemon/test_aio_%,$(TESTS))
+
+define test_program
+$(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.c.o $(call objects,$(TEST_COMMON)) $(call lib,$(up_to_$(1)))
+	@mkdir -p $$(@D)
+	$$(call say,LINK,$$@)
+	$$(Q)$(CC) $(LDFLAGS) $$^ $(LIBS) $(CHECK_LIBS) -o $$@
+endef
+$(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
+
+# Tests of the command line tools link what the tools are made of, save their mains.
+$(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \
+                        $(call objects,$(filter-out tools/demo/main.c tools/semctl.c,$(demo_SRC) $(semctl_SRC))) $(call lib,$(up_to_tools))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
+
+.PHONY: check check-quick run-tests run-tests-quick test asan tsan
+check: run-tests
+check-quick: run-tests-quick
+
+run-tests: $(TESTS) $(PROGRAMS) | model
+	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(TESTS)
+
+run-tests-quick: $(filter-out $(DAEMON_TESTS),$(TESTS)) | model
+	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(filter-out $(DAEMON_TESTS),$(TESTS))
+
+# One test program: make test T=model/test_tokenizer
+test: $(BUILD)/tests/$(T) $(if $(filter $(BUILD)/tests/$(T),$(DAEMON_TESTS)),$(PROGRAMS))
+	@SEMD_BUILD=$(BUILD) $(BUILD)/tests/$(T)
+
+asan: export ASAN_OPTIONS = detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+asan: export UBSAN_OPTIONS = print_stacktrace=1
+asan: export LSAN_OPTIONS = suppressions=tests/lsan.supp:print_suppressions=0
+asan: model
+	@$(MAKE) --no-print-directory BUILD=build/asan HARDEN= OPTIMISE="-O1 -g" \
+	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" run-tests
+
+tsan: export TSAN_OPTIONS = suppressions=tests/tsan.supp:history_size=7
+tsan: model
+	@$(MAKE) --no-print-directory BUILD=build/tsan HARDEN= OPTIMISE="-O1 -g" \
+	    SANITIZE="-fsanitize=thread -fno-omit-frame-pointer" run-tests
+
+-include $(wildcard $(patsubst %,$(BUILD)/obj/%.d,$(TEST_SRC) $(TEST_COMMON)))

@@ -1,0 +1,316 @@
+#include "tools/demo/steps.h"
+
+#include "base/clock.h"
+#include "tools/demo/rpc.h"
+#include "tools/demo/screen.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LOAD_BATCH = 50,    /* documents an upsert: a bar that moves, few commits */
+    LOAD_WINDOW = 4,    /* upserts under way: the encoder never waits for the client */
+    SEARCH_WINDOW = 16, /* searches under way */
+    FEEDBACK_BATCH = 100,
+    SHOWN_HITS = 3,
+    SHOWN_CELLS = 62 /* of a hit's text */
+};
+
+static void pack_documents(packer *p, const corpus_package *documents, size_t count)
+{
+    pack_array(p, 1);
+    pack_map(p, 1);
+    pack_str(p, "docs");
+    pack_array(p, count);
+    for (size_t i = 0; i < count; i++) {
+        pack_map(p, 3);
+        pack_str(p, "id");
+        pack_str(p, documents[i].name);
+        pack_str(p, "text");
+        pack_str(p, documents[i].text);
+        pack_str(p, "meta");
+        pack_map(p, 1);
+        pack_str(p, "section");
+        pack_str(p, documents[i].section);
+    }
+}
+
+static sem_status send_documents(client *c, const corpus *texts, size_t from, buffer *params, sem_error *err)
+{
+    packer p;
+    uint32_t msgid;
+    size_t count = CORPUS_DOCUMENTS - from < LOAD_BATCH ? CORPUS_DOCUMENTS - from : LOAD_BATCH;
+    params->size = 0;
+    pack_init(&p, params);
+    pack_documents(&p, texts->packages + from, count);
+    if (p.failed)
+        return sem_fail_memory(err, "an upsert");
+    return client_send(c, "upsert", params->data, params->size, &msgid, err);
+}
+
+static sem_status load_all(client *c, const corpus *texts, screen_bar *bar, buffer *params, sem_error *err)
+{
+    size_t sent = 0, loaded = 0, under_way = 0;
+    while (loaded < CORPUS_DOCUMENTS) {
+        sem_status status = SEM_OK;
+        while (status == SEM_OK && sent < CORPUS_DOCUMENTS && under_way < LOAD_WINDOW) {
+            status = send_documents(c, texts, sent, params, err);
+            sent += LOAD_BATCH;
+            under_way++;
+        }
+        client_reply reply;
+        if (status == SEM_OK)
+            status = rpc_receive(c, &reply, err);
+        if (status != SEM_OK)
+            return status;
+        size_t upserted = object_uint(object_get(&reply.value, "upserted"), 0);
+        client_reply_free(&reply);
+        under_way--;
+        if (upserted == 0)
+            return sem_fail(err, SEM_INTERNAL, "upsert: the answer counts no document");
+        loaded += upserted;
+        char tail[64];
+        snprintf(tail, sizeof tail, "%s of %s", screen_count(loaded), screen_count(CORPUS_DOCUMENTS));
+        screen_bar_draw(bar, "loading", loaded, CORPUS_DOCUMENTS, tail);
+    }
+    return SEM_OK;
+}
+
+sem_status steps_load(client *c, const corpus *texts, sem_error *err)
+{
+    screen_bar bar;
+    buffer params = {0};
+    screen_bar_begin(&bar);
+    uint64_t start = clock_monotonic_ns();
+    sem_status status = load_all(c, texts, &bar, &params, err);
+    buffer_free(&params);
+    if (status != SEM_OK)
+        return status;
+    double seconds = (double)(clock_monotonic_ns() - start) / 1e9;
+    char text[96];
+    snprintf(text, sizeof text, "%s package descriptions in %.1f s (%.0f a second), all on disk",
+             screen_count(CORPUS_DOCUMENTS), seconds, CORPUS_DOCUMENTS / seconds);
+    screen_bar_end(&bar, "loaded", text);
+    return SEM_OK;
+}
+
+static void show_hits(const msgpack_object *result)
+{
+    const msgpack_object *hits = object_get(result, "hits");
+    if (hits == NULL || hits->type != MSGPACK_OBJECT_ARRAY)
+        return;
+    for (uint32_t i = 0; i < hits->via.array.size && i < SHOWN_HITS; i++) {
+        const msgpack_object *hit = &hits->via.array.ptr[i];
+        const msgpack_object *id = object_get(hit, "id"), *text = object_get(hit, "text");
+        if (id == NULL || id->type != MSGPACK_OBJECT_STR || text == NULL || text->type != MSGPACK_OBJECT_STR)
+            continue;
+        int size = (int)text->via.str.size, shown = size < SHOWN_CELLS ? size : SHOWN_CELLS;
+        while (shown > 0 && shown < size && ((unsigned char)text->via.str.ptr[shown] & 0xC0) == 0x80)
+            shown--; /* not within a character */
+        printf("      %.3f  %-26.*s %.*s%s\n", object_double(object_get(hit, "score"), 0.0), (int)id->via.str.size,
+               id->via.str.ptr, shown, text->via.str.ptr, shown < size ? "..." : "");
+    }
+}
+
+sem_status steps_show_searches(client *c, sem_error *err)
+{
+    static const char *const queries[] = {"draw a plot of my measurements", "play chess against the computer",
+                                          "keep an eye on network traffic"};
+    buffer params = {0};
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < sizeof queries / sizeof *queries && status == SEM_OK; i++) {
+        client_reply reply;
+        status = rpc_pack_search(&params, queries[i], false, false, true, err);
+        if (status == SEM_OK)
+            status = rpc_call(c, "search", &params, &reply, err);
+        if (status != SEM_OK)
+            break;
+        printf("    %s\n", queries[i]);
+        show_hits(&reply.value);
+        client_reply_free(&reply);
+    }
+    buffer_free(&params);
+    return status;
+}
+
+/* What a batch of searches is for, and what to do with each answer. */
+typedef struct batch {
+    const corpus_package *packages;
+    size_t count;
+    bool italian, logged;
+    /* rank: of the package among its hits, 0: not there */
+    sem_status (*answer)(void *context, const corpus_package *p, const msgpack_object *result, size_t rank,
+                         sem_error *err);
+    void *context;
+} batch;
+
+static sem_status take_answer(client *c, const batch *b, const uint32_t *msgids, size_t from, size_t to, sem_error *err)
+{
+    client_reply reply;
+    sem_status status = rpc_receive(c, &reply, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = from; i < to; i++) {
+        if (msgids[i - from] != reply.msgid)
+            continue;
+        status =
+            b->answer(b->context, &b->packages[i], &reply.value, rpc_hit_rank(&reply.value, b->packages[i].name), err);
+        break;
+    }
+    client_reply_free(&reply);
+    return status;
+}
+
+/* Searches for packages[from, to) all at once and hands out the answers. */
+static sem_status search_window(client *c, const batch *b, size_t from, size_t to, buffer *params, sem_error *err)
+{
+    uint32_t msgids[SEARCH_WINDOW];
+    sem_status status = SEM_OK;
+    for (size_t i = from; i < to && status == SEM_OK; i++) {
+        const char *query = b->italian ? b->packages[i].italian : b->packages[i].english;
+        status = rpc_pack_search(params, query, !b->logged, b->logged, false, err);
+        if (status == SEM_OK)
+            status = client_send(c, "search", params->data, params->size, &msgids[i - from], err);
+    }
+    for (size_t i = from; i < to && status == SEM_OK; i++)
+        status = take_answer(c, b, msgids, from, to, err);
+    return status;
+}
+
+typedef struct clicks {
+    buffer params[SEARCH_WINDOW]; /* of the clicks to send after this window */
+    size_t ready;
+    buffer pairs; /* of the feedback to send: the pairs, packed */
+    size_t waiting;
+    click_report *report;
+} clicks;
+
+static sem_status note_answer(void *context, const corpus_package *p, const msgpack_object *result, size_t rank,
+                              sem_error *err)
+{
+    clicks *k = context;
+    packer out;
+    const msgpack_object *query_id = object_get(result, "query_id");
+    if (query_id == NULL || query_id->type != MSGPACK_OBJECT_STR)
+        return sem_fail(err, SEM_INTERNAL, "search: the answer has no query_id to click on");
+    if (rank == 0) {
+        pack_init(&out, &k->pairs);
+        pack_map(&out, 3);
+        pack_str(&out, "query");
+        pack_str(&out, p->italian);
+        pack_str(&out, "id");
+        pack_str(&out, p->name);
+        pack_str(&out, "label");
+        pack_int(&out, 1);
+        k->waiting++;
+        k->report->feedback++;
+    } else {
+        k->params[k->ready].size = 0;
+        pack_init(&out, &k->params[k->ready++]);
+        pack_array(&out, 1);
+        pack_map(&out, 2);
+        pack_str(&out, "query_id");
+        pack_strn(&out, query_id->via.str.ptr, query_id->via.str.size);
+        pack_str(&out, "id");
+        pack_str(&out, p->name);
+        k->report->clicked++;
+    }
+    return out.failed ? sem_fail_memory(err, "a click") : SEM_OK;
+}
+
+static sem_status send_clicks(client *c, clicks *k, sem_error *err)
+{
+    uint32_t msgid;
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < k->ready && status == SEM_OK; i++)
+        status = client_send(c, "click", k->params[i].data, k->params[i].size, &msgid, err);
+    for (size_t i = 0; i < k->ready && status == SEM_OK; i++) {
+        client_reply reply;
+        status = rpc_receive(c, &reply, err);
+        if (status == SEM_OK)
+            client_reply_free(&reply);
+    }
+    k->ready = 0;
+    return status;
+}
+
+static sem_status send_feedback(client *c, clicks *k, buffer *params, sem_error *err)
+{
+    packer p;
+    client_reply reply;
+    if (k->waiting == 0)
+        return SEM_OK;
+    params->size = 0;
+    pack_init(&p, params);
+    pack_array(&p, 1);
+    pack_map(&p, 1);
+    pack_str(&p, "pairs");
+    pack_array(&p, k->waiting);
+    pack_raw(&p, k->pairs.data, k->pairs.size);
+    k->pairs.size = 0;
+    k->waiting = 0;
+    if (p.failed)
+        return sem_fail_memory(err, "feedback");
+    sem_status status = rpc_call(c, "feedback", params, &reply, err);
+    if (status == SEM_OK)
+        client_reply_free(&reply);
+    return status;
+}
+
+sem_status steps_click(client *c, const corpus *texts, click_report *report, sem_error *err)
+{
+    clicks k = {.report = report};
+    batch b = {texts->packages + CORPUS_HELDOUT, CORPUS_CLICKED, true, true, note_answer, &k};
+    buffer params = {0};
+    screen_bar bar;
+    sem_status status = SEM_OK;
+    memset(report, 0, sizeof *report);
+    screen_bar_begin(&bar);
+    for (size_t from = 0; from < b.count && status == SEM_OK; from += SEARCH_WINDOW) {
+        size_t to = b.count - from < SEARCH_WINDOW ? b.count : from + SEARCH_WINDOW;
+        status = search_window(c, &b, from, to, &params, err);
+        if (status == SEM_OK)
+            status = send_clicks(c, &k, err);
+        if (status == SEM_OK && (k.waiting >= FEEDBACK_BATCH || to == b.count))
+            status = send_feedback(c, &k, &params, err);
+        if (status == SEM_OK)
+            screen_bar_draw(&bar, "clicking", to, b.count, "");
+    }
+    char text[64];
+    snprintf(text, sizeof text, "%s Italian descriptions", screen_count(b.count));
+    if (status == SEM_OK)
+        screen_bar_end(&bar, "searched", text);
+    for (size_t i = 0; i < SEARCH_WINDOW; i++)
+        buffer_free(&k.params[i]);
+    buffer_free(&k.pairs);
+    buffer_free(&params);
+    return status;
+}
+
+static sem_status add_rank(void *context, const corpus_package *p, const msgpack_object *result, size_t rank,
+                           sem_error *err)
+{
+    (void)p;
+    (void)result;
+    (void)err;
+    quality *sum = context;
+    sum->mrr += rank == 0 ? 0.0 : 1.0 / (double)rank;
+    sum->top1 += rank == 1;
+    return SEM_OK;
+}
+
+sem_status steps_measure(client *c, const corpus *texts, bool italian, quality *out, sem_error *err)
+{
+    memset(out, 0, sizeof *out);
+    batch b = {texts->packages, CORPUS_HELDOUT, italian, false, add_rank, out};
+    buffer params = {0};
+    sem_status status = SEM_OK;
+    for (size_t from = 0; from < b.count && status == SEM_OK; from += SEARCH_WINDOW) {
+        size_t to = b.count - from < SEARCH_WINDOW ? b.count : from + SEARCH_WINDOW;
+        status = search_window(c, &b, from, to, &params, err);
+    }
+    buffer_free(&params);
+    out->mrr /= CORPUS_HELDOUT;
+    out->top1 /= CORPUS_HELDOUT;
+    return status;
+}
