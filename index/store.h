@@ -146,6 +146,7 @@ typedef struct store_put {
     /* results */
     uint32_t docno;
     bool existed;
+    bool repeated;             /* an earlier entry of this request has the same id: not counted again */
 } store_put;
 
 /* Puts documents; an id twice: the last counts. dim and second_dim are the
@@ -177,7 +178,8 @@ sem_status store_log_trim(store_write *w, uint64_t seq, sem_error *err);
 
 /* Makes (or opens) the environment of a space outside any group. */
 sem_status store_space_open(store *s, uint32_t space, size_t dim, sem_error *err);
-/* Removes it with its folder and its places. No reader may be in it. */
+/* Removes it with its folder and its places, outside any group of the calling
+ * thread. SEM_FAILED_PRECONDITION while a read is in it. */
 sem_status store_space_remove(store *s, uint32_t space, sem_error *err);
 uint64_t store_space_bytes(const store *s, uint32_t space);
 

@@ -14,6 +14,13 @@
  * Duplicate keys are refused, depth is bounded by Jansson's own limit. */
 sem_status json_load_path(json_t **out, const char *path, size_t limit, sem_error *err);
 
+/* The same with every number read as a real: for files in which integers may
+ * exceed 64 bits (model_max_length is often 10^30). */
+sem_status json_load_path_reals(json_t **out, const char *path, size_t limit, sem_error *err);
+
+/* "an integer", "null", ... for messages; "nothing" for NULL. */
+const char *json_type_name(const json_t *value);
+
 /* object[key] of the wanted type. A missing or null key leaves *out unchanged
  * (set it to the default first) unless required. `where` is the file's name. */
 sem_status json_get_size(const json_t *object, const char *where, const char *key, bool required, size_t min,

@@ -1,0 +1,266 @@
+#include "index/store_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    DATABASES_MAX = 16,
+    RESERVE_SHARE = 16,               /* one part in so many of a map is kept for deletes */
+    RESERVE_MIN = 256 << 10,          /* bytes: some 60 pages, what a small delete may touch */
+    RESERVE_MAX = 256 << 20           /* bytes */
+};
+
+sem_status environment_fail(const environment *e, const char *what, int rc, sem_error *err)
+{
+    switch (rc) {
+    case MDB_MAP_FULL:
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "cannot %s: environment %s has reached its map size of %llu bytes; delete something or raise "
+                        "storage.map_size", what, e->name, (unsigned long long)e->map_size);
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot %s: no room on disk for environment %s: %s", what, e->name,
+                        mdb_strerror(rc));
+    case ENOMEM:
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot %s: out of memory in environment %s", what, e->name);
+    case MDB_TXN_FULL:
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "cannot %s: too many changes for one transaction in environment %s; send less at once", what,
+                        e->name);
+    case MDB_READERS_FULL:
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot %s: all %d readers of environment %s are taken", what,
+                        STORE_READERS_MAX, e->name);
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "cannot %s: %s/data.mdb is no LMDB 0.9 environment: %s", what,
+                        e->name, mdb_strerror(rc));
+    default:
+        return sem_fail(err, SEM_INTERNAL, "cannot %s: environment %s: %s", what, e->name, mdb_strerror(rc));
+    }
+}
+
+sem_status environment_damaged(const environment *e, const char *what, sem_error *err)
+{
+    return sem_fail(err, SEM_INTERNAL, "environment %s is damaged: %s; restore a backup", e->name, what);
+}
+
+/* Before anything is written: a newer semd may have changed what lies here. */
+static sem_status check_format(environment *e, sem_error *err)
+{
+    MDB_txn *txn;
+    MDB_stat stat;
+    MDB_val key = as_value("format", 6), value;
+    int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return environment_fail(e, "read the format", rc, err);
+    MDB_dbi all, meta;
+    sem_status status = SEM_OK;
+    if ((rc = mdb_dbi_open(txn, NULL, 0, &all)) == 0)
+        rc = mdb_stat(txn, all, &stat);
+    if (rc == 0 && stat.ms_entries > 0) {
+        rc = mdb_dbi_open(txn, "meta", 0, &meta);
+        if (rc == 0)
+            rc = mdb_get(txn, meta, &key, &value);
+        if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE || (rc == 0 && value.mv_size != 8))
+            status = sem_fail(err, SEM_FAILED_PRECONDITION, "%s/data.mdb was not written by semd", e->name);
+        else if (rc == 0 && get_u64(value.mv_data) > STORE_FORMAT)
+            status = sem_fail(err, SEM_FAILED_PRECONDITION,
+                              "%s/data.mdb has format %llu, this semd reads up to %d; use a newer semd", e->name,
+                              (unsigned long long)get_u64(value.mv_data), STORE_FORMAT);
+        else if (rc != 0)
+            status = environment_fail(e, "read the format", rc, err);
+    } else if (rc != 0) {
+        status = environment_fail(e, "read the format", rc, err);
+    }
+    mdb_txn_abort(txn);
+    return status;
+}
+
+sem_status environment_open(environment *e, store *s, const char *name, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    snprintf(e->name, sizeof e->name, "%s", name);
+    e->map_size = s->map_size / page * page;
+    sem_status status = files_join(path, err, "%s/%s", s->path, name);
+    if (status == SEM_OK)
+        status = files_make_folder(path, err);
+    if (status != SEM_OK)
+        return status;
+    int rc = mdb_env_create(&e->env);
+    if (rc != 0)
+        return environment_fail(e, "create the environment", rc, err);
+    if ((rc = mdb_env_set_maxdbs(e->env, DATABASES_MAX)) == 0 &&
+        (rc = mdb_env_set_maxreaders(e->env, STORE_READERS_MAX)) == 0 &&
+        (rc = mdb_env_set_mapsize(e->env, e->map_size)) == 0 &&
+        (rc = mdb_env_open(e->env, path, MDB_NOTLS, 0600)) == 0) {
+        int dead;
+        rc = mdb_reader_check(e->env, &dead);
+    }
+    status = rc == 0 ? check_format(e, err) : environment_fail(e, "open", rc, err);
+    /* LMDB syncs its file, not the entry that names it. */
+    if (status == SEM_OK)
+        status = files_sync_folder(path, err);
+    if (status == SEM_OK)
+        status = files_sync_folder(s->path, err);
+    if (status != SEM_OK)
+        environment_close(e);
+    return status;
+}
+
+void environment_close(environment *e)
+{
+    if (e->env != NULL)
+        mdb_env_close(e->env);
+    e->env = NULL;
+}
+
+sem_status environment_databases(environment *e, const named_database *list, size_t count, sem_error *err)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(e->env, NULL, 0, &txn);
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &e->meta);
+        for (size_t i = 0; i < count && rc == 0; i++)
+            rc = mdb_dbi_open(txn, list[i].name, MDB_CREATE, list[i].dbi);
+        if (rc == 0) {
+            unsigned char number[8];
+            put_u64(number, STORE_FORMAT);
+            MDB_val key = as_value("format", 6), value = as_value(number, sizeof number);
+            rc = mdb_put(txn, e->meta, &key, &value, MDB_NOOVERWRITE);
+            rc = rc == MDB_KEYEXIST ? 0 : rc;
+        }
+        if (rc == 0)
+            rc = mdb_txn_commit(txn);
+        else
+            mdb_txn_abort(txn);
+    }
+    return rc == 0 ? SEM_OK : environment_fail(e, "open databases", rc, err);
+}
+
+/* Pages that LMDB's free list (its database 0) holds: each value is a count and page numbers. */
+static uint64_t free_pages(const environment *e)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t pages = 0;
+    if (mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn) != 0)
+        return 0;
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+            size_t count = 0;
+            if (value.mv_size >= sizeof count)
+                memcpy(&count, value.mv_data, sizeof count);
+            pages += count;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+uint64_t environment_used(const environment *e, bool exact)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    if (mdb_env_info(e->env, &info) != 0 || mdb_env_stat(e->env, &stat) != 0)
+        return 0;
+    uint64_t pages = (uint64_t)info.me_last_pgno + 1, unused = exact ? free_pages(e) : 0;
+    return (pages > unused ? pages - unused : 0) * stat.ms_psize;
+}
+
+uint64_t environment_reserve(const environment *e)
+{
+    uint64_t part = e->map_size / RESERVE_SHARE;
+    return part < RESERVE_MIN ? RESERVE_MIN : part > RESERVE_MAX ? RESERVE_MAX : part;
+}
+
+/* --- tables */
+
+sem_status table_get(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size, MDB_val *value,
+                     bool *found, sem_error *err)
+{
+    MDB_val k = as_value(key, key_size);
+    int rc = mdb_get(txn, dbi, &k, value);
+    *found = rc == 0;
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(e, "read", rc, err);
+}
+
+sem_status table_put(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size,
+                     const void *value, size_t value_size, sem_error *err)
+{
+    MDB_val k = as_value(key, key_size), v = as_value(value, value_size);
+    int rc = mdb_put(txn, dbi, &k, &v, 0);
+    return rc == 0 ? SEM_OK : environment_fail(e, "write", rc, err);
+}
+
+sem_status table_delete(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size,
+                        sem_error *err)
+{
+    MDB_val k = as_value(key, key_size);
+    int rc = mdb_del(txn, dbi, &k, NULL);
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(e, "delete", rc, err);
+}
+
+sem_status table_delete_range(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *first, const void *last,
+                              size_t key_size, uint64_t limit, uint64_t *deleted, sem_error *err)
+{
+    MDB_cursor *cursor;
+    uint64_t done = 0;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return environment_fail(e, "delete a range", rc, err);
+    while (limit == 0 || done < limit) {
+        /* Sought anew each time: a delete may merge pages under a cursor. */
+        MDB_val key = as_value(first, key_size), value;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        if (rc != 0 || memcmp(key.mv_data, last, key.mv_size < key_size ? key.mv_size : key_size) > 0)
+            break;
+        if ((rc = mdb_cursor_del(cursor, 0)) != 0)
+            break;
+        done++;
+    }
+    mdb_cursor_close(cursor);
+    if (deleted != NULL)
+        *deleted = done;
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(e, "delete a range", rc, err);
+}
+
+/* --- numbers in meta */
+
+sem_status meta_get(const environment *e, MDB_txn *txn, const char *name, uint64_t *value, sem_error *err)
+{
+    MDB_val v;
+    bool found;
+    *value = 0;
+    sem_status status = table_get(e, txn, e->meta, name, strlen(name), &v, &found, err);
+    if (status != SEM_OK || !found)
+        return status;
+    if (v.mv_size != 8)
+        return environment_damaged(e, name, err);
+    *value = get_u64(v.mv_data);
+    return SEM_OK;
+}
+
+sem_status meta_put(const environment *e, MDB_txn *txn, const char *name, uint64_t value, sem_error *err)
+{
+    unsigned char bytes[8];
+    put_u64(bytes, value);
+    return table_put(e, txn, e->meta, name, strlen(name), bytes, sizeof bytes, err);
+}
+
+sem_status meta_next(const environment *e, MDB_txn *txn, const char *name, uint64_t max, uint64_t *value,
+                     sem_error *err)
+{
+    sem_status status = meta_get(e, txn, name, value, err);
+    if (status != SEM_OK)
+        return status;
+    if (*value >= max)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "all %llu numbers of \"%s\" are used up", (unsigned long long)max,
+                        name);
+    return meta_put(e, txn, name, ++*value, err);
+}

@@ -1,0 +1,230 @@
+/* What the store's files share. Nothing outside index/store*.c and
+ * index/events.c includes it. docs/format.md describes keys and values. */
+#ifndef SEM_INDEX_STORE_INTERNAL_H
+#define SEM_INDEX_STORE_INTERNAL_H
+
+#include "base/files.h"
+#include "index/store.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <string.h>
+
+/* Vectors lie on disk as the processor has them. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors on disk are little-endian");
+_Static_assert(sizeof(float) == 4, "vectors on disk are float32");
+
+enum {
+    STORE_FORMAT = 1,        /* version of the format that is written, and the newest that is read */
+    STORE_SPACES_MAX = 64,   /* spaces open at a time; generations share them and few are kept */
+    STORE_DIM_MAX = 65536,
+    STORE_READERS_MAX = 512, /* reader slots of each environment */
+    STORE_USER_KEY = 16      /* bytes */
+};
+
+typedef struct environment {
+    MDB_env *env;
+    char name[24];           /* its folder: "main", "events", "external", "space-7" */
+    uint64_t map_size;
+    MDB_dbi meta;
+} environment;
+
+/* Vectors. Number 0 is external: its vectors are as wide as their collection says. */
+typedef struct space {
+    environment in;
+    MDB_dbi vectors;
+    uint32_t number;
+    uint32_t dim;            /* 0: external */
+    unsigned readers;        /* reads that have a transaction in it; guarded by store.lock */
+    bool shut;               /* being removed; guarded by store.lock */
+} space;
+
+struct store {
+    char path[FILES_PATH_MAX];
+    uint64_t map_size, max_size;
+    sem_log *log;
+    int lock_fd;
+    unsigned char user_key[STORE_USER_KEY];
+    environment main;
+    MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs;
+    environment events;
+    MDB_dbi event_log, queries, clicks;
+    pthread_mutex_t lock;    /* guards spaces[], space.readers and the list of reads; no lock is taken inside */
+    space *spaces[STORE_SPACES_MAX];
+    store_read *reads;
+};
+
+/* A read's transaction in an environment that is not main. */
+typedef struct read_part {
+    environment *e;
+    space *sp;               /* NULL: events */
+    MDB_txn *txn;
+} read_part;
+
+struct store_read {
+    store *s;
+    store_write *write;      /* not NULL: the view of a group */
+    MDB_txn *main;           /* NULL after a renewal that failed */
+    uint64_t snapshot;       /* transaction number of main that it sees */
+    read_part parts[STORE_SPACES_MAX + 1];
+    size_t part_count;
+    store_read *next, *previous;
+};
+
+/* A group's transaction in one environment. */
+typedef struct write_part {
+    environment *e;
+    MDB_txn *group;
+    MDB_txn *operation;      /* nested in group while an operation is under way */
+    uint64_t pending;        /* bytes that the group may have added, an upper guess */
+} write_part;
+
+struct store_write {
+    store *s;
+    store_read view;
+    write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
+    size_t part_count;
+    bool in_operation;
+    bool broken;             /* an operation ended with SEM_INTERNAL */
+};
+
+/* --- bytes: all numbers in keys and values are big-endian, vectors excepted */
+
+static inline void put_u32(unsigned char *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)(v >> (24 - 8 * i));
+}
+
+static inline void put_u64(unsigned char *p, uint64_t v)
+{
+    put_u32(p, (uint32_t)(v >> 32));
+    put_u32(p + 4, (uint32_t)v);
+}
+
+static inline uint32_t get_u32(const unsigned char *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline uint64_t get_u64(const unsigned char *p)
+{
+    return (uint64_t)get_u32(p) << 32 | get_u32(p + 4);
+}
+
+/* LMDB's value type takes no const; it does not write through keys and values. */
+static inline MDB_val as_value(const void *data, size_t size)
+{
+    union {
+        const void *in;
+        void *out;
+    } u = {.in = data};
+    return (MDB_val){.mv_size = size, .mv_data = u.out};
+}
+
+/* --- store_env.c */
+
+/* The error of an LMDB call: full maps and disks are SEM_RESOURCE_EXHAUSTED with the limit. */
+sem_status environment_fail(const environment *e, const char *what, int rc, sem_error *err);
+/* A value that is not of the form that docs/format.md describes. */
+sem_status environment_damaged(const environment *e, const char *what, sem_error *err);
+/* Opens or creates the environment below the store's folder and refuses a newer format. */
+sem_status environment_open(environment *e, store *s, const char *name, sem_error *err);
+void environment_close(environment *e); /* accepts a closed one */
+/* Creates named databases in one transaction, `meta` with the format version among them. */
+typedef struct named_database {
+    const char *name;
+    MDB_dbi *dbi;
+} named_database;
+sem_status environment_databases(environment *e, const named_database *list, size_t count, sem_error *err);
+/* Bytes in use of the map; with exact, pages that LMDB can use again are not counted. */
+uint64_t environment_used(const environment *e, bool exact);
+/* Bytes of the map that only deletes may use, so that a full store can be emptied. */
+uint64_t environment_reserve(const environment *e);
+
+/* mdb_get: *found says whether. */
+sem_status table_get(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size, MDB_val *value,
+                     bool *found, sem_error *err);
+sem_status table_put(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size,
+                     const void *value, size_t value_size, sem_error *err);
+/* No error if there is none. */
+sem_status table_delete(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size,
+                        sem_error *err);
+/* Deletes keys from `first` up to and including `last` (compared as bytes, a
+ * longer key with the same start as last is inside), at most limit (0: all). */
+sem_status table_delete_range(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *first, const void *last,
+                              size_t key_size, uint64_t limit, uint64_t *deleted, sem_error *err);
+/* Numbers below a name in an environment's `meta`; 0 when missing. */
+sem_status meta_get(const environment *e, MDB_txn *txn, const char *name, uint64_t *value, sem_error *err);
+sem_status meta_put(const environment *e, MDB_txn *txn, const char *name, uint64_t value, sem_error *err);
+/* Adds 1 to the number and returns the new one. */
+sem_status meta_next(const environment *e, MDB_txn *txn, const char *name, uint64_t max, uint64_t *value,
+                     sem_error *err);
+
+/* --- store_transactions.c */
+
+/* The transaction of a read, or of a group when r is its view, in main or events. */
+sem_status read_txn(store_read *r, environment *e, MDB_txn **out, sem_error *err);
+/* The same for a space. SEM_NOT_FOUND when it is not open. */
+sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out, sem_error *err);
+/* An operation: nested transactions in every environment that it touches. */
+sem_status operation_begin(store_write *w, sem_error *err);
+/* With SEM_OK commits them, else rolls all of them back; returns the outcome. */
+sem_status operation_end(store_write *w, sem_status status, sem_error *err);
+/* Refuses when `bytes` more would pass the limits of the store or of the environment. */
+sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_error *err);
+/* Transaction number of the oldest snapshot that a read has; UINT64_MAX: no read. */
+uint64_t oldest_snapshot(store *s);
+
+/* --- store_collections.c */
+
+enum { COLLECTION_FIXED = 45 /* bytes of a record before the name */ };
+
+typedef struct collection_record {
+    store_collection c;
+    uint64_t next_docno;
+} collection_record;
+
+sem_status collection_load(store_read *r, uint32_t number, collection_record *out, sem_error *err);
+sem_status collection_save(store_read *r, const collection_record *record, sem_error *err);
+
+/* --- store_vectors.c */
+
+enum { PLACE_KEY = 12, PLACE_FIXED = 8 };
+
+typedef struct place {
+    uint64_t version;
+    const unsigned char *slots; /* borrowed: count numbers of 4 bytes */
+    size_t count;
+} place;
+
+sem_status place_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, place *out,
+                      bool *found, sem_error *err);
+/* Writes the vector under a slot of its own and names it; an older one is freed later. */
+sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
+                     const float *vector, size_t dim, sem_error *err);
+/* Forgets the document's places in every space and frees their slots later. */
+sem_status places_forget(store_write *w, uint32_t collection, uint32_t docno, sem_error *err);
+/* The same for a whole collection, in every space. */
+sem_status places_drop(store_write *w, uint32_t collection, sem_error *err);
+/* Whether the stored vector has exactly these bits. */
+sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
+                        size_t dim, uint64_t *version, bool *equal, sem_error *err);
+/* Deletes vectors that were freed before the oldest snapshot. An operation of its own. */
+sem_status freed_apply(store_write *w, sem_error *err);
+
+/* --- store_spaces.c */
+
+/* With store.lock held. NULL: not open. */
+space *space_at(store *s, uint32_t number);
+sem_status spaces_open_all(store *s, sem_error *err);
+void spaces_close_all(store *s);
+/* Removes folders below the store that no generation names. */
+sem_status folders_clean(store *s, sem_error *err);
+
+/* --- store_log.c */
+
+sem_status log_add(store_write *w, uint64_t seq, bool removed, uint32_t collection, const uint32_t *docnos,
+                   size_t count, sem_error *err);
+
+#endif

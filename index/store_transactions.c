@@ -1,0 +1,338 @@
+/* Reads and groups of writes. A read takes its snapshot of main at once and a
+ * transaction in another environment when it first needs one. Vectors are
+ * committed before main names them, and deleted only when no read is left whose
+ * snapshot of main names them: so what a place names is there. */
+#include "index/store_internal.h"
+
+#include <stdlib.h>
+
+/* --- reads */
+
+static void reads_add(store *s, store_read *r)
+{
+    r->previous = NULL;
+    r->next = s->reads;
+    if (s->reads != NULL)
+        s->reads->previous = r;
+    s->reads = r;
+}
+
+static void reads_remove(store *s, store_read *r)
+{
+    if (r->next != NULL)
+        r->next->previous = r->previous;
+    if (r->previous != NULL)
+        r->previous->next = r->next;
+    else
+        s->reads = r->next;
+}
+
+uint64_t oldest_snapshot(store *s)
+{
+    uint64_t oldest = UINT64_MAX;
+    pthread_mutex_lock(&s->lock);
+    for (const store_read *r = s->reads; r != NULL; r = r->next)
+        if (r->snapshot < oldest)
+            oldest = r->snapshot;
+    pthread_mutex_unlock(&s->lock);
+    return oldest;
+}
+
+sem_status store_read_begin(store *s, store_read **out, sem_error *err)
+{
+    store_read *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return sem_fail_memory(err, "a read");
+    r->s = s;
+    /* Under the lock, or the writer could miss a snapshot that is just being taken. */
+    pthread_mutex_lock(&s->lock);
+    int rc = mdb_txn_begin(s->main.env, NULL, MDB_RDONLY, &r->main);
+    if (rc == 0) {
+        r->snapshot = mdb_txn_id(r->main);
+        reads_add(s, r);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (rc != 0) {
+        free(r);
+        return environment_fail(&s->main, "begin a read", rc, err);
+    }
+    *out = r;
+    return SEM_OK;
+}
+
+static void drop_parts(store_read *r)
+{
+    for (size_t i = 0; i < r->part_count; i++)
+        mdb_txn_abort(r->parts[i].txn);
+    pthread_mutex_lock(&r->s->lock);
+    for (size_t i = 0; i < r->part_count; i++)
+        if (r->parts[i].sp != NULL)
+            r->parts[i].sp->readers--;
+    pthread_mutex_unlock(&r->s->lock);
+    r->part_count = 0;
+}
+
+void store_read_end(store_read *r)
+{
+    if (r == NULL)
+        return;
+    drop_parts(r);
+    if (r->main != NULL)
+        mdb_txn_abort(r->main);
+    pthread_mutex_lock(&r->s->lock);
+    reads_remove(r->s, r);
+    pthread_mutex_unlock(&r->s->lock);
+    free(r);
+}
+
+sem_status store_read_renew(store_read *r, sem_error *err)
+{
+    if (r->write != NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "the view of a group of writes cannot be renewed");
+    drop_parts(r);
+    int rc;
+    pthread_mutex_lock(&r->s->lock);
+    if (r->main != NULL) {
+        mdb_txn_reset(r->main);
+        rc = mdb_txn_renew(r->main);
+    } else {
+        rc = mdb_txn_begin(r->s->main.env, NULL, MDB_RDONLY, &r->main);
+    }
+    if (rc == 0) {
+        r->snapshot = mdb_txn_id(r->main);
+    } else {
+        if (r->main != NULL)
+            mdb_txn_abort(r->main);
+        r->main = NULL;
+    }
+    pthread_mutex_unlock(&r->s->lock);
+    return rc == 0 ? SEM_OK : environment_fail(&r->s->main, "renew a read", rc, err);
+}
+
+/* --- transactions of a group */
+
+static sem_status write_txn(store_write *w, environment *e, MDB_txn **out, sem_error *err)
+{
+    size_t i = 0;
+    while (i < w->part_count && w->parts[i].e != e)
+        i++;
+    write_part *part = &w->parts[i];
+    if (i == w->part_count) {
+        *part = (write_part){.e = e};
+        int rc = mdb_txn_begin(e->env, NULL, 0, &part->group);
+        if (rc != 0)
+            return environment_fail(e, "begin a write", rc, err);
+        w->part_count++;
+    }
+    if (w->in_operation && part->operation == NULL) {
+        int rc = mdb_txn_begin(e->env, part->group, 0, &part->operation);
+        if (rc != 0) {
+            part->operation = NULL;
+            return environment_fail(e, "begin an operation", rc, err);
+        }
+    }
+    *out = part->operation != NULL ? part->operation : part->group;
+    return SEM_OK;
+}
+
+static sem_status new_part(store_read *r, environment *e, space *sp, MDB_txn **out, sem_error *err)
+{
+    int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, out);
+    if (rc != 0)
+        return environment_fail(e, "begin a read", rc, err);
+    r->parts[r->part_count++] = (read_part){.e = e, .sp = sp, .txn = *out};
+    return SEM_OK;
+}
+
+sem_status read_txn(store_read *r, environment *e, MDB_txn **out, sem_error *err)
+{
+    if (r->write != NULL)
+        return write_txn(r->write, e, out, err);
+    if (r->main == NULL)
+        return sem_fail(err, SEM_UNAVAILABLE, "this read lost its snapshot when it was renewed; begin a new one");
+    if (e == &r->s->main) {
+        *out = r->main;
+        return SEM_OK;
+    }
+    for (size_t i = 0; i < r->part_count; i++)
+        if (r->parts[i].e == e) {
+            *out = r->parts[i].txn;
+            return SEM_OK;
+        }
+    return new_part(r, e, NULL, out, err);
+}
+
+sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out, sem_error *err)
+{
+    store *s = r->s;
+    for (size_t i = 0; i < r->part_count; i++)
+        if (r->parts[i].sp != NULL && r->parts[i].sp->number == number) {
+            *sp = r->parts[i].sp;
+            *out = r->parts[i].txn;
+            return SEM_OK;
+        }
+    pthread_mutex_lock(&s->lock);
+    *sp = space_at(s, number);
+    if (*sp != NULL && (*sp)->shut)
+        *sp = NULL;
+    bool counts = *sp != NULL && r->write == NULL;
+    if (counts)
+        (*sp)->readers++;
+    pthread_mutex_unlock(&s->lock);
+    if (*sp == NULL)
+        return sem_fail(err, SEM_NOT_FOUND, "space %u is not open", number);
+    if (!counts)
+        return write_txn(r->write, &(*sp)->in, out, err);
+    sem_status status = new_part(r, &(*sp)->in, *sp, out, err);
+    if (status != SEM_OK) {
+        pthread_mutex_lock(&s->lock);
+        (*sp)->readers--;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return status;
+}
+
+/* --- groups */
+
+sem_status store_write_begin(store *s, store_write **out, sem_error *err)
+{
+    store_write *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return sem_fail_memory(err, "a group of writes");
+    w->s = s;
+    w->view.s = s;
+    w->view.write = w;
+    MDB_txn *txn;
+    sem_status status = write_txn(w, &s->main, &txn, err);
+    if (status == SEM_OK)
+        status = freed_apply(w, err);
+    if (status != SEM_OK) {
+        store_write_abort(w);
+        return status;
+    }
+    *out = w;
+    return SEM_OK;
+}
+
+store_read *store_write_view(store_write *w)
+{
+    return &w->view;
+}
+
+void store_write_abort(store_write *w)
+{
+    if (w == NULL)
+        return;
+    for (size_t i = w->part_count; i-- > 0;)
+        if (w->parts[i].group != NULL)
+            mdb_txn_abort(w->parts[i].group);
+    free(w);
+}
+
+sem_status store_write_commit(store_write *w, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    if (w->broken)
+        status = sem_fail(err, SEM_INTERNAL, "an operation of this group failed inside the store; nothing is written");
+    /* Spaces, then events, then main: whatever main names must be there. */
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t i = w->part_count; i-- > 0 && status == SEM_OK;) {
+            write_part *part = &w->parts[i];
+            int turn = part->e == &w->s->main ? 2 : part->e == &w->s->events ? 1 : 0;
+            if (turn != pass)
+                continue;
+            int rc = mdb_txn_commit(part->group);
+            part->group = NULL;
+            if (rc != 0)
+                status = environment_fail(part->e, "commit", rc, err);
+        }
+    store_write_abort(w);
+    return status;
+}
+
+/* --- operations */
+
+sem_status operation_begin(store_write *w, sem_error *err)
+{
+    if (w->broken)
+        return sem_fail(err, SEM_INTERNAL, "an earlier operation of this group failed inside the store");
+    w->in_operation = true;
+    return SEM_OK;
+}
+
+sem_status operation_end(store_write *w, sem_status status, sem_error *err)
+{
+    /* Main is part 0 and therefore last. Should a merge before it fail, what an
+     * earlier one merged is only vectors that nobody names, or events. */
+    for (size_t i = w->part_count; i-- > 0;) {
+        write_part *part = &w->parts[i];
+        if (part->operation == NULL)
+            continue;
+        if (status != SEM_OK) {
+            mdb_txn_abort(part->operation);
+        } else {
+            int rc = mdb_txn_commit(part->operation);
+            if (rc != 0)
+                status = environment_fail(part->e, "finish an operation", rc, err);
+        }
+        part->operation = NULL;
+    }
+    w->in_operation = false;
+    if (status == SEM_INTERNAL)
+        w->broken = true;
+    return status;
+}
+
+/* Bytes of all environments on disk that LMDB would use again before it grows a file. */
+static uint64_t reusable_bytes(store *s)
+{
+    environment *all[STORE_SPACES_MAX + 2] = {&s->main, &s->events};
+    size_t count = 2;
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < STORE_SPACES_MAX; i++)
+        if (s->spaces[i] != NULL)
+            all[count++] = &s->spaces[i]->in;
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < count; i++)
+        bytes += environment_used(all[i], false) - environment_used(all[i], true);
+    return bytes;
+}
+
+static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
+{
+    store *s = w->s;
+    for (size_t i = 0; i < w->part_count; i++)
+        more += w->parts[i].pending;
+    uint64_t bytes = store_bytes(s);
+    if (bytes + more <= s->max_size)
+        return SEM_OK;
+    uint64_t again = reusable_bytes(s);
+    if (bytes + more <= s->max_size + again)
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                    "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
+                    "something or raise it", (unsigned long long)(bytes > again ? bytes - again : 0),
+                    (unsigned long long)more, (unsigned long long)s->max_size);
+}
+
+sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_error *err)
+{
+    MDB_txn *txn;
+    sem_status status = write_txn(w, e, &txn, err);
+    if (status != SEM_OK)
+        return status;
+    if (w->s->max_size != 0 && (status = check_max_size(w, bytes, err)) != SEM_OK)
+        return status;
+    write_part *part = w->parts;
+    while (part->e != e)
+        part++;
+    uint64_t need = part->pending + bytes + environment_reserve(e);
+    if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "environment %s is nearly full: its map size is %llu bytes, of which %llu are kept for "
+                        "deletes; delete something or raise storage.map_size", e->name,
+                        (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e));
+    part->pending += bytes;
+    return SEM_OK;
+}

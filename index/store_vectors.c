@@ -1,0 +1,419 @@
+/* Places and slots. A place says from which text version a document's vector in
+ * a space was made and under which slots it lies. A slot is written once; what
+ * is replaced goes to the table `freed` and is deleted when no read is left
+ * that might still look for it. */
+#include "index/store_internal.h"
+
+#include <stdlib.h>
+
+enum { SLOT_KEY = 8, FREED_KEY = 20, FREED_PER_GROUP = 16384 /* vectors; some 20 ms */ };
+
+static void place_key(unsigned char key[PLACE_KEY], uint32_t space_number, uint32_t collection, uint32_t docno)
+{
+    put_u32(key, space_number);
+    put_u32(key + 4, collection);
+    put_u32(key + 8, docno);
+}
+
+static void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t slot)
+{
+    put_u32(key, collection);
+    put_u32(key + 4, slot);
+}
+
+static bool place_decode(const MDB_val *value, place *out)
+{
+    if (value->mv_size < PLACE_FIXED + 4 || (value->mv_size - PLACE_FIXED) % 4 != 0)
+        return false;
+    const unsigned char *p = value->mv_data;
+    *out = (place){.version = get_u64(p), .slots = p + PLACE_FIXED, .count = (value->mv_size - PLACE_FIXED) / 4};
+    return true;
+}
+
+sem_status place_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, place *out,
+                      bool *found, sem_error *err)
+{
+    unsigned char key[PLACE_KEY];
+    MDB_txn *txn;
+    MDB_val value;
+    place_key(key, space_number, collection, docno);
+    *found = false;
+    sem_status status = read_txn(r, &r->s->main, &txn, err);
+    if (status == SEM_OK)
+        status = table_get(&r->s->main, txn, r->s->places, key, sizeof key, &value, found, err);
+    if (status == SEM_OK && *found && !place_decode(&value, out))
+        status = environment_damaged(&r->s->main, "a place", err);
+    return status;
+}
+
+/* The bytes of one slot's vector; *found false if it is not there. */
+static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, const unsigned char *slot,
+                            MDB_val *vector, bool *found, sem_error *err)
+{
+    unsigned char key[SLOT_KEY];
+    space *sp;
+    MDB_txn *txn;
+    sem_status status = read_space(r, space_number, &sp, &txn, err);
+    if (status != SEM_OK)
+        return status;
+    slot_key(key, collection, get_u32(slot));
+    return table_get(&sp->in, txn, sp->vectors, key, sizeof key, vector, found, err);
+}
+
+sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, float *out,
+                            size_t dim, uint64_t *version, bool *found, sem_error *err)
+{
+    place where;
+    MDB_val vector;
+    sem_status status = place_find(r, space_number, collection, docno, &where, found, err);
+    if (status == SEM_OK && *found)
+        status = slot_find(r, space_number, collection, where.slots, &vector, found, err);
+    if (status != SEM_OK || !*found)
+        return status;
+    if (vector.mv_size != dim * sizeof(float)) {
+        *found = false;
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was asked, space %u has one of %zu bytes",
+                        dim, space_number, vector.mv_size);
+    }
+    memcpy(out, vector.mv_data, vector.mv_size);
+    *version = where.version;
+    return SEM_OK;
+}
+
+sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
+                        size_t dim, uint64_t *version, bool *equal, sem_error *err)
+{
+    place where;
+    MDB_val stored;
+    sem_status status = place_find(r, space_number, collection, docno, &where, equal, err);
+    if (status == SEM_OK && *equal)
+        status = slot_find(r, space_number, collection, where.slots, &stored, equal, err);
+    if (status != SEM_OK || !*equal)
+        return status;
+    *version = where.version;
+    *equal = where.count == 1 && stored.mv_size == dim * sizeof(float) &&
+             memcmp(stored.mv_data, vector, stored.mv_size) == 0;
+    return SEM_OK;
+}
+
+/* One step of a walk over places; *more false at the end or when each() stops. */
+static sem_status walk_place(store_read *r, const MDB_val *key, const MDB_val *value, store_each_vector *each,
+                             void *context, bool *more, sem_error *err)
+{
+    const unsigned char *k = key->mv_data;
+    place where;
+    MDB_val vector;
+    bool found;
+    if (!place_decode(value, &where))
+        return environment_damaged(&r->s->main, "a place", err);
+    for (size_t i = 0; i < where.count && *more; i++) {
+        sem_status status = slot_find(r, get_u32(k), get_u32(k + 4), where.slots + 4 * i, &vector, &found, err);
+        if (status != SEM_OK)
+            return status;
+        if (found)
+            *more = each(context, get_u32(k + 8), where.version, vector.mv_data);
+    }
+    return SEM_OK;
+}
+
+sem_status store_vector_walk(store_read *r, uint32_t space_number, uint32_t collection, store_each_vector *each,
+                             void *context, sem_error *err)
+{
+    unsigned char first[PLACE_KEY];
+    MDB_cursor *cursor;
+    MDB_txn *txn;
+    place_key(first, space_number, collection, 0);
+    sem_status status = read_txn(r, &r->s->main, &txn, err);
+    if (status != SEM_OK)
+        return status;
+    int rc = mdb_cursor_open(txn, r->s->places, &cursor);
+    if (rc != 0)
+        return environment_fail(&r->s->main, "walk over vectors", rc, err);
+    MDB_val key = as_value(first, sizeof first), value;
+    bool more = true;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && status == SEM_OK && key.mv_size == PLACE_KEY && memcmp(key.mv_data, first, 8) == 0) {
+        status = walk_place(r, &key, &value, each, context, &more, err);
+        if (!more)
+            break;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (status == SEM_OK && rc != 0 && rc != MDB_NOTFOUND)
+        status = environment_fail(&r->s->main, "walk over vectors", rc, err);
+    return status;
+}
+
+/* --- writing */
+
+/* Notes that slots first..last of a collection in a space are named no more. */
+static sem_status free_slots(store_write *w, MDB_txn *txn, uint32_t space_number, uint32_t collection, uint32_t first,
+                             uint32_t last, sem_error *err)
+{
+    unsigned char key[FREED_KEY], value[4];
+    put_u64(key, mdb_txn_id(txn));
+    put_u32(key + 8, space_number);
+    put_u32(key + 12, collection);
+    put_u32(key + 16, first);
+    put_u32(value, last);
+    return table_put(&w->s->main, txn, w->s->freed, key, sizeof key, value, sizeof value, err);
+}
+
+static sem_status free_place(store_write *w, MDB_txn *txn, uint32_t space_number, uint32_t collection,
+                             const place *where, sem_error *err)
+{
+    /* Copied first: a write may move what `where` points into. */
+    size_t bytes = where->count * 4;
+    unsigned char *slots = malloc(bytes);
+    if (slots == NULL)
+        return sem_fail_memory(err, "a document's slots");
+    memcpy(slots, where->slots, bytes);
+    sem_status status = SEM_OK;
+    for (size_t at = 0; at < bytes && status == SEM_OK; at += 4)
+        status = free_slots(w, txn, space_number, collection, get_u32(slots + at), get_u32(slots + at), err);
+    free(slots);
+    return status;
+}
+
+/* Writes a vector under the next slot that is not taken. The counter has 64
+ * bits, a slot 32: after four billion vectors numbers come round again. */
+static sem_status slot_write(store_write *w, MDB_txn *txn, space *sp, MDB_txn *vectors, uint32_t collection,
+                             const float *vector, size_t dim, uint32_t *slot, sem_error *err)
+{
+    unsigned char key[SLOT_KEY], counter_key[SLOT_KEY], counter[8];
+    MDB_val value;
+    bool found;
+    put_u32(counter_key, sp->number);
+    put_u32(counter_key + 4, collection);
+    sem_status status = table_get(&w->s->main, txn, w->s->slots, counter_key, sizeof counter_key, &value, &found, err);
+    if (status != SEM_OK)
+        return status;
+    if (found && value.mv_size != 8)
+        return environment_damaged(&w->s->main, "a counter of slots", err);
+    uint64_t next = found ? get_u64(value.mv_data) : 0;
+    int rc = MDB_KEYEXIST;
+    for (uint64_t tries = 0; tries <= UINT32_MAX && rc == MDB_KEYEXIST; tries++) {
+        *slot = (uint32_t)next++;
+        slot_key(key, collection, *slot);
+        MDB_val k = as_value(key, sizeof key), v = as_value(vector, dim * sizeof(float));
+        rc = mdb_put(vectors, sp->vectors, &k, &v, MDB_NOOVERWRITE);
+    }
+    if (rc == MDB_KEYEXIST)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "space %u has no free slot for collection %u", sp->number,
+                        collection);
+    if (rc != 0)
+        return environment_fail(&sp->in, "write a vector", rc, err);
+    put_u64(counter, next);
+    return table_put(&w->s->main, txn, w->s->slots, counter_key, sizeof counter_key, counter, sizeof counter, err);
+}
+
+sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
+                     const float *vector, size_t dim, sem_error *err)
+{
+    unsigned char key[PLACE_KEY], value[PLACE_FIXED + 4];
+    MDB_txn *txn, *vectors;
+    space *sp;
+    place old;
+    bool found;
+    uint32_t slot = 0;
+    sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
+    if (status == SEM_OK)
+        status = read_space(&w->view, space_number, &sp, &vectors, err);
+    if (status != SEM_OK)
+        return status;
+    /* How wide external vectors are is for their collection to say. */
+    if (dim == 0 || dim > STORE_DIM_MAX || (space_number != STORE_SPACE_EXTERNAL && sp->dim != dim))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was given for space %u, whose dim is %u", dim,
+                        space_number, sp->dim);
+    status = place_find(&w->view, space_number, collection, docno, &old, &found, err);
+    if (status == SEM_OK && found)
+        status = free_place(w, txn, space_number, collection, &old, err);
+    if (status == SEM_OK)
+        status = slot_write(w, txn, sp, vectors, collection, vector, dim, &slot, err);
+    if (status != SEM_OK)
+        return status;
+    place_key(key, space_number, collection, docno);
+    put_u64(value, version);
+    put_u32(value + PLACE_FIXED, slot);
+    return table_put(&w->s->main, txn, w->s->places, key, sizeof key, value, sizeof value, err);
+}
+
+/* Calls each() for every space that ever held vectors of the collection. */
+typedef sem_status each_space(store_write *w, MDB_txn *txn, uint32_t space_number, uint32_t collection, uint32_t docno,
+                              sem_error *err);
+
+static sem_status spaces_of(store_write *w, uint32_t collection, uint32_t docno, each_space *each, sem_error *err)
+{
+    MDB_txn *txn;
+    uint64_t from = 0;
+    sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
+    while (status == SEM_OK && from <= UINT32_MAX) {
+        unsigned char key[SLOT_KEY];
+        MDB_cursor *cursor;
+        put_u32(key, (uint32_t)from);
+        put_u32(key + 4, collection);
+        MDB_val k = as_value(key, sizeof key), value;
+        int rc = mdb_cursor_open(txn, w->s->slots, &cursor);
+        if (rc != 0)
+            return environment_fail(&w->s->main, "look for spaces", rc, err);
+        rc = mdb_cursor_get(cursor, &k, &value, MDB_SET_RANGE);
+        if (rc == 0)
+            memcpy(key, k.mv_data, k.mv_size < sizeof key ? k.mv_size : sizeof key);
+        mdb_cursor_close(cursor);
+        if (rc == MDB_NOTFOUND)
+            break;
+        if (rc != 0)
+            return environment_fail(&w->s->main, "look for spaces", rc, err);
+        uint32_t number = get_u32(key), of = get_u32(key + 4);
+        if (of == collection)
+            status = each(w, txn, number, collection, docno, err);
+        /* Below the wanted collection: look in this space; else in the next. */
+        from = of < collection ? number : (uint64_t)number + 1;
+    }
+    return status;
+}
+
+static sem_status forget_one(store_write *w, MDB_txn *txn, uint32_t space_number, uint32_t collection, uint32_t docno,
+                             sem_error *err)
+{
+    unsigned char key[PLACE_KEY];
+    place where;
+    bool found;
+    sem_status status = place_find(&w->view, space_number, collection, docno, &where, &found, err);
+    if (status == SEM_OK && found)
+        status = free_place(w, txn, space_number, collection, &where, err);
+    if (status != SEM_OK || !found)
+        return status;
+    place_key(key, space_number, collection, docno);
+    return table_delete(&w->s->main, txn, w->s->places, key, sizeof key, err);
+}
+
+sem_status places_forget(store_write *w, uint32_t collection, uint32_t docno, sem_error *err)
+{
+    return spaces_of(w, collection, docno, forget_one, err);
+}
+
+static sem_status forget_all(store_write *w, MDB_txn *txn, uint32_t space_number, uint32_t collection, uint32_t docno,
+                             sem_error *err)
+{
+    (void)docno;
+    unsigned char prefix[8];
+    put_u32(prefix, space_number);
+    put_u32(prefix + 4, collection);
+    sem_status status = table_delete_range(&w->s->main, txn, w->s->places, prefix, prefix, sizeof prefix, 0, NULL, err);
+    if (status == SEM_OK)
+        status = free_slots(w, txn, space_number, collection, 0, UINT32_MAX, err);
+    if (status == SEM_OK)
+        status = table_delete(&w->s->main, txn, w->s->slots, prefix, sizeof prefix, err);
+    return status;
+}
+
+sem_status places_drop(store_write *w, uint32_t collection, sem_error *err)
+{
+    return spaces_of(w, collection, 0, forget_all, err);
+}
+
+static sem_status put_vector(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
+                             uint64_t version, const float *vector, size_t dim, sem_error *err)
+{
+    space *sp;
+    MDB_txn *txn;
+    uint64_t bytes = dim * sizeof(float) + 256;
+    sem_status status = read_space(&w->view, space_number, &sp, &txn, err);
+    if (status == SEM_OK)
+        status = operation_room(w, &sp->in, bytes + bytes / 2, err);
+    if (status == SEM_OK)
+        status = operation_room(w, &w->s->main, 512, err);
+    if (status == SEM_OK)
+        status = place_set(w, space_number, collection, docno, version, vector, dim, err);
+    return status;
+}
+
+sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
+                            uint64_t version, const float *vector, size_t dim, bool *stored, sem_error *err)
+{
+    store_document doc;
+    bool exists;
+    *stored = false;
+    if (space_number == STORE_SPACE_EXTERNAL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "external vectors come with their documents only");
+    sem_status status = store_document_by_number(&w->view, collection, docno, &doc, &exists, err);
+    if (status != SEM_OK || !exists || doc.text_version != version)
+        return status;
+    status = operation_begin(w, err);
+    if (status != SEM_OK)
+        return status;
+    status = operation_end(w, put_vector(w, space_number, collection, docno, version, vector, dim, err), err);
+    *stored = status == SEM_OK;
+    return status;
+}
+
+/* --- freed slots */
+
+/* Deletes vectors of one entry, at most `limit`; an entry of which something is left stays. */
+static sem_status freed_entry(store_write *w, MDB_txn *txn, const unsigned char key[FREED_KEY], uint32_t last,
+                              uint64_t limit, uint64_t *deleted, sem_error *err)
+{
+    unsigned char from[SLOT_KEY], to[SLOT_KEY];
+    space *sp;
+    MDB_txn *vectors;
+    *deleted = 0;
+    slot_key(from, get_u32(key + 12), get_u32(key + 16));
+    slot_key(to, get_u32(key + 12), last);
+    sem_status status = read_space(&w->view, get_u32(key + 8), &sp, &vectors, err);
+    if (status == SEM_OK)
+        status = table_delete_range(&sp->in, vectors, sp->vectors, from, to, SLOT_KEY, limit, deleted, err);
+    else if (status == SEM_NOT_FOUND) /* the whole space was removed */
+        status = SEM_OK;
+    if (status != SEM_OK || *deleted == limit)
+        return status;
+    return table_delete(&w->s->main, txn, w->s->freed, key, FREED_KEY, err);
+}
+
+static sem_status apply_entries(store_write *w, uint64_t oldest, sem_error *err)
+{
+    MDB_txn *txn;
+    uint64_t left = FREED_PER_GROUP;
+    sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
+    while (status == SEM_OK && left > 0) {
+        MDB_cursor *cursor;
+        MDB_val k, v;
+        unsigned char key[FREED_KEY];
+        uint32_t last = 0;
+        int rc = mdb_cursor_open(txn, w->s->freed, &cursor);
+        if (rc != 0)
+            return environment_fail(&w->s->main, "free vectors", rc, err);
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+        bool whole = rc == 0 && k.mv_size == FREED_KEY && v.mv_size == 4;
+        if (whole) {
+            memcpy(key, k.mv_data, FREED_KEY);
+            last = get_u32(v.mv_data);
+        }
+        mdb_cursor_close(cursor);
+        if (rc == MDB_NOTFOUND || (whole && get_u64(key) > oldest))
+            break;
+        if (!whole)
+            return rc != 0 ? environment_fail(&w->s->main, "free vectors", rc, err)
+                           : environment_damaged(&w->s->main, "a freed slot", err);
+        uint64_t deleted;
+        status = freed_entry(w, txn, key, last, left, &deleted, err);
+        /* Entries of which nothing was left count as well, or a group could take for ever. */
+        left -= deleted == 0 ? 1 : deleted;
+    }
+    return status;
+}
+
+sem_status freed_apply(store_write *w, sem_error *err)
+{
+    uint64_t oldest = oldest_snapshot(w->s);
+    sem_status status = operation_begin(w, err);
+    if (status != SEM_OK)
+        return status;
+    status = operation_end(w, apply_entries(w, oldest, err), err);
+    /* A full disk may keep the group from tidying up, but not from its own work. */
+    if (status == SEM_RESOURCE_EXHAUSTED) {
+        log_event(w->s->log, LOG_LEVEL_WARNING, "free_vectors_failed", "environment=%s", w->s->path);
+        status = SEM_OK;
+    }
+    return status;
+}

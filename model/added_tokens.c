@@ -1,0 +1,207 @@
+#include "model/added_tokens.h"
+
+#include "base/checked.h"
+#include "base/utf8.h"
+#include "model/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+enum { ADDED_BYTES_MAX = 1024 }; /* of one token: bounds the work at every byte of a text */
+
+static bool is_white_space(uint32_t code)
+{
+    return code == ' ' || (code >= 9 && code <= 13) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
+           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+           code == 0x205F || code == 0x3000;
+}
+
+/* \w of Unicode TS 18, annex C: Alphabetic, marks, decimal numbers, connectors, joiners. */
+static bool is_word_char(uint32_t code)
+{
+    switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: break;
+    }
+    return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
+           (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+           (code >= 0x1F170 && code <= 0x1F189);
+}
+
+/* The character that ends before position (> 0); *start is where it begins. */
+static uint32_t char_before(const char *text, size_t position, size_t *start)
+{
+    size_t i = position - 1;
+    while (i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80)
+        i--;
+    uint32_t code;
+    utf8_decode(text + i, position - i, &code);
+    *start = i;
+    return code;
+}
+
+static sem_status read_token(added_token *out, const json_t *object, const char *where, sem_error *err)
+{
+    const char *content = NULL;
+    size_t id = 0;
+    sem_status status = json_get_string(object, where, "content", true, &content, err);
+    if (status == SEM_OK)
+        status = json_get_size(object, where, "id", true, 0, INT32_MAX, &id, err);
+    if (status == SEM_OK)
+        status = json_get_bool(object, where, "single_word", false, &out->single_word, err);
+    if (status == SEM_OK)
+        status = json_get_bool(object, where, "lstrip", false, &out->lstrip, err);
+    if (status == SEM_OK)
+        status = json_get_bool(object, where, "rstrip", false, &out->rstrip, err);
+    if (status == SEM_OK)
+        status = json_get_bool(object, where, "normalized", false, &out->normalized, err);
+    if (status != SEM_OK)
+        return sem_error_prefix(err, "added_tokens");
+    if (strlen(content) > ADDED_BYTES_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token %zu has %zu bytes, at most %d are taken", where, id,
+                        strlen(content), ADDED_BYTES_MAX);
+    out->id = (int32_t)id;
+    out->content = strdup(content);
+    return out->content == NULL ? sem_fail_memory(err, "an added token") : SEM_OK;
+}
+
+static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, const token_model *model,
+                             sem_error *err)
+{
+    trie_key *keys = checked_realloc(NULL, a->count + 1, sizeof *keys);
+    buffer *contents = calloc(a->count + 1, sizeof *contents);
+    sem_status status = keys == NULL || contents == NULL ? sem_fail_memory(err, "added tokens") : SEM_OK;
+    size_t used = 0;
+    for (size_t i = 0; status == SEM_OK && i < a->count; i++) {
+        const added_token *token = &a->tokens[i];
+        if (token->normalized != normalized)
+            continue;
+        if (normalized)
+            status = model->normalize(model->state, token->content, strlen(token->content), &contents[i], err);
+        else if (!buffer_append(&contents[i], token->content, strlen(token->content)))
+            status = sem_fail_memory(err, "added tokens");
+        if (status == SEM_OK && contents[i].size > 0) /* the first of equal ones has the largest value */
+            keys[used++] = (trie_key){(const char *)contents[i].data, contents[i].size, (int32_t)(a->count - 1 - i)};
+    }
+    if (status == SEM_OK)
+        status = trie_create(out, keys, used, err);
+    for (size_t i = 0; contents != NULL && i < a->count; i++)
+        buffer_free(&contents[i]);
+    free(contents);
+    free(keys);
+    return status;
+}
+
+sem_status added_tokens_create(added_tokens *out, const json_t *array, const char *where, const token_model *model,
+                               sem_error *err)
+{
+    if (array != NULL && !json_is_null(array) && !json_is_array(array))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added_tokens is %s, expected an array", where,
+                        json_type_name(array));
+    size_t count = json_array_size(array);
+    added_tokens a = {.tokens = calloc(count + 1, sizeof *a.tokens)};
+    sem_status status = a.tokens == NULL ? sem_fail_memory(err, "added tokens") : SEM_OK;
+    for (size_t i = 0; status == SEM_OK && i < count; i++) {
+        status = read_token(&a.tokens[i], json_array_get(array, i), where, err);
+        if (status == SEM_OK) {
+            a.count = i + 1;
+            a.any_normalized = a.any_normalized || a.tokens[i].normalized;
+        }
+    }
+    if (status == SEM_OK)
+        status = build_trie(&a.raw, &a, false, model, err);
+    if (status == SEM_OK)
+        status = build_trie(&a.normalized, &a, true, model, err);
+    if (status != SEM_OK) {
+        added_tokens_free(&a);
+        return status;
+    }
+    *out = a;
+    return SEM_OK;
+}
+
+void added_tokens_free(added_tokens *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        free(a->tokens[i].content);
+    free(a->tokens);
+    trie_free(&a->raw);
+    trie_free(&a->normalized);
+    *a = (added_tokens){0};
+}
+
+static bool stands_alone(const char *text, size_t length, size_t start, size_t stop)
+{
+    size_t before;
+    if (start > 0 && is_word_char(char_before(text, start, &before)))
+        return false;
+    if (stop == length)
+        return true;
+    uint32_t code;
+    utf8_decode(text + stop, length - stop, &code);
+    return !is_word_char(code);
+}
+
+/* White space that ends at `start` begins where? Never before `from`. */
+static size_t space_begin(const char *text, size_t from, size_t start)
+{
+    size_t before;
+    while (start > from && is_white_space(char_before(text, start, &before)))
+        start = before;
+    return start < from ? from : start;
+}
+
+static size_t space_end(const char *text, size_t length, size_t stop)
+{
+    while (stop < length) {
+        uint32_t code;
+        size_t n = utf8_decode(text + stop, length - stop, &code);
+        if (!is_white_space(code))
+            break;
+        stop += n;
+    }
+    return stop;
+}
+
+bool added_tokens_next(const added_tokens *a, bool normalized, const char *text, size_t length, added_scan *scan,
+                       added_piece *out)
+{
+    const trie *t = normalized ? &a->normalized : &a->raw;
+    size_t i = scan->scanned;
+    while (i < length) {
+        size_t matched = 0;
+        int32_t value = trie_longest(t, TRIE_ROOT, text + i, length - i, &matched);
+        if (value < 0) {
+            i++;
+            continue;
+        }
+        size_t start = i, stop = i + matched;
+        i = stop;
+        const added_token *token = &a->tokens[a->count - 1 - (size_t)value];
+        if (token->single_word && !stands_alone(text, length, start, stop))
+            continue;
+        if (token->lstrip)
+            start = space_begin(text, scan->start, start);
+        if (token->rstrip)
+            stop = space_end(text, length, stop > scan->start ? stop : scan->start); /* seen already up to there */
+        *out = (added_piece){scan->start, start > scan->start ? start : scan->start, token->id};
+        *scan = (added_scan){i, stop};
+        return true;
+    }
+    if (scan->start >= length)
+        return false;
+    *out = (added_piece){scan->start, length, -1};
+    *scan = (added_scan){length, length};
+    return true;
+}

@@ -1,0 +1,323 @@
+#include "model/bert_text.h"
+
+#include "base/utf8.h"
+#include "model/bert_chars.h"
+#include "model/json.h"
+#include "model/wordpiece.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct bert_text {
+    bert_chars chars;      /* normalizes and splits */
+    bert_chars normalized; /* only splits: for text that is normalized already */
+    wordpiece words;
+} bert_text;
+
+/* The class above the code point: what is sorted by. */
+typedef uint32_t mark;
+
+static inline mark mark_make(uint32_t code, uint8_t combining)
+{
+    return (mark)combining << 24 | code;
+}
+
+static inline uint32_t mark_char(mark m)
+{
+    return m & 0xFFFFFF;
+}
+
+/* One pass over one text. */
+typedef struct walk {
+    const bert_chars *chars;
+    const wordpiece *words;
+    token_sink *sink;  /* where words go, or */
+    buffer *collected; /* where normalized characters go */
+    size_t word_length; /* bytes */
+    size_t word_chars;  /* counted on when the word is too long to be kept */
+    mark *marks;        /* a run of marks that waits for its end, owned; the second half is for sorting */
+    size_t mark_count;
+    size_t mark_capacity;
+    char word[WORDPIECE_CHARS_MAX * 4];
+} walk;
+
+/* False when memory is out. */
+static bool end_word(walk *w)
+{
+    size_t chars = w->word_chars;
+    if (chars == 0)
+        return true;
+    bool too_long = chars > w->words->word_chars_max;
+    size_t length = w->word_length;
+    w->word_chars = w->word_length = 0;
+    if (!token_sink_reserve(w->sink, too_long ? 1 : length))
+        return false;
+    if (too_long)
+        token_sink_put(w->sink, w->words->unknown);
+    else
+        wordpiece_word(w->words, w->word, length, w->sink);
+    return true;
+}
+
+static inline void word_add(walk *w, uint32_t code)
+{
+    if (w->word_chars < w->words->word_chars_max)
+        w->word_length += utf8_encode(code, w->word + w->word_length);
+    w->word_chars++;
+}
+
+/* One character of normalized text. */
+static bool put(walk *w, uint32_t code, bert_kind kind)
+{
+    if (w->collected != NULL) {
+        char bytes[4];
+        return buffer_append(w->collected, bytes, utf8_encode(code, bytes));
+    }
+    if (kind == BERT_WORD) {
+        word_add(w, code);
+        return true;
+    }
+    if (!end_word(w))
+        return false;
+    if (kind == BERT_SPACE)
+        return true;
+    word_add(w, code);
+    return end_word(w);
+}
+
+static bool keep_mark(walk *w, uint32_t code, uint8_t combining)
+{
+    if (w->mark_count == w->mark_capacity) {
+        size_t capacity = w->mark_capacity == 0 ? 32 : w->mark_capacity * 2;
+        mark *marks = checked_realloc(w->marks, capacity, 2 * sizeof *marks);
+        if (marks == NULL)
+            return false;
+        w->marks = marks;
+        w->mark_capacity = capacity;
+    }
+    w->marks[w->mark_count++] = mark_make(code, combining);
+    return true;
+}
+
+/* Canonical ordering: stable, by combining class. Few marks by insertion, many
+ * by counting, so that a million marks on one letter take linear time. */
+static const mark *sort_marks(mark *marks, size_t count, mark *spare)
+{
+    if (count <= 32) {
+        for (size_t i = 1; i < count; i++) {
+            mark m = marks[i];
+            size_t j = i;
+            for (; j > 0 && marks[j - 1] >> 24 > m >> 24; j--)
+                marks[j] = marks[j - 1];
+            marks[j] = m;
+        }
+        return marks;
+    }
+    size_t place[256] = {0};
+    for (size_t i = 0; i < count; i++)
+        place[marks[i] >> 24]++;
+    size_t sum = 0;
+    for (size_t c = 0; c < 256; c++) {
+        size_t n = place[c];
+        place[c] = sum;
+        sum += n;
+    }
+    for (size_t i = 0; i < count; i++)
+        spare[place[marks[i] >> 24]++] = marks[i];
+    return spare;
+}
+
+static bool end_marks(walk *w)
+{
+    size_t count = w->mark_count;
+    if (count == 0)
+        return true;
+    const mark *sorted = sort_marks(w->marks, count, w->marks + w->mark_capacity);
+    w->mark_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!put(w, mark_char(sorted[i]), bert_split_kind(mark_char(sorted[i]))))
+            return false;
+    return true;
+}
+
+static bool put_expansion(walk *w, uint32_t code)
+{
+    bert_expansion e;
+    bert_expand(&w->chars->rules, code, &e);
+    for (uint32_t i = 0; i < e.count; i++) {
+        if (e.combining[i] != 0) {
+            if (!keep_mark(w, e.code[i], e.combining[i]))
+                return false;
+            continue;
+        }
+        if (!end_marks(w))
+            return false;
+        if (e.code[i] != BERT_REMOVED && !put(w, e.code[i], bert_split_kind(e.code[i])))
+            return false;
+    }
+    return true;
+}
+
+static bool put_entry(walk *w, uint32_t code, bert_entry entry)
+{
+    bert_kind kind = bert_entry_kind(entry);
+    if (kind == BERT_DROP)
+        return true;
+    if (kind == BERT_SEQUENCE)
+        return put_expansion(w, code);
+    if (!end_marks(w))
+        return false;
+    if (kind == BERT_DROP_MARK)
+        return true;
+    uint32_t out = bert_entry_char(entry);
+    if (kind != BERT_CJK)
+        return put(w, out, kind);
+    return put(w, ' ', BERT_SPACE) && put(w, out, BERT_WORD) && put(w, ' ', BERT_SPACE);
+}
+
+/* The letters and digits of ASCII that follow; no mark waits. Returns the position after them. */
+static size_t add_ascii_word(walk *w, const char *text, size_t length, size_t i)
+{
+    const bert_entry *table = w->chars->bmp;
+    size_t max = w->words->word_chars_max;
+    for (; i < length && (unsigned char)text[i] < 0x80; i++) {
+        bert_entry entry = table[(unsigned char)text[i]];
+        if (bert_entry_kind(entry) != BERT_WORD)
+            break;
+        if (w->word_chars < max)
+            w->word[w->word_length++] = (char)bert_entry_char(entry);
+        w->word_chars++;
+    }
+    return i;
+}
+
+static sem_status walk_text(walk *w, const char *text, size_t length, sem_error *err)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < length;) {
+        if (w->sink != NULL && token_sink_full(w->sink))
+            break;
+        if (w->sink != NULL && w->mark_count == 0) {
+            i = add_ascii_word(w, text, length, i);
+            if (i == length)
+                break;
+        }
+        uint32_t code;
+        i += utf8_decode(text + i, length - i, &code);
+        ok = put_entry(w, code, bert_lookup(w->chars, code));
+    }
+    ok = ok && end_marks(w) && (w->sink == NULL || end_word(w));
+    free(w->marks);
+    return ok ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
+}
+
+static sem_status encode_with(const bert_text *t, const bert_chars *chars, const char *text, size_t length,
+                              token_sink *sink, sem_error *err)
+{
+    walk w;
+    w.chars = chars;
+    w.words = &t->words;
+    w.sink = sink;
+    w.collected = NULL;
+    w.word_length = w.word_chars = 0;
+    w.marks = NULL;
+    w.mark_count = w.mark_capacity = 0;
+    return walk_text(&w, text, length, err);
+}
+
+static sem_status encode(const void *state, const char *text, size_t length, bool first, token_sink *sink,
+                         sem_error *err)
+{
+    (void)first;
+    const bert_text *t = state;
+    return encode_with(t, &t->chars, text, length, sink, err);
+}
+
+static sem_status encode_normalized(const void *state, const char *text, size_t length, bool first, token_sink *sink,
+                                    sem_error *err)
+{
+    (void)first;
+    const bert_text *t = state;
+    return encode_with(t, &t->normalized, text, length, sink, err);
+}
+
+static sem_status normalize(const void *state, const char *text, size_t length, buffer *out, sem_error *err)
+{
+    const bert_text *t = state;
+    walk w = {.chars = &t->chars, .words = &t->words, .collected = out};
+    return walk_text(&w, text, length, err);
+}
+
+static void destroy(void *state)
+{
+    bert_text *t = state;
+    if (t == NULL)
+        return;
+    bert_chars_free(&t->chars);
+    bert_chars_free(&t->normalized);
+    wordpiece_free(&t->words);
+    free(t);
+}
+
+/* strip_accents null means: as lowercase says. */
+static sem_status read_rules(const json_t *normalizer, const char *where, bert_rules *out, sem_error *err)
+{
+    *out = (bert_rules){false, false, false, false};
+    if (normalizer == NULL || json_is_null(normalizer))
+        return SEM_OK;
+    const char *type = "";
+    sem_status status = json_get_string(normalizer, where, "type", true, &type, err);
+    if (status == SEM_OK && strcmp(type, "BertNormalizer") != 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT,
+                          "%s: normalizer %s is not supported with WordPiece; BertNormalizer is", where, type);
+    bert_rules rules = {true, true, true, true};
+    if (status == SEM_OK)
+        status = json_get_bool(normalizer, where, "clean_text", false, &rules.clean_text, err);
+    if (status == SEM_OK)
+        status = json_get_bool(normalizer, where, "handle_chinese_chars", false, &rules.handle_chinese_chars, err);
+    if (status == SEM_OK)
+        status = json_get_bool(normalizer, where, "lowercase", false, &rules.lowercase, err);
+    rules.strip_accents = rules.lowercase;
+    if (status == SEM_OK)
+        status = json_get_bool(normalizer, where, "strip_accents", false, &rules.strip_accents, err);
+    if (status == SEM_OK)
+        *out = rules;
+    return status;
+}
+
+static sem_status check_pre_tokenizer(const json_t *pre, const char *where, sem_error *err)
+{
+    const char *type = "none";
+    sem_status status = SEM_OK;
+    if (pre != NULL && !json_is_null(pre))
+        status = json_get_string(pre, where, "type", true, &type, err);
+    if (status == SEM_OK && strcmp(type, "BertPreTokenizer") != 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT,
+                          "%s: pre_tokenizer %s is not supported with WordPiece; BertPreTokenizer is", where, type);
+    return status;
+}
+
+sem_status bert_text_create(token_model *out, const json_t *root, const char *where, sem_error *err)
+{
+    bert_rules rules;
+    const bert_rules none = {false, false, false, false};
+    sem_status status = read_rules(json_object_get(root, "normalizer"), where, &rules, err);
+    if (status == SEM_OK)
+        status = check_pre_tokenizer(json_object_get(root, "pre_tokenizer"), where, err);
+    if (status != SEM_OK)
+        return status;
+    bert_text *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return sem_fail_memory(err, "a tokenizer");
+    status = bert_chars_create(&t->chars, &rules, err);
+    if (status == SEM_OK)
+        status = bert_chars_create(&t->normalized, &none, err);
+    if (status == SEM_OK)
+        status = wordpiece_create(&t->words, json_object_get(root, "model"), where, err);
+    if (status != SEM_OK) {
+        destroy(t);
+        return status;
+    }
+    *out = (token_model){t, encode, normalize, encode_normalized, destroy};
+    return SEM_OK;
+}
