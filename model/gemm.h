@@ -1,9 +1,10 @@
-/* Matrix products: OpenBLAS where it computes right, portable C where it does not. */
+/* Matrix products: OpenBLAS where it computes right, own kernels where it does not. */
 #ifndef SEM_MODEL_GEMM_H
 #define SEM_MODEL_GEMM_H
 
 #include "base/log.h"
 #include "base/status.h"
+#include "model/kernels.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,21 +16,31 @@ typedef void gemm_fn(bool transpose_a, bool transpose_b, size_t m, size_t n, siz
                      size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
 typedef struct gemm {
-    const char *name; /* "openblas SkylakeX", "portable" */
+    const char *name; /* "openblas", "own avx512", "portable" */
     gemm_fn *multiply;
 } gemm;
 
 /* The reference: blocked portable C. */
 extern const gemm gemm_portable;
 
+/* The same loops around the kernels of a level that the machine can run;
+ * gemm_portable for the generic one. */
+const gemm *gemm_own(const kernels *level);
+
 /* Chooses once at start. Sets OpenBLAS to one thread a call, then compares its
  * products with gemm_portable's on every transpose form and on the shapes that
  * a model of these widths uses (edges of kernels and odd sizes included). A
  * library that fails is never used: the log says so, names the kernel and
- * OPENBLAS_CORETYPE, and the portable kernels are returned. */
+ * OPENBLAS_CORETYPE, and own kernels take over. */
 const gemm *gemm_choose(size_t hidden, size_t intermediate, size_t head, sem_log *log);
 
-/* The comparison itself, for tests: true if candidate agrees with gemm_portable. */
+/* What gemm_choose does with any library, for tests: candidate (whose kernels
+ * are called kernel) if it computes right, else own kernels. */
+const gemm *gemm_choose_checked(const gemm *candidate, const char *kernel, size_t hidden, size_t intermediate,
+                                size_t head, sem_log *log);
+
+/* The comparison itself: true if candidate agrees with gemm_portable. Also
+ * false when there is no memory for it. */
 bool gemm_self_test(const gemm *candidate, size_t hidden, size_t intermediate, size_t head);
 
 #endif

@@ -1,0 +1,71 @@
+/* The inner loops of the encoder that are not matrix products of a library:
+ * one table of functions for each instruction set, all made from the same text
+ * (kernels_body.h). The generic table runs on any machine. */
+#ifndef SEM_MODEL_KERNELS_H
+#define SEM_MODEL_KERNELS_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Columns that multiply() writes at once: what it reads and writes is padded to this. */
+enum { KERNEL_COLUMNS = 16 };
+
+/* What decides which values of one row are dropped. */
+typedef struct kernel_mask {
+    uint32_t key[2];
+    uint32_t threshold; /* of 2^24: the probability of being dropped */
+    float scale;        /* of what is kept: 1 / (1 - probability) */
+} kernel_mask;
+
+typedef struct kernels {
+    const char *name; /* as in SEMD_SIMD */
+
+    /* c[m, n] = a b, or c += a b when add. a(i, p) is a[i * a_row + p * a_column],
+     * so that a transposed a costs nothing. n is a multiple of KERNEL_COLUMNS. */
+    void (*multiply)(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
+                     size_t ldb, float *c, size_t ldc, int add);
+
+    /* x[n] = x * Phi(x), Phi the normal distribution function (the erf form of GELU). */
+    void (*gelu)(float *x, size_t n);
+    /* u[n] becomes gelu(u), d[n] becomes d * gelu'(u). */
+    void (*gelu_backward)(float *u, float *d, size_t n);
+
+    /* s = x + residual (may be NULL); xhat (may be NULL) = (s - mean) * rstd;
+     * y = xhat * weight + bias. Returns rstd. y and xhat may be x. */
+    float (*layer_norm)(const float *x, const float *residual, const float *weight, const float *bias, float eps,
+                        size_t n, float *xhat, float *y);
+    /* Adds to d_weight and d_bias; dx may be dy. */
+    void (*layer_norm_backward)(const float *dy, const float *xhat, float rstd, const float *weight, size_t n,
+                                float *d_weight, float *d_bias, float *dx);
+    /* y = x * weight + bias */
+    void (*scale_shift)(const float *x, const float *weight, const float *bias, size_t n, float *y);
+
+    /* s[n] becomes exp(scale * (s - max)), s[n .. padded) becomes 0; returns the
+     * sum. padded is a multiple of KERNEL_COLUMNS. */
+    float (*softmax)(float *s, size_t n, size_t padded, float scale);
+    /* dp[n] becomes scale * p * (dp - sum(p * dp)). */
+    void (*softmax_backward)(const float *p, float *dp, size_t n, float scale);
+
+    /* x = x * scale or 0, by a hash of the mask's key and the position in the row. */
+    void (*dropout)(float *x, size_t n, const kernel_mask *mask);
+
+    /* y += a * x */
+    void (*axpy)(float a, const float *x, float *y, size_t n);
+    void (*scale)(float a, float *x, size_t n);
+    float (*dot)(const float *x, const float *y, size_t n);
+} kernels;
+
+extern const kernels kernels_generic;
+
+/* The tables that this machine can run, slowest first, NULL after the last. */
+enum { KERNELS_MAX = 3 };
+void kernels_available(const kernels *out[KERNELS_MAX + 1]);
+
+/* The fastest, or the one that the environment variable SEMD_SIMD names
+ * (generic, avx2, avx512); an unknown name or a level that the machine lacks
+ * is refused. */
+sem_status kernels_choose(const kernels **out, sem_error *err);
+
+#endif

@@ -1,0 +1,344 @@
+/* The kernels, written once in the compiler's vectors of LANES floats and
+ * compiled by each kernels_<level>.c for its instruction set. */
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum { TILE_VECTORS = KERNEL_COLUMNS / LANES };
+
+/* --- products of small matrices */
+
+/* One tile of TILE_ROWS rows and KERNEL_COLUMNS columns, held in registers. Where
+ * there are fewer rows the last one is computed again and not stored. */
+INLINE void multiply_tile(size_t rows, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
+                          size_t ldb, float *c, size_t ldc, int add)
+{
+    const float *row[TILE_ROWS];
+    vec sum[TILE_ROWS][TILE_VECTORS];
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        row[r] = a + (r < rows ? r : rows - 1) * a_row;
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            sum[r][j] = (vec){0};
+    }
+    for (size_t p = 0; p < k; p++) {
+        vec right[TILE_VECTORS];
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            right[j] = vec_load(b + p * ldb + j * LANES);
+        UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+            vec left = vec_splat(row[r][p * a_column]);
+            UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+                sum[r][j] = vec_fma(left, right[j], sum[r][j]);
+        }
+    }
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        if (r >= rows)
+            break;
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
+            float *out = c + r * ldc + j * LANES;
+            vec_store(out, add ? vec_load(out) + sum[r][j] : sum[r][j]);
+        }
+    }
+}
+
+KERNEL void multiply(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
+                     size_t ldb, float *c, size_t ldc, int add)
+{
+    for (size_t j = 0; j < n; j += KERNEL_COLUMNS)
+        for (size_t i = 0; i < m; i += TILE_ROWS)
+            multiply_tile(m - i < TILE_ROWS ? m - i : TILE_ROWS, k, a + i * a_row, a_row, a_column, b + j, ldb,
+                          c + i * ldc + j, ldc, add);
+}
+
+/* --- exp and GELU */
+
+/* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2, e^r by its series to r^6:
+ * relative error below 2e-7. Adding 1.5 * 2^23 rounds and leaves n in the low
+ * bits. Arguments are cut to where the result is a normal number. */
+INLINE vec vec_exp(vec x)
+{
+    const vec rounder = vec_splat(12582912.0f);
+    x = vec_max(vec_min(x, vec_splat(88.0f)), vec_splat(-87.0f));
+    vec shifted = vec_fma(x, vec_splat(1.44269504f), rounder);
+    vec n = shifted - rounder;
+    vec r = vec_fma(n, vec_splat(-0.693359375f), x); /* ln 2 in two parts, the first exact */
+    r = vec_fma(n, vec_splat(2.12194440e-4f), r);
+    vec p = vec_splat(1.0f / 720);
+    p = vec_fma(p, r, vec_splat(1.0f / 120));
+    p = vec_fma(p, r, vec_splat(1.0f / 24));
+    p = vec_fma(p, r, vec_splat(1.0f / 6));
+    p = vec_fma(p, r, vec_splat(0.5f));
+    p = vec_fma(p, r, vec_splat(1.0f));
+    p = vec_fma(p, r, vec_splat(1.0f));
+    return (vec)((uvec)p + ((uvec)shifted << 23));
+}
+
+/* Phi(x) and *density = exp(-x^2 / 2). erfc by Abramowitz and Stegun 1964,
+ * formula 7.1.26: absolute error of Phi below 1e-7. */
+INLINE vec vec_phi(vec x, vec *density)
+{
+    const uvec sign = (uvec)vec_splat(-0.0f);
+    vec magnitude = (vec)((uvec)x & ~sign);
+    vec e = vec_exp(x * x * vec_splat(-0.5f));
+    vec t = vec_splat(1.0f) / vec_fma(magnitude, vec_splat(0.3275911f * 0.70710678f), vec_splat(1.0f));
+    vec p = vec_splat(0.5f * 1.061405429f);
+    p = vec_fma(p, t, vec_splat(0.5f * -1.453152027f));
+    p = vec_fma(p, t, vec_splat(0.5f * 1.421413741f));
+    p = vec_fma(p, t, vec_splat(0.5f * -0.284496736f));
+    p = vec_fma(p, t, vec_splat(0.5f * 0.254829592f));
+    vec half = vec_splat(0.5f) - p * t * e; /* of erf(|x| / sqrt 2) */
+    *density = e;
+    return vec_splat(0.5f) + (vec)((uvec)half ^ ((uvec)x & sign));
+}
+
+KERNEL void gelu(float *x, size_t n)
+{
+    vec density;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec v = vec_load(x + i);
+        vec_store(x + i, v * vec_phi(v, &density));
+    }
+    if (i < n) {
+        vec v = vec_load_part(x + i, n - i);
+        vec_store_part(x + i, v * vec_phi(v, &density), n - i);
+    }
+}
+
+/* gelu'(u) = Phi(u) + u phi(u) */
+INLINE vec gelu_pair(vec u, vec *d)
+{
+    vec density;
+    vec phi = vec_phi(u, &density);
+    *d *= vec_fma(u * density, vec_splat(0.39894228f), phi);
+    return u * phi;
+}
+
+KERNEL void gelu_backward(float *u, float *d, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec slope = vec_load(d + i);
+        vec_store(u + i, gelu_pair(vec_load(u + i), &slope));
+        vec_store(d + i, slope);
+    }
+    if (i < n) {
+        vec slope = vec_load_part(d + i, n - i);
+        vec_store_part(u + i, gelu_pair(vec_load_part(u + i, n - i), &slope), n - i);
+        vec_store_part(d + i, slope, n - i);
+    }
+}
+
+/* --- layer normalisation (Ba, Kiros and Hinton 2016) */
+
+/* y = x + residual; returns the sum of y. */
+INLINE float add_and_sum(const float *x, const float *residual, float *y, size_t n)
+{
+    vec sums = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec s = vec_load(x + i);
+        if (residual != NULL)
+            s += vec_load(residual + i);
+        sums += s;
+        vec_store(y + i, s);
+    }
+    float sum = vec_sum(sums);
+    for (; i < n; i++) {
+        y[i] = x[i] + (residual != NULL ? residual[i] : 0);
+        sum += y[i];
+    }
+    return sum;
+}
+
+INLINE float squared_distance(const float *x, float centre, size_t n)
+{
+    vec sums = {0}, centres = vec_splat(centre);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec d = vec_load(x + i) - centres;
+        sums = vec_fma(d, d, sums);
+    }
+    float sum = vec_sum(sums);
+    for (; i < n; i++)
+        sum += (x[i] - centre) * (x[i] - centre);
+    return sum;
+}
+
+KERNEL float layer_norm(const float *x, const float *residual, const float *weight, const float *bias, float eps,
+                        size_t n, float *xhat, float *y)
+{
+    float mean = add_and_sum(x, residual, y, n) / (float)n;
+    float rstd = 1.0f / sqrtf(squared_distance(y, mean, n) / (float)n + eps);
+    vec means = vec_splat(mean), rstds = vec_splat(rstd);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec h = (vec_load(y + i) - means) * rstds;
+        if (xhat != NULL)
+            vec_store(xhat + i, h);
+        vec_store(y + i, vec_fma(h, vec_load(weight + i), vec_load(bias + i)));
+    }
+    for (; i < n; i++) {
+        float h = (y[i] - mean) * rstd;
+        if (xhat != NULL)
+            xhat[i] = h;
+        y[i] = h * weight[i] + bias[i];
+    }
+    return rstd;
+}
+
+KERNEL void layer_norm_backward(const float *dy, const float *xhat, float rstd, const float *weight, size_t n,
+                                float *d_weight, float *d_bias, float *dx)
+{
+    vec sums = {0}, products = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec d = vec_load(dy + i), h = vec_load(xhat + i), g = d * vec_load(weight + i);
+        sums += g;
+        products = vec_fma(g, h, products);
+        vec_store(d_weight + i, vec_fma(d, h, vec_load(d_weight + i)));
+        vec_store(d_bias + i, vec_load(d_bias + i) + d);
+    }
+    float sum = vec_sum(sums), product = vec_sum(products);
+    for (; i < n; i++) {
+        sum += dy[i] * weight[i];
+        product += dy[i] * weight[i] * xhat[i];
+        d_weight[i] += dy[i] * xhat[i];
+        d_bias[i] += dy[i];
+    }
+    sum /= (float)n;
+    product /= (float)n;
+    vec mean_g = vec_splat(sum), mean_gh = vec_splat(product), rstds = vec_splat(rstd);
+    for (i = 0; i + LANES <= n; i += LANES) {
+        vec g = vec_load(dy + i) * vec_load(weight + i) - mean_g;
+        vec_store(dx + i, rstds * (g - vec_load(xhat + i) * mean_gh));
+    }
+    for (; i < n; i++)
+        dx[i] = rstd * (dy[i] * weight[i] - sum - xhat[i] * product);
+}
+
+KERNEL void scale_shift(const float *x, const float *weight, const float *bias, size_t n, float *y)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, vec_fma(vec_load(x + i), vec_load(weight + i), vec_load(bias + i)));
+    for (; i < n; i++)
+        y[i] = x[i] * weight[i] + bias[i];
+}
+
+/* --- softmax */
+
+KERNEL float softmax(float *s, size_t n, size_t padded, float scale)
+{
+    /* Behind n stands what is small enough to count for nothing. */
+    for (size_t i = n; i < padded; i++)
+        s[i] = -1e30f;
+    vec largest = vec_load(s);
+    for (size_t i = LANES; i < padded; i += LANES)
+        largest = vec_max(largest, vec_load(s + i));
+    vec top = vec_splat(vec_largest(largest)), scales = vec_splat(scale), sums = {0};
+    for (size_t i = 0; i < padded; i += LANES) {
+        vec e = vec_exp((vec_load(s + i) - top) * scales);
+        sums += e;
+        vec_store(s + i, e);
+    }
+    for (size_t i = n; i < padded; i++)
+        s[i] = 0;
+    return vec_sum(sums);
+}
+
+INLINE float dot_product(const float *x, const float *y, size_t n)
+{
+    vec first = {0}, second = {0};
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        first = vec_fma(vec_load(x + i), vec_load(y + i), first);
+        second = vec_fma(vec_load(x + i + LANES), vec_load(y + i + LANES), second);
+    }
+    for (; i + LANES <= n; i += LANES)
+        first = vec_fma(vec_load(x + i), vec_load(y + i), first);
+    float sum = vec_sum(first + second);
+    for (; i < n; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
+KERNEL float dot(const float *x, const float *y, size_t n)
+{
+    return dot_product(x, y, n);
+}
+
+KERNEL void softmax_backward(const float *p, float *dp, size_t n, float scale)
+{
+    float mean = dot_product(p, dp, n);
+    vec means = vec_splat(mean), scales = vec_splat(scale);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(dp + i, vec_load(p + i) * (vec_load(dp + i) - means) * scales);
+    for (; i < n; i++)
+        dp[i] = p[i] * (dp[i] - mean) * scale;
+}
+
+/* --- dropout (Srivastava et al. 2014) */
+
+/* A hash of position and key, mixed by multiplication and shifts; rows have two
+ * key words, so that the positions of one never repeat those of another. */
+INLINE vec drop(vec x, uvec position, const kernel_mask *mask)
+{
+    uvec h = (position + mask->key[0]) * UINT32_C(0x9E3779B1);
+    h ^= h >> 15;
+    h = (h ^ mask->key[1]) * UINT32_C(0x85EBCA77);
+    h ^= h >> 13;
+    h *= UINT32_C(0xC2B2AE3D);
+    h = (h ^ h >> 16) >> 8;
+    uvec keep = (uvec)((ivec)h >= (ivec)(mask->threshold - (uvec){0}));
+    return (vec)((uvec)(x * vec_splat(mask->scale)) & keep);
+}
+
+KERNEL void dropout(float *x, size_t n, const kernel_mask *mask)
+{
+    uvec position;
+    for (uint32_t l = 0; l < LANES; l++)
+        position[l] = l;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES, position += LANES)
+        vec_store(x + i, drop(vec_load(x + i), position, mask));
+    if (i < n)
+        vec_store_part(x + i, drop(vec_load_part(x + i, n - i), position, mask), n - i);
+}
+
+/* --- vectors */
+
+KERNEL void axpy(float a, const float *x, float *y, size_t n)
+{
+    vec factor = vec_splat(a);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, vec_fma(factor, vec_load(x + i), vec_load(y + i)));
+    for (; i < n; i++)
+        y[i] += a * x[i];
+}
+
+KERNEL void scale(float a, float *x, size_t n)
+{
+    vec factor = vec_splat(a);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(x + i, factor * vec_load(x + i));
+    for (; i < n; i++)
+        x[i] *= a;
+}
+
+const kernels TABLE = {
+    .name = TABLE_NAME,
+    .multiply = multiply,
+    .gelu = gelu,
+    .gelu_backward = gelu_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .scale_shift = scale_shift,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .dropout = dropout,
+    .axpy = axpy,
+    .scale = scale,
+    .dot = dot,
+};
