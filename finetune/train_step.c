@@ -57,12 +57,12 @@ struct train_step {
     float grad_scale;
 };
 
-/* Bytes that the tape keeps for a token, about: the inputs of every product and
- * normalisation of a layer, and its attention probabilities. */
-static size_t tape_token_bytes(const model_config *c, size_t text_tokens)
+/* Bytes of the tape for a token, about: what it keeps of each layer (the inputs
+ * of products and normalisations) and what it works in. */
+static size_t tape_token_bytes(const model_config *c)
 {
-    size_t layer = 10 * c->hidden + 3 * c->intermediate + 2 * c->heads * text_tokens;
-    return sizeof(float) * (c->layers * layer + 4 * c->hidden);
+    size_t layer = 6 * c->hidden + c->intermediate + 2;
+    return sizeof(float) * (c->layers * layer + 8 * c->hidden + c->intermediate);
 }
 
 static void free_helper(step_helper *h)
@@ -160,7 +160,7 @@ static sem_status create_buffers(train_step *s, sem_error *err)
     if (s->seen == NULL || s->rows == NULL || s->row_norm == NULL || s->lengths == NULL || s->embeddings == NULL ||
         s->d_embeddings == NULL || s->helpers == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for batches of %zu pairs", o->max_pairs);
-    s->run_tokens = o->tape_bytes / o->threads / tape_token_bytes(o->config, o->max_tokens);
+    s->run_tokens = o->tape_bytes / o->threads / tape_token_bytes(o->config);
     return SEM_OK;
 }
 
@@ -255,7 +255,7 @@ static sem_status part_forward(void *context, unsigned number, sem_error *err)
     step_helper *h = &s->helpers[number];
     size_t dim = s->options.config->dim;
     plan_runs(s, h, number);
-    for (size_t run = 0; run < h->runs; run++) {
+    for (size_t run = h->runs; run-- > 0;) {
         sem_status status = forward_run(s, h, number, run, err);
         if (status != SEM_OK)
             return status;
@@ -266,15 +266,15 @@ static sem_status part_forward(void *context, unsigned number, sem_error *err)
     return SEM_OK;
 }
 
-/* The last run's activations are still on the tape: only those before it are
- * computed again. */
+/* The first run is a full one and came last in the forward pass: its activations
+ * are still on the tape. Only the others are computed again. */
 static sem_status part_backward(void *context, unsigned number, sem_error *err)
 {
     train_step *s = context;
     step_helper *h = &s->helpers[number];
     size_t dim = s->options.config->dim;
-    for (size_t run = h->runs; run-- > 0;) {
-        sem_status status = run + 1 < h->runs ? forward_run(s, h, number, run, err) : SEM_OK;
+    for (size_t run = 0; run < h->runs; run++) {
+        sem_status status = run > 0 ? forward_run(s, h, number, run, err) : SEM_OK;
         if (status != SEM_OK)
             return status;
         size_t begin = run_begin(s, h, number, run);
