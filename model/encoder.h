@@ -56,6 +56,8 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
 void encoder_destroy(encoder *e); /* accepts NULL */
 const float *encoder_params(const encoder *e);
 const param_layout *encoder_layout(const encoder *e);
+/* The instruction set in use: "generic", "avx2", "avx512". */
+const char *encoder_simd(const encoder *e);
 
 /* Memory for batches of up to max_tokens tokens (grown when a batch is larger). */
 sem_status encoder_scratch_create(encoder_scratch **out, const encoder *e, size_t max_tokens, sem_error *err);

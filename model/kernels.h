@@ -27,8 +27,9 @@ typedef struct kernels {
     void (*multiply)(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
                      size_t ldb, float *c, size_t ldc, int add);
 
-    /* x[n] = x * Phi(x), Phi the normal distribution function (the erf form of GELU). */
-    void (*gelu)(float *x, size_t n);
+    /* y[n] = x * Phi(x), Phi the normal distribution function (the erf form of
+     * GELU); y may be x. */
+    void (*gelu)(const float *x, size_t n, float *y);
     /* u[n] becomes gelu(u), d[n] becomes d * gelu'(u). */
     void (*gelu_backward)(float *u, float *d, size_t n);
 

@@ -89,17 +89,17 @@ INLINE vec vec_phi(vec x, vec *density)
     return vec_splat(0.5f) + (vec)((uvec)half ^ ((uvec)x & sign));
 }
 
-KERNEL void gelu(float *x, size_t n)
+KERNEL void gelu(const float *x, size_t n, float *y)
 {
     vec density;
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         vec v = vec_load(x + i);
-        vec_store(x + i, v * vec_phi(v, &density));
+        vec_store(y + i, v * vec_phi(v, &density));
     }
     if (i < n) {
         vec v = vec_load_part(x + i, n - i);
-        vec_store_part(x + i, v * vec_phi(v, &density), n - i);
+        vec_store_part(y + i, v * vec_phi(v, &density), n - i);
     }
 }
 

@@ -1,0 +1,145 @@
+#include "model/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Queries that share one pass over keys and values. */
+enum { QUERY_BLOCK = 16 };
+
+static size_t padded(size_t n)
+{
+    return (n + KERNEL_COLUMNS - 1) / KERNEL_COLUMNS * KERNEL_COLUMNS;
+}
+
+/* One head's columns of x (rows of `stride` floats) as rows of padded(width)
+ * floats with zeros behind: the right factor of a product. */
+static void pack_rows(const float *x, size_t stride, size_t n, size_t width, float *out)
+{
+    size_t wide = padded(width);
+    for (size_t i = 0; i < n; i++, x += stride, out += wide) {
+        memcpy(out, x, width * sizeof *out);
+        memset(out + width, 0, (wide - width) * sizeof *out);
+    }
+}
+
+/* The same, transposed: out[width, padded(n)]. */
+static void pack_columns(const float *x, size_t stride, size_t n, size_t width, float *out)
+{
+    size_t wide = padded(n);
+    for (size_t d = 0; d < width; d++)
+        memset(out + d * wide + n, 0, (wide - n) * sizeof *out);
+    for (size_t i = 0; i < n; i++, x += stride)
+        for (size_t d = 0; d < width; d++)
+            out[d * wide + i] = x[d];
+}
+
+static void unpack_rows(const float *packed, size_t n, size_t width, float *x, size_t stride)
+{
+    for (size_t i = 0; i < n; i++, x += stride, packed += padded(width))
+        memcpy(x, packed, width * sizeof *x);
+}
+
+size_t attention_forward_space(const attention_shape *shape, size_t n)
+{
+    size_t wide = padded(shape->width);
+    return shape->width * padded(n) + n * wide + QUERY_BLOCK * (padded(n) + wide);
+}
+
+void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
+                       const dropout_site *drop, size_t first, float *context, float *space)
+{
+    const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
+    const size_t N = padded(n), W = padded(D);
+    const float scale = 1.0f / sqrtf((float)D);
+    float *keys = space, *values = keys + D * N, *scores = values + n * W, *out = scores + QUERY_BLOCK * N;
+
+    for (size_t head = 0; head < A; head++) {
+        const float *queries = qkv + head * D;
+        pack_columns(queries + H, stride, n, D, keys);
+        pack_rows(queries + 2 * H, stride, n, D, values);
+        for (size_t i = 0; i < n; i += QUERY_BLOCK) {
+            size_t rows = n - i < QUERY_BLOCK ? n - i : QUERY_BLOCK;
+            float inverse[QUERY_BLOCK];
+            k->multiply(rows, N, D, queries + i * stride, stride, 1, keys, N, scores, N, 0);
+            for (size_t r = 0; r < rows; r++) {
+                inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale);
+                dropout_row(k, drop, (first + i + r) * A + head, scores + r * N, n);
+            }
+            k->multiply(rows, W, n, scores, N, 1, values, W, out, W, 0);
+            for (size_t r = 0; r < rows; r++)
+                k->scale(inverse[r], out + r * W, W);
+            unpack_rows(out, rows, D, context + i * H + head * D, H);
+        }
+    }
+}
+
+size_t attention_backward_space(const attention_shape *shape, size_t n)
+{
+    size_t wide = padded(shape->width);
+    return 2 * shape->width * padded(n) + 4 * n * wide + 2 * n * padded(n);
+}
+
+/* The working space of one head, cut up. */
+typedef struct backward_space {
+    float *keys_t, *values_t;             /* [D, N] */
+    float *queries, *keys, *d_out, *grad; /* [n, W] */
+    float *p, *ds;                        /* [n, N] probabilities and gradients of the scores */
+} backward_space;
+
+static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size_t W)
+{
+    backward_space s;
+    s.keys_t = space;
+    s.values_t = s.keys_t + D * N;
+    s.queries = s.values_t + D * N;
+    s.keys = s.queries + n * W;
+    s.d_out = s.keys + n * W;
+    s.grad = s.d_out + n * W;
+    s.p = s.grad + n * W;
+    s.ds = s.p + n * N;
+    return s;
+}
+
+/* From scores in p and gradients of the dropped probabilities in ds to dropped
+ * probabilities in p and gradients of the scores in ds. */
+static void scores_backward(const kernels *k, const backward_space *s, size_t n, size_t N, float scale,
+                            const dropout_site *drop, size_t row, size_t row_step)
+{
+    for (size_t i = 0; i < n; i++, row += row_step) {
+        float *p = s->p + i * N, *ds = s->ds + i * N;
+        float sum = k->softmax(p, n, N, scale);
+        k->scale(1.0f / sum, p, n);
+        dropout_row(k, drop, row, ds, n);
+        k->softmax_backward(p, ds, n, scale);
+        dropout_row(k, drop, row, p, n);
+    }
+}
+
+void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
+                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *space)
+{
+    const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
+    const size_t N = padded(n), W = padded(D);
+    const backward_space s = cut_space(space, n, N, D, W);
+
+    for (size_t head = 0; head < A; head++) {
+        const float *queries = qkv + head * D, *d_out = d_context + head * D;
+        float *d_queries = d_qkv + head * D;
+        pack_columns(queries + H, stride, n, D, s.keys_t);
+        pack_columns(queries + 2 * H, stride, n, D, s.values_t);
+        pack_rows(queries, stride, n, D, s.queries);
+        pack_rows(queries + H, stride, n, D, s.keys);
+        pack_rows(d_out, H, n, D, s.d_out);
+
+        k->multiply(n, N, D, queries, stride, 1, s.keys_t, N, s.p, N, 0);
+        k->multiply(n, N, D, d_out, H, 1, s.values_t, N, s.ds, N, 0);
+        scores_backward(k, &s, n, N, 1.0f / sqrtf((float)D), drop, first * A + head, A);
+
+        k->multiply(n, W, n, s.ds, N, 1, s.keys, W, s.grad, W, 0);
+        unpack_rows(s.grad, n, D, d_queries, stride);
+        k->multiply(n, W, n, s.ds, 1, N, s.queries, W, s.grad, W, 0);
+        unpack_rows(s.grad, n, D, d_queries + H, stride);
+        k->multiply(n, W, n, s.p, 1, N, s.d_out, W, s.grad, W, 0);
+        unpack_rows(s.grad, n, D, d_queries + 2 * H, stride);
+    }
+}

@@ -1,0 +1,32 @@
+/* Scaled dot-product attention of the tokens of one text (Vaswani et al. 2017,
+ * section 3.2). */
+#ifndef SEM_MODEL_ATTENTION_H
+#define SEM_MODEL_ATTENTION_H
+
+#include "model/dropout.h"
+#include "model/kernels.h"
+
+#include <stddef.h>
+
+typedef struct attention_shape {
+    size_t hidden; /* H */
+    size_t heads;  /* A */
+    size_t width;  /* D = H / A */
+} attention_shape;
+
+/* Floats of working space for texts of up to n tokens; forward's grows with n,
+ * backward's with n^2. */
+size_t attention_forward_space(const attention_shape *shape, size_t n);
+size_t attention_backward_space(const attention_shape *shape, size_t n);
+
+/* qkv[n, 3H] (queries, keys, values, each of A heads) -> context[n, H].
+ * first is the number of the text's first token in the batch; with the head it
+ * numbers the rows of the dropout site. */
+void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
+                       const dropout_site *drop, size_t first, float *context, float *space);
+
+/* d_qkv[n, 3H] (overwritten) from d_context[n, H]; the probabilities are computed again. */
+void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
+                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *space);
+
+#endif

@@ -1,0 +1,28 @@
+#include "model/dropout.h"
+
+#include "base/random.h"
+
+dropout_site dropout_make_site(float probability, uint64_t seed, uint64_t number)
+{
+    return (dropout_site){
+        .key = random_at(seed, number),
+        .threshold = (uint32_t)(probability * (float)(1 << 24)),
+        .scale = 1.0f / (1.0f - probability),
+    };
+}
+
+void dropout_row(const kernels *k, const dropout_site *site, uint64_t row, float *x, size_t n)
+{
+    if (site->threshold == 0)
+        return;
+    uint64_t key = random_at(site->key, row);
+    kernel_mask mask = {
+        .key = {(uint32_t)key, (uint32_t)(key >> 32)}, .threshold = site->threshold, .scale = site->scale};
+    k->dropout(x, n, &mask);
+}
+
+void dropout_rows(const kernels *k, const dropout_site *site, float *x, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows && site->threshold > 0; r++)
+        dropout_row(k, site, r, x + r * n, n);
+}

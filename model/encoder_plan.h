@@ -1,0 +1,59 @@
+/* What serving and training share: the checked shape of a model, where each of
+ * its parameters lies, and with what it is computed. */
+#ifndef SEM_MODEL_ENCODER_PLAN_H
+#define SEM_MODEL_ENCODER_PLAN_H
+
+#include "model/attention.h"
+#include "model/encoder.h"
+#include "model/kernels.h"
+
+/* Tokens of one batch: sizes of matrices then fit in the 32-bit integers of a BLAS. */
+enum { ENCODER_TOKENS_MAX = 1 << 22 };
+
+/* Offsets of one layer's parameters. */
+typedef struct layer_params {
+    size_t qkv_weight, qkv_bias;     /* [3H, H], [3H] */
+    size_t out_weight, out_bias;     /* [H, H], [H] */
+    size_t norm1_weight, norm1_bias; /* [H] */
+    size_t up_weight, up_bias;       /* [F, H], [F] */
+    size_t down_weight, down_bias;   /* [H, F], [H] */
+    size_t norm2_weight, norm2_bias; /* [H] */
+} layer_params;
+
+typedef struct encoder_plan {
+    const model_config *config; /* borrowed */
+    const gemm *g;              /* borrowed */
+    const kernels *k;
+    attention_shape attention;
+    size_t words, positions, types; /* offsets of the three tables */
+    size_t norm_weight, norm_bias;
+    layer_params *layers; /* [L], owned */
+    size_t total;         /* floats of the layout */
+} encoder_plan;
+
+/* Refuses what the encoder cannot compute. */
+sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout,
+                               const gemm *g, sem_error *err);
+void encoder_plan_free(encoder_plan *plan);
+
+/* A batch's size, and that ids and lengths are in range. */
+typedef struct batch_size {
+    size_t texts, tokens, longest;
+} batch_size;
+
+sem_status encoder_batch_check(const encoder_plan *plan, const int32_t *ids, const uint32_t *lengths, size_t texts,
+                               batch_size *out, sem_error *err);
+
+/* A floating-point working area that only grows. Zeroed is empty. */
+typedef struct float_area {
+    float *data; /* owned */
+    size_t capacity;
+} float_area;
+
+/* Room for count floats; the content is lost when it grows. */
+sem_status float_area_reserve(float_area *area, size_t count, sem_error *err);
+
+/* The error of an embedding without a direction. */
+sem_status encoder_fail_length(size_t text, float length, sem_error *err);
+
+#endif

@@ -1,0 +1,280 @@
+#include "tests/common/testing.h"
+
+#include "model/encoder.h"
+#include "model/kernels.h"
+#include "base/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- a tiny random model */
+
+typedef struct tiny {
+    model_config config;
+    param_layout layout;
+    float *params;
+    encoder_tape *tape;
+} tiny;
+
+static const int32_t IDS[] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4};
+static const uint32_t LENGTHS[] = {5, 1, 18};
+enum { TEXTS = 3, TOKENS = 24 };
+
+/* The tape borrows the config, so *t must stay where it is. */
+static void tiny_create(tiny *t, unsigned pooling, size_t parts)
+{
+    sem_error error;
+    *t = (tiny){0};
+    t->config = (model_config){.family = FAMILY_BERT,
+                              .vocab = 11,
+                              .hidden = 12,
+                              .layers = 2,
+                              .heads = 3,
+                              .intermediate = 20,
+                              .positions = 20,
+                              .types = 2,
+                              .layer_norm_eps = 1e-5f,
+                              .activation = ACT_GELU,
+                              .pooling = pooling,
+                              .dim = 12 * parts,
+                              .max_tokens = 20};
+    ck_ok(param_layout_create(&t->layout, &t->config, &error));
+    t->params = malloc(t->layout.total * sizeof *t->params);
+    ck_assert_ptr_nonnull(t->params);
+    random_state r;
+    random_seed(&r, 5);
+    for (size_t i = 0; i < t->layout.count; i++) {
+        const param *p = &t->layout.items[i];
+        float centre = strstr(p->name, "LayerNorm.weight") != NULL ? 1 : 0;
+        for (size_t j = 0; j < p->rows * p->cols; j++)
+            t->params[p->offset + j] = centre + (float)(random_unit(&r) - 0.5);
+    }
+    ck_ok(encoder_tape_create(&t->tape, &t->config, &t->layout, &gemm_portable, &error));
+}
+
+static void tiny_destroy(tiny *t)
+{
+    encoder_tape_destroy(t->tape);
+    param_layout_free(&t->layout);
+    free(t->params);
+}
+
+/* A loss that weighs every output differently. */
+static float loss_weight(size_t i)
+{
+    return (float)(random_at(9, i) >> 40) / (float)(1 << 24) - 0.5f;
+}
+
+static double loss(tiny *t, const dropout *drop)
+{
+    sem_error error;
+    float out[TEXTS * 12 * 6];
+    ck_ok(encoder_train_forward(t->tape, t->params, IDS, LENGTHS, TEXTS, drop, out, &error));
+    double sum = 0;
+    for (size_t i = 0; i < TEXTS * t->config.dim; i++)
+        sum += (double)out[i] * (double)loss_weight(i);
+    return sum;
+}
+
+static float *gradient(tiny *t, const dropout *drop)
+{
+    sem_error error;
+    float d_out[TEXTS * 12 * 6];
+    for (size_t i = 0; i < TEXTS * t->config.dim; i++)
+        d_out[i] = loss_weight(i);
+    float *grads = calloc(t->layout.total, sizeof *grads);
+    ck_assert_ptr_nonnull(grads);
+    loss(t, drop);
+    ck_ok(encoder_train_backward(t->tape, t->params, d_out, grads, &error));
+    return grads;
+}
+
+/* Along a random direction over one tensor the loss must change as the gradient
+ * says: a whole tensor's change stands far above the rounding of float32. */
+static void check_tensor(tiny *t, const dropout *drop, const float *grads, const param *p)
+{
+    const size_t n = p->rows * p->cols;
+    /* A maximum has kinks: there the step is small and rounding counts for more. */
+    const bool kinks = (t->config.pooling & POOL_MAX) != 0;
+    const float step = kinks ? 2e-4f : 2e-3f;
+    float *kept = malloc(n * sizeof *kept);
+    ck_assert_ptr_nonnull(kept);
+    memcpy(kept, t->params + p->offset, n * sizeof *kept);
+    for (uint64_t trial = 0; trial < 3; trial++) {
+        double expected = 0, side[2];
+        for (int s = 0; s < 2; s++) {
+            for (size_t i = 0; i < n; i++) {
+                float sign = random_at(trial, i) >> 63 ? 1 : -1;
+                t->params[p->offset + i] = kept[i] + (s == 0 ? step : -step) * sign;
+                expected += s == 0 ? (double)(sign * grads[p->offset + i]) : 0;
+            }
+            side[s] = loss(t, drop);
+        }
+        double measured = (side[0] - side[1]) / (2 * (double)step);
+        double tolerance = 1e-3 * fabs(expected) + (kinks ? 2e-2 : 2e-3);
+        ck_assert_msg(fabs(measured - expected) < tolerance, "%s: gradient %g, finite difference %g", p->name,
+                      expected, measured);
+    }
+    memcpy(t->params + p->offset, kept, n * sizeof *kept);
+    free(kept);
+}
+
+static void check_all_tensors(unsigned pooling, size_t parts, const dropout *drop)
+{
+    tiny t;
+    tiny_create(&t, pooling, parts);
+    float *grads = gradient(&t, drop);
+    for (size_t i = 0; i < t.layout.count; i++)
+        check_tensor(&t, drop, grads, &t.layout.items[i]);
+    free(grads);
+    tiny_destroy(&t);
+}
+
+START_TEST(gradients_equal_finite_differences)
+{
+    check_all_tensors(POOL_MEAN, 1, NULL);
+}
+END_TEST
+
+START_TEST(gradients_equal_finite_differences_under_dropout)
+{
+    const dropout drop = {.hidden = 0.1f, .attention = 0.2f, .seed = 77};
+    check_all_tensors(POOL_MEAN, 1, &drop);
+}
+END_TEST
+
+START_TEST(gradients_equal_finite_differences_for_every_pooling)
+{
+    static const unsigned poolings[] = {POOL_CLS, POOL_MAX, POOL_MEAN_SQRT_LEN, POOL_WEIGHTED_MEAN, POOL_LAST_TOKEN};
+    for (size_t i = 0; i < sizeof poolings / sizeof *poolings; i++)
+        check_all_tensors(poolings[i], 1, NULL);
+    check_all_tensors(63, 6, NULL);
+}
+END_TEST
+
+START_TEST(gradients_are_added_to_what_is_there)
+{
+    /* Arrange */
+    sem_error error;
+    tiny t;
+    tiny_create(&t, POOL_MEAN, 1);
+    float *once = gradient(&t, NULL), *twice = gradient(&t, NULL), d_out[TEXTS * 12];
+    for (size_t i = 0; i < TEXTS * 12; i++)
+        d_out[i] = loss_weight(i);
+
+    /* Act */
+    loss(&t, NULL);
+    ck_ok(encoder_train_backward(t.tape, t.params, d_out, twice, &error));
+
+    /* Assert */
+    for (size_t i = 0; i < t.layout.total; i++)
+        ck_assert_float_eq_tol(twice[i], 2 * once[i], 1e-5f + 1e-5f * fabsf(once[i]));
+    free(once);
+    free(twice);
+    tiny_destroy(&t);
+}
+END_TEST
+
+START_TEST(backward_without_a_forward_of_its_own_is_refused)
+{
+    sem_error error;
+    tiny t;
+    tiny_create(&t, POOL_MEAN, 1);
+    float d_out[TEXTS * 12] = {0};
+    float *grads = gradient(&t, NULL);
+    ck_fails(encoder_train_backward(t.tape, t.params, d_out, grads, &error), SEM_FAILED_PRECONDITION);
+    free(grads);
+    tiny_destroy(&t);
+}
+END_TEST
+
+START_TEST(dropout_masks_repeat_with_the_seed_and_change_with_it)
+{
+    tiny t;
+    tiny_create(&t, POOL_MEAN, 1);
+    const dropout first = {.hidden = 0.1f, .attention = 0.1f, .seed = 1};
+    const dropout second = {.hidden = 0.1f, .attention = 0.1f, .seed = 2};
+    double once = loss(&t, &first), again = loss(&t, &first), other = loss(&t, &second), none = loss(&t, NULL);
+    ck_assert(once == again);
+    ck_assert(once != other);
+    ck_assert(once != none);
+    tiny_destroy(&t);
+}
+END_TEST
+
+START_TEST(dropout_of_one_or_more_is_refused)
+{
+    sem_error error;
+    tiny t;
+    tiny_create(&t, POOL_MEAN, 1);
+    float out[TEXTS * 12];
+    const dropout all = {.hidden = 1.0f};
+    const dropout nothing = {.attention = NAN};
+    ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, &all, out, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, &nothing, out, &error),
+             SEM_INVALID_ARGUMENT);
+    tiny_destroy(&t);
+}
+END_TEST
+
+START_TEST(weights_that_are_not_finite_fail_the_forward_pass)
+{
+    sem_error error;
+    tiny t;
+    tiny_create(&t, POOL_MEAN, 1);
+    float out[TEXTS * 12];
+    t.params[t.layout.items[7].offset] = NAN;
+    ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, NULL, out, &error), SEM_INTERNAL);
+    tiny_destroy(&t);
+}
+END_TEST
+
+START_TEST(training_forward_without_dropout_equals_serving)
+{
+    /* Arrange */
+    sem_error error;
+    tiny t;
+    tiny_create(&t, 63, 6);
+    float *copy = malloc(t.layout.total * sizeof *copy);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, t.params, t.layout.total * sizeof *copy);
+    encoder *e;
+    encoder_scratch *s;
+    ck_ok(encoder_create(&e, &t.config, copy, &gemm_portable, &error));
+    ck_ok(encoder_scratch_create(&s, e, 1, &error));
+    float trained[TEXTS * 72], served[TEXTS * 72];
+
+    /* Act */
+    ck_ok(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, NULL, trained, &error));
+    ck_ok(encoder_forward(e, s, IDS, LENGTHS, TEXTS, served, &error));
+
+    /* Assert */
+    for (size_t i = 0; i < TEXTS * 72; i++)
+        ck_assert_float_eq_tol(trained[i], served[i], 1e-6f);
+    encoder_scratch_destroy(s);
+    encoder_destroy(e);
+    tiny_destroy(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model/backward");
+    TCase *gradients = tcase_create("gradients");
+    tcase_set_timeout(gradients, 120);
+    tcase_add_test(gradients, gradients_equal_finite_differences);
+    tcase_add_test(gradients, gradients_equal_finite_differences_under_dropout);
+    tcase_add_test(gradients, gradients_equal_finite_differences_for_every_pooling);
+    tcase_add_test(gradients, gradients_are_added_to_what_is_there);
+    tcase_add_test(gradients, backward_without_a_forward_of_its_own_is_refused);
+    suite_add_tcase(suite, gradients);
+    TCase *forward = tcase_create("forward");
+    tcase_add_test(forward, dropout_masks_repeat_with_the_seed_and_change_with_it);
+    tcase_add_test(forward, dropout_of_one_or_more_is_refused);
+    tcase_add_test(forward, weights_that_are_not_finite_fail_the_forward_pass);
+    tcase_add_test(forward, training_forward_without_dropout_equals_serving);
+    suite_add_tcase(suite, forward);
+    return testing_run(suite);
+}
