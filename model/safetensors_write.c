@@ -126,8 +126,8 @@ static sem_status sync_parent(const char *path, sem_error *err)
 sem_status safetensors_write(const char *path, const tensor_source *tensors, size_t count, sem_error *err)
 {
     char temporary[FILES_PATH_MAX];
-    char *header;
-    size_t length;
+    char *header = NULL;
+    size_t length = 0;
     sem_status status = files_join(temporary, err, "%s.new", path);
     if (status == SEM_OK)
         status = make_header(&header, &length, path, tensors, count, err);
@@ -135,8 +135,8 @@ sem_status safetensors_write(const char *path, const tensor_source *tensors, siz
         return status;
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && write_content(fd, header, length, tensors, count);
-    free(header);
     int reason = errno;
+    free(header);
     if (fd >= 0 && close(fd) != 0 && ok) {
         ok = false;
         reason = errno;
