@@ -7,7 +7,8 @@
 #include "index/events.h"
 #include "index/store.h"
 
-/* A held-out query with the document that people chose for it. */
+/* A held-out query with a document that people chose for it: one entry for each
+ * such document. */
 typedef struct heldout_query {
     const char *query;
     size_t query_length;
@@ -23,7 +24,7 @@ typedef struct pair_set {
     size_t count;
     heldout_query *heldout;
     size_t heldout_count;
-    size_t skipped;       /* judgements whose document is gone or whose label is negative */
+    size_t skipped;       /* judgements whose document is gone, and (query, document)s judged bad or taken back last */
     void *texts;          /* the strings' memory */
 } pair_set;
 
@@ -33,8 +34,9 @@ typedef struct pair_options {
     const unsigned char *key; /* 16 bytes for that hash */
 } pair_options;
 
-/* Reads every judgement. One vote a (query, document): the latest counts,
- * weights are capped at 1 vote. Clicked texts are read from the store. */
+/* Reads every judgement. One vote a (query, document), in order of the first:
+ * the latest counts, weights are capped at 1 vote; documents of equal text are
+ * one document. Clicked texts are read from the store and copied. */
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err);
 void pair_set_free(pair_set *set);
 

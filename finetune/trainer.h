@@ -36,6 +36,8 @@ typedef struct train_config {
     size_t max_tokens;       /* of a text in training; 0: the model's */
     unsigned threads;
     int nice;                /* added to the helpers' nice value, 0 to 19 */
+    size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch
+                              * that needs more is computed in pieces, to the same gradients, a quarter slower */
 } train_config;
 
 void train_config_defaults(train_config *config);
@@ -44,7 +46,7 @@ sem_status train_config_check(const train_config *config, sem_error *err);
 
 typedef struct train_progress {
     size_t step, steps;
-    double loss;             /* mean over the steps since the last report */
+    double loss;             /* of the step */
     double learning_rate;
     double pairs_per_s;
     double eta_s;
@@ -62,7 +64,7 @@ typedef struct train_report {
     double seconds;
 } train_report;
 
-/* Trains a copy of the model's weights on the pairs (prompts applied as in
+/* Trains a copy of the model's weights on the pairs, at least 2 (prompts applied as in
  * serving). *params is malloc'd, in the layout of the model's encoder; the
  * caller owns it. The same seed, pairs and threads give the same bits.
  * SEM_CANCELLED when *cancel became true. */

@@ -1,0 +1,201 @@
+#include "finetune/adamw.h"
+
+#include "base/checked.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* What one step multiplies with, rounded once so that every float of the step,
+ * and every row that catches up later, sees the same numbers. */
+typedef struct adamw_step {
+    float keep;         /* 1 - rate * weight_decay */
+    float size;         /* rate / (1 - beta1^t) */
+    float root_scale;   /* 1 / sqrt(1 - beta2^t) */
+} adamw_step;
+
+typedef struct adamw_rows {
+    const param *table; /* borrowed from the layout */
+    uint32_t *done;     /* [rows] steps that each row has seen */
+    bool *touched;      /* [rows] by any step: until then its moments are 0 */
+} adamw_rows;
+
+struct adamw {
+    const param_layout *layout;
+    adamw_options options;
+    float beta1, beta2, epsilon;
+    float *mean;        /* [total] first moments */
+    float *square;      /* [total] second moments */
+    adamw_step *steps;  /* [max_steps] */
+    size_t step;        /* begun so far */
+    size_t max_steps;
+    adamw_rows *tables; /* one for each token table */
+    size_t table_count;
+};
+
+adamw_options adamw_defaults(void)
+{
+    return (adamw_options){.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01};
+}
+
+void adamw_destroy(adamw *a)
+{
+    if (a == NULL)
+        return;
+    for (size_t i = 0; i < a->table_count; i++) {
+        free(a->tables[i].done);
+        free(a->tables[i].touched);
+    }
+    free(a->tables);
+    free(a->steps);
+    free(a->mean);
+    free(a->square);
+    free(a);
+}
+
+static bool create_tables(adamw *a)
+{
+    size_t sparse = 0;
+    for (size_t i = 0; i < a->layout->count; i++)
+        sparse += a->layout->items[i].rows_sparse ? 1 : 0;
+    a->tables = calloc(sparse + 1, sizeof *a->tables);
+    if (a->tables == NULL)
+        return false;
+    for (size_t i = 0; i < a->layout->count; i++) {
+        const param *p = &a->layout->items[i];
+        if (!p->rows_sparse)
+            continue;
+        adamw_rows *rows = &a->tables[a->table_count++];
+        rows->table = p;
+        rows->done = calloc(p->rows + 1, sizeof *rows->done);
+        rows->touched = calloc(p->rows + 1, sizeof *rows->touched);
+        if (rows->done == NULL || rows->touched == NULL)
+            return false;
+    }
+    return true;
+}
+
+sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_options *options, size_t max_steps,
+                        sem_error *err)
+{
+    *out = NULL;
+    if (max_steps > UINT32_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%zu steps of training: at most %u are possible", max_steps,
+                        UINT32_MAX);
+    adamw *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return sem_fail_memory(err, "the optimiser");
+    a->layout = layout;
+    a->options = *options;
+    a->beta1 = (float)options->beta1;
+    a->beta2 = (float)options->beta2;
+    a->epsilon = (float)options->epsilon;
+    a->max_steps = max_steps;
+    /* calloc maps zero pages: rows of a token table that no text uses never take memory. */
+    a->mean = calloc(layout->total + 1, sizeof *a->mean);
+    a->square = calloc(layout->total + 1, sizeof *a->square);
+    a->steps = calloc(max_steps + 1, sizeof *a->steps);
+    if (a->mean == NULL || a->square == NULL || a->steps == NULL || !create_tables(a)) {
+        adamw_destroy(a);
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the optimiser's state of %zu parameters",
+                        layout->total);
+    }
+    *out = a;
+    return SEM_OK;
+}
+
+void adamw_begin(adamw *a, double learning_rate)
+{
+    double t = (double)(a->step + 1);
+    a->steps[a->step++] = (adamw_step){
+        .keep = (float)(1 - learning_rate * a->options.weight_decay),
+        .size = (float)(learning_rate / (1 - pow(a->options.beta1, t))),
+        .root_scale = (float)(1 / sqrt(1 - pow(a->options.beta2, t))),
+    };
+}
+
+/* One float. Every path below computes exactly this. */
+static void step_one(const adamw *a, const adamw_step *s, float keep, float gradient, float *value, float *mean,
+                     float *square)
+{
+    *mean += (gradient - *mean) * (1 - a->beta1);
+    *square = *square * a->beta2 + gradient * gradient * (1 - a->beta2);
+    *value = *value * keep - s->size * *mean / (sqrtf(*square) * s->root_scale + a->epsilon);
+}
+
+/* Four floats at a time where the processor is sure to have them. */
+static size_t step_fours(const adamw *a, const adamw_step *s, float keep, float grad_scale, size_t count,
+                         const float *grads, float *params, float *mean, float *square)
+{
+    size_t done = 0;
+#ifdef __SSE2__
+    const __m128 fresh1 = _mm_set1_ps(1 - a->beta1), fresh2 = _mm_set1_ps(1 - a->beta2);
+    const __m128 beta2 = _mm_set1_ps(a->beta2), epsilon = _mm_set1_ps(a->epsilon), scale = _mm_set1_ps(grad_scale);
+    const __m128 keep4 = _mm_set1_ps(keep), size = _mm_set1_ps(s->size), root = _mm_set1_ps(s->root_scale);
+    for (; done + 4 <= count; done += 4) {
+        __m128 g = grads != NULL ? _mm_mul_ps(_mm_loadu_ps(grads + done), scale) : _mm_setzero_ps();
+        __m128 m = _mm_loadu_ps(mean + done), v = _mm_loadu_ps(square + done), p = _mm_loadu_ps(params + done);
+        m = _mm_add_ps(m, _mm_mul_ps(_mm_sub_ps(g, m), fresh1));
+        v = _mm_add_ps(_mm_mul_ps(v, beta2), _mm_mul_ps(_mm_mul_ps(g, g), fresh2));
+        __m128 below = _mm_add_ps(_mm_mul_ps(_mm_sqrt_ps(v), root), epsilon);
+        p = _mm_sub_ps(_mm_mul_ps(p, keep4), _mm_div_ps(_mm_mul_ps(size, m), below));
+        _mm_storeu_ps(mean + done, m);
+        _mm_storeu_ps(square + done, v);
+        _mm_storeu_ps(params + done, p);
+    }
+#else
+    (void)a, (void)s, (void)keep, (void)grad_scale, (void)count, (void)grads, (void)params, (void)mean, (void)square;
+#endif
+    return done;
+}
+
+/* grads NULL: a step in which nothing touched these floats. */
+static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale, size_t count,
+                       const float *grads, float *params, float *mean, float *square)
+{
+    float keep = decay ? s->keep : 1;
+    for (size_t i = step_fours(a, s, keep, grad_scale, count, grads, params, mean, square); i < count; i++)
+        step_one(a, s, keep, grads != NULL ? grads[i] * grad_scale : 0, &params[i], &mean[i], &square[i]);
+}
+
+void adamw_update(adamw *a, const param *p, size_t start, size_t count, float *params, const float *grads,
+                  float grad_scale)
+{
+    step_range(a, &a->steps[a->step - 1], p->decay, grad_scale, count, grads + start, params + start, a->mean + start,
+               a->square + start);
+}
+
+static adamw_rows *rows_of(adamw *a, const param *p)
+{
+    size_t i = 0;
+    while (a->tables[i].table != p)
+        i++;
+    return &a->tables[i];
+}
+
+void adamw_update_row(adamw *a, const param *p, size_t row, float *params, const float *grads, float grad_scale)
+{
+    adamw_rows *rows = rows_of(a, p);
+    adamw_update(a, p, p->offset + row * p->cols, p->cols, params, grads, grad_scale);
+    rows->done[row] = (uint32_t)a->step;
+    rows->touched[row] = true;
+}
+
+void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
+{
+    adamw_rows *rows = rows_of(a, p);
+    size_t start = p->offset + row * p->cols;
+    for (size_t t = rows->done[row]; t < a->step; t++) {
+        const adamw_step *s = &a->steps[t];
+        if (rows->touched[row]) {
+            step_range(a, s, p->decay, 0, p->cols, NULL, params + start, a->mean + start, a->square + start);
+        } else if (p->decay) {
+            for (size_t i = 0; i < p->cols; i++)
+                params[start + i] *= s->keep;
+        }
+    }
+    rows->done[row] = (uint32_t)a->step;
+}

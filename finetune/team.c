@@ -1,0 +1,176 @@
+#include "finetune/team.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+typedef struct team_helper {
+    team *team;
+    unsigned number;
+    pthread_t thread;
+    sem_status status; /* of its last part */
+    sem_error error;
+} team_helper;
+
+struct team {
+    /* Guards every field below it; a leaf lock, held only to hand over a job.
+     * No thread but the leader and its helpers ever takes it. */
+    pthread_mutex_t lock;
+    pthread_cond_t begin; /* round or closing changed */
+    pthread_cond_t end;   /* busy reached 0 */
+    uint64_t round;       /* jobs handed out so far */
+    unsigned busy;        /* helpers that have not ended the round's job */
+    bool closing;
+    team_part *part;
+    void *context;
+
+    int nice_added;
+    unsigned helpers; /* threads that run */
+    team_helper helper[];
+};
+
+static sem_status lower_priority(int nice_added, sem_error *err)
+{
+    if (nice_added == 0)
+        return SEM_OK;
+    id_t thread = (id_t)gettid();
+    errno = 0;
+    int now = getpriority(PRIO_PROCESS, thread);
+    if (now == -1 && errno != 0)
+        return sem_fail(err, SEM_INTERNAL, "cannot read the priority of a training thread: %s", strerror(errno));
+    int wanted = now + nice_added < 19 ? now + nice_added : 19;
+    if (wanted == now || setpriority(PRIO_PROCESS, thread, wanted) == 0)
+        return SEM_OK;
+    return sem_fail(err, SEM_INTERNAL,
+                    "cannot set the nice value of a training thread to %d: %s (a system call filter such as "
+                    "SystemCallFilter=~@resources forbids it)",
+                    wanted, strerror(errno));
+}
+
+/* The first round is not a job: it reports whether the priority could be set. */
+static void *helper_main(void *argument)
+{
+    team_helper *me = argument;
+    team *t = me->team;
+    sem_status status = lower_priority(t->nice_added, &me->error);
+
+    pthread_mutex_lock(&t->lock);
+    for (uint64_t done = 0;;) {
+        me->status = status;
+        if (--t->busy == 0)
+            pthread_cond_signal(&t->end);
+        while (t->round == done && !t->closing)
+            pthread_cond_wait(&t->begin, &t->lock);
+        if (t->closing)
+            break;
+        done = t->round;
+        pthread_mutex_unlock(&t->lock);
+        status = t->part(t->context, me->number, &me->error);
+        pthread_mutex_lock(&t->lock);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+/* Called with the lock held. */
+static sem_status wait_for_all(team *t, sem_error *err)
+{
+    while (t->busy > 0)
+        pthread_cond_wait(&t->end, &t->lock);
+    for (unsigned i = 0; i < t->helpers; i++) {
+        if (t->helper[i].status == SEM_OK)
+            continue;
+        if (err != NULL)
+            *err = t->helper[i].error;
+        return t->helper[i].status;
+    }
+    return SEM_OK;
+}
+
+static sem_status start_helpers(team *t, unsigned helpers, sem_error *err)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
+        return sem_fail(err, SEM_INTERNAL, "cannot block signals in training threads");
+    int failed = 0;
+    for (unsigned i = 0; i < helpers && failed == 0; i++) {
+        t->helper[i].team = t;
+        t->helper[i].number = i;
+        t->busy++;
+        failed = pthread_create(&t->helper[i].thread, NULL, helper_main, &t->helper[i]);
+        if (failed == 0)
+            t->helpers++;
+        else
+            t->busy--;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    sem_status status = wait_for_all(t, err);
+    if (failed != 0)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start training thread %u of %u: %s", t->helpers + 1,
+                        helpers, strerror(failed));
+    return status;
+}
+
+sem_status team_create(team **out, unsigned helpers, int nice_added, sem_error *err)
+{
+    *out = NULL;
+    team *t = calloc(1, sizeof *t + helpers * sizeof t->helper[0]);
+    if (t == NULL)
+        return sem_fail_memory(err, "the training threads");
+    t->nice_added = nice_added;
+    /* With default attributes these cannot fail on Linux. */
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->begin, NULL);
+    pthread_cond_init(&t->end, NULL);
+
+    pthread_mutex_lock(&t->lock);
+    sem_status status = start_helpers(t, helpers, err);
+    pthread_mutex_unlock(&t->lock);
+    if (status != SEM_OK) {
+        team_destroy(t);
+        return status;
+    }
+    *out = t;
+    return SEM_OK;
+}
+
+void team_destroy(team *t)
+{
+    if (t == NULL)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->closing = true;
+    pthread_cond_broadcast(&t->begin);
+    pthread_mutex_unlock(&t->lock);
+    for (unsigned i = 0; i < t->helpers; i++)
+        pthread_join(t->helper[i].thread, NULL);
+    pthread_cond_destroy(&t->begin);
+    pthread_cond_destroy(&t->end);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+sem_status team_run(team *t, team_part *part, void *context, sem_error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    t->part = part;
+    t->context = context;
+    t->busy = t->helpers;
+    t->round++;
+    pthread_cond_broadcast(&t->begin);
+    sem_status status = wait_for_all(t, err);
+    pthread_mutex_unlock(&t->lock);
+    return status;
+}
+
+unsigned team_helpers(const team *t)
+{
+    return t->helpers;
+}

@@ -1,0 +1,178 @@
+#include "finetune/adamw.h"
+#include "finetune/schedule.h"
+
+#include "base/random.h"
+#include "tests/common/testing.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A token table of 7 rows of 5, a matrix of 3 x 7 and a bias of 6: no width is
+ * a multiple of four. */
+enum { ROWS = 7, COLS = 5, TABLE = ROWS * COLS, MATRIX = 21, BIAS = 6, TOTAL = TABLE + MATRIX + BIAS, STEPS = 40 };
+
+static sem_error error;
+
+static param items[] = {
+    {.name = "table", .rows = ROWS, .cols = COLS, .offset = 0, .decay = true, .rows_sparse = true},
+    {.name = "matrix", .rows = 3, .cols = 7, .offset = TABLE, .decay = true},
+    {.name = "bias", .rows = 1, .cols = BIAS, .offset = TABLE + MATRIX},
+};
+static const param_layout layout = {.items = items, .count = 3, .total = TOTAL};
+
+static void fill(random_state *r, float *values, size_t count, double size)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)((random_unit(r) - 0.5) * size);
+}
+
+/* The paper's algorithm 2 in double precision, every float in every step. */
+typedef struct reference {
+    double value[TOTAL], mean[TOTAL], square[TOTAL];
+} reference;
+
+static void reference_step(reference *x, const adamw_options *o, double rate, size_t t, const float *grads, double scale)
+{
+    for (size_t i = 0; i < TOTAL; i++) {
+        double g = grads[i] * scale;
+        x->mean[i] = o->beta1 * x->mean[i] + (1 - o->beta1) * g;
+        x->square[i] = o->beta2 * x->square[i] + (1 - o->beta2) * g * g;
+        double mean = x->mean[i] / (1 - pow(o->beta1, (double)t)), square = x->square[i] / (1 - pow(o->beta2, (double)t));
+        double decay = i < TABLE + MATRIX ? o->weight_decay : 0;
+        x->value[i] -= rate * (mean / (sqrt(square) + o->epsilon) + decay * x->value[i]);
+    }
+}
+
+static bool is_touched(size_t step, size_t row)
+{
+    /* Row 6 is never touched, row 5 once, row 4 seldom. */
+    return row < 4 ? (step + row) % 3 == 0 : row == 4 ? step % 17 == 2 : row == 5 && step == 3;
+}
+
+static void gradients(random_state *r, size_t step, float *grads)
+{
+    fill(r, grads, TOTAL, 1);
+    for (size_t row = 0; row < ROWS; row++) {
+        if (!is_touched(step, row))
+            memset(grads + row * COLS, 0, COLS * sizeof *grads);
+    }
+}
+
+static void run(float *params, reference *expected, double decay, bool every_row)
+{
+    adamw *a = NULL;
+    adamw_options o = adamw_defaults();
+    float grads[TOTAL];
+    random_state r;
+    o.weight_decay = decay;
+    random_seed(&r, 42);
+    fill(&r, params, TOTAL, 2);
+    memset(expected, 0, sizeof *expected);
+    for (size_t i = 0; i < TOTAL; i++)
+        expected->value[i] = params[i];
+    ck_ok(adamw_create(&a, &layout, &o, STEPS, &error));
+    for (size_t step = 0; step < STEPS; step++) {
+        double rate = schedule_rate(0.01, step, 4, STEPS);
+        gradients(&r, step, grads);
+        for (size_t row = 0; row < ROWS; row++) {
+            if (is_touched(step, row) || every_row)
+                adamw_catch_up(a, &items[0], row, params);
+        }
+        adamw_begin(a, rate);
+        for (size_t row = 0; row < ROWS; row++) {
+            if (is_touched(step, row) || every_row)
+                adamw_update_row(a, &items[0], row, params, grads, 0.5f);
+        }
+        adamw_update(a, &items[1], TABLE, 10, params, grads, 0.5f);
+        adamw_update(a, &items[1], TABLE + 10, MATRIX - 10, params, grads, 0.5f);
+        adamw_update(a, &items[2], TABLE + MATRIX, BIAS, params, grads, 0.5f);
+        reference_step(expected, &o, rate, step + 1, grads, 0.5);
+    }
+    for (size_t row = 0; row < ROWS; row++)
+        adamw_catch_up(a, &items[0], row, params);
+    adamw_destroy(a);
+}
+
+START_TEST(steps_are_those_of_the_paper)
+{
+    float params[TOTAL];
+    reference expected;
+    run(params, &expected, 0.1, false);
+    for (size_t i = 0; i < TOTAL; i++)
+        ck_assert_msg(fabs(params[i] - expected.value[i]) < 2e-6, "float %zu: %.9g instead of %.9g", i,
+                      (double)params[i], expected.value[i]);
+}
+END_TEST
+
+START_TEST(untouched_rows_end_with_the_bits_of_a_dense_update)
+{
+    float lazy[TOTAL], dense[TOTAL];
+    reference unused;
+    for (size_t i = 0; i < 2; i++) {
+        double decay = i == 0 ? 0.1 : 0;
+        run(lazy, &unused, decay, false);
+        run(dense, &unused, decay, true);
+        ck_assert(memcmp(lazy, dense, sizeof lazy) == 0);
+    }
+}
+END_TEST
+
+START_TEST(biases_do_not_decay)
+{
+    adamw *a = NULL;
+    adamw_options o = adamw_defaults();
+    float params[TOTAL], grads[TOTAL] = {0};
+    for (size_t i = 0; i < TOTAL; i++)
+        params[i] = 1;
+    ck_ok(adamw_create(&a, &layout, &o, 1, &error));
+    adamw_begin(a, 0.5);
+    adamw_update(a, &items[1], TABLE, MATRIX, params, grads, 1);
+    adamw_update(a, &items[2], TABLE + MATRIX, BIAS, params, grads, 1);
+    adamw_destroy(a);
+
+    for (size_t i = TABLE; i < TABLE + MATRIX; i++)
+        ck_assert_float_eq(params[i], 0.995f);
+    for (size_t i = TABLE + MATRIX; i < TOTAL; i++)
+        ck_assert_float_eq(params[i], 1);
+}
+END_TEST
+
+START_TEST(rate_rises_then_falls_and_is_never_zero)
+{
+    size_t warmup = schedule_warmup(40, 0.1);
+    ck_assert_uint_eq(warmup, 4);
+    ck_assert_double_eq_tol(schedule_rate(1, 0, warmup, 40), 0.25, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(1, 3, warmup, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(1, 4, warmup, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(1, 22, warmup, 40), 0.5, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(1, 39, warmup, 40), 1.0 / 36, 1e-12);
+}
+END_TEST
+
+START_TEST(rate_exists_for_every_length_and_ratio)
+{
+    for (size_t steps = 1; steps < 30; steps++) {
+        for (double ratio = 0; ratio <= 1; ratio += 0.05) {
+            size_t warmup = schedule_warmup(steps, ratio);
+            ck_assert_uint_le(warmup, steps);
+            for (size_t step = 0; step < steps; step++) {
+                double rate = schedule_rate(1, step, warmup, steps);
+                ck_assert(rate > 0 && rate <= 1);
+            }
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("adamw");
+    TCase *tests = tcase_create("adamw");
+    tcase_add_test(tests, steps_are_those_of_the_paper);
+    tcase_add_test(tests, untouched_rows_end_with_the_bits_of_a_dense_update);
+    tcase_add_test(tests, biases_do_not_decay);
+    tcase_add_test(tests, rate_rises_then_falls_and_is_never_zero);
+    tcase_add_test(tests, rate_exists_for_every_length_and_ratio);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
