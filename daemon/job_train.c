@@ -46,15 +46,15 @@ static sem_status save(job *j, const serving *base, const float *params, const t
 
 sem_status job_train(job *j, const pair_set *pairs, sem_error *err)
 {
-    train_config config = j->settings.train;
-    config.threads = j->threads;
-    config.nice = JOB_NICE;
+    train_config settings = j->settings.train;
+    settings.threads = j->threads;
+    settings.nice = JOB_NICE;
     train_control control = {.cancel = j->cancel, .progress = show_progress, .context = j};
     train_report report;
     float *params = NULL;
     serving *base = serving_slot_acquire(&j->core->current);
     job_status_phase(j->status, PHASE_TRAINING, 0);
-    sem_status status = train_mnrl(base->model, pairs->pairs, pairs->count, &config, &control, &params, &report, err);
+    sem_status status = train_mnrl(base->model, pairs->pairs, pairs->count, &settings, &control, &params, &report, err);
     if (status == SEM_OK)
         status = save(j, base, params, &report, err);
     if (status == SEM_OK)

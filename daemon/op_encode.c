@@ -97,20 +97,20 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
 static sem_status find_prompt(const task *t, const serving *s, const char **out, sem_error *err)
 {
     const span *name = &t->request->u.encode.prompt;
-    const model_config *config = model_get_config(s->model);
+    const model_config *settings = model_get_config(s->model);
     if (name->data == NULL) {
-        const char *text = config->default_prompt != NULL ? model_config_prompt(config, config->default_prompt) : NULL;
+        const char *text = settings->default_prompt != NULL ? model_config_prompt(settings, settings->default_prompt) : NULL;
         *out = text != NULL ? text : "";
         return SEM_OK;
     }
-    for (size_t i = 0; i < config->prompt_count; i++)
-        if (strlen(config->prompts[i].name) == name->size &&
-            memcmp(config->prompts[i].name, name->data, name->size) == 0) {
-            *out = config->prompts[i].text;
+    for (size_t i = 0; i < settings->prompt_count; i++)
+        if (strlen(settings->prompts[i].name) == name->size &&
+            memcmp(settings->prompts[i].name, name->data, name->size) == 0) {
+            *out = settings->prompts[i].text;
             return SEM_OK;
         }
     return sem_fail(err, SEM_INVALID_ARGUMENT, "prompt: the model has no prompt named \"%.*s\" (it has %zu prompts)",
-                    (int)(name->size < 64 ? name->size : 64), name->data, config->prompt_count);
+                    (int)(name->size < 64 ? name->size : 64), name->data, settings->prompt_count);
 }
 
 /* Between two slices of a long encode: queries first, then whether it still matters. */

@@ -11,7 +11,7 @@
 static void pack_model(packer *p, const model *m)
 {
     char pooling[96];
-    const model_config *config = model_get_config(m);
+    const model_config *settings = model_get_config(m);
     pack_map(p, 7);
     pack_str(p, "name");
     const char *name = model_get_dir(m);
@@ -20,13 +20,13 @@ static void pack_model(packer *p, const model *m)
             name = c + 1;
     pack_str(p, name);
     pack_str(p, "family");
-    pack_str(p, config->family_name);
+    pack_str(p, settings->family_name);
     pack_str(p, "dim");
-    pack_uint(p, config->dim);
+    pack_uint(p, settings->dim);
     pack_str(p, "max_tokens");
-    pack_uint(p, config->max_tokens);
+    pack_uint(p, settings->max_tokens);
     pack_str(p, "pooling");
-    pack_str(p, model_config_pooling_name(config, pooling, sizeof pooling));
+    pack_str(p, model_config_pooling_name(settings, pooling, sizeof pooling));
     pack_str(p, "parameters");
     pack_uint(p, model_parameters(m));
     pack_str(p, "precision");
@@ -58,15 +58,18 @@ void op_info(worker *w, task *t)
 {
     sem_error err;
     store_collection *collections = NULL;
+    const kernels *simd = NULL;
     size_t count;
     sem_status status = worker_renew(w, &err);
     if (status == SEM_OK)
         status = store_collection_list(w->read, &collections, &count, &err);
+    if (status == SEM_OK)
+        status = kernels_choose(&simd, &err);
+    free(collections);
     if (status != SEM_OK) {
         task_fail(w->core, t, &err);
         return;
     }
-    free(collections);
     serving *s = serving_slot_acquire(&w->core->current);
     answer a;
     answer_begin(&a, t);
@@ -82,7 +85,7 @@ void op_info(worker *w, task *t)
     pack_str(&a.pack, "uptime_s");
     pack_uint(&a.pack, (clock_monotonic_ms() - w->core->started_ms) / 1000);
     pack_str(&a.pack, "simd");
-    pack_str(&a.pack, kernels_choose()->name);
+    pack_str(&a.pack, simd->name);
     pack_str(&a.pack, "limits");
     pack_limits(&a.pack, &w->core->settings);
     serving_release(s);

@@ -93,10 +93,10 @@ static sem_status vector_like(search *s, sem_error *err)
         return status;
     if (!found)
         return sem_fail(err, SEM_NOT_FOUND, "like: no such document in %s", s->collection.name);
-    uint32_t space = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
+    uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
     s->has_exclude = true;
     s->exclude = doc.docno;
-    status = store_vector_get(s->worker->read, space, s->collection.number, doc.docno, s->vector, s->dim, &version,
+    status = store_vector_get(s->worker->read, space_no, s->collection.number, doc.docno, s->vector, s->dim, &version,
                               &found, err);
     if (status == SEM_OK && !found)
         return sem_fail(err, SEM_UNAVAILABLE, "like: the document's vector is just being replaced; try again");
@@ -296,7 +296,7 @@ static void pack_hit(search *s, packer *p, const vector_hit *hit, const store_do
 
 static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 {
-    uint32_t space = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
+    uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
     bool with_vector = s->request->u.search.with & WITH_VECTOR;
     size_t limit = s->worker->core->settings.limits.frame_bytes;
     for (size_t i = 0; i < s->count; i++) {
@@ -309,7 +309,7 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
             status = sem_fail(err, SEM_INTERNAL, "document %u of %s vanished from a snapshot", s->hits[i].docno,
                               s->collection.name);
         if (status == SEM_OK && with_vector)
-            status = store_vector_get(s->worker->read, space, s->collection.number, doc.docno, s->vector, s->dim,
+            status = store_vector_get(s->worker->read, space_no, s->collection.number, doc.docno, s->vector, s->dim,
                                       &version, &has_vector, err);
         if (status != SEM_OK)
             return status;

@@ -26,8 +26,12 @@ static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem
 
 static sem_status copy_model(const store *s, const config *c, sem_error *err)
 {
-    char to[FILES_PATH_MAX], note[FILES_PATH_MAX];
-    sem_status status = files_join(to, err, "%s/models/%s", store_path(s), SEED_MODEL);
+    char folder[FILES_PATH_MAX], to[FILES_PATH_MAX], note[FILES_PATH_MAX];
+    sem_status status = files_join(folder, err, "%s/models", store_path(s));
+    if (status == SEM_OK)
+        status = files_make_folder(folder, err);
+    if (status == SEM_OK)
+        status = files_join(to, err, "%s/%s", folder, SEED_MODEL);
     if (status == SEM_OK)
         status = files_join(note, err, "%s/seeded_from", store_path(s));
     if (status == SEM_OK)

@@ -99,7 +99,7 @@ sem_status space_add(space *s, const store_collection *c, sem_error *err)
     size_t at = position(s, c->number);
     if (is_at(s, at, c->number))
         return SEM_OK;
-    space_index *entry;
+    space_index *entry = NULL;
     sem_status status = index_create(s, c, &entry, err);
     if (status != SEM_OK)
         return status;

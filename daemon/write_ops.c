@@ -65,7 +65,7 @@ static sem_status apply_upsert(core *c, task *t, store_write *w, write_result *r
     if (!r->collection.external && !is_current_space(c, t->serving))
         return sem_fail(err, SEM_CANCELLED, "encoded by a model that is no longer current");
     size_t dim = r->collection.external ? r->collection.dim : space_dim(t->serving->space);
-    uint32_t space = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(t->serving->space);
+    uint32_t space_no = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(t->serving->space);
     /* The candidate may have been dropped since it was pinned: its space is then gone. */
     serving *candidate = serving_slot_acquire(&c->candidate);
     bool second = t->candidate != NULL && t->candidate == candidate;
@@ -76,7 +76,7 @@ static sem_status apply_upsert(core *c, task *t, store_write *w, write_result *r
     r->puts = make_puts(t, dim, second_dim, second);
     if (r->puts == NULL)
         return sem_fail_memory(err, "a write");
-    return store_documents_put(w, r->collection.number, space, dim, second_space, second_dim, r->puts, r->count,
+    return store_documents_put(w, r->collection.number, space_no, dim, second_space, second_dim, r->puts, r->count,
                                &r->seq, err);
 }
 

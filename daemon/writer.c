@@ -180,9 +180,9 @@ static void keep_search(writer *w, item *i)
     w->search_count++;
 }
 
-static bool any_item(const void *item, void *context)
+static bool any_item(const void *candidate, void *context)
 {
-    (void)item, (void)context;
+    (void)candidate, (void)context;
     return true;
 }
 
