@@ -15,11 +15,13 @@
 
 enum { DIM = 4, MAP = 64 << 20, SPACE = 1, OTHER_SPACE = 2 };
 
+/* The same in a test's children: they look at what the test made. */
 static inline const char *store_folder(void)
 {
     static char path[FILES_PATH_MAX];
     sem_error error;
-    ck_ok(files_join(path, &error, "%s/store", testing_folder()));
+    if (path[0] == '\0')
+        ck_ok(files_join(path, &error, "%s/store", testing_folder()));
     return path;
 }
 
