@@ -1,0 +1,193 @@
+#include "tests/index/store_fixture.h"
+
+static void make_folder(const char *below)
+{
+    sem_error error;
+    ck_ok(files_make_folder(below_store(below), &error));
+}
+
+static bool folder_exists(const char *below)
+{
+    return access(below_store(below), F_OK) == 0;
+}
+
+START_TEST(opening_removes_what_no_generation_names)
+{
+    sem_error error;
+    store_write *w;
+    store *s = new_store(MAP);
+    store_generation retired = {.number = 3, .state = GENERATION_RETIRED, .space = 3, .dim = DIM, .model = "g3"},
+                     back = {.number = 4, .state = GENERATION_ROLLED_BACK, .space = 4, .dim = DIM, .model = "g4"};
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_generation_put(w, &retired, &error));
+    ck_ok(store_generation_put(w, &back, &error));
+    ck_ok(store_write_commit(w, &error));
+    ck_ok(store_space_open(s, 3, DIM, &error));
+    ck_ok(store_space_open(s, 4, DIM, &error));
+    ck_ok(store_space_open(s, 9, DIM, &error));
+    store_close(s);
+    make_folder("models/g1");
+    make_folder("models/g2/deep");
+    make_folder("models/g3/deep");
+    make_folder("models/g4");
+    make_folder("models/half-written");
+    s = open_with(MAP, 0);
+    ck_assert(folder_exists("space-1") && folder_exists("space-2") && folder_exists("space-4"));
+    ck_assert(!folder_exists("space-3") && !folder_exists("space-9"));
+    ck_assert(folder_exists("models/g1") && folder_exists("models/g2/deep") && folder_exists("models/g4"));
+    ck_assert(!folder_exists("models/g3") && !folder_exists("models/half-written"));
+    store_close(s);
+}
+END_TEST
+
+START_TEST(a_space_is_removed_when_nobody_reads_it)
+{
+    sem_error error;
+    uint32_t c;
+    uint64_t seq, version;
+    bool found;
+    store_write *w;
+    store_read *r;
+    float vector[DIM];
+    size_t count = 0;
+    store *s = store_with_collection(&c);
+    const float v[DIM] = {1};
+    store_put put = {.id = number_id(1), .text = "t", .text_length = 1, .vector = v, .second = v};
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_documents_put(w, c, SPACE, DIM, OTHER_SPACE, DIM, &put, 1, &seq, &error));
+    ck_ok(store_write_commit(w, &error));
+    ck_assert_uint_gt(store_space_bytes(s, OTHER_SPACE), 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error));
+    ck_fails(store_space_remove(s, OTHER_SPACE, &error), SEM_FAILED_PRECONDITION);
+    ck_ok(store_read_renew(r, &error));
+    ck_ok(store_space_remove(s, OTHER_SPACE, &error));
+    ck_assert(!folder_exists("space-2"));
+    ck_assert_uint_eq(store_space_bytes(s, OTHER_SPACE), 0);
+    /* An older snapshot still has the place, but not the vector. */
+    ck_fails(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error), SEM_NOT_FOUND);
+    ck_ok(store_read_renew(r, &error));
+    ck_ok(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error));
+    ck_assert(!found);
+    ck_ok(store_space_open(s, OTHER_SPACE, 7, &error));
+    ck_fails(store_space_open(s, OTHER_SPACE, DIM, &error), SEM_FAILED_PRECONDITION);
+    ck_ok(store_vector_walk(r, OTHER_SPACE, c, count_vector, &count, &error));
+    ck_assert_uint_eq(count, 0);
+    store_read_end(r);
+    ck_fails(store_space_remove(s, STORE_SPACE_EXTERNAL, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(store_space_open(s, STORE_SPACE_EXTERNAL, DIM, &error), SEM_INVALID_ARGUMENT);
+    store_close(s);
+}
+END_TEST
+
+START_TEST(a_flip_is_one_step)
+{
+    sem_error error;
+    bool found;
+    uint32_t generation, space, again;
+    store_write *w;
+    store_read *r;
+    store_generation g, *list;
+    size_t count;
+    store *s = open_with(MAP, 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_generation_current(r, &g, &found, &error));
+    ck_assert(!found);
+    store_read_end(r);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_generation_next(w, &generation, &space, &error));
+    ck_assert(generation == 1 && space == 1);
+    char metrics[] = "{\"heldout\":{\"mrr\":0.5}}";
+    g = (store_generation){.number = 1, .created_ms = -5, .state = GENERATION_CURRENT, .mode = "seed", .pairs = 1U << 31,
+                           .space = SPACE, .dim = DIM, .job = 3, .model = "g1", .metrics = metrics};
+    ck_ok(store_generation_put(w, &g, &error));
+    ck_ok(store_generation_next(w, &generation, &space, &error));
+    g.number = generation;
+    g.parent = 1;
+    ck_fails(store_generation_put(w, &g, &error), SEM_FAILED_PRECONDITION);
+    g.state = GENERATION_CANDIDATE;
+    g.metrics = NULL;
+    ck_ok(store_generation_put(w, &g, &error));
+    g.number = 1;
+    ck_fails(store_generation_put(w, &g, &error), SEM_FAILED_PRECONDITION);
+    g.number = 3;
+    strcpy(g.model, "../up");
+    ck_fails(store_generation_put(w, &g, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(store_generation_remove(w, 1, &error), SEM_FAILED_PRECONDITION);
+    ck_ok(store_write_commit(w, &error));
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_fails(store_generation_flip(w, 7, GENERATION_PREVIOUS, &error), SEM_NOT_FOUND);
+    ck_fails(store_generation_flip(w, 2, GENERATION_CURRENT, &error), SEM_INVALID_ARGUMENT);
+    ck_ok(store_generation_flip(w, 2, GENERATION_PREVIOUS, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    s = open_with(MAP, 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_generation_current(r, &g, &found, &error));
+    ck_assert(found && g.number == 2 && g.state == GENERATION_CURRENT && g.parent == 1 && g.metrics == NULL);
+    ck_ok(store_generation_list(r, &list, &count, &error));
+    ck_assert_uint_eq(count, 2);
+    ck_assert(list[0].state == GENERATION_PREVIOUS && list[0].created_ms == -5 && list[0].pairs == 1U << 31);
+    ck_assert_str_eq(list[0].metrics, metrics);
+    ck_assert_str_eq(list[0].mode, "seed");
+    for (size_t i = 0; i < count; i++)
+        store_generation_free(&list[i]);
+    free(list);
+    store_read_end(r);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_generation_flip(w, 1, GENERATION_ROLLED_BACK, &error));
+    ck_ok(store_generation_remove(w, 2, &error));
+    ck_ok(store_generation_get(store_write_view(w), 2, &g, &found, &error));
+    ck_assert(!found);
+    ck_ok(store_generation_next(w, &again, &space, &error));
+    ck_assert_uint_eq(again, 3);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+}
+END_TEST
+
+START_TEST(jobs_are_kept_by_number)
+{
+    sem_error error;
+    bool found;
+    uint32_t a, b, number;
+    char *json;
+    store_write *w;
+    store *s = new_store(MAP);
+    ck_ok(store_write_begin(s, &w, &error));
+    store_read *view = store_write_view(w);
+    ck_ok(store_job_get(view, 0, &number, &json, &found, &error));
+    ck_assert(!found);
+    ck_ok(store_job_next(w, &a, &error));
+    ck_ok(store_job_next(w, &b, &error));
+    ck_assert(a == 1 && b == 2);
+    ck_ok(store_job_put(w, a, "{\"n\":1}", &error));
+    ck_ok(store_job_put(w, b, "{\"n\":2}", &error));
+    ck_ok(store_job_put(w, b, "{\"n\":22}", &error));
+    ck_fails(store_job_put(w, 0, "{}", &error), SEM_INVALID_ARGUMENT);
+    ck_ok(store_job_get(view, 0, &number, &json, &found, &error));
+    ck_assert(found && number == 2);
+    ck_assert_str_eq(json, "{\"n\":22}");
+    free(json);
+    ck_ok(store_job_get(view, 1, &number, &json, &found, &error));
+    ck_assert(found && number == 1);
+    free(json);
+    ck_ok(store_job_get(view, 3, &number, &json, &found, &error));
+    ck_assert(!found);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store generations");
+    TCase *tests = tcase_create("store generations");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, opening_removes_what_no_generation_names);
+    tcase_add_test(tests, a_space_is_removed_when_nobody_reads_it);
+    tcase_add_test(tests, a_flip_is_one_step);
+    tcase_add_test(tests, jobs_are_kept_by_number);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
