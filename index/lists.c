@@ -127,11 +127,12 @@ probes probes_start(const lists *l, const dot_kernel *kernel, const float *query
 
 uint32_t probes_next(probes *p)
 {
-    uint32_t cell = p->heap[0].cell;
+    probe next = p->heap[0];
     p->count--;
     if (p->count > 0)
         sift(p->heap, p->count, 0, p->heap[p->count]);
-    return cell;
+    p->heap[p->count] = next;
+    return next.cell;
 }
 
 void lists_scan(const lists *l, uint32_t cell, scan *s)

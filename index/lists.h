@@ -56,7 +56,8 @@ typedef struct probes {
 
 /* Ranks all cells. heap: room for nlist. */
 probes probes_start(const lists *l, const dot_kernel *kernel, const float *query, probe *heap);
-/* The next cell; count must not be 0. */
+/* The next cell; count must not be 0. What was taken stays at the end of the
+ * heap: heap[nlist - 1 - i] is the i-th cell. */
 uint32_t probes_next(probes *p);
 
 /* Compares the rows of a cell that the scan allows. Flush when done. */

@@ -14,7 +14,7 @@ enum { QUERIES_MAX = 256, QUERY_SEED = 77 };
  * measurement of twenty. */
 static const double MARGIN = 1.645;
 
-static const size_t depths[CURVE_DEPTHS] = {10, 100, 1000};
+static const size_t depths[CURVE_DEPTHS] = {10, 30, 100, 300, 1000};
 enum { DEEPEST = 1000 };
 
 typedef struct ranked_cell {
@@ -30,7 +30,9 @@ typedef struct measurement {
     vector_hit *hits;             /* [count, DEEPEST] */
     ranked_cell *ranked;          /* [nlist] scratch */
     uint32_t *rank_of;            /* [nlist] scratch: where a cell comes in the order of probing */
-    double sum[CURVE_POINTS_MAX][CURVE_DEPTHS], squares[CURVE_POINTS_MAX][CURVE_DEPTHS];
+    struct tally {
+        double sum, squares;
+    } upto[CURVE_POINTS_MAX][CURVE_DEPTHS], beyond[CURVE_POINTS_MAX][CURVE_DEPTHS];
 } measurement;
 
 static bool counts(const curve_input *in, uint32_t row)
@@ -109,6 +111,13 @@ static void rank_cells(measurement *m, const float *query)
         m->rank_of[m->ranked[i].cell] = (uint32_t)i;
 }
 
+static void add(struct tally *t, size_t found, size_t neighbours)
+{
+    double recall = neighbours == 0 ? 1.0 : (double)found / (double)neighbours;
+    t->sum += recall;
+    t->squares += recall * recall;
+}
+
 /* A neighbour is found with P probes if its cell is among the P nearest: the
  * whole curve follows from ranks, without searching once for each P. */
 static void add_query(measurement *m, const recall_curve *curve, size_t q)
@@ -116,9 +125,11 @@ static void add_query(measurement *m, const recall_curve *curve, size_t q)
     const curve_input *in = m->in;
     rank_cells(m, rows_vector(in->rows, m->queries[q]));
     const topk *best = &m->scans[q].best;
+    size_t found[CURVE_POINTS_MAX] = {0}, neighbours = 0, i = 0;
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
-        size_t found[CURVE_POINTS_MAX] = {0}, neighbours = 0;
-        for (size_t i = 0; i < best->count && neighbours < depths[d]; i++) {
+        size_t found_before[CURVE_POINTS_MAX], before = neighbours;
+        memcpy(found_before, found, sizeof found);
+        for (; i < best->count && neighbours < depths[d]; i++) {
             uint32_t row = rows_row_of(in->rows, best->hits[i].docno);
             if (row >= in->seen || in->cells[row] == ROW_NONE)
                 continue; /* replaced meanwhile, or removed */
@@ -128,26 +139,32 @@ static void add_query(measurement *m, const recall_curve *curve, size_t q)
                 found[p] += rank < curve->at[p].nprobe;
         }
         for (size_t p = 0; p < curve->points; p++) {
-            double recall = neighbours == 0 ? 1.0 : (double)found[p] / (double)neighbours;
-            m->sum[p][d] += recall;
-            m->squares[p][d] += recall * recall;
+            add(&m->upto[p][d], found[p], neighbours);
+            add(&m->beyond[p][d], found[p] - found_before[p], neighbours - before);
         }
     }
 }
 
+/* The mean, and in *sure the mean less its margin of error. */
+static double mean_of(const struct tally *t, size_t count, double *sure)
+{
+    double n = fmax((double)count, 1.0), mean = t->sum / n;
+    double variance = count < 2 ? 1.0 : fmax(0.0, (t->squares / n - mean * mean) * n / (n - 1));
+    *sure = mean - MARGIN * sqrt(variance / n);
+    return mean;
+}
+
 static void conclude(const measurement *m, recall_curve *curve)
 {
-    double n = (double)m->count;
-    for (size_t p = 0; p < curve->points; p++)
-        for (size_t d = 0; d < CURVE_DEPTHS; d++) {
-            double mean = m->count == 0 ? 0.0 : m->sum[p][d] / n;
-            double variance = m->count < 2 ? 1.0 : fmax(0.0, (m->squares[p][d] / n - mean * mean) * n / (n - 1));
-            curve->at[p].recall[d] = mean;
-            curve->at[p].sure[d] = mean - MARGIN * sqrt(variance / fmax(n, 1.0));
+    for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+        for (size_t p = 0; p < curve->points; p++) {
+            curve->at[p].recall[d] = mean_of(&m->upto[p][d], m->count, &curve->at[p].sure[d]);
+            mean_of(&m->beyond[p][d], m->count, &curve->at[p].last[d]);
         }
-    /* With every cell probed nothing is missed. */
-    for (size_t d = 0; d < CURVE_DEPTHS; d++)
-        curve->at[curve->points - 1].recall[d] = curve->at[curve->points - 1].sure[d] = 1.0;
+        /* With every cell probed nothing is missed. */
+        size_t all = curve->points - 1;
+        curve->at[all].recall[d] = curve->at[all].sure[d] = curve->at[all].last[d] = 1.0;
+    }
 }
 
 static void choose_points(recall_curve *curve, size_t nlist)
@@ -190,29 +207,45 @@ cleanup:
     return s;
 }
 
-/* Recall grows ever slower with the logarithm of nprobe, so a straight line
- * between two points errs on the side of more probes. */
-static double nprobe_at_depth(const recall_curve *curve, double recall, size_t d)
+static double value_at(const recall_curve *curve, size_t point, size_t d, bool at_rank)
 {
-    size_t p = 0;
-    while (p + 1 < curve->points && curve->at[p].sure[d] < recall)
-        p++;
-    if (p == 0 || curve->at[p].sure[d] < recall)
-        return (double)curve->at[p].nprobe;
-    double below = curve->at[p - 1].sure[d], above = curve->at[p].sure[d];
-    double part = above > below ? (recall - below) / (above - below) : 1.0;
-    double few = (double)curve->at[p - 1].nprobe, many = (double)curve->at[p].nprobe;
-    return few * pow(many / few, part);
+    return at_rank ? curve->at[point].last[d] : curve->at[point].sure[d];
 }
 
-size_t recall_curve_nprobe(const recall_curve *curve, double recall, size_t k)
+/* Recall grows ever slower with the logarithm of nprobe, so a straight line
+ * between two points errs on the side of more probes. */
+static double nprobe_at_depth(const recall_curve *curve, double recall, size_t d, bool at_rank)
 {
-    double depth = log10(fmax((double)k, 10.0)) - 1.0; /* 0 at 10, 1 at 100, … */
-    size_t d = depth < 1.0 ? 0 : 1;
-    double shallow = nprobe_at_depth(curve, recall, d);
-    double deep = fmax(shallow, nprobe_at_depth(curve, recall, d + 1));
-    /* A power law between the measured depths, carried on beyond the last. */
-    double nprobe = ceil(shallow * pow(deep / shallow, depth - (double)d) - 1e-9);
+    size_t p = 0;
+    while (p + 1 < curve->points && value_at(curve, p, d, at_rank) < recall)
+        p++;
+    if (p == 0)
+        return (double)curve->at[0].nprobe;
+    double below = value_at(curve, p - 1, d, at_rank), above = value_at(curve, p, d, at_rank);
+    double part = above > below ? (recall - below) / (above - below) : 1.0;
+    double few = (double)curve->at[p - 1].nprobe, many = (double)curve->at[p].nprobe;
+    return few * pow(many / few, fmin(part, 1.0));
+}
+
+static size_t find_nprobe(const recall_curve *curve, double recall, double k, bool at_rank)
+{
+    /* Between two depths the deeper one counts: where clusters end, the need
+     * for probes jumps. Beyond the last it grows at most as k does. */
+    size_t d = 0;
+    while (d + 1 < CURVE_DEPTHS && k > (double)depths[d])
+        d++;
+    double beyond = fmax(1.0, k / DEEPEST);
+    double nprobe = ceil(nprobe_at_depth(curve, recall, d, at_rank) * beyond - 1e-9);
     double nlist = (double)curve->at[curve->points - 1].nprobe;
     return (size_t)fmin(fmax(nprobe, 1.0), nlist);
+}
+
+size_t recall_curve_nprobe(const recall_curve *curve, double recall, double k)
+{
+    return find_nprobe(curve, recall, k, false);
+}
+
+size_t recall_curve_nprobe_at_rank(const recall_curve *curve, double recall, double k)
+{
+    return find_nprobe(curve, recall, k, true);
 }

@@ -13,7 +13,7 @@
 
 enum {
     CURVE_POINTS_MAX = 16, /* 1, 2, 4, … and nlist */
-    CURVE_DEPTHS = 3       /* recall@10, @100 and @1000 */
+    CURVE_DEPTHS = 5       /* recall@10, @30, @100, @300 and @1000 */
 };
 
 typedef struct recall_curve {
@@ -22,6 +22,7 @@ typedef struct recall_curve {
         size_t nprobe;
         double recall[CURVE_DEPTHS]; /* the mean over the queries */
         double sure[CURVE_DEPTHS];   /* the mean less its margin of error */
+        double last[CURVE_DEPTHS];   /* the same for the neighbours beyond the depth before alone */
     } at[CURVE_POINTS_MAX];
 } recall_curve;
 
@@ -41,6 +42,9 @@ typedef struct curve_input {
 sem_status recall_curve_measure(recall_curve *curve, const curve_input *in, sem_error *err);
 
 /* Cells to probe for recall@k. recall < 1. */
-size_t recall_curve_nprobe(const recall_curve *curve, double recall, size_t k);
+size_t recall_curve_nprobe(const recall_curve *curve, double recall, double k);
+/* Cells to probe so that neighbours of about the k-th rank are found with that
+ * probability: more than for all of the first k. */
+size_t recall_curve_nprobe_at_rank(const recall_curve *curve, double recall, double k);
 
 #endif

@@ -15,17 +15,28 @@ static const double SKIP_COST = 1.0 / 8;
 static const double EXACT_SHARE = 0.75;
 /* A k of more than this share of all documents reaches into most cells. */
 static const double DEEP_SHARE = 0.05;
-/* A filter whose documents are met this much more rarely near the query than
- * elsewhere does not go with the curve that was measured without it. */
-static const double RARE_NEARBY = 0.5;
+/* Documents that a filter leaves count as deep among all as expected up to this
+ * many times the depth. */
+static const double DEPTH_SLACK = 1.5;
+enum { SAMPLE_MAX = 256 /* rows compared to estimate a depth */ };
 
-/* How to go through cells. */
-typedef struct cell_plan {
+/* One search on its way. */
+typedef struct search {
+    scan scan;
+    const lists *lists;
+    const vector_query *query;
+    double live;     /* documents */
+    double per_cell; /* rows in a cell, on average */
+    double allowed;  /* documents that the filter leaves, at most; live without one */
+} search;
+
+/* How to answer it. */
+typedef struct plan {
     bool exact;
-    size_t nprobe;   /* cells at least */
-    size_t enough;   /* of a filter's rows: having compared as many, nprobe cells are enough */
-    size_t expected; /* fewer of them in the first nprobe cells: the filter is rare there */
-} cell_plan;
+    size_t nprobe; /* cells at least */
+    size_t enough; /* rows at least: for a number of cells that the caller chose before a filter */
+    double depth;  /* with a filter: how deep among all its k best documents are thought to lie */
+} plan;
 
 static sem_status check(const vector_query *q, size_t dim, sem_error *err)
 {
@@ -47,81 +58,180 @@ static size_t count_allowed(const vector_query *q)
     return count;
 }
 
-/* Documents that a filter leaves are found like a random share of all: the k
- * best of them lie about as deep as the k / share best of all. */
-static cell_plan plan_filtered(const lists *l, const vector_query *q, size_t live, double tail)
+/* The k best documents of which a share passes a filter are about the k / share
+ * best of all. How many of these pass varies: two standard deviations more. */
+static double depth_behind_filter(double k, double share)
 {
-    double allowed = (double)count_allowed(q), n = (double)live;
-    double share = fmin(1.0, fmax(allowed, 1.0) / n), per_cell = (double)l->starts[l->nlist] / (double)l->nlist;
-    double depth = (double)q->k / share;
-    size_t alone = q->nprobe != 0 ? q->nprobe : recall_curve_nprobe(&l->curve, q->recall, q->k);
-    double unfiltered = (double)alone * per_cell + tail;
-    if (allowed <= unfiltered || depth > DEEP_SHARE * n)
-        return (cell_plan){.exact = true};
-    size_t nprobe = q->nprobe != 0 ? q->nprobe : recall_curve_nprobe(&l->curve, q->recall, (size_t)depth);
-    double met = (double)nprobe * per_cell + tail;
-    if (allowed <= met * (SKIP_COST + share))
-        return (cell_plan){.exact = true};
-    return (cell_plan){.nprobe = nprobe,
-                       .enough = (size_t)unfiltered,
-                       .expected = q->nprobe != 0 ? (size_t)unfiltered : (size_t)(RARE_NEARBY * met * share)};
+    return (k + 2.0 * sqrt(k)) / share;
 }
 
-static cell_plan plan_cells(const rows *r, const lists *l, const vector_index_options *options,
-                            const vector_query *q)
+static bool exact_is_cheaper(const search *s, size_t nprobe)
 {
-    size_t live = rows_live(r);
-    bool by_recall = q->nprobe == 0;
-    if (q->exact || l == NULL || options->metric != METRIC_COSINE || live < options->exact_below)
-        return (cell_plan){.exact = true};
-    if (by_recall && (q->recall >= 1.0 || (double)q->k > DEEP_SHARE * (double)live))
-        return (cell_plan){.exact = true};
-    double tail = (double)(rows_count(r) - l->covered);
-    cell_plan plan = {.nprobe = q->nprobe};
+    double met = (double)nprobe * s->per_cell, share = fmin(1.0, s->allowed / s->live);
+    return s->allowed <= met * (SKIP_COST + share) || (double)nprobe > EXACT_SHARE * (double)s->lists->nlist;
+}
+
+static plan plan_filtered(const search *s)
+{
+    double depth = depth_behind_filter((double)s->query->k, fmin(1.0, s->allowed / s->live));
+    if (s->allowed <= 0.0 || depth > DEEP_SHARE * s->live)
+        return (plan){.exact = true};
+    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, s->query->recall, depth), .depth = depth};
+    p.exact = exact_is_cheaper(s, p.nprobe);
+    return p;
+}
+
+/* A caller's own nprobe says how many rows are to be compared; behind a filter
+ * as many of those that pass. */
+static plan plan_given_nprobe(const search *s)
+{
+    plan p = {.nprobe = s->query->nprobe};
+    if (s->query->allowed == NULL)
+        return p;
+    double compared = fmin((double)p.nprobe, (double)s->lists->nlist) * s->per_cell;
+    p.enough = (size_t)compared;
+    p.exact = s->allowed <= compared;
+    return p;
+}
+
+static plan make_plan(const search *s, const vector_index_options *options)
+{
+    const vector_query *q = s->query;
+    if (q->exact || s->lists == NULL || options->metric != METRIC_COSINE || s->live < (double)options->exact_below)
+        return (plan){.exact = true};
+    if (q->nprobe != 0)
+        return plan_given_nprobe(s);
+    if (q->recall >= 1.0 || (double)q->k > DEEP_SHARE * s->live)
+        return (plan){.exact = true};
     if (q->allowed != NULL)
-        plan = plan_filtered(l, q, live, tail);
-    else if (by_recall)
-        plan.nprobe = recall_curve_nprobe(&l->curve, q->recall, q->k);
-    if (by_recall && (double)plan.nprobe > EXACT_SHARE * (double)l->nlist)
-        plan.exact = true;
-    return plan;
+        return plan_filtered(s);
+    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, q->recall, (double)q->k)};
+    p.exact = (double)p.nprobe > EXACT_SHARE * (double)s->lists->nlist;
+    return p;
 }
 
-/* Probes until the plan is met and there are k hits, or no cell is left. */
-static sem_status search_cells(scan *s, const lists *l, const cell_plan *plan, size_t *probed, sem_error *err)
+static void scan_exactly(search *s)
 {
-    probe *heap = checked_realloc(NULL, l->nlist, sizeof *heap);
-    if (heap == NULL)
-        return sem_fail_memory(err, "a search");
-    if (l->covered < s->seen)
-        scan_range(s, l->covered, s->seen);
-    probes order = probes_start(l, s->kernel, s->query, heap);
-    size_t enough = 0;
+    s->scan.best.count = 0;
+    s->scan.waiting = 0;
+    if (s->query->allowed != NULL)
+        scan_documents(&s->scan);
+    else
+        scan_range(&s->scan, 0, s->scan.seen);
+}
+
+/* How many of the rows of the first `probed` cells that the filter does not
+ * pass are at least as near as the k-th hit; from a sample of them. */
+static double count_nearer(const search *s, const probe *heap, size_t probed, size_t met)
+{
+    const scan *on = &s->scan;
+    const lists *l = s->lists;
+    size_t step = met / SAMPLE_MAX + 1, at = 0, waiting = 0, nearer = 0;
+    const float *vectors[DOT_BATCH];
+    float scores[DOT_BATCH];
+    for (size_t i = 0; i < probed; i++) {
+        uint32_t cell = heap[l->nlist - 1 - i].cell;
+        size_t size = l->starts[cell + 1] - l->starts[cell];
+        for (; at < size; at += step) {
+            const list_entry *e = &l->entries[l->starts[cell] + at];
+            if (scan_allows(on, e->docno))
+                continue;
+            vectors[waiting++] = rows_vector(on->rows, e->row);
+            if (waiting < DOT_BATCH)
+                continue;
+            on->kernel->rows(on->query, vectors, waiting, on->rows->width, scores);
+            for (size_t j = 0; j < waiting; j++)
+                nearer += scores[j] >= topk_threshold(&on->best);
+            waiting = 0;
+        }
+        at -= size;
+    }
+    on->kernel->rows(on->query, vectors, waiting, on->rows->width, scores);
+    for (size_t j = 0; j < waiting; j++)
+        nearer += scores[j] >= topk_threshold(&on->best);
+    return (double)nearer * (double)step;
+}
+
+/* The curve was measured without a filter. Where a filter's documents are
+ * about something else than the query, they lie deeper among all than its
+ * share tells: then more cells are due, or all of its documents. */
+static void adapt_plan(const search *s, plan *p, const probe *heap, size_t probed, size_t met)
+{
+    if (s->scan.best.count < s->scan.best.k) {
+        p->exact = true;
+        return;
+    }
+    double depth = (double)s->query->k + count_nearer(s, heap, probed, met);
+    if (depth <= DEPTH_SLACK * p->depth)
+        return;
+    p->depth = depth;
+    size_t nprobe = recall_curve_nprobe_at_rank(&s->lists->curve, s->query->recall, depth);
+    if (nprobe > p->nprobe)
+        p->nprobe = nprobe;
+    p->exact = exact_is_cheaper(s, p->nprobe);
+}
+
+/* Goes through cells until the plan is met and there are k hits. */
+static void scan_cells(search *s, plan *p, probe *heap, size_t *probed)
+{
+    scan *on = &s->scan;
+    const lists *l = s->lists;
+    bool adapts = s->query->allowed != NULL && s->query->nprobe == 0;
+    probes order = probes_start(l, on->kernel, on->query, heap);
+    size_t met = 0;
     for (*probed = 0; order.count > 0; ++*probed) {
-        if (*probed >= plan->nprobe) {
-            scan_flush(s);
-            if (*probed == plan->nprobe && s->compared < plan->expected)
-                enough = plan->enough;
-            if (s->compared >= enough && s->best.count == s->best.k)
+        if (*probed >= p->nprobe) {
+            scan_flush(on);
+            if (adapts)
+                adapt_plan(s, p, heap, *probed, met);
+            if (p->exact)
+                break;
+            if (*probed >= p->nprobe && on->compared >= p->enough && on->best.count == on->best.k)
                 break;
         }
-        lists_scan(l, probes_next(&order), s);
+        uint32_t cell = probes_next(&order);
+        lists_scan(l, cell, on);
+        met += l->starts[cell + 1] - l->starts[cell];
     }
-    scan_flush(s);
+    scan_flush(on);
+    if (p->exact)
+        scan_exactly(s);
+}
+
+static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *err)
+{
+    probe *heap = checked_realloc(NULL, s->lists->nlist, sizeof *heap);
+    if (heap == NULL)
+        return sem_fail_memory(err, "a search");
+    if (s->lists->covered < s->scan.seen)
+        scan_range(&s->scan, s->lists->covered, s->scan.seen);
+    scan_cells(s, p, heap, probed);
     free(heap);
     return SEM_OK;
 }
 
-static void search_exact(scan *s)
+static search prepare(const rows *r, const lists *l, const dot_kernel *kernel, const vector_query *q,
+                      const float *padded, vector_hit *hits)
 {
-    if (s->allowed != NULL)
-        scan_documents(s);
-    else
-        scan_range(s, 0, s->seen);
+    search s = {.lists = l, .query = q, .live = (double)rows_live(r)};
+    s.scan = (scan){.rows = r,
+                    .seen = rows_count(r),
+                    .kernel = kernel,
+                    .query = padded,
+                    .allowed = q->allowed,
+                    .allowed_bits = q->allowed_bits,
+                    .has_exclude = q->has_exclude,
+                    .exclude = q->exclude,
+                    .best = topk_start(hits, q->k, q->tie, q->tie_context)};
+    s.allowed = q->allowed == NULL ? s.live : (double)count_allowed(q);
+    if (l != NULL)
+        s.per_cell = (double)l->starts[l->nlist] / (double)l->nlist;
+    return s;
 }
 
 sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
-                         const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan, sem_error *err)
+                         const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan_out,
+                         sem_error *err)
 {
     *count = 0;
     sem_status status = check(q, r->dim, err);
@@ -133,30 +243,22 @@ sem_status vector_search(const rows *r, const lists *l, const vector_index_optio
     memcpy(padded, q->vector, r->dim * sizeof *padded);
     memset(padded + r->dim, 0, (r->width - r->dim) * sizeof *padded);
 
-    scan s = {.rows = r,
-              .seen = rows_count(r),
-              .kernel = kernel,
-              .query = padded,
-              .allowed = q->allowed,
-              .allowed_bits = q->allowed_bits,
-              .has_exclude = q->has_exclude,
-              .exclude = q->exclude,
-              .best = topk_start(hits, q->k, q->tie, q->tie_context)};
-    cell_plan cells = q->k == 0 ? (cell_plan){.exact = true} : plan_cells(r, l, options, q);
+    search s = prepare(r, l, kernel, q, padded, hits);
+    plan p = q->k == 0 ? (plan){.exact = true} : make_plan(&s, options);
     size_t probed = 0;
-    if (!cells.exact)
-        status = search_cells(&s, l, &cells, &probed, err);
+    if (!p.exact)
+        status = search_cells(&s, &p, &probed, err);
     else if (q->k > 0)
-        search_exact(&s);
+        scan_exactly(&s);
     free(padded);
     if (status != SEM_OK)
         return status;
-    topk_finish(&s.best);
-    *count = s.best.count;
-    if (plan != NULL)
-        *plan = (vector_plan){.kind = cells.exact ? "exact" : "ivf",
-                              .lists = cells.exact ? 0 : l->nlist,
-                              .probed = probed,
-                              .scanned = s.compared};
+    topk_finish(&s.scan.best);
+    *count = s.scan.best.count;
+    if (plan_out != NULL)
+        *plan_out = (vector_plan){.kind = p.exact ? "exact" : "ivf",
+                                  .lists = p.exact ? 0 : l->nlist,
+                                  .probed = p.exact ? 0 : probed,
+                                  .scanned = s.scan.compared};
     return SEM_OK;
 }

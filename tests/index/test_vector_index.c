@@ -2,6 +2,7 @@
 #include "index/faiss_ivf.h"
 #include "index/lists.h"
 #include "index/rows.h"
+#include "index/topk.h"
 #include "index/training.h"
 #include "index/vector_index.h"
 #include "index/vector_search.h"
@@ -9,9 +10,12 @@
 #include "tests/index/clustered.h"
 
 #include <cblas.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
-enum { N = 30000, DIM = 64, TOPICS = 300, QUERIES = 300, K = 10 };
+enum { N = 20000, DIM = 64, TOPICS = 200, QUERIES = 200, K = 10 };
 
 static const float SPREAD = 0.9f;
 
@@ -89,11 +93,17 @@ static const char *kind_of(world *w)
     return stats.kind;
 }
 
+/* Sixteen partial sums, so that the compiler may use vector instructions. */
 static double similarity(const world *w, uint32_t docno, const float *query)
 {
+    const float *x = w->vectors + (size_t)docno * DIM;
+    float sums[16] = {0};
+    for (size_t i = 0; i < DIM; i += 16)
+        for (size_t j = 0; j < 16; j++)
+            sums[j] += x[i + j] * query[i + j];
     double sum = 0;
-    for (size_t i = 0; i < DIM; i++)
-        sum += (double)w->vectors[(size_t)docno * DIM + i] * query[i];
+    for (size_t j = 0; j < 16; j++)
+        sum += (double)sums[j];
     return sum;
 }
 
@@ -105,26 +115,15 @@ static bool matches(const world *w, const vector_query *q, uint32_t docno)
            (docno < q->allowed_bits && (q->allowed[docno / 64] >> docno % 64 & 1) != 0);
 }
 
-static int descending(const void *a, const void *b)
+/* The best k matching documents, computed here; how many there are. */
+static size_t brute_force(const world *w, const vector_query *q, vector_hit *best)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x > y ? -1 : x < y;
-}
-
-/* The scores of the best k matching documents, computed here; how many there are. */
-static size_t brute_force(const world *w, const vector_query *q, double *scores)
-{
-    double *all = malloc(N * sizeof *all);
-    ck_assert_ptr_nonnull(all);
-    size_t n = 0;
+    topk t = topk_start(best, q->k, NULL, NULL);
     for (uint32_t d = 0; d < N; d++)
         if (matches(w, q, d))
-            all[n++] = similarity(w, d, q->vector);
-    qsort(all, n, sizeof *all, descending);
-    size_t kept = n < q->k ? n : q->k;
-    memcpy(scores, all, kept * sizeof *all);
-    free(all);
-    return kept;
+            topk_push(&t, d, (float)similarity(w, d, q->vector));
+    topk_finish(&t);
+    return t.count;
 }
 
 enum { DEEP = 2000 };
@@ -133,7 +132,7 @@ enum { DEEP = 2000 };
 static double search(world *w, const vector_query *q, vector_plan *plan)
 {
     static vector_hit hits[DEEP];
-    static double best[DEEP];
+    static vector_hit best[DEEP];
     sem_error error;
     size_t count = 0, found = 0;
     ck_assert_uint_le(q->k, DEEP);
@@ -147,7 +146,7 @@ static double search(world *w, const vector_query *q, vector_plan *plan)
         seen[hits[i].docno] = true;
         ck_assert_double_eq_tol(similarity(w, hits[i].docno, q->vector), (double)hits[i].score, 2e-5);
         ck_assert(i == 0 || hits[i - 1].score >= hits[i].score);
-        found += (double)hits[i].score >= best[expected - 1] - 1e-6;
+        found += hits[i].score >= best[expected - 1].score - 1e-6f;
     }
     for (size_t i = 0; i < count; i++)
         seen[hits[i].docno] = false;
@@ -589,11 +588,13 @@ END_TEST
 START_TEST(filter_far_from_the_query_never_lowers_recall)
 {
     world w = make_world(&usual, 0);
-    uint64_t bits[N / 64 + 1] = {0};
+    uint64_t bits[N / 64 + 1] = {0}, odd[N / 64 + 1] = {0};
     for (uint32_t d = 0; d < N; d++) {
         put_random(&w, d, d % 2 == 0 ? 0 : TOPICS / 2, TOPICS / 2);
         if (d % 2 == 0)
             allow(bits, d);
+        if (d % 2 == 0 || d % 20 == 1)
+            allow(odd, d);
     }
     train(&w);
     vector_query q = {.k = K, .recall = 0.95, .allowed = bits, .allowed_bits = N};
@@ -602,8 +603,12 @@ START_TEST(filter_far_from_the_query_never_lowers_recall)
     printf("far: recall %.4f (%s, %zu cells, %zu rows)\n", far, plan.kind, plan.probed, plan.scanned);
     double near = mean_recall(&w, q, 0, TOPICS / 2, &plan);
     printf("near: recall %.4f (%s, %zu cells, %zu rows)\n", near, plan.kind, plan.probed, plan.scanned);
+    q.allowed = odd;
+    double one_in_ten = mean_recall(&w, q, TOPICS / 2, TOPICS / 2, &plan);
+    printf("one in ten near: recall %.4f (%s, %zu cells, %zu rows)\n", one_in_ten, plan.kind, plan.probed, plan.scanned);
     ck_assert_double_ge(far, 0.94);
     ck_assert_double_ge(near, 0.94);
+    ck_assert_double_ge(one_in_ten, 0.94);
     free_world(&w);
 }
 END_TEST
@@ -647,6 +652,155 @@ START_TEST(there_are_always_k_hits_where_k_documents_match)
 }
 END_TEST
 
+/* --- everything at once */
+
+enum { CROWD = 4000, OPERATIONS = 40000, SEARCHERS = 2 };
+
+/* A document's vector never changes here, so where it is known to have been
+ * there all the time it must be found with it. since is the number of the
+ * operation that made the document as it is, 0 while one is under way. */
+typedef struct crowd {
+    world w;
+    _Atomic uint64_t since[CROWD];
+    _Atomic bool exists[CROWD];
+    atomic_bool finished;
+    atomic_size_t searches, trainings, wrong_ghosts, wrong_missing, failed;
+} crowd;
+
+typedef struct sight {
+    uint64_t since;
+    bool exists;
+} sight;
+
+static sight look(crowd *c, uint32_t docno)
+{
+    sight s;
+    s.since = atomic_load(&c->since[docno]);
+    s.exists = atomic_load(&c->exists[docno]);
+    return s;
+}
+
+static void search_once(crowd *c, random_state *random, sight *before, const uint64_t *all)
+{
+    sem_error error;
+    vector_hit hits[K];
+    size_t count;
+    uint32_t wanted = (uint32_t)random_below(random, CROWD);
+    vector_query q = {.vector = c->w.vectors + (size_t)wanted * DIM, .k = K};
+    uint64_t way = random_below(random, 4);
+    q.exact = way == 0;
+    q.nprobe = way == 1 ? 1 : 0;
+    q.recall = 0.9;
+    if (way == 3) {
+        q.allowed = all;
+        q.allowed_bits = CROWD;
+    }
+    for (uint32_t d = 0; d < CROWD; d++)
+        before[d] = look(c, d);
+    if (vector_index_search(c->w.index, &q, hits, &count, NULL, &error) != SEM_OK) {
+        atomic_fetch_add(&c->failed, 1);
+        return;
+    }
+    bool found = false;
+    for (size_t i = 0; i < count; i++) {
+        found |= hits[i].docno == wanted;
+        sight b = before[hits[i].docno], now = look(c, hits[i].docno);
+        if (b.since != 0 && b.since == now.since && !b.exists)
+            atomic_fetch_add(&c->wrong_ghosts, 1);
+    }
+    sight b = before[wanted], now = look(c, wanted);
+    if (!found && b.since != 0 && b.since == now.since && b.exists)
+        atomic_fetch_add(&c->wrong_missing, 1);
+    atomic_fetch_add(&c->searches, 1);
+}
+
+static void *searcher(void *context)
+{
+    crowd *c = context;
+    random_state random;
+    random_seed(&random, testing_seed() + (uint64_t)(size_t)&random);
+    sight *before = malloc(CROWD * sizeof *before);
+    uint64_t all[CROWD / 64 + 1];
+    memset(all, 0xff, sizeof all);
+    while (before != NULL && !atomic_load(&c->finished))
+        search_once(c, &random, before, all);
+    free(before);
+    return NULL;
+}
+
+static void *trainer(void *context)
+{
+    crowd *c = context;
+    sem_error error;
+    while (!atomic_load(&c->finished)) {
+        if (!vector_index_wants_training(c->w.index)) {
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            continue;
+        }
+        if (vector_index_train(c->w.index, &c->finished, NULL, &error) == SEM_OK)
+            atomic_fetch_add(&c->trainings, 1);
+        else if (error.code != SEM_CANCELLED)
+            atomic_fetch_add(&c->failed, 1);
+    }
+    return NULL;
+}
+
+static void write_once(crowd *c, uint64_t operation)
+{
+    sem_error error;
+    uint32_t docno = (uint32_t)random_below(&c->w.random, CROWD);
+    bool removes = c->exists[docno] && random_below(&c->w.random, 3) == 0;
+    atomic_store(&c->since[docno], 0);
+    if (removes)
+        vector_index_remove(c->w.index, docno);
+    else
+        ck_ok(vector_index_put(c->w.index, docno, c->w.vectors + (size_t)docno * DIM, &error));
+    atomic_store(&c->exists[docno], !removes);
+    atomic_store(&c->since[docno], operation);
+}
+
+START_TEST(writing_searching_and_training_go_on_at_once)
+{
+    vector_index_options options = usual;
+    options.exact_below = 500;
+    crowd *c = calloc(1, sizeof *c);
+    ck_assert_ptr_nonnull(c);
+    c->w = make_world(&options, 0);
+    for (uint32_t d = 0; d < CROWD; d++) {
+        random_vector(&c->w, d % TOPICS, c->w.vectors + (size_t)d * DIM);
+        c->since[d] = 1;
+    }
+    pthread_t threads[SEARCHERS + 1];
+    for (int i = 0; i < SEARCHERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, searcher, c), 0);
+    ck_assert_int_eq(pthread_create(&threads[SEARCHERS], NULL, trainer, c), 0);
+    /* Enough of everything, however slow the machine or the sanitizer. */
+    for (uint64_t i = 2; i < OPERATIONS || c->trainings < 3 || c->searches < 200; i++) {
+        write_once(c, i);
+        if (i >= OPERATIONS)
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    atomic_store(&c->finished, true);
+    for (int i = 0; i <= SEARCHERS; i++)
+        pthread_join(threads[i], NULL);
+
+    printf("%zu searches, %zu trainings\n", c->searches, c->trainings);
+    ck_assert_uint_eq(c->failed, 0);
+    ck_assert_uint_eq(c->wrong_ghosts, 0);
+    ck_assert_uint_eq(c->wrong_missing, 0);
+    size_t live = 0;
+    for (uint32_t d = 0; d < CROWD; d++) {
+        c->w.live[d] = c->exists[d];
+        live += c->exists[d];
+    }
+    ck_assert_uint_eq(vector_index_count(c->w.index), live);
+    train(&c->w);
+    ck_assert_double_eq(mean_recall(&c->w, (vector_query){.k = 100, .exact = true}, 0, TOPICS, NULL), 1.0);
+    free_world(&c->w);
+    free(c);
+}
+END_TEST
+
 int main(void)
 {
     openblas_set_num_threads(1);
@@ -674,6 +828,7 @@ int main(void)
     tcase_add_test(tc, filter_far_from_the_query_never_lowers_recall);
     tcase_add_test(tc, bits_behind_the_bitmap_are_not_allowed);
     tcase_add_test(tc, there_are_always_k_hits_where_k_documents_match);
+    tcase_add_test(tc, writing_searching_and_training_go_on_at_once);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }
