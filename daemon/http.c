@@ -29,13 +29,18 @@ static void answer(struct evhttp_request *req, int code, const char *reason, con
 {
     struct evbuffer *out = evbuffer_new();
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    if (out == NULL || evbuffer_add(out, body, size) != 0) {
+    /* evhttp would send the body of an answer to HEAD as well. */
+    bool head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
+    char length[24];
+    snprintf(length, sizeof length, "%zu", size);
+    if (out == NULL || (!head && evbuffer_add(out, body, size) != 0)) {
         if (out != NULL)
             evbuffer_free(out);
         evhttp_send_error(req, HTTP_INTERNAL, NULL);
         return;
     }
     evhttp_add_header(headers, "Content-Type", type);
+    evhttp_add_header(headers, "Content-Length", length);
     evhttp_add_header(headers, "Cache-Control", "no-store");
     evhttp_send_reply(req, code, reason, out);
     evbuffer_free(out);

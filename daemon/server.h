@@ -26,7 +26,7 @@ typedef struct server_hooks {
 /* c is borrowed; its limits and time-outs are read at each use, so a reload
  * takes effect. inherited: descriptors from systemd (socket activation), used
  * in place of server.listen when count > 0; they are the server's in every case
- * once it was created. Accepts at once. */
+ * once it was created. Accepts at once. SIGPIPE must be ignored. */
 sem_status server_create(server **out, struct event_base *base, const config *c, const int *inherited, size_t count,
                          const server_hooks *hooks, sem_log *log, sem_error *err);
 void server_destroy(server *s); /* accepts NULL; closes all connections */
