@@ -105,7 +105,7 @@ sem_status corpus_load(corpus *out, const char *path, sem_error *err)
         json_t *line = json_array_get(all, i);
         sorted[i] = (candidate){hash_text(field(line, "name"), strlen(field(line, "name"))), line};
     }
-    if (status == SEM_OK) {
+    if (status == SEM_OK && sorted != NULL) {
         qsort(sorted, count, sizeof *sorted, by_order);
         status = pick(out, sorted, count, err);
     }
