@@ -12,7 +12,8 @@
 static sem_error error;
 
 #define LONG                                                                                                           \
-    " A program that draws plots of measurements, with axes, legends and colours of\n many kinds, for papers.\n"
+    " A program that draws plots of measurements, with axes, legends and colours of\n many kinds, for papers, "        \
+    "posters and slides, on screen or on paper.\n"
 
 static const char ENGLISH[] =
     "Package: plot\nDescription-md5: aa\nDescription-en: draw plots\n" LONG " .\n It is fast.\n\n"
