@@ -30,8 +30,8 @@ reference() {
 rm -rf "$folder/ours" "$folder/theirs"
 
 echo "  semd trains on $(wc -l <"$folder/train.jsonl") pairs"
-"$build/bench_train" --model "$model" --pairs "$folder/train.jsonl" --out "$folder/ours" --threads 2 \
-    --max-tokens 64 --batch 64 --rate 1e-4 --epochs 1 >"$folder/ours.json"
+"$build/bench_train" threads=2 tokens=64 batch=64 epochs=1 rate=1e-4 "$model" "$folder/train.jsonl" "$folder/ours" \
+    >"$folder/ours.json" 2>"$folder/ours.log" || { tail -n 5 "$folder/ours.log" >&2; exit 1; }
 echo "  sentence-transformers trains on the same"
 reference train "$model" "$folder/train.jsonl" "$folder/theirs" >"$folder/theirs.json"
 

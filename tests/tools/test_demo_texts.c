@@ -11,7 +11,9 @@
 
 static sem_error error;
 
-#define LONG " A program that draws plots of measurements, with axes, legends and colours of\n many kinds.\n"
+#define LONG                                                                                                           \
+    " A program that draws plots of measurements, with axes, legends and colours of\n many kinds, for papers, "        \
+    "posters and slides, on screen or on paper.\n"
 
 static const char ENGLISH[] =
     "Package: plot\nDescription-md5: aa\nDescription-en: draw plots\n" LONG " .\n It is fast.\n\n"
@@ -70,9 +72,9 @@ START_TEST(lists_are_joined_and_twins_count_once)
         "Plays chess against you on a board with sixty-four fields, and explains \"why\" it won: caf\303\251.");
     ck_assert_str_eq(json_string_value(json_object_get(plot, "it")), "disegna grafici");
     ck_assert_str_eq(json_string_value(json_object_get(plot, "en")), "draw plots");
-    ck_assert_str_eq(
-        json_string_value(json_object_get(plot, "text")),
-        "A program that draws plots of measurements, with axes, legends and colours of many kinds. It is fast.");
+    ck_assert_str_eq(json_string_value(json_object_get(plot, "text")),
+                     "A program that draws plots of measurements, with axes, legends and colours of many kinds, for "
+                     "papers. It is fast.");
     json_decref(chess);
     json_decref(plot);
 }

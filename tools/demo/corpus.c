@@ -41,9 +41,13 @@ static sem_status read_lines(json_t *all, FILE *in, const char *path, sem_error 
 {
     json_error_t where;
     for (size_t number = 1;; number++) {
-        json_t *line = json_loadf(in, JSON_DISABLE_EOF_CHECK, &where);
-        if (line == NULL && feof(in))
+        int first = fgetc(in);
+        while (first == '\n')
+            first = fgetc(in);
+        if (first == EOF)
             return SEM_OK;
+        ungetc(first, in);
+        json_t *line = json_loadf(in, JSON_DISABLE_EOF_CHECK, &where);
         if (line == NULL)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "%s, package %zu: %s; remove the file to fetch it again", path,
                             number, where.text);
@@ -105,7 +109,7 @@ sem_status corpus_load(corpus *out, const char *path, sem_error *err)
         json_t *line = json_array_get(all, i);
         sorted[i] = (candidate){hash_text(field(line, "name"), strlen(field(line, "name"))), line};
     }
-    if (status == SEM_OK) {
+    if (status == SEM_OK && sorted != NULL) {
         qsort(sorted, count, sizeof *sorted, by_order);
         status = pick(out, sorted, count, err);
     }

@@ -121,6 +121,8 @@ static sem_status read_descriptions(table *out, slice list, const char *field, s
         d->brief = (slice){value.data, brief};
         d->rest = (slice){value.data + brief, value.size - brief};
     }
+    if (out->count == 0)
+        return sem_fail(err, SEM_NOT_FOUND, "the list holds no line that begins with \"%s\"", field);
     description *all = out->items;
     qsort(all, out->count, sizeof *all, by_key);
     size_t kept = 0;
