@@ -1,0 +1,327 @@
+#include "tests/common/testing.h"
+
+#include "base/files.h"
+#include "model/model_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static sem_error error;
+static model_config config;
+
+#define BERT                                                                                                        \
+    "\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":100,\"hidden_size\":8,\"num_hidden_layers\":2,"  \
+    "\"num_attention_heads\":2,\"intermediate_size\":16,\"max_position_embeddings\":64,\"type_vocab_size\":2"
+#define MODULES(more)                                                                                               \
+    "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"              \
+    "{\"idx\":1,\"name\":\"1\",\"path\":\"1_Pooling\",\"type\":\"sentence_transformers.models.Pooling\"}" more "]"
+#define MODULE(type) ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_" type "\",\"type\":\"sentence_transformers.models." type "\"}"
+
+static const char *folder(void)
+{
+    static char path[FILES_PATH_MAX];
+    snprintf(path, sizeof path, "%s/model", testing_folder());
+    return path;
+}
+
+/* text NULL: the file is removed. */
+static void put(const char *name, const char *text)
+{
+    char path[FILES_PATH_MAX];
+    ck_ok(files_join(path, &error, "%s/%s", folder(), name));
+    if (text == NULL)
+        unlink(path);
+    else
+        ck_ok(files_write(path, text, strlen(text), &error));
+}
+
+/* A plain old-format directory that is accepted; tests change one file. */
+static void make_model(void)
+{
+    char pooling[FILES_PATH_MAX];
+    ck_ok(files_remove_folder(folder(), &error));
+    ck_ok(files_join(pooling, &error, "%s/1_Pooling", folder()));
+    ck_ok(files_make_folder(pooling, &error));
+    put("config.json", "{" BERT "}");
+    put("modules.json", MODULES(MODULE("Normalize")));
+    put("1_Pooling/config.json", "{\"word_embedding_dimension\":8,\"pooling_mode_mean_tokens\":true}");
+    put("sentence_bert_config.json", "{\"max_seq_length\":32,\"do_lower_case\":false}");
+    put("tokenizer_config.json", "{\"model_max_length\":48}");
+}
+
+static void accept(void)
+{
+    ck_ok(model_config_read(&config, folder(), &error));
+}
+
+static void refuse(const char *first, const char *second)
+{
+    ck_fails(model_config_read(&config, folder(), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(error.message, folder()) != NULL, "no file: %s", error.message);
+    ck_assert_msg(strstr(error.message, first) != NULL, "no \"%s\": %s", first, error.message);
+    ck_assert_msg(strstr(error.message, second) != NULL, "no \"%s\": %s", second, error.message);
+}
+
+START_TEST(minilm_is_understood)
+{
+    const char *model = testing_minilm();
+    if (model == NULL)
+        return;
+    ck_ok(model_config_read(&config, model, &error));
+    ck_assert_str_eq(config.family_name, "bert");
+    ck_assert_uint_eq(config.vocab, 30522);
+    ck_assert_uint_eq(config.hidden, 384);
+    ck_assert_uint_eq(config.layers, 6);
+    ck_assert_uint_eq(config.heads, 12);
+    ck_assert_uint_eq(config.intermediate, 1536);
+    ck_assert_uint_eq(config.positions, 512);
+    ck_assert_uint_eq(config.types, 2);
+    ck_assert_uint_eq(config.pooling, POOL_MEAN);
+    ck_assert(config.normalize);
+    ck_assert_uint_eq(config.dim, 384);
+    ck_assert_uint_eq(config.max_tokens, 256);
+    ck_assert(config.layer_norm_eps == 1e-12f && config.hidden_dropout == 0.1f);
+    ck_assert_uint_eq(config.prompt_count, 0);
+    ck_assert_str_eq(model_config_query_prompt(&config), "");
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(new_format_is_understood)
+{
+    const char *shared = testing_shared("golden/tiny-bert");
+    if (shared == NULL)
+        return;
+    ck_ok(model_config_read(&config, shared, &error));
+    ck_assert_uint_eq(config.pooling, POOL_MEAN);
+    ck_assert(config.normalize);
+    ck_assert_uint_eq(config.max_tokens, 64);
+    ck_assert(config.hidden_dropout == 0);
+    ck_assert_uint_eq(config.prompt_count, 2);
+    ck_assert_ptr_null(config.default_prompt);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(prompts_are_read)
+{
+    const char *shared = testing_shared("golden/family-bert-cased-sqrt-f16-prompts");
+    if (shared == NULL)
+        return;
+    ck_ok(model_config_read(&config, shared, &error));
+    ck_assert_str_eq(model_config_query_prompt(&config), "query: ");
+    ck_assert_str_eq(model_config_document_prompt(&config), "passage: ");
+    ck_assert_ptr_null(model_config_prompt(&config, "other"));
+    ck_assert_uint_eq(config.pooling, POOL_MEAN_SQRT_LEN);
+    ck_assert_uint_eq(config.max_tokens, 48);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(prompts_fall_back_to_the_default)
+{
+    make_model();
+    put("config_sentence_transformers.json",
+        "{\"prompts\":{\"passage\":\"p: \",\"std\":\"s: \",\"none\":null},\"default_prompt_name\":\"std\"}");
+    accept();
+    ck_assert_str_eq(model_config_query_prompt(&config), "s: ");
+    ck_assert_str_eq(model_config_document_prompt(&config), "p: ");
+    ck_assert_str_eq(model_config_prompt(&config, "none"), "");
+    ck_assert_str_eq(config.default_prompt, "std");
+    model_config_free(&config);
+    put("config_sentence_transformers.json", "{\"prompts\":null,\"default_prompt_name\":null}");
+    accept();
+    ck_assert_str_eq(model_config_document_prompt(&config), "");
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(plain_hugging_face_directory_pools_the_mean)
+{
+    make_model();
+    put("modules.json", NULL);
+    put("sentence_bert_config.json", NULL);
+    put("tokenizer_config.json", NULL);
+    accept();
+    ck_assert_uint_eq(config.pooling, POOL_MEAN);
+    ck_assert(!config.normalize);
+    ck_assert_uint_eq(config.max_tokens, 64);
+    model_config_free(&config);
+}
+END_TEST
+
+static const struct {
+    const char *pooling;
+    unsigned bits;
+    const char *name;
+} POOLINGS[] = {
+    {"{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":false}", POOL_CLS, "cls"},
+    {"{\"pooling_mode_lasttoken\":true,\"pooling_mode_max_tokens\":true}", POOL_LAST_TOKEN | POOL_MAX, "max+lasttoken"},
+    {"{\"pooling_mode_weightedmean_tokens\":true}", POOL_WEIGHTED_MEAN, "weightedmean"},
+    {"{\"pooling_mode_mean_sqrt_len_tokens\":true}", POOL_MEAN_SQRT_LEN, "mean_sqrt_len"},
+    {"{\"pooling_mode_mean_tokens\":false}", POOL_MEAN, "mean"},
+    {"{\"pooling_mode\":\"cls\"}", POOL_CLS, "cls"},
+    {"{\"pooling_mode\":[\"mean\",\"cls\"],\"embedding_dimension\":8}", POOL_CLS | POOL_MEAN, "cls+mean"},
+    {"{\"pooling_mode\":[]}", POOL_MEAN, "mean"},
+    {"{\"pooling_mode\":\"lasttoken\",\"include_prompt\":false}", POOL_LAST_TOKEN, "lasttoken"},
+};
+
+START_TEST(poolings_are_understood)
+{
+    char name[64], small[6];
+    make_model();
+    put("1_Pooling/config.json", POOLINGS[_i].pooling);
+    accept();
+    ck_assert_uint_eq(config.pooling, POOLINGS[_i].bits);
+    ck_assert_uint_eq(config.dim, 8 * (size_t)__builtin_popcount(POOLINGS[_i].bits));
+    ck_assert_str_eq(model_config_pooling_name(&config, name, sizeof name), POOLINGS[_i].name);
+    ck_assert_int_lt((int)strlen(model_config_pooling_name(&config, small, sizeof small)), (int)sizeof small);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(longest_text_is_the_least_of_what_is_said)
+{
+    make_model();
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 32);
+    put("sentence_bert_config.json", NULL);
+    put("sentence_distilbert_config.json", "{\"max_seq_length\":20}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 20);
+    put("sentence_distilbert_config.json", "{\"max_seq_length\":null}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 48);
+    put("sentence_distilbert_config.json", "{\"max_seq_length\":5000}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 64);
+    put("sentence_distilbert_config.json", NULL);
+    put("tokenizer_config.json", "{\"model_max_length\":1000000000000000019884624838656}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 64);
+    put("tokenizer_config.json", "{\"model_max_length\":1e30}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 64);
+    put("tokenizer_config.json", "{}");
+    accept();
+    ck_assert_uint_eq(config.max_tokens, 64);
+}
+END_TEST
+
+static const struct {
+    const char *file, *text;
+    const char *first, *second;
+} REFUSED[] = {
+    {"config.json", "{" BERT, "not valid JSON", "line 1"},
+    {"config.json", "[]", "an array", "model_type"},
+    {"config.json", "{\"model_type\":\"t5\"}", "t5", "bert is"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"silu\"}", "silu", "gelu is"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\"}", "vocab_size", "missing"},
+    {"config.json", "{" BERT ",\"position_embedding_type\":\"relative_key\"}", "relative_key", "absolute is"},
+    {"config.json", "{" BERT ",\"is_decoder\":true}", "is_decoder", "not supported"},
+    {"config.json", "{" BERT ",\"quantization_config\":{\"bits\":4}}", "quantization_config", "not supported"},
+    {"config.json", "{" BERT ",\"auto_map\":{\"AutoModel\":\"x.Y\"}}", "auto_map", "not supported"},
+    {"config.json", "{" BERT ",\"layer_norm_eps\":-1}", "layer_norm_eps", "-1"},
+    {"config.json", "{" BERT ",\"hidden_dropout_prob\":1.0}", "hidden_dropout_prob", "less than 1"},
+    {"config.json", "{" BERT ",\"hidden_size\":8}", "duplicate", "hidden_size"},
+    {"config.json",
+     "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":100,\"hidden_size\":9,\"num_hidden_layers\":2,"
+     "\"num_attention_heads\":2,\"intermediate_size\":16,\"max_position_embeddings\":64,\"type_vocab_size\":2}",
+     "hidden_size 9", "num_attention_heads 2"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":-5}", "vocab_size", "-5"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":2.5}", "vocab_size", "a fraction"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":99999999999}", "vocab_size",
+     "99999999999"},
+    {"modules.json", MODULES(MODULE("Dense")), "Dense", "not supported"},
+    {"modules.json", MODULES(MODULE("Router")), "Router", "not supported"},
+    {"modules.json", MODULES(MODULE("Normalize") MODULE("Dense")), "Dense", "not supported"},
+    {"modules.json", "[]", "0 modules", "at least 2"},
+    {"modules.json", "{}", "an object", "expected an array"},
+    {"modules.json", "[1,2]", "an integer", "expected an object"},
+    {"modules.json", "[{\"type\":\"x.Asym\"},{\"type\":\"x.Pooling\"}]", "Asym", "not supported"},
+    {"modules.json", "[{\"type\":\"x.Transformer\",\"path\":\"0_T\"},{\"type\":\"x.Pooling\"}]", "0_T", "own folder"},
+    {"modules.json", "[{\"type\":\"x.Transformer\"},{\"type\":\"x.Pooling\",\"path\":\"../1\"}]", "../1", "leads out"},
+    {"modules.json", "[{\"type\":\"x.Transformer\"},{\"type\":\"x.Pooling\",\"path\":\"a/..\"}]", "a/..", "leads out"},
+    {"modules.json", "[{\"type\":\"x.Transformer\"},{\"type\":\"x.Pooling\",\"path\":\"/etc\"}]", "/etc", "leads out"},
+    {"1_Pooling/config.json", "{\"word_embedding_dimension\":9}", "9", "expected the model's 8"},
+    {"1_Pooling/config.json", "{\"pooling_mode\":\"median\"}", "median", "not supported"},
+    {"1_Pooling/config.json", "{\"pooling_mode\":[1]}", "an integer", "not supported"},
+    {"1_Pooling/config.json", "{\"pooling_mode_median_tokens\":true}", "median", "not supported"},
+    {"1_Pooling/config.json", "{\"pooling_mode_cls_token\":1}", "pooling_mode_cls_token", "true or false"},
+    {"sentence_bert_config.json", "{\"do_lower_case\":true}", "do_lower_case", "not supported"},
+    {"sentence_bert_config.json", "{\"max_seq_length\":2}", "max_seq_length", "2"},
+    {"sentence_bert_config.json", "{\"transformer_task\":\"fill-mask\"}", "fill-mask", "not supported"},
+    {"config_sentence_transformers.json", "{\"similarity_fn_name\":\"manhattan\"}", "manhattan", "not supported"},
+    {"config_sentence_transformers.json", "{\"truncate_dim\":4}", "truncate_dim", "4"},
+    {"config_sentence_transformers.json", "{\"requirements\":{\"x\":\"1\"}}", "requirements", "honoured"},
+    {"config_sentence_transformers.json", "{\"model_type\":\"SparseEncoder\"}", "SparseEncoder", "not supported"},
+    {"config_sentence_transformers.json", "{\"prompts\":[1]}", "prompts", "an array"},
+    {"config_sentence_transformers.json", "{\"prompts\":{\"q\":1}}", "prompts.q", "an integer"},
+    {"config_sentence_transformers.json", "{\"prompts\":{},\"default_prompt_name\":\"q\"}", "default_prompt_name", "q"},
+};
+
+START_TEST(what_is_not_understood_is_refused_by_name)
+{
+    make_model();
+    accept();
+    model_config_free(&config);
+    put(REFUSED[_i].file, REFUSED[_i].text);
+    refuse(REFUSED[_i].first, REFUSED[_i].second);
+}
+END_TEST
+
+START_TEST(prompt_left_out_of_the_pooling_is_refused)
+{
+    make_model();
+    put("1_Pooling/config.json", "{\"pooling_mode\":\"mean\",\"include_prompt\":false}");
+    put("config_sentence_transformers.json", "{\"prompts\":{\"query\":\"q: \"}}");
+    refuse("include_prompt", "query");
+}
+END_TEST
+
+START_TEST(tokenizer_length_below_three_is_refused)
+{
+    make_model();
+    put("sentence_bert_config.json", NULL);
+    put("tokenizer_config.json", "{\"model_max_length\":1}");
+    refuse("model_max_length", "1");
+}
+END_TEST
+
+START_TEST(missing_files_are_named)
+{
+    make_model();
+    put("1_Pooling/config.json", NULL);
+    ck_fails(model_config_read(&config, folder(), &error), SEM_NOT_FOUND);
+    ck_assert(strstr(error.message, "1_Pooling/config.json") != NULL);
+    put("config.json", NULL);
+    ck_fails(model_config_read(&config, folder(), &error), SEM_NOT_FOUND);
+    ck_assert(strstr(error.message, "model/config.json") != NULL);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("model_config");
+    TCase *c = tcase_create("all");
+    tcase_add_test(c, minilm_is_understood);
+    tcase_add_test(c, new_format_is_understood);
+    tcase_add_test(c, prompts_are_read);
+    tcase_add_test(c, prompts_fall_back_to_the_default);
+    tcase_add_test(c, plain_hugging_face_directory_pools_the_mean);
+    tcase_add_loop_test(c, poolings_are_understood, 0, sizeof POOLINGS / sizeof POOLINGS[0]);
+    tcase_add_test(c, longest_text_is_the_least_of_what_is_said);
+    tcase_add_loop_test(c, what_is_not_understood_is_refused_by_name, 0, sizeof REFUSED / sizeof REFUSED[0]);
+    tcase_add_test(c, prompt_left_out_of_the_pooling_is_refused);
+    tcase_add_test(c, tokenizer_length_below_three_is_refused);
+    tcase_add_test(c, missing_files_are_named);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    return testing_run(suite());
+}
