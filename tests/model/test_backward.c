@@ -1,8 +1,10 @@
 #include "tests/common/testing.h"
+#include "tests/model/golden.h"
 
-#include "model/encoder.h"
-#include "model/kernels.h"
 #include "base/random.h"
+#include "model/kernels.h"
+#include "model/model.h"
+#include "model/safetensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -259,6 +261,101 @@ START_TEST(training_forward_without_dropout_equals_serving)
 }
 END_TEST
 
+/* --- against PyTorch: multiple negatives ranking loss at scale 20 on tiny-bert */
+
+enum { PAIRS = 12, GOLDEN_WIDTH = 48 };
+
+/* d[2 PAIRS, E] of the mean of -log softmax(20 a_i . p_j)[i]; e holds anchors, then positives. */
+static double ranking_loss(const float *e, float *d)
+{
+    const double scale = 20;
+    double sum = 0;
+    memset(d, 0, 2 * PAIRS * GOLDEN_WIDTH * sizeof *d);
+    for (size_t i = 0; i < PAIRS; i++) {
+        double score[PAIRS], total = 0;
+        for (size_t j = 0; j < PAIRS; j++) {
+            score[j] = 0;
+            for (size_t x = 0; x < GOLDEN_WIDTH; x++)
+                score[j] += scale * (double)e[i * GOLDEN_WIDTH + x] * (double)e[(PAIRS + j) * GOLDEN_WIDTH + x];
+            total += exp(score[j]);
+        }
+        sum += (log(total) - score[i]) / PAIRS;
+        for (size_t j = 0; j < PAIRS; j++) {
+            float slope = (float)(scale / PAIRS * (exp(score[j]) / total - (i == j)));
+            for (size_t x = 0; x < GOLDEN_WIDTH; x++) {
+                d[i * GOLDEN_WIDTH + x] += slope * e[(PAIRS + j) * GOLDEN_WIDTH + x];
+                d[(PAIRS + j) * GOLDEN_WIDTH + x] += slope * e[i * GOLDEN_WIDTH + x];
+            }
+        }
+    }
+    return sum;
+}
+
+static void compare_gradients(const param_layout *layout, const float *grads, const char *path)
+{
+    sem_error error;
+    safetensors *file;
+    float *right = malloc(layout->total * sizeof *right);
+    ck_assert_ptr_nonnull(right);
+    ck_ok(safetensors_open(&file, path, &error));
+    for (size_t i = 0; i < layout->count; i++) {
+        const param *p = &layout->items[i];
+        const tensor_view *view = safetensors_find(file, p->name);
+        ck_assert_msg(view != NULL && view->elements == p->rows * p->cols, "%s", p->name);
+        ck_assert(tensor_to_float(view, right));
+        float largest = 0, worst = 0;
+        for (size_t j = 0; j < view->elements; j++) {
+            largest = fmaxf(largest, fabsf(right[j]));
+            worst = fmaxf(worst, fabsf(right[j] - grads[p->offset + j]));
+        }
+        ck_assert_msg(worst <= fmaxf(1e-3f * largest, 1e-6f), "%s: off by %g of %g", p->name, (double)worst,
+                      (double)largest);
+    }
+    free(right);
+    safetensors_close(file);
+}
+
+START_TEST(gradients_equal_the_reference)
+{
+    /* Arrange */
+    sem_error error;
+    model *m;
+    const char *found = testing_shared("golden/tiny-bert");
+    if (found == NULL)
+        return;
+    ck_ok(model_open(&m, found, NULL, NULL, &error));
+    const param_layout *layout = encoder_layout(model_get_encoder(m));
+    const float *params = encoder_params(model_get_encoder(m));
+    golden_lines lines = golden_read(testing_shared("golden/train_batch.jsonl"));
+    ck_assert_uint_eq(lines.count, PAIRS);
+    token_batch batch = {0};
+    for (size_t i = 0; i < 2 * PAIRS; i++) {
+        size_t length;
+        const char *text = golden_text(lines.items[i % PAIRS], i < PAIRS ? "anchor" : "positive", &length);
+        ck_ok(model_tokenize(m, NULL, text, length, &batch, NULL, &error));
+    }
+    encoder_tape *tape;
+    float out[2 * PAIRS * GOLDEN_WIDTH], d_out[2 * PAIRS * GOLDEN_WIDTH];
+    float *grads = calloc(layout->total, sizeof *grads);
+    ck_assert_ptr_nonnull(grads);
+    ck_ok(encoder_tape_create(&tape, model_get_config(m), layout, model_get_gemm(m), &error));
+
+    /* Act */
+    ck_ok(encoder_train_forward(tape, params, batch.ids, batch.lengths, batch.texts, NULL, out, &error));
+    double loss_found = ranking_loss(out, d_out);
+    ck_ok(encoder_train_backward(tape, params, d_out, grads, &error));
+
+    /* Assert */
+    ck_assert_double_eq_tol(loss_found, 2.397014856338501, 2.4e-4);
+    compare_gradients(layout, grads, testing_shared("golden/grads_mnrl_scale20.safetensors"));
+    free(grads);
+    encoder_tape_destroy(tape);
+    token_batch_free(&batch);
+    golden_free(&lines);
+    model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model/backward");
@@ -267,6 +364,7 @@ int main(void)
     tcase_add_test(gradients, gradients_equal_finite_differences);
     tcase_add_test(gradients, gradients_equal_finite_differences_under_dropout);
     tcase_add_test(gradients, gradients_equal_finite_differences_for_every_pooling);
+    tcase_add_test(gradients, gradients_equal_the_reference);
     tcase_add_test(gradients, gradients_are_added_to_what_is_there);
     tcase_add_test(gradients, backward_without_a_forward_of_its_own_is_refused);
     suite_add_tcase(suite, gradients);

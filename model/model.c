@@ -1,0 +1,134 @@
+#include "model/model.h"
+
+#include "base/checked.h"
+#include "base/files.h"
+#include "model/safetensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct model {
+    char *dir;
+    model_config config;
+    tokenizer *tokens;
+    encoder *encoder;
+    const gemm *g;
+};
+
+/* The weights as one flat array in the layout of the configuration. */
+static sem_status read_weights(const model_config *config, const char *path, float **out, sem_error *err)
+{
+    param_layout layout = {0};
+    safetensors *file = NULL;
+    float *params = NULL;
+    sem_status status = safetensors_open(&file, path, err);
+    if (status == SEM_OK)
+        status = param_layout_create(&layout, config, err);
+    if (status == SEM_OK) {
+        params = checked_alloc_aligned(layout.total, sizeof *params);
+        status = params == NULL ? sem_fail_memory(err, "a model's weights") : params_read(&layout, file, params, err);
+    }
+    param_layout_free(&layout);
+    safetensors_close(file);
+    if (status != SEM_OK) {
+        free(params);
+        return status;
+    }
+    *out = params;
+    return SEM_OK;
+}
+
+static sem_status open_encoder(model *m, sem_log *log, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    float *params;
+    sem_status status = files_join(path, err, "%s/model.safetensors", m->dir);
+    if (status == SEM_OK)
+        status = read_weights(&m->config, path, &params, err);
+    if (status != SEM_OK)
+        return status;
+    if (m->g == NULL)
+        m->g = gemm_choose(m->config.hidden, m->config.intermediate, m->config.hidden / m->config.heads, log);
+    status = encoder_create(&m->encoder, &m->config, params, m->g, err);
+    if (status != SEM_OK)
+        free(params);
+    return status;
+}
+
+sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err)
+{
+    model *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return sem_fail_memory(err, "a model");
+    m->g = g;
+    m->dir = strdup(dir);
+    sem_status status = m->dir == NULL ? sem_fail_memory(err, "a model's path") : model_config_read(&m->config, dir, err);
+    if (status == SEM_OK)
+        status = tokenizer_open(&m->tokens, dir, m->config.vocab, err);
+    if (status == SEM_OK)
+        status = open_encoder(m, log, err);
+    if (status != SEM_OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return SEM_OK;
+}
+
+void model_close(model *m)
+{
+    if (m == NULL)
+        return;
+    encoder_destroy(m->encoder);
+    tokenizer_close(m->tokens);
+    model_config_free(&m->config);
+    free(m->dir);
+    free(m);
+}
+
+const model_config *model_get_config(const model *m)
+{
+    return &m->config;
+}
+
+const tokenizer *model_get_tokenizer(const model *m)
+{
+    return m->tokens;
+}
+
+const encoder *model_get_encoder(const model *m)
+{
+    return m->encoder;
+}
+
+const gemm *model_get_gemm(const model *m)
+{
+    return m->g;
+}
+
+const char *model_get_dir(const model *m)
+{
+    return m->dir;
+}
+
+size_t model_parameters(const model *m)
+{
+    return encoder_layout(m->encoder)->total;
+}
+
+sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,
+                          bool *truncated, sem_error *err)
+{
+    size_t before = prompt == NULL ? 0 : strlen(prompt), both;
+    if (before == 0)
+        return tokenizer_encode(m->tokens, text, length, m->config.max_tokens, batch, truncated, err);
+    /* A token may span the seam, so the two are read as one text. */
+    char *joined = checked_add(before, length, &both) ? malloc(both) : NULL;
+    if (joined == NULL)
+        return sem_fail_memory(err, "a text with its prompt");
+    memcpy(joined, prompt, before);
+    memcpy(joined + before, text, length);
+    sem_status status = tokenizer_encode(m->tokens, joined, both, m->config.max_tokens, batch, truncated, err);
+    free(joined);
+    return status;
+}

@@ -1,0 +1,427 @@
+#include "tests/common/testing.h"
+#include "tests/model/golden.h"
+
+#include "base/random.h"
+#include "model/model.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What float32 in another order of summation may change (golden/README.md). */
+static const float TOLERANCE = 2e-5f;
+
+static model *open_or_skip(const char *dir)
+{
+    sem_error error;
+    model *m;
+    if (dir == NULL)
+        return NULL;
+    ck_ok(model_open(&m, dir, NULL, NULL, &error));
+    return m;
+}
+
+static void tokenize_all(const model *m, const golden_lines *lines, token_batch *batch)
+{
+    sem_error error;
+    for (size_t i = 0; i < lines->count; i++) {
+        size_t length;
+        const char *text = golden_text(lines->items[i], "text", &length);
+        const json_t *prompt = json_object_get(lines->items[i], "prompt");
+        const char *before = json_is_string(prompt) ? model_config_prompt(model_get_config(m), json_string_value(prompt))
+                                                    : NULL;
+        ck_ok(model_tokenize(m, before, text, length, batch, NULL, &error));
+    }
+}
+
+/* All texts of batch in calls of `step` texts. */
+static float *embed_all(const model *m, const token_batch *batch, size_t step)
+{
+    sem_error error;
+    const size_t E = model_get_config(m)->dim;
+    encoder_scratch *s;
+    float *out = malloc(batch->texts * E * sizeof *out);
+    ck_assert_ptr_nonnull(out);
+    ck_ok(encoder_scratch_create(&s, model_get_encoder(m), 100, &error));
+    size_t token = 0;
+    for (size_t b = 0; b < batch->texts; b += step) {
+        size_t texts = batch->texts - b < step ? batch->texts - b : step;
+        ck_ok(encoder_forward(model_get_encoder(m), s, batch->ids + token, batch->lengths + b, texts, out + b * E,
+                              &error));
+        for (size_t i = 0; i < texts; i++)
+            token += batch->lengths[b + i];
+    }
+    encoder_scratch_destroy(s);
+    return out;
+}
+
+static void check_equal(const float *found, const float *expected, size_t texts, size_t width)
+{
+    float worst = 0;
+    size_t where = 0;
+    for (size_t i = 0; i < texts * width; i++) {
+        float difference = fabsf(found[i] - expected[i]);
+        if (!(difference <= worst)) {
+            worst = difference;
+            where = i / width;
+        }
+    }
+    ck_assert_msg(worst <= TOLERANCE, "text %zu differs by %g", where, (double)worst);
+}
+
+static float *expected_embeddings(const golden_lines *lines, size_t width)
+{
+    float *out = malloc(lines->count * width * sizeof *out);
+    ck_assert_ptr_nonnull(out);
+    for (size_t i = 0; i < lines->count; i++) {
+        const json_t *values = json_object_get(lines->items[i], "embedding");
+        ck_assert_uint_eq(json_array_size(values), width);
+        double sum = 0;
+        for (size_t j = 0; j < width; j++)
+            sum += json_number_value(json_array_get(values, j)) * json_number_value(json_array_get(values, j));
+        for (size_t j = 0; j < width; j++)
+            out[i * width + j] = (float)(json_number_value(json_array_get(values, j)) / sqrt(sum));
+    }
+    return out;
+}
+
+static void check_family(const char *dir, const char *expected)
+{
+    char directory[4096];
+    const char *found = testing_shared(dir);
+    if (found == NULL)
+        return;
+    snprintf(directory, sizeof directory, "%s", found);
+    model *m = open_or_skip(directory);
+    golden_lines lines = golden_read(testing_shared(expected));
+    token_batch batch = {0};
+    tokenize_all(m, &lines, &batch);
+    float *right = expected_embeddings(&lines, model_get_config(m)->dim);
+    static const size_t steps[] = {1, 7, 1000};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        float *out = embed_all(m, &batch, steps[i]);
+        check_equal(out, right, lines.count, model_get_config(m)->dim);
+        free(out);
+    }
+    free(right);
+    token_batch_free(&batch);
+    golden_free(&lines);
+    model_close(m);
+}
+
+START_TEST(embeddings_equal_the_reference_tiny_bert)
+{
+    check_family("golden/tiny-bert", "golden/tiny-bert/expected.jsonl");
+}
+END_TEST
+
+START_TEST(embeddings_equal_the_reference_cased_float16_prompts)
+{
+    check_family("golden/family-bert-cased-sqrt-f16-prompts",
+                 "golden/family-bert-cased-sqrt-f16-prompts/expected.jsonl");
+}
+END_TEST
+
+START_TEST(embeddings_equal_the_reference_minilm)
+{
+    /* Arrange */
+    model *m = open_or_skip(testing_minilm());
+    const char *path = m == NULL ? NULL : testing_shared("golden/minilm_embed_texts.jsonl");
+    if (path == NULL) {
+        model_close(m);
+        return;
+    }
+    golden_lines lines = golden_read(path);
+    float *right = malloc(lines.count * 384 * sizeof *right);
+    ck_assert_ptr_nonnull(right);
+    FILE *file = fopen(testing_shared("golden/minilm_embed.f32"), "rb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fread(right, 384 * sizeof *right, lines.count, file), lines.count);
+    fclose(file);
+    token_batch batch = {0};
+    tokenize_all(m, &lines, &batch);
+
+    /* Act */
+    float *out = embed_all(m, &batch, 40);
+
+    /* Assert */
+    check_equal(out, right, lines.count, 384);
+    free(out);
+    free(right);
+    token_batch_free(&batch);
+    golden_free(&lines);
+    model_close(m);
+}
+END_TEST
+
+/* --- a small model without files */
+
+static const model_config SMALL = {.family = FAMILY_BERT,
+                                   .family_name = "bert",
+                                   .vocab = 50,
+                                   .hidden = 40,
+                                   .layers = 2,
+                                   .heads = 2,
+                                   .intermediate = 70,
+                                   .positions = 90,
+                                   .types = 2,
+                                   .layer_norm_eps = 1e-12f,
+                                   .activation = ACT_GELU,
+                                   .pooling = POOL_MEAN,
+                                   .dim = 40,
+                                   .max_tokens = 80};
+
+static float *random_params(const model_config *config)
+{
+    sem_error error;
+    param_layout layout;
+    ck_ok(param_layout_create(&layout, config, &error));
+    float *params = malloc(layout.total * sizeof *params);
+    ck_assert_ptr_nonnull(params);
+    random_state r;
+    random_seed(&r, 3);
+    for (size_t i = 0; i < layout.total; i++)
+        params[i] = (float)(random_unit(&r) - 0.4);
+    param_layout_free(&layout);
+    return params;
+}
+
+static void random_batch(int32_t *ids, uint32_t *lengths, size_t texts, uint64_t seed)
+{
+    random_state r;
+    random_seed(&r, seed);
+    for (size_t b = 0; b < texts; b++) {
+        lengths[b] = 1 + (uint32_t)random_below(&r, SMALL.max_tokens);
+        for (size_t i = 0; i < lengths[b]; i++)
+            *ids++ = (int32_t)random_below(&r, SMALL.vocab);
+    }
+}
+
+enum { TEXTS = 20, IDS_MAX = TEXTS * 80, WIDTH = 40 };
+
+START_TEST(every_instruction_set_gives_the_same_embeddings)
+{
+    /* Arrange */
+    sem_error error;
+    int32_t ids[IDS_MAX];
+    uint32_t lengths[TEXTS];
+    float out[KERNELS_MAX][TEXTS * WIDTH];
+    random_batch(ids, lengths, TEXTS, testing_seed());
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+
+    for (size_t i = 0; levels[i] != NULL; i++) {
+        /* Act */
+        encoder *e;
+        encoder_scratch *s;
+        ck_assert_int_eq(setenv("SEMD_SIMD", levels[i]->name, 1), 0);
+        ck_ok(encoder_create(&e, &SMALL, random_params(&SMALL), gemm_own(levels[i]), &error));
+        ck_assert_str_eq(encoder_simd(e), levels[i]->name);
+        ck_ok(encoder_scratch_create(&s, e, 1, &error));
+        ck_ok(encoder_forward(e, s, ids, lengths, TEXTS, out[i], &error));
+
+        /* Assert */
+        check_equal(out[i], out[0], TEXTS, WIDTH);
+        encoder_scratch_destroy(s);
+        encoder_destroy(e);
+    }
+    unsetenv("SEMD_SIMD");
+}
+END_TEST
+
+START_TEST(a_text_is_embedded_alike_alone_and_in_a_batch)
+{
+    sem_error error;
+    int32_t ids[IDS_MAX];
+    uint32_t lengths[TEXTS];
+    float together[TEXTS * WIDTH], alone[WIDTH];
+    encoder *e;
+    encoder_scratch *s;
+    random_batch(ids, lengths, TEXTS, testing_seed());
+    ck_ok(encoder_create(&e, &SMALL, random_params(&SMALL), &gemm_portable, &error));
+    ck_ok(encoder_scratch_create(&s, e, 1, &error));
+    ck_ok(encoder_forward(e, s, ids, lengths, TEXTS, together, &error));
+    size_t first = 0;
+    for (size_t b = 0; b < TEXTS; b++) {
+        ck_ok(encoder_forward(e, s, ids + first, lengths + b, 1, alone, &error));
+        check_equal(alone, together + b * WIDTH, 1, WIDTH);
+        first += lengths[b];
+    }
+    encoder_scratch_destroy(s);
+    encoder_destroy(e);
+}
+END_TEST
+
+START_TEST(ids_and_lengths_out_of_range_are_refused)
+{
+    sem_error error;
+    float out[2 * WIDTH];
+    encoder *e;
+    encoder_scratch *s;
+    ck_ok(encoder_create(&e, &SMALL, random_params(&SMALL), &gemm_portable, &error));
+    ck_ok(encoder_scratch_create(&s, e, 200, &error));
+    int32_t ids[200] = {0};
+    const uint32_t fine[] = {2, 3}, empty[] = {2, 0}, long_one[] = {81, 1};
+
+    ck_ok(encoder_forward(e, s, ids, fine, 2, out, &error));
+    ck_ok(encoder_forward(e, s, ids, fine, 0, out, &error));
+    ck_fails(encoder_forward(e, s, ids, empty, 2, out, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(encoder_forward(e, s, ids, long_one, 2, out, &error), SEM_INVALID_ARGUMENT);
+    ids[4] = 50;
+    ck_fails(encoder_forward(e, s, ids, fine, 2, out, &error), SEM_INVALID_ARGUMENT);
+    ids[4] = -1;
+    ck_fails(encoder_forward(e, s, ids, fine, 2, out, &error), SEM_INVALID_ARGUMENT);
+    encoder_scratch_destroy(s);
+    encoder_destroy(e);
+}
+END_TEST
+
+START_TEST(shapes_that_cannot_be_computed_are_refused)
+{
+    sem_error error;
+    encoder *e;
+    float *params = random_params(&SMALL);
+    model_config wrong[8];
+    for (size_t i = 0; i < 8; i++)
+        wrong[i] = SMALL;
+    wrong[0].heads = 3;
+    wrong[1].heads = 0;
+    wrong[2].pooling = 0;
+    wrong[3].pooling = 64;
+    wrong[4].dim = 41;
+    wrong[5].max_tokens = 91;
+    wrong[6].types = 0;
+    wrong[7].vocab = SIZE_MAX / 2;
+    for (size_t i = 0; i < 8; i++)
+        ck_fails(encoder_create(&e, &wrong[i], params, &gemm_portable, &error), SEM_INVALID_ARGUMENT);
+    free(params);
+}
+END_TEST
+
+START_TEST(an_unknown_instruction_set_is_refused)
+{
+    sem_error error;
+    const kernels *k;
+    ck_assert_int_eq(setenv("SEMD_SIMD", "avx1024", 1), 0);
+    ck_fails(kernels_choose(&k, &error), SEM_INVALID_ARGUMENT);
+    unsetenv("SEMD_SIMD");
+    ck_ok(kernels_choose(&k, &error));
+}
+END_TEST
+
+/* --- checkpoints */
+
+typedef struct checkpoint {
+    param_layout layout;
+    float *params;
+    tensor_source *tensors; /* [layout.count] */
+    char (*names)[160];
+} checkpoint;
+
+static checkpoint checkpoint_create(const char *prefix)
+{
+    sem_error error;
+    checkpoint c = {0};
+    ck_ok(param_layout_create(&c.layout, &SMALL, &error));
+    c.params = random_params(&SMALL);
+    c.tensors = calloc(c.layout.count + 1, sizeof *c.tensors);
+    c.names = calloc(c.layout.count + 1, sizeof *c.names);
+    ck_assert(c.tensors != NULL && c.names != NULL);
+    for (size_t i = 0; i < c.layout.count; i++) {
+        const param *p = &c.layout.items[i];
+        snprintf(c.names[i], sizeof c.names[i], "%s%s", prefix, p->name);
+        c.tensors[i] = (tensor_source){.name = c.names[i], .dims = p->decay ? 2 : 1, .data = c.params + p->offset};
+        c.tensors[i].shape[0] = p->decay ? p->rows : p->cols;
+        c.tensors[i].shape[1] = p->cols;
+    }
+    return c;
+}
+
+static void checkpoint_free(checkpoint *c)
+{
+    param_layout_free(&c->layout);
+    free(c->params);
+    free(c->tensors);
+    free(c->names);
+}
+
+static sem_status write_and_read(const checkpoint *c, size_t count, float *out, sem_error *err)
+{
+    char path[4096];
+    safetensors *file;
+    sem_error error;
+    snprintf(path, sizeof path, "%s/model.safetensors", testing_folder());
+    ck_ok(safetensors_write(path, c->tensors, count, &error));
+    ck_ok(safetensors_open(&file, path, &error));
+    sem_status status = params_read(&c->layout, file, out, err);
+    safetensors_close(file);
+    return status;
+}
+
+START_TEST(a_checkpoint_is_read_under_any_known_prefix)
+{
+    static const char *const prefixes[] = {"", "bert.", "0.auto_model."};
+    sem_error error;
+    for (size_t i = 0; i < 3; i++) {
+        checkpoint c = checkpoint_create(prefixes[i]);
+        float *out = calloc(c.layout.total, sizeof *out);
+        ck_assert_ptr_nonnull(out);
+        ck_ok(write_and_read(&c, c.layout.count, out, &error));
+        ck_assert_int_eq(memcmp(out, c.params, c.layout.total * sizeof *out), 0);
+        free(out);
+        checkpoint_free(&c);
+    }
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_is_refused_by_the_tensors_name)
+{
+    sem_error error;
+    checkpoint c = checkpoint_create("");
+    const size_t n = c.layout.count;
+    float *out = calloc(c.layout.total, sizeof *out);
+    ck_assert_ptr_nonnull(out);
+
+    ck_fails(write_and_read(&c, n - 1, out, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "encoder.layer.1.output.LayerNorm.bias is missing"));
+
+    c.tensors[n] = (tensor_source){.name = "encoder.layer.2.output.dense.bias", .dims = 1, .shape = {40},
+                                   .data = c.params};
+    ck_fails(write_and_read(&c, n + 1, out, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "encoder.layer.2.output.dense.bias is not known"));
+    c.tensors[n].name = "pooler.dense.bias";
+    ck_ok(write_and_read(&c, n + 1, out, &error));
+
+    c.tensors[6].shape[0] = 39;
+    ck_fails(write_and_read(&c, n, out, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "[39, 40]"));
+    c.tensors[6].shape[0] = 40;
+
+    c.params[c.layout.items[9].offset + 2] = NAN;
+    ck_fails(write_and_read(&c, n, out, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, c.layout.items[9].name));
+    free(out);
+    checkpoint_free(&c);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model/encoder");
+    TCase *golden = tcase_create("golden");
+    tcase_set_timeout(golden, 300);
+    tcase_add_test(golden, embeddings_equal_the_reference_tiny_bert);
+    tcase_add_test(golden, embeddings_equal_the_reference_cased_float16_prompts);
+    tcase_add_test(golden, embeddings_equal_the_reference_minilm);
+    suite_add_tcase(suite, golden);
+    TCase *small = tcase_create("small");
+    tcase_set_timeout(small, 60);
+    tcase_add_test(small, every_instruction_set_gives_the_same_embeddings);
+    tcase_add_test(small, a_text_is_embedded_alike_alone_and_in_a_batch);
+    tcase_add_test(small, ids_and_lengths_out_of_range_are_refused);
+    tcase_add_test(small, shapes_that_cannot_be_computed_are_refused);
+    tcase_add_test(small, an_unknown_instruction_set_is_refused);
+    tcase_add_test(small, a_checkpoint_is_read_under_any_known_prefix);
+    tcase_add_test(small, a_damaged_checkpoint_is_refused_by_the_tensors_name);
+    suite_add_tcase(suite, small);
+    return testing_run(suite);
+}
