@@ -1,0 +1,85 @@
+#include "finetune/team.h"
+
+#include "tests/common/testing.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { HELPERS = 4, ROUNDS = 2000 };
+
+static sem_error error;
+
+typedef struct counts {
+    unsigned parts[HELPERS];
+    int nice[HELPERS];
+    unsigned failing; /* bit of each helper that fails */
+} counts;
+
+static sem_status count_part(void *context, unsigned helper, sem_error *err)
+{
+    counts *c = context;
+    c->parts[helper]++;
+    errno = 0;
+    c->nice[helper] = getpriority(PRIO_PROCESS, (id_t)gettid());
+    if (c->failing >> helper & 1)
+        return sem_fail(err, SEM_UNAVAILABLE, "helper %u failed", helper);
+    return SEM_OK;
+}
+
+START_TEST(every_helper_does_its_part_once_a_round)
+{
+    team *t = NULL;
+    counts c = {0};
+    ck_ok(team_create(&t, HELPERS, 0, &error));
+    ck_assert_uint_eq(team_helpers(t), HELPERS);
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        ck_ok(team_run(t, count_part, &c, &error));
+        for (unsigned i = 0; i < HELPERS; i++)
+            ck_assert_uint_eq(c.parts[i], round);
+    }
+    team_destroy(t);
+}
+END_TEST
+
+START_TEST(error_is_that_of_the_first_helper_and_does_not_stick)
+{
+    team *t = NULL;
+    counts c = {.failing = 1 << 3 | 1 << 1};
+    ck_ok(team_create(&t, HELPERS, 0, &error));
+    ck_fails(team_run(t, count_part, &c, &error), SEM_UNAVAILABLE);
+    ck_assert_str_eq(error.message, "helper 1 failed");
+    c.failing = 0;
+    ck_ok(team_run(t, count_part, &c, &error));
+    team_destroy(t);
+}
+END_TEST
+
+START_TEST(helpers_are_nicer_than_their_leader)
+{
+    team *t = NULL;
+    counts c = {0};
+    int mine = getpriority(PRIO_PROCESS, (id_t)gettid());
+    ck_ok(team_create(&t, HELPERS, 5, &error));
+    ck_ok(team_run(t, count_part, &c, &error));
+    for (unsigned i = 0; i < HELPERS; i++)
+        ck_assert_int_eq(c.nice[i], mine + 5 < 19 ? mine + 5 : 19);
+    ck_assert_int_eq(getpriority(PRIO_PROCESS, (id_t)gettid()), mine);
+    team_destroy(t);
+    team_destroy(NULL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("team");
+    TCase *tests = tcase_create("team");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, every_helper_does_its_part_once_a_round);
+    tcase_add_test(tests, error_is_that_of_the_first_helper_and_does_not_stick);
+    tcase_add_test(tests, helpers_are_nicer_than_their_leader);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}

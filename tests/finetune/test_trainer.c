@@ -1,0 +1,336 @@
+#include "finetune/trainer.h"
+
+#include "base/hash.h"
+#include "tests/common/testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PAIRS = 48 };
+
+static sem_error error;
+
+/* Questions of two words each and answers that name them in another sentence. */
+typedef struct trainer_case {
+    sem_log log;
+    model *model;
+    char queries[PAIRS][64], documents[PAIRS][64];
+    train_pair pairs[PAIRS];
+    train_config config;
+    size_t parameters;
+    size_t calls, cancel_at;
+    double losses[1024];
+    atomic_bool cancel;
+} trainer_case;
+
+static void set_pair(trainer_case *t, size_t i)
+{
+    t->pairs[i] = (train_pair){.query = t->queries[i],
+                               .query_length = strlen(t->queries[i]),
+                               .document = t->documents[i],
+                               .document_length = strlen(t->documents[i]),
+                               .document_key = hash_text(t->documents[i], strlen(t->documents[i])),
+                               .query_key = hash_text(t->queries[i], strlen(t->queries[i])),
+                               .weight = 1};
+}
+
+/* False where the reference model is missing. */
+static bool arrange(trainer_case *t)
+{
+    static const char *const words[] = {"card", "money", "account", "top", "exchange", "cash", "pin"};
+    memset(t, 0, sizeof *t);
+    const char *path = testing_shared("golden/tiny-bert");
+    if (path == NULL)
+        return false;
+    log_init(&t->log, 2, LOG_LEVEL_ERROR);
+    ck_ok(model_open(&t->model, path, NULL, &t->log, &error));
+    for (size_t i = 0; i < PAIRS; i++) {
+        snprintf(t->queries[i], sizeof t->queries[i], "why is my %s %s", words[i % 7], words[i / 7]);
+        snprintf(t->documents[i], sizeof t->documents[i], "about your %s and the %s", words[i % 7], words[i / 7]);
+        set_pair(t, i);
+    }
+    train_config_defaults(&t->config);
+    t->config.learning_rate = 2e-3;
+    t->config.batch_size = 16;
+    t->config.epochs = 10;
+    t->config.threads = 2;
+    t->parameters = encoder_layout(model_get_encoder(t->model))->total;
+    return true;
+}
+
+static void on_progress(void *context, const train_progress *now)
+{
+    trainer_case *t = context;
+    t->losses[t->calls++] = now->loss;
+    ck_assert_uint_eq(now->step, t->calls);
+    if (t->calls == t->cancel_at)
+        atomic_store(&t->cancel, true);
+}
+
+static sem_status train(trainer_case *t, float **params, train_report *report)
+{
+    const train_control control = {.cancel = &t->cancel, .progress = on_progress, .context = t};
+    return train_mnrl(t->model, t->pairs, PAIRS, &t->config, &control, params, report, &error);
+}
+
+START_TEST(training_lowers_the_loss_and_leaves_the_model_alone)
+{
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    if (!arrange(&t))
+        return;
+    size_t bytes = t.parameters * sizeof(float);
+    float *before = malloc(bytes);
+    memcpy(before, encoder_params(model_get_encoder(t.model)), bytes);
+
+    ck_ok(train(&t, &params, &report));
+    ck_assert_uint_eq(report.steps, 30);
+    ck_assert_uint_eq(report.pairs, 10 * PAIRS);
+    ck_assert_uint_eq(t.calls, 30);
+    ck_assert_double_eq_tol(report.first_loss, (t.losses[0] + t.losses[1] + t.losses[2]) / 3, 1e-9);
+    ck_assert_double_eq_tol(report.last_loss, (t.losses[27] + t.losses[28] + t.losses[29]) / 3, 1e-9);
+    ck_assert_msg(report.last_loss < 0.7 * report.first_loss, "%g -> %g", report.first_loss, report.last_loss);
+    ck_assert(memcmp(before, encoder_params(model_get_encoder(t.model)), bytes) == 0);
+    ck_assert(memcmp(before, params, bytes) != 0);
+    for (size_t i = 0; i < t.parameters; i++)
+        ck_assert(isfinite(params[i]));
+    free(before);
+    free(params);
+    model_close(t.model);
+}
+END_TEST
+
+/* Trains with the case's configuration; the caller frees the result. */
+static float *params_after(trainer_case *t)
+{
+    float *params = NULL;
+    train_report report;
+    t->calls = 0;
+    ck_ok(train(t, &params, &report));
+    return params;
+}
+
+START_TEST(run_repeats_bit_for_bit_from_its_seed)
+{
+    trainer_case t;
+    if (!arrange(&t))
+        return;
+    size_t bytes = t.parameters * sizeof(float);
+    float *first = params_after(&t), *second = params_after(&t);
+    t.config.seed = 2;
+    float *other = params_after(&t);
+    ck_assert(memcmp(first, second, bytes) == 0);
+    ck_assert(memcmp(first, other, bytes) != 0);
+    free(first);
+    free(second);
+    free(other);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(threads_and_memory_change_nothing_but_rounding)
+{
+    trainer_case t;
+    if (!arrange(&t))
+        return;
+    t.config.dropout = 0;
+    t.config.max_steps = 4;
+    t.config.threads = 1;
+    float *whole = params_after(&t);
+    t.config.threads = 5;
+    t.config.tape_bytes = 1;
+    float *pieces = params_after(&t);
+    double largest = 0;
+    for (size_t i = 0; i < t.parameters; i++)
+        largest = fmax(largest, fabs((double)whole[i] - pieces[i]));
+    /* A gradient near 0 may change its sign with the rounding: then AdamW's step of about
+     * the learning rate goes the other way. */
+    ck_assert_msg(largest < 4 * t.config.learning_rate, "%g", largest);
+    free(whole);
+    free(pieces);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(cancel_ends_the_run_within_a_step)
+{
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    if (!arrange(&t))
+        return;
+    t.cancel_at = 3;
+    ck_fails(train(&t, &params, &report), SEM_CANCELLED);
+    ck_assert_uint_eq(t.calls, 3);
+    ck_assert_ptr_null(params);
+    t.calls = 0;
+    ck_fails(train(&t, &params, &report), SEM_CANCELLED);
+    ck_assert_uint_eq(t.calls, 0);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(copies_of_one_document_teach_nothing)
+{
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    if (!arrange(&t))
+        return;
+    for (size_t i = 0; i < PAIRS; i++) {
+        snprintf(t.documents[i], sizeof t.documents[i], "one answer");
+        set_pair(&t, i);
+    }
+    ck_ok(train(&t, &params, &report));
+    for (size_t i = 0; i < t.calls; i++)
+        ck_assert_double_eq_tol(t.losses[i], 0, 1e-9);
+    free(params);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(weight_decides_how_much_a_pair_counts)
+{
+    trainer_case t;
+    if (!arrange(&t))
+        return;
+    t.config.max_steps = 1;
+    t.config.dropout = 0;
+    t.config.batch_size = PAIRS;
+    free(params_after(&t));
+    double equal = t.losses[0];
+    for (size_t i = 0; i < PAIRS; i++)
+        t.pairs[i].weight = 0.5f;
+    free(params_after(&t));
+    ck_assert_double_eq_tol(t.losses[0], equal, 1e-6);
+    t.pairs[0].weight = 1000;
+    free(params_after(&t));
+    ck_assert(fabs(t.losses[0] - equal) > 1e-4);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(max_steps_ends_the_run_and_the_schedule)
+{
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    if (!arrange(&t))
+        return;
+    t.config.max_steps = 5;
+    ck_ok(train(&t, &params, &report));
+    ck_assert_uint_eq(report.steps, 5);
+    ck_assert_uint_eq(t.calls, 5);
+    free(params);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(empty_and_hostile_texts_are_trained_on)
+{
+    static const char *const texts[] = {"", " \t\n", "\xf0\x9f\x92\xa9", "[MASK][SEP][CLS]", "\xcc\x81\xcc\x81\xcc\x81"};
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    char *longest = malloc(100001);
+    if (!arrange(&t))
+        return;
+    memset(longest, 'a', 100000);
+    longest[100000] = '\0';
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(t.queries[i], sizeof t.queries[i], "%s", texts[i]);
+        snprintf(t.documents[5 + i], sizeof t.documents[5 + i], "%s", texts[i]);
+        set_pair(&t, i);
+        set_pair(&t, 5 + i);
+    }
+    t.pairs[10].document = longest;
+    t.pairs[10].document_length = 100000;
+    t.config.epochs = 1;
+    ck_ok(train(&t, &params, &report));
+    free(params);
+    free(longest);
+    model_close(t.model);
+}
+END_TEST
+
+START_TEST(unusable_pairs_are_refused_by_number)
+{
+    trainer_case t;
+    float *params = NULL;
+    train_report report;
+    if (!arrange(&t))
+        return;
+    ck_fails(train_mnrl(t.model, t.pairs, 1, &t.config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
+    const float weights[] = {0, -1, NAN, INFINITY};
+    for (size_t i = 0; i < 4; i++) {
+        t.pairs[7].weight = weights[i];
+        ck_fails(train(&t, &params, &report), SEM_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(error.message, "pair 7"));
+    }
+    t.pairs[7].weight = 1;
+    t.pairs[9].document = "\xff";
+    t.pairs[9].document_length = 1;
+    ck_fails(train(&t, &params, &report), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "pair 9"));
+    ck_assert_ptr_null(params);
+    model_close(t.model);
+}
+END_TEST
+
+static void check_refused(const train_config *config, const char *field)
+{
+    ck_fails(train_config_check(config, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(error.message, field) != NULL, "%s is not named: %s", field, error.message);
+}
+
+START_TEST(settings_out_of_range_are_refused_by_name)
+{
+    train_config good, bad;
+    train_config_defaults(&good);
+    ck_ok(train_config_check(&good, &error));
+#define REFUSED(field, value) (bad = good, bad.field = (value), check_refused(&bad, #field))
+    REFUSED(learning_rate, 0);
+    REFUSED(learning_rate, NAN);
+    REFUSED(learning_rate, -1e-4);
+    REFUSED(warmup_ratio, 1.1);
+    REFUSED(warmup_ratio, -0.1);
+    REFUSED(weight_decay, -0.01);
+    REFUSED(weight_decay, INFINITY);
+    REFUSED(clip_norm, -1);
+    REFUSED(scale, 0);
+    REFUSED(scale, 1e9);
+    REFUSED(dropout, 1);
+    REFUSED(dropout, NAN);
+    REFUSED(batch_size, 1);
+    REFUSED(batch_size, 1000000);
+    REFUSED(epochs, 0);
+    REFUSED(max_tokens, 2);
+    REFUSED(threads, 0);
+    REFUSED(threads, 100000);
+    REFUSED(nice, 20);
+    REFUSED(nice, -1);
+#undef REFUSED
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("trainer");
+    TCase *tests = tcase_create("trainer");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, training_lowers_the_loss_and_leaves_the_model_alone);
+    tcase_add_test(tests, run_repeats_bit_for_bit_from_its_seed);
+    tcase_add_test(tests, threads_and_memory_change_nothing_but_rounding);
+    tcase_add_test(tests, cancel_ends_the_run_within_a_step);
+    tcase_add_test(tests, copies_of_one_document_teach_nothing);
+    tcase_add_test(tests, weight_decides_how_much_a_pair_counts);
+    tcase_add_test(tests, max_steps_ends_the_run_and_the_schedule);
+    tcase_add_test(tests, empty_and_hostile_texts_are_trained_on);
+    tcase_add_test(tests, unusable_pairs_are_refused_by_number);
+    tcase_add_test(tests, settings_out_of_range_are_refused_by_name);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
