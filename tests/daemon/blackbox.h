@@ -1,0 +1,183 @@
+/* Tests that start the real daemon and talk to it as a client would. Requests
+ * are written as JSON. */
+#ifndef SEM_TESTS_DAEMON_BLACKBOX_H
+#define SEM_TESTS_DAEMON_BLACKBOX_H
+
+#include "base/files.h"
+#include "base/process.h"
+#include "daemon/json_pack.h"
+#include "proto/client.h"
+#include "proto/pack.h"
+#include "tests/common/testing.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { BOX_TIMEOUT_MS = 60000, BOX_OPTIONS_MAX = 24 };
+
+typedef struct box {
+    process daemon;
+    char binary[FILES_PATH_MAX], storage[FILES_PATH_MAX + 32], model[FILES_PATH_MAX + 32], log[FILES_PATH_MAX];
+    const char *options[BOX_OPTIONS_MAX]; /* more -o, ended by NULL */
+    client *client;
+    client_reply reply;
+    bool has_reply;
+} box;
+
+static inline const char *box_binary(void)
+{
+    const char *build = getenv("SEMD_BUILD");
+    static char path[FILES_PATH_MAX];
+    snprintf(path, sizeof path, "%s/semd", build != NULL ? build : "build");
+    return path;
+}
+
+static inline client *box_connect(box *b)
+{
+    sem_error error;
+    client *c;
+    ck_ok(client_connect(&c, b->daemon.address, BOX_TIMEOUT_MS, &error));
+    return c;
+}
+
+/* Starts, or starts again on the same storage. */
+static inline void box_start(box *b)
+{
+    sem_error error;
+    char *argv[2 * BOX_OPTIONS_MAX + 16] = {b->binary, (char *)"-o", (char *)"server.listen=tcp://127.0.0.1:0",
+                                            (char *)"-o", (char *)"server.http=", (char *)"-o", b->storage,
+                                            (char *)"-o", b->model};
+    size_t n = 9;
+    for (size_t i = 0; b->options[i] != NULL; i++) {
+        argv[n++] = (char *)"-o";
+        argv[n++] = (char *)(uintptr_t)b->options[i];
+    }
+    ck_ok(process_start(&b->daemon, argv, b->log, false, NULL, &error));
+    b->client = box_connect(b);
+}
+
+/* model: a directory below ../shared, or NULL when it is missing (the test is
+ * then skipped by its caller). */
+static inline bool box_create(box *b, const char *shared_model)
+{
+    memset(b, 0, sizeof *b);
+    const char *model = testing_shared(shared_model);
+    if (model == NULL)
+        return false;
+    snprintf(b->binary, sizeof b->binary, "%s", box_binary());
+    snprintf(b->model, sizeof b->model, "model.path=%s", model);
+    snprintf(b->storage, sizeof b->storage, "storage.path=%s/data", testing_folder());
+    snprintf(b->log, sizeof b->log, "%s/log", testing_folder());
+    return true;
+}
+
+static inline void box_forget_reply(box *b)
+{
+    if (b->has_reply)
+        client_reply_free(&b->reply);
+    b->has_reply = false;
+}
+
+static inline void box_disconnect(box *b)
+{
+    box_forget_reply(b);
+    client_close(b->client);
+    b->client = NULL;
+}
+
+static inline void box_stop(box *b)
+{
+    box_disconnect(b);
+    ck_assert_msg(process_stop(&b->daemon), "the daemon did not end with status 0; see %s", b->log);
+}
+
+static inline void box_kill(box *b)
+{
+    box_disconnect(b);
+    kill(b->daemon.pid, SIGKILL);
+    waitpid(b->daemon.pid, NULL, 0);
+}
+
+/* One array with one map, from printf-like JSON with ' for ". */
+static inline void box_params(buffer *out, const char *format, va_list args)
+{
+    char *text;
+    packer pack;
+    ck_assert_int_ge(vasprintf(&text, format, args), 0);
+    for (char *c = text; *c != '\0'; c++)
+        if (*c == '\'')
+            *c = '"';
+    pack_init(&pack, out);
+    pack_array(&pack, 1);
+    json_t *value = json_loads(text, 0, NULL);
+    ck_assert_msg(value != NULL, "no JSON: %s", text);
+    json_pack_value(&pack, value);
+    json_decref(value);
+    free(text);
+    ck_assert(!pack.failed);
+}
+
+static inline const msgpack_object *box_call_on(box *b, client *c, const char *method, const char *format, va_list args)
+{
+    sem_error error;
+    buffer params = {0};
+    box_forget_reply(b);
+    if (format != NULL)
+        box_params(&params, format, args);
+    ck_ok(client_call(c, method, params.data, params.size, BOX_TIMEOUT_MS, &b->reply, &error));
+    buffer_free(&params);
+    b->has_reply = true;
+    return &b->reply.value;
+}
+
+/* Calls and expects a result, which is valid until the next call. */
+__attribute__((format(printf, 3, 4))) static inline const msgpack_object *box_call(box *b, const char *method,
+                                                                                   const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const msgpack_object *result = box_call_on(b, b->client, method, format, args);
+    va_end(args);
+    const msgpack_object *message = object_get(result, "message");
+    ck_assert_msg(!b->reply.is_error, "%s: %s: %.*s", method, b->reply.code,
+                  message != NULL ? (int)message->via.str.size : 0, message != NULL ? message->via.str.ptr : "");
+    return result;
+}
+
+/* Calls and expects an error of this code; returns its message. */
+__attribute__((format(printf, 4, 5))) static inline const char *box_fails(box *b, const char *code, const char *method,
+                                                                          const char *format, ...)
+{
+    static char message[2048];
+    va_list args;
+    va_start(args, format);
+    const msgpack_object *result = box_call_on(b, b->client, method, format, args);
+    va_end(args);
+    ck_assert_msg(b->reply.is_error, "%s(%s) succeeded instead of %s", method, format, code);
+    const msgpack_object *text = object_get(result, "message");
+    snprintf(message, sizeof message, "%.*s", text != NULL ? (int)text->via.str.size : 0,
+             text != NULL ? text->via.str.ptr : "");
+    ck_assert_msg(strcmp(b->reply.code, code) == 0, "%s: %s instead of %s: %s", method, b->reply.code, code, message);
+    return message;
+}
+
+static inline const msgpack_object *box_at(const msgpack_object *array, size_t i)
+{
+    ck_assert_ptr_nonnull(array);
+    ck_assert_int_eq(array->type, MSGPACK_OBJECT_ARRAY);
+    ck_assert_uint_lt(i, array->via.array.size);
+    return &array->via.array.ptr[i];
+}
+
+static inline size_t box_count(const msgpack_object *array)
+{
+    ck_assert_ptr_nonnull(array);
+    ck_assert_int_eq(array->type, MSGPACK_OBJECT_ARRAY);
+    return array->via.array.size;
+}
+
+#endif
