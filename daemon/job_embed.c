@@ -407,13 +407,8 @@ static sem_status apply_flip(void *context, store_write *w, sem_error *err)
     if (status != SEM_OK || behind)
         return status;
     f->done = true;
-    f->record->state = GENERATION_CURRENT;
-    status = store_generation_put(w, f->record, err);
-    return status != SEM_OK ? status
-                            : store_generation_flip(w, f->record->number,
-                                                    f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK
-                                                                                            : GENERATION_PREVIOUS,
-                                                    err);
+    generation_state old = f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK : GENERATION_PREVIOUS;
+    return store_generation_flip(w, f->record->number, old, err);
 }
 
 static void swap_generations(void *context)

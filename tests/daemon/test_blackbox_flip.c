@@ -10,9 +10,10 @@ enum { CLIENTS = 4, DOCUMENTS = 300, REQUESTS = 10000, ROLLBACKS = 6 };
 
 static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
 
+/* Different for every i below 512: the model's small vocabulary knows no numbers. */
 static void document_text(unsigned i, char *out, size_t size)
 {
-    snprintf(out, size, "number %u about %s and %s in my bank", i, topics[i % 8], topics[i / 8 % 8]);
+    snprintf(out, size, "my %s and a %s or %s in the bank", topics[i % 8], topics[i / 8 % 8], topics[i / 64 % 8]);
 }
 
 static void add_document(box *b, unsigned i)
@@ -120,18 +121,19 @@ START_TEST(a_flip_under_load_fails_no_request_and_mixes_nothing)
     if (!start_everything())
         return;
     const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
-    ck_assert_msg(object_is(object_get(job, "state"), "done"), "the job did not end well; see %s", b.log);
-    ck_assert_msg(object_is(object_get(job, "decision"), "promoted"), "not promoted; see %s", b.log);
+    const msgpack_object *reason = object_get(job, "reason");
+    ck_assert_msg(object_is(object_get(job, "decision"), "promoted"), "not promoted: %.*s",
+                  reason->type == MSGPACK_OBJECT_STR ? (int)reason->via.str.size : 0, reason->via.str.ptr);
     ck_assert_uint_eq(object_uint(object_get(job, "generation"), 0), 2);
     for (int i = 0; i < ROLLBACKS; i++) {
         unsigned target = i % 2 == 0 ? 1 : 2;
-        add_document(&b, 1000 + (unsigned)i); /* the backlog of the generation that is not current */
+        add_document(&b, 400 + (unsigned)i); /* the backlog of the generation that is not current */
         const msgpack_object *r = box_call(&b, "rollback", "{'generation': %u}", target);
         ck_assert_uint_eq(object_uint(object_get(r, "generation"), 0), target);
         char text[128];
-        document_text(1000 + (unsigned)i, text, sizeof text);
+        document_text(400 + (unsigned)i, text, sizeof text);
         r = box_call(&b, "search", "{'query': '%s', 'k': 1}", text);
-        ck_assert_uint_eq(object_uint(object_get(box_at(object_get(r, "hits"), 0), "id"), 0), 1000 + (unsigned)i);
+        ck_assert_uint_eq(object_uint(object_get(box_at(object_get(r, "hits"), 0), "id"), 0), 400 + (unsigned)i);
     }
     while (total_requests(all) < REQUESTS)
         usleep(10000);
