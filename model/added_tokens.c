@@ -2,42 +2,13 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "model/characters.h"
 #include "model/json.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 enum { ADDED_BYTES_MAX = 1024 }; /* of one token: bounds the work at every byte of a text */
-
-static bool is_white_space(uint32_t code)
-{
-    return code == ' ' || (code >= 9 && code <= 13) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
-           code == 0x205F || code == 0x3000;
-}
-
-/* \w of Unicode TS 18, annex C: Alphabetic, marks, decimal numbers, connectors, joiners. */
-static bool is_word_char(uint32_t code)
-{
-    switch (utf8proc_category((utf8proc_int32_t)code)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: break;
-    }
-    return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
-           (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
-           (code >= 0x1F170 && code <= 0x1F189);
-}
 
 /* The character that ends before position (> 0); *start is where it begins. */
 static uint32_t char_before(const char *text, size_t position, size_t *start)
@@ -103,6 +74,20 @@ static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, 
     return status;
 }
 
+static int find_only_first_byte(const added_tokens *a)
+{
+    int first = -1;
+    for (size_t i = 0; i < a->count; i++) {
+        int byte = (unsigned char)a->tokens[i].content[0];
+        if (a->tokens[i].normalized || byte == 0)
+            continue;
+        if (first >= 0 && byte != first)
+            return -1;
+        first = byte;
+    }
+    return first;
+}
+
 sem_status added_tokens_create(added_tokens *out, const json_t *array, const char *where, const token_model *model,
                                sem_error *err)
 {
@@ -121,6 +106,7 @@ sem_status added_tokens_create(added_tokens *out, const json_t *array, const cha
     }
     if (status == SEM_OK)
         status = build_trie(&a.raw, &a, false, model, err);
+    a.only_first_byte = find_only_first_byte(&a);
     if (status == SEM_OK)
         status = build_trie(&a.normalized, &a, true, model, err);
     if (status != SEM_OK) {
@@ -144,20 +130,20 @@ void added_tokens_free(added_tokens *a)
 static bool stands_alone(const char *text, size_t length, size_t start, size_t stop)
 {
     size_t before;
-    if (start > 0 && is_word_char(char_before(text, start, &before)))
+    if (start > 0 && char_is_word(char_before(text, start, &before)))
         return false;
     if (stop == length)
         return true;
     uint32_t code;
     utf8_decode(text + stop, length - stop, &code);
-    return !is_word_char(code);
+    return !char_is_word(code);
 }
 
 /* White space that ends at `start` begins where? Never before `from`. */
 static size_t space_begin(const char *text, size_t from, size_t start)
 {
     size_t before;
-    while (start > from && is_white_space(char_before(text, start, &before)))
+    while (start > from && char_is_white_space(char_before(text, start, &before)))
         start = before;
     return start < from ? from : start;
 }
@@ -167,7 +153,7 @@ static size_t space_end(const char *text, size_t length, size_t stop)
     while (stop < length) {
         uint32_t code;
         size_t n = utf8_decode(text + stop, length - stop, &code);
-        if (!is_white_space(code))
+        if (!char_is_white_space(code))
             break;
         stop += n;
     }
@@ -179,7 +165,12 @@ bool added_tokens_next(const added_tokens *a, bool normalized, const char *text,
 {
     const trie *t = normalized ? &a->normalized : &a->raw;
     size_t i = scan->scanned;
+    int first = normalized ? -1 : a->only_first_byte;
     while (i < length) {
+        const char *skip = first < 0 ? text + i : memchr(text + i, first, length - i);
+        if (skip == NULL)
+            break;
+        i = (size_t)(skip - text);
         size_t matched = 0;
         int32_t value = trie_longest(t, TRIE_ROOT, text + i, length - i, &matched);
         if (value < 0) {

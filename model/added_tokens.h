@@ -27,6 +27,7 @@ typedef struct added_tokens {
     trie raw;            /* contents of those not normalized; a value is count - 1 - index */
     trie normalized;     /* normalized contents of the others */
     bool any_normalized;
+    int only_first_byte; /* of those not normalized, -1 where there are several: memchr() skips to it */
 } added_tokens;
 
 /* array is "added_tokens" of tokenizer.json (NULL or null: there are none). */

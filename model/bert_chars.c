@@ -1,7 +1,8 @@
 #include "model/bert_chars.h"
 
+#include "model/characters.h"
+
 #include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
 
 /* The libraries that vocabularies are used with take categories from Unicode 8,
@@ -9,12 +10,9 @@
  * Unicode 17. utf8proc has one version for all, so the tables below name the
  * code points at which it differs (any utf8proc from Unicode 15 to 18), found by
  * comparing all 1,112,064 of them. */
-typedef struct range {
-    uint32_t first, last;
-} range;
 
 /* Mn since Unicode 9: kept when accents are stripped. */
-static const range NEW_MARKS[] = {
+static const char_range NEW_MARKS[] = {
     {0x05C8, 0x05C9}, {0x07FD, 0x07FD}, {0x0897, 0x089F}, {0x08CA, 0x08E1}, {0x09FE, 0x09FE}, {0x0AFA, 0x0AFF},
     {0x0B53, 0x0B55}, {0x0C04, 0x0C04}, {0x0C3C, 0x0C3C}, {0x0D00, 0x0D00}, {0x0D3B, 0x0D3C}, {0x0D81, 0x0D81},
     {0x0EBA, 0x0EBA}, {0x0ECE, 0x0ECE}, {0x180F, 0x180F}, {0x1885, 0x1886}, {0x1ABF, 0x1AF0}, {0x1DF6, 0x1DFB},
@@ -40,7 +38,7 @@ static const range NEW_MARKS[] = {
 };
 
 /* Punctuation since Unicode 9: not split off. */
-static const range NEW_PUNCTUATION[] = {
+static const char_range NEW_PUNCTUATION[] = {
     {0x061D, 0x061D}, {0x09FD, 0x09FD}, {0x0A76, 0x0A76}, {0x0C77, 0x0C77}, {0x0C84, 0x0C84}, {0x1B4E, 0x1B4F},
     {0x1B7D, 0x1B7F}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D}, {0x2E60, 0x2E63}, {0x10D6E, 0x10D6E}, {0x10EAD, 0x10EAD},
     {0x10ED0, 0x10ED0}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x113D4, 0x113D5}, {0x113D7, 0x113D8},
@@ -52,12 +50,12 @@ static const range NEW_PUNCTUATION[] = {
 };
 
 /* Cc, Cf or Co that cleaning keeps: white space, and Cf since Unicode 9. */
-static const range KEPT_CONTROLS[] = {
+static const char_range KEPT_CONTROLS[] = {
     {0x0009, 0x000A}, {0x000D, 0x000D}, {0x0890, 0x0891}, {0x08E2, 0x08E2}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
 };
 
 /* Combining class not 0 since Unicode 11: these end a run of marks. */
-static const range NEW_COMBINING[] = {
+static const char_range NEW_COMBINING[] = {
     {0x05C8, 0x05C9}, {0x07FD, 0x07FD}, {0x0897, 0x089F}, {0x08CA, 0x08D3}, {0x09FE, 0x09FE}, {0x0C3C, 0x0C3C},
     {0x0D3B, 0x0D3C}, {0x0EBA, 0x0EBA}, {0x1715, 0x1715}, {0x1ABF, 0x1AF0}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C},
     {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC}, {0x10ECB, 0x10ECF}, {0x10EF0, 0x10EFB},
@@ -71,7 +69,7 @@ static const range NEW_COMBINING[] = {
 };
 
 /* Decomposed since Unicode 13: left alone. */
-static const range NEW_DECOMPOSED[] = {
+static const char_range NEW_DECOMPOSED[] = {
     {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x11383, 0x11383}, {0x11385, 0x11385}, {0x1138E, 0x1138E},
     {0x11391, 0x11391}, {0x113C5, 0x113C5}, {0x113C7, 0x113C8}, {0x11938, 0x11938}, {0x16121, 0x16128},
     {0x16D68, 0x16D6A},
@@ -87,35 +85,13 @@ static const struct {
     {0xA7DC, 0xA7DC, 0x19B - 0xA7DC}, {0x10D50, 0x10D65, 0x20},     {0x16EA0, 0x16EB8, 0x1B},
 };
 
-static bool within(const range *ranges, size_t count, uint32_t code)
-{
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (code > ranges[middle].last)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < count && code >= ranges[low].first;
-}
-
-#define WITHIN(table, code) within((table), sizeof(table) / sizeof(table)[0], (code))
-
-static bool is_white_space(uint32_t code)
-{
-    return code == ' ' || (code >= 9 && code <= 13) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
-           code == 0x205F || code == 0x3000;
-}
-
 static bool is_control(uint32_t code)
 {
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CS: return !WITHIN(KEPT_CONTROLS, code);
+    case UTF8PROC_CATEGORY_CS: return !CHAR_WITHIN(KEPT_CONTROLS, code);
     default: return false;
     }
 }
@@ -128,20 +104,20 @@ static bool is_punctuation(uint32_t code)
     if (code == 0x166D || code == 0x111C9) /* a symbol and a mark since then */
         return true;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO && !WITHIN(NEW_PUNCTUATION, code);
+    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO && !CHAR_WITHIN(NEW_PUNCTUATION, code);
 }
 
 static bool is_mark(uint32_t code)
 {
     if (code == 0x1734) /* Mc since Unicode 14 */
         return true;
-    return utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_MN && !WITHIN(NEW_MARKS, code);
+    return utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_MN && !CHAR_WITHIN(NEW_MARKS, code);
 }
 
 static uint8_t combining_class(uint32_t code)
 {
     utf8proc_propval_t class = utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
-    return class == 0 || WITHIN(NEW_COMBINING, code) ? 0 : (uint8_t)class;
+    return class == 0 || CHAR_WITHIN(NEW_COMBINING, code) ? 0 : (uint8_t)class;
 }
 
 /* CJK ideographs as BERT's original tokenizer counts them. */
@@ -185,7 +161,7 @@ static void add_decomposed(const bert_rules *rules, bert_expansion *out, uint32_
     utf8proc_int32_t parts[8] = {(utf8proc_int32_t)code};
     int boundary = 0;
     utf8proc_ssize_t count = 1;
-    if (code >= 0x80 && !WITHIN(NEW_DECOMPOSED, code))
+    if (code >= 0x80 && !CHAR_WITHIN(NEW_DECOMPOSED, code))
         count = utf8proc_decompose_char((utf8proc_int32_t)code, parts, 8, UTF8PROC_DECOMPOSE, &boundary);
     if (count < 1 || count > 8) { /* no canonical decomposition is that long */
         parts[0] = (utf8proc_int32_t)code;
@@ -206,7 +182,7 @@ void bert_expand(const bert_rules *rules, uint32_t code, bert_expansion *out)
     out->count = 0;
     if (rules->clean_text && (code == 0 || code == 0xFFFD || is_control(code)))
         return;
-    if (rules->clean_text && is_white_space(code))
+    if (rules->clean_text && char_is_white_space(code))
         code = ' ';
     bool spaced = rules->handle_chinese_chars && is_chinese(code);
     if (spaced)
@@ -221,7 +197,7 @@ void bert_expand(const bert_rules *rules, uint32_t code, bert_expansion *out)
 
 bert_kind bert_split_kind(uint32_t code)
 {
-    return is_white_space(code) ? BERT_SPACE : is_punctuation(code) ? BERT_PUNCT : BERT_WORD;
+    return char_is_white_space(code) ? BERT_SPACE : is_punctuation(code) ? BERT_PUNCT : BERT_WORD;
 }
 
 bert_entry bert_classify(const bert_chars *chars, uint32_t code)

@@ -119,13 +119,34 @@ static sem_status name_vocabulary(tokenizer *t, const json_t *vocab, const char 
     return SEM_OK;
 }
 
-static sem_status name_added(tokenizer *t, const json_t *array, const char *where, sem_error *err)
+/* An added token that is in the vocabulary too must have the same id there, and
+ * a new one an id of its own: the reference would silently take other ids than
+ * the file's. */
+static sem_status check_added(const tokenizer *t, const json_t *vocab, const char *where, const char *content,
+                              json_int_t id, sem_error *err)
+{
+    const json_t *known = json_object_get(vocab, content);
+    if (known != NULL && json_integer_value(known) != id)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab",
+                        where, content, (long long)id, (long long)json_integer_value(known));
+    const char *name = id >= 0 && (uint64_t)id < t->vocab ? t->names[id] : NULL;
+    if (name != NULL && strcmp(name, content) != 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"",
+                        where, content, (long long)id, name);
+    return SEM_OK;
+}
+
+/* array has been read by added_tokens_create. */
+static sem_status name_added(tokenizer *t, const json_t *array, const json_t *vocab, const char *where, sem_error *err)
 {
     size_t i;
     json_t *token;
     json_array_foreach((json_t *)array, i, token) {
         const char *content = json_string_value(json_object_get(token, "content"));
-        sem_status status = name_token(t, where, content != NULL ? content : "", json_object_get(token, "id"), err);
+        const json_t *id = json_object_get(token, "id");
+        sem_status status = check_added(t, vocab, where, content, json_integer_value(id), err);
+        if (status == SEM_OK)
+            status = name_token(t, where, content, id, err);
         if (status != SEM_OK)
             return status;
     }
@@ -161,7 +182,7 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
     if (status == SEM_OK)
         status = added_tokens_create(&t->added, added, where, &t->model, err);
     if (status == SEM_OK)
-        status = name_added(t, added, where, err);
+        status = name_added(t, added, json_object_get(model, "vocab"), where, err);
     if (status == SEM_OK)
         status = token_template_read(&t->around, json_object_get(root, "post_processor"), where, t->vocab, err);
     return status;

@@ -1,0 +1,24 @@
+/* Character classes that several tokenizers share. */
+#ifndef SEM_MODEL_CHARACTERS_H
+#define SEM_MODEL_CHARACTERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct char_range {
+    uint32_t first, last;
+} char_range;
+
+/* True if code lies in one of the ranges, which are in order. */
+bool char_within(const char_range *ranges, size_t count, uint32_t code);
+
+#define CHAR_WITHIN(table, code) char_within((table), sizeof(table) / sizeof(table)[0], (code))
+
+/* White_Space of Unicode: 25 characters. */
+bool char_is_white_space(uint32_t code);
+
+/* \w of Unicode TS 18, annex C: Alphabetic, marks, decimal numbers, connectors, joiners. */
+bool char_is_word(uint32_t code);
+
+#endif
