@@ -74,16 +74,11 @@ typedef struct activations {
     float *attention;
 } activations;
 
-static size_t wide_columns(const model_config *c)
-{
-    return 3 * c->hidden > c->intermediate ? 3 * c->hidden : c->intermediate;
-}
-
 static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, size_t longest, sem_error *err)
 {
     const model_config *c = e->plan.config;
     size_t count;
-    if (!checked_mul(tokens, 3 * c->hidden + wide_columns(c), &count) ||
+    if (!checked_mul(tokens, 3 * c->hidden + encoder_wide_columns(c), &count) ||
         !checked_add(count, attention_forward_space(&e->plan.attention, longest), &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", tokens);
     return float_area_reserve(&s->area, count, err);
@@ -97,7 +92,7 @@ static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_
     a.y = a.x + tokens * c->hidden;
     a.context = a.y + tokens * c->hidden;
     a.wide = a.context + tokens * c->hidden;
-    a.attention = a.wide + tokens * wide_columns(c);
+    a.attention = a.wide + tokens * encoder_wide_columns(c);
     return a;
 }
 
@@ -159,14 +154,14 @@ static void run_layer(const encoder *e, const layer_params *l, const activations
     const float *w = e->params, eps = p->config->layer_norm_eps;
     const size_t T = size->tokens, H = p->config->hidden, F = p->config->intermediate;
 
-    linear_forward(p->g, T, H, 3 * H, a->x, w + l->qkv_weight, w + l->qkv_bias, a->wide);
+    linear_forward(p->g, p->k, T, H, 3 * H, a->x, w + l->qkv_weight, w + l->qkv_bias, a->wide);
     attend(e, a, lengths, size->texts);
-    linear_forward(p->g, T, H, H, a->context, w + l->out_weight, w + l->out_bias, a->y);
+    linear_forward(p->g, p->k, T, H, H, a->context, w + l->out_weight, w + l->out_bias, a->y);
     layer_norm_forward(p->k, T, H, a->y, a->x, w + l->norm1_weight, w + l->norm1_bias, eps, NULL, NULL, a->y);
 
-    linear_forward(p->g, T, H, F, a->y, w + l->up_weight, w + l->up_bias, a->wide);
+    linear_forward(p->g, p->k, T, H, F, a->y, w + l->up_weight, w + l->up_bias, a->wide);
     p->k->gelu(a->wide, T * F, a->wide);
-    linear_forward(p->g, T, F, H, a->wide, w + l->down_weight, w + l->down_bias, a->x);
+    linear_forward(p->g, p->k, T, F, H, a->wide, w + l->down_weight, w + l->down_bias, a->x);
     layer_norm_forward(p->k, T, H, a->x, a->y, w + l->norm2_weight, w + l->norm2_bias, eps, NULL, NULL, a->x);
 }
 

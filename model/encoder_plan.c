@@ -19,8 +19,9 @@ static sem_status check_config(const model_config *c, sem_error *err)
                         "vocabulary %zu, layers %zu, intermediate size %zu and token types %zu must not be 0", c->vocab,
                         c->layers, c->intermediate, c->types);
     if (c->max_tokens == 0 || c->max_tokens > c->positions)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "texts of %zu tokens need a position table of as many rows, it has %zu",
-                        c->max_tokens, c->positions);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "texts of %zu tokens need a position table of as many rows, it has %zu", c->max_tokens,
+                        c->positions);
     size_t parts = pooling_parts(c->pooling);
     if (parts == 0 || c->dim != parts * c->hidden)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
@@ -45,8 +46,6 @@ static void place_layer(layer_params *p, const param *at)
     p->norm2_weight = at[14].offset;
     p->norm2_bias = at[15].offset;
 }
-
-enum { EMBEDDING_PARAMS = 5, LAYER_PARAMS = 16 };
 
 sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout,
                                const gemm *g, sem_error *err)
@@ -83,6 +82,11 @@ void encoder_plan_free(encoder_plan *plan)
     plan->layers = NULL;
 }
 
+size_t encoder_wide_columns(const model_config *config)
+{
+    return 3 * config->hidden > config->intermediate ? 3 * config->hidden : config->intermediate;
+}
+
 sem_status encoder_batch_check(const encoder_plan *plan, const int32_t *ids, const uint32_t *lengths, size_t texts,
                                batch_size *out, sem_error *err)
 {
@@ -100,8 +104,8 @@ sem_status encoder_batch_check(const encoder_plan *plan, const int32_t *ids, con
     }
     for (size_t t = 0; t < size.tokens; t++)
         if (ids[t] < 0 || (size_t)ids[t] >= c->vocab)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "token %zu of the batch has id %d, the vocabulary ends at %zu", t,
-                            ids[t], c->vocab - 1);
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "token %zu of the batch has id %d, the vocabulary ends at %zu",
+                            t, ids[t], c->vocab - 1);
     *out = size;
     return SEM_OK;
 }
@@ -114,7 +118,8 @@ sem_status float_area_reserve(float_area *area, size_t count, sem_error *err)
     area->capacity = 0;
     area->data = checked_alloc_aligned(count, sizeof(float));
     if (area->data == NULL)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for a batch's activations (%zu MB): use a smaller batch",
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "out of memory for a batch's activations (%zu MB): use a smaller batch",
                         count / (1024 * 1024 / sizeof(float)));
     area->capacity = count;
     return SEM_OK;
@@ -123,6 +128,7 @@ sem_status float_area_reserve(float_area *area, size_t count, sem_error *err)
 sem_status encoder_fail_length(size_t text, float length, sem_error *err)
 {
     return sem_fail(err, SEM_INTERNAL,
-                    "the embedding of text %zu has length %f, expected a positive number: the model's weights are damaged",
+                    "the embedding of text %zu has length %f, expected a positive number: the model's weights are "
+                    "damaged",
                     text, (double)length);
 }

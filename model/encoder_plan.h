@@ -7,6 +7,9 @@
 #include "model/encoder.h"
 #include "model/kernels.h"
 
+/* Entries of a param_layout: the embedding's first, then each layer's. */
+enum { EMBEDDING_PARAMS = 5, LAYER_PARAMS = 16 };
+
 /* Tokens of one batch: sizes of matrices then fit in the 32-bit integers of a BLAS. */
 enum { ENCODER_TOKENS_MAX = 1 << 22 };
 
@@ -35,6 +38,9 @@ typedef struct encoder_plan {
 sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout,
                                const gemm *g, sem_error *err);
 void encoder_plan_free(encoder_plan *plan);
+
+/* max(3H, F): what the widest activations of a layer share. */
+size_t encoder_wide_columns(const model_config *config);
 
 /* A batch's size, and that ids and lengths are in range. */
 typedef struct batch_size {

@@ -79,11 +79,6 @@ void encoder_tape_destroy(encoder_tape *t)
     free(t);
 }
 
-static size_t wide_columns(const model_config *c)
-{
-    return 3 * c->hidden > c->intermediate ? 3 * c->hidden : c->intermediate;
-}
-
 /* Takes count floats from the front of *area. */
 static float *cut(float **area, size_t count)
 {
@@ -121,7 +116,7 @@ static void cut_work(encoder_tape *t)
     t->y = cut(&area, T * H);
     t->dx = cut(&area, T * H);
     t->d = cut(&area, T * H);
-    t->wide = cut(&area, T * wide_columns(t->plan.config));
+    t->wide = cut(&area, T * encoder_wide_columns(t->plan.config));
     t->d_embedding = cut(&area, t->plan.config->dim);
     t->attention = area;
 }
@@ -163,7 +158,7 @@ static sem_status reserve(encoder_tape *t, const int32_t *ids, const uint32_t *l
     size_t layers, kept, texts, work;
     bool fits = checked_mul(T, 6 * H + c->intermediate + 2, &layers) && checked_mul(layers, c->layers, &kept) &&
                 checked_add(kept, T * (H + 1), &kept) && checked_mul(t->size.texts, c->dim + 1, &texts) &&
-                checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + wide_columns(c), &work) &&
+                checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
                 checked_add(work, c->dim, &work) &&
                 checked_add(work, attention_backward_space(&t->plan.attention, t->size.longest), &work);
     if (!fits)
@@ -232,16 +227,16 @@ static void layer_forward(encoder_tape *t, const float *w, const layer_params *a
     const size_t T = t->size.tokens, H = p->config->hidden, F = p->config->intermediate;
     const float eps = p->config->layer_norm_eps;
 
-    linear_forward(p->g, T, H, 3 * H, t->x, w + at->qkv_weight, w + at->qkv_bias, l->qkv);
+    linear_forward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, w + at->qkv_bias, l->qkv);
     attend(t, l);
-    linear_forward(p->g, T, H, H, l->context, w + at->out_weight, w + at->out_bias, t->y);
+    linear_forward(p->g, p->k, T, H, H, l->context, w + at->out_weight, w + at->out_bias, t->y);
     dropout_rows(p->k, &l->drop_out, t->y, T, H);
     layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1,
                        t->y);
 
-    linear_forward(p->g, T, H, F, t->y, w + at->up_weight, w + at->up_bias, l->up);
+    linear_forward(p->g, p->k, T, H, F, t->y, w + at->up_weight, w + at->up_bias, l->up);
     p->k->gelu(l->up, T * F, t->wide);
-    linear_forward(p->g, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, t->x);
+    linear_forward(p->g, p->k, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, t->x);
     dropout_rows(p->k, &l->drop_down, t->x, T, H);
     layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2,
                        t->x);

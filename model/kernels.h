@@ -27,6 +27,10 @@ typedef struct kernels {
     void (*multiply)(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
                      size_t ldb, float *c, size_t ldc, int add);
 
+    /* y[m, n] += x[m, k] w[n, k]^T, rows without gaps. For few rows of x: w is
+     * read once and never packed. */
+    void (*multiply_few)(size_t m, size_t n, size_t k, const float *x, const float *w, float *y);
+
     /* y[n] = x * Phi(x), Phi the normal distribution function (the erf form of
      * GELU); y may be x. */
     void (*gelu)(const float *x, size_t n, float *y);

@@ -48,6 +48,61 @@ KERNEL void multiply(size_t m, size_t n, size_t k, const float *a, size_t a_row,
                           c + i * ldc + j, ldc, add);
 }
 
+enum { DOT_ROWS = TILE_ROWS / 2, DOT_COLUMNS = 4 };
+
+/* One step of LANES products for every pair of a row of x and a row of w. */
+INLINE void dot_step(vec sum[DOT_ROWS][DOT_COLUMNS], const vec left[DOT_ROWS], const vec right[DOT_COLUMNS])
+{
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+            sum[r][j] = vec_fma(left[r], right[j], sum[r][j]);
+    }
+}
+
+/* DOT_ROWS rows of x with DOT_COLUMNS rows of w; where there are fewer the last
+ * one is computed again and not stored. */
+INLINE void dot_tile(size_t rows, size_t columns, size_t k, const float *x, const float *w, float *y, size_t n)
+{
+    const float *from_x[DOT_ROWS], *from_w[DOT_COLUMNS];
+    vec sum[DOT_ROWS][DOT_COLUMNS], left[DOT_ROWS], right[DOT_COLUMNS];
+    UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+        from_w[j] = w + (j < columns ? j : columns - 1) * k;
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
+        from_x[r] = x + (r < rows ? r : rows - 1) * k;
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+            sum[r][j] = (vec){0};
+    }
+    size_t p = 0;
+    for (; p + LANES <= k; p += LANES) {
+        UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
+            left[r] = vec_load(from_x[r] + p);
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+            right[j] = vec_load(from_w[j] + p);
+        dot_step(sum, left, right);
+    }
+    if (p < k) {
+        UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
+            left[r] = vec_load_part(from_x[r] + p, k - p);
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+            right[j] = vec_load_part(from_w[j] + p, k - p);
+        dot_step(sum, left, right);
+    }
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) {
+            if (r < rows && j < columns)
+                y[r * n + j] += vec_sum(sum[r][j]);
+        }
+    }
+}
+
+KERNEL void multiply_few(size_t m, size_t n, size_t k, const float *x, const float *w, float *y)
+{
+    for (size_t j = 0; j < n; j += DOT_COLUMNS)
+        for (size_t i = 0; i < m; i += DOT_ROWS)
+            dot_tile(m - i < DOT_ROWS ? m - i : DOT_ROWS, n - j < DOT_COLUMNS ? n - j : DOT_COLUMNS, k, x + i * k,
+                     w + j * k, y + i * n + j, n);
+}
+
 /* --- exp and GELU */
 
 /* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2, e^r by its series to r^6:
@@ -330,6 +385,7 @@ KERNEL void scale(float a, float *x, size_t n)
 const kernels TABLE = {
     .name = TABLE_NAME,
     .multiply = multiply,
+    .multiply_few = multiply_few,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
     .layer_norm = layer_norm,

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 /* x[T, in], weight[out, in], bias[out] -> y[T, out] */
-void linear_forward(const gemm *g, size_t tokens, size_t in, size_t out, const float *x, const float *weight,
-                    const float *bias, float *y);
+void linear_forward(const gemm *g, const kernels *k, size_t tokens, size_t in, size_t out, const float *x,
+                    const float *weight, const float *bias, float *y);
 
 /* dx[T, in] += dy W, d_weight += dy^T x, d_bias += the rows of dy. */
 void linear_backward(const gemm *g, const kernels *k, size_t tokens, size_t in, size_t out, const float *x,

@@ -1,6 +1,7 @@
 #include "model/encoder.h"
 
 #include "base/checked.h"
+#include "model/encoder_plan.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -9,15 +10,6 @@
 #include <string.h>
 
 /* --- the layout */
-
-enum { PARAMS_EMBEDDING = 5, PARAMS_LAYER = 16 };
-
-static void name_param(param *p, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
-
-static void name_param(param *p, const char *format, va_list args)
-{
-    vsnprintf(p->name, sizeof p->name, format, args);
-}
 
 /* Appends a matrix, or a vector where rows is 1. False when the sizes overflow. */
 static bool add_param(param_layout *layout, size_t rows, size_t cols, const char *format, ...)
@@ -28,7 +20,7 @@ static bool add_param(param_layout *layout, size_t rows, size_t cols, const char
     param *p = &layout->items[layout->count];
     va_list args;
     va_start(args, format);
-    name_param(p, format, args);
+    vsnprintf(p->name, sizeof p->name, format, args);
     va_end(args);
     p->rows = rows;
     p->cols = cols;
@@ -89,7 +81,7 @@ sem_status param_layout_create(param_layout *out, const model_config *config, se
 {
     param_layout layout = {0};
     size_t count;
-    if (!checked_mul(config->layers, PARAMS_LAYER, &count) || !checked_add(count, PARAMS_EMBEDDING, &count))
+    if (!checked_mul(config->layers, LAYER_PARAMS, &count) || !checked_add(count, EMBEDDING_PARAMS, &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a model of %zu layers is too large", config->layers);
     layout.items = checked_realloc(NULL, count, sizeof *layout.items);
     if (layout.items == NULL)

@@ -228,6 +228,39 @@ static void check_vectors(const kernels *k)
         ck_assert_float_eq(x[i], 3 * before[i]);
 }
 
+static void check_few(const kernels *k, size_t m, size_t n, size_t depth)
+{
+    float *x = malloc(m * depth * sizeof *x), *w = malloc(n * depth * sizeof *w), *y = malloc(m * n * sizeof *y);
+    ck_assert(x != NULL && w != NULL && y != NULL);
+    fill(x, m * depth, 1, 1);
+    fill(w, n * depth, 2, 1);
+    for (size_t i = 0; i < m * n; i++)
+        y[i] = 5;
+    k->multiply_few(m, n, depth, x, w, y);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 5;
+            for (size_t p = 0; p < depth; p++)
+                sum += (double)x[i * depth + p] * (double)w[j * depth + p];
+            ck_assert_double_eq_tol((double)y[i * n + j], sum, 1e-4);
+        }
+    free(x);
+    free(w);
+    free(y);
+}
+
+START_TEST(few_rows_are_multiplied_right_at_every_level)
+{
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (size_t l = 0; levels[l] != NULL; l++)
+        for (size_t m = 1; m < 12; m++)
+            for (size_t n = 1; n < 10; n++)
+                for (size_t k = 1; k < 70; k += 7)
+                    check_few(levels[l], m, n, k);
+}
+END_TEST
+
 START_TEST(every_level_computes_the_formulas)
 {
     const kernels *levels[KERNELS_MAX + 1];
@@ -309,6 +342,7 @@ int main(void)
     suite_add_tcase(suite, products);
     TCase *rows = tcase_create("kernels");
     tcase_set_timeout(rows, 60);
+    tcase_add_test(rows, few_rows_are_multiplied_right_at_every_level);
     tcase_add_test(rows, every_level_computes_the_formulas);
     tcase_add_test(rows, kernels_touch_nothing_behind_the_row);
     tcase_add_test(rows, dropout_drops_its_share_and_the_same_at_every_level);
