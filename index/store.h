@@ -40,7 +40,8 @@ typedef struct store_options {
 
 /* Opens or creates the store; takes an exclusive lock on the folder (a second
  * daemon is refused), refuses a newer format, clears stale readers, removes
- * folders of spaces and models that nothing names. */
+ * folders of spaces and models that nothing names, and opens the spaces that a
+ * generation names. */
 sem_status store_open(store **out, const store_options *options, sem_log *log, sem_error *err);
 void store_close(store *s); /* accepts NULL */
 uint64_t store_bytes(const store *s); /* on disk now */
@@ -132,7 +133,8 @@ sem_status store_write_begin(store *s, store_write **out, sem_error *err);
  * error nothing of the group in main has happened. Frees w either way. */
 sem_status store_write_commit(store_write *w, sem_error *err);
 void store_write_abort(store_write *w); /* accepts NULL */
-/* The group's own view, with the store_* reading functions; ended with the group. */
+/* The group's own view, with the store_* reading functions; ended with the
+ * group. What is borrowed from it lasts until the group's next operation. */
 store_read *store_write_view(store_write *w);
 
 typedef struct store_put {
@@ -141,7 +143,7 @@ typedef struct store_put {
     size_t text_length;
     const unsigned char *meta; /* as stored: a MessagePack map, or length 0 */
     size_t meta_length;
-    const float *vector;       /* dim floats in `space`, unit length unless the metric is dot */
+    const float *vector;       /* required; dim floats in `space`, unit length unless the metric is dot */
     const float *second;       /* in `second_space`, or NULL: embedded with a second model as well */
     /* results */
     uint32_t docno;

@@ -49,9 +49,10 @@ struct store {
     MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs;
     environment events;
     MDB_dbi event_log, queries, clicks;
-    pthread_mutex_t lock;    /* guards spaces[], space.readers and the list of reads; no lock is taken inside */
+    pthread_mutex_t lock;    /* guards spaces[], space.readers, space.shut and the list of reads; inside it only LMDB's own */
     space *spaces[STORE_SPACES_MAX];
     store_read *reads;
+    bool unnamed;            /* a commit of main failed behind those of spaces; writer only */
 };
 
 /* A read's transaction in an environment that is not main. */
@@ -85,7 +86,10 @@ struct store_write {
     write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
     size_t part_count;
     bool in_operation;
-    bool broken;             /* an operation ended with SEM_INTERNAL */
+    bool broken;             /* an operation ended with SEM_INTERNAL, or half merged */
+    bool bytes_known, reusable_known; /* the two below were measured in this group */
+    uint64_t bytes;          /* on disk */
+    uint64_t reusable;       /* of them, pages that LMDB uses again */
 };
 
 /* --- bytes: all numbers in keys and values are big-endian, vectors excepted */
@@ -219,6 +223,8 @@ sem_status freed_apply(store_write *w, sem_error *err);
 space *space_at(store *s, uint32_t number);
 sem_status spaces_open_all(store *s, sem_error *err);
 void spaces_close_all(store *s);
+/* Deletes vectors that main names nowhere since its commit failed. Outside any group. */
+sem_status spaces_clean(store *s, sem_error *err);
 /* Removes folders below the store that no generation names. */
 sem_status folders_clean(store *s, sem_error *err);
 

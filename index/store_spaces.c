@@ -141,6 +141,61 @@ static sem_status clean_space(space *sp, store *s, sem_error *err)
     return rc == 0 ? SEM_OK : environment_fail(&sp->in, "remove unnamed vectors", rc, err);
 }
 
+sem_status spaces_clean(store *s, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < STORE_SPACES_MAX && status == SEM_OK; i++) {
+        /* Counted as a read, so that the space is not removed meanwhile. */
+        pthread_mutex_lock(&s->lock);
+        space *sp = s->spaces[i] != NULL && !s->spaces[i]->shut ? s->spaces[i] : NULL;
+        if (sp != NULL)
+            sp->readers++;
+        pthread_mutex_unlock(&s->lock);
+        if (sp == NULL)
+            continue;
+        status = clean_space(sp, s, err);
+        pthread_mutex_lock(&s->lock);
+        sp->readers--;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return status;
+}
+
+/* A folder that was lost must not pass for a space that is still empty. */
+static sem_status check_not_lost(space *sp, store *s, sem_error *err)
+{
+    unsigned char prefix[4];
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_stat stat = {0};
+    put_u32(prefix, sp->number);
+    int rc = mdb_txn_begin(sp->in.env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0) {
+        rc = mdb_stat(txn, sp->vectors, &stat);
+        mdb_txn_abort(txn);
+    }
+    if (rc != 0)
+        return environment_fail(&sp->in, "count its vectors", rc, err);
+    if (stat.ms_entries > 0)
+        return SEM_OK;
+    rc = mdb_txn_begin(s->main.env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return environment_fail(&s->main, "look for places", rc, err);
+    MDB_val key = as_value(prefix, sizeof prefix), value;
+    if ((rc = mdb_cursor_open(txn, s->places, &cursor)) == 0) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        mdb_cursor_close(cursor);
+    }
+    bool named = rc == 0 && key.mv_size == PLACE_KEY && memcmp(key.mv_data, prefix, sizeof prefix) == 0;
+    mdb_txn_abort(txn);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return environment_fail(&s->main, "look for places", rc, err);
+    return !named ? SEM_OK
+                  : sem_fail(err, SEM_FAILED_PRECONDITION,
+                             "documents have vectors in %s, but it is empty; put the folder back or restore a backup",
+                             sp->in.name);
+}
+
 /* --- open and close */
 
 static sem_status open_space(store *s, uint32_t number, uint32_t dim, space **out, sem_error *err)
@@ -159,6 +214,8 @@ static sem_status open_space(store *s, uint32_t number, uint32_t dim, space **ou
         status = settle_dim(sp, dim, err);
     if (status == SEM_OK)
         status = clean_space(sp, s, err);
+    if (status == SEM_OK)
+        status = check_not_lost(sp, s, err);
     if (status != SEM_OK) {
         environment_close(&sp->in);
         free(sp);
@@ -353,6 +410,11 @@ static bool space_is_named(const char *name, const store_generation *list, size_
 {
     char wanted[24];
     if (strncmp(name, "space-", 6) != 0)
+        return true;
+    /* Nothing is removed that this store would not have made. */
+    unsigned long long number = strtoull(name + 6, NULL, 10);
+    space_name(wanted, (uint32_t)number);
+    if (number > UINT32_MAX || strcmp(wanted, name) != 0)
         return true;
     for (size_t i = 0; i < count; i++) {
         space_name(wanted, list[i].space);

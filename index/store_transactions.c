@@ -194,8 +194,21 @@ sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out,
 
 /* --- groups */
 
+/* Vectors whose group was lost in main: their slots must be free before new ones are given out. */
+static sem_status clean_unnamed(store *s, sem_error *err)
+{
+    if (!s->unnamed)
+        return SEM_OK;
+    sem_status status = spaces_clean(s, err);
+    s->unnamed = status != SEM_OK;
+    return status == SEM_RESOURCE_EXHAUSTED ? SEM_OK : status;
+}
+
 sem_status store_write_begin(store *s, store_write **out, sem_error *err)
 {
+    sem_status status = clean_unnamed(s, err);
+    if (status != SEM_OK)
+        return status;
     store_write *w = calloc(1, sizeof *w);
     if (w == NULL)
         return sem_fail_memory(err, "a group of writes");
@@ -203,7 +216,7 @@ sem_status store_write_begin(store *s, store_write **out, sem_error *err)
     w->view.s = s;
     w->view.write = w;
     MDB_txn *txn;
-    sem_status status = write_txn(w, &s->main, &txn, err);
+    status = write_txn(w, &s->main, &txn, err);
     if (status == SEM_OK)
         status = freed_apply(w, err);
     if (status != SEM_OK) {
@@ -245,6 +258,7 @@ sem_status store_write_commit(store_write *w, sem_error *err)
             part->group = NULL;
             if (rc != 0)
                 status = environment_fail(part->e, "commit", rc, err);
+            w->s->unnamed = w->s->unnamed || (rc != 0 && pass > 0);
         }
     store_write_abort(w);
     return status;
@@ -262,8 +276,7 @@ sem_status operation_begin(store_write *w, sem_error *err)
 
 sem_status operation_end(store_write *w, sem_status status, sem_error *err)
 {
-    /* Main is part 0 and therefore last. Should a merge before it fail, what an
-     * earlier one merged is only vectors that nobody names, or events. */
+    /* Main is part 0 and therefore last. */
     for (size_t i = w->part_count; i-- > 0;) {
         write_part *part = &w->parts[i];
         if (part->operation == NULL)
@@ -272,8 +285,10 @@ sem_status operation_end(store_write *w, sem_status status, sem_error *err)
             mdb_txn_abort(part->operation);
         } else {
             int rc = mdb_txn_commit(part->operation);
-            if (rc != 0)
+            if (rc != 0) {
                 status = environment_fail(part->e, "finish an operation", rc, err);
+                w->broken = true; /* another environment may have taken its part */
+            }
         }
         part->operation = NULL;
     }
@@ -304,15 +319,20 @@ static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
     store *s = w->s;
     for (size_t i = 0; i < w->part_count; i++)
         more += w->parts[i].pending;
-    uint64_t bytes = store_bytes(s);
-    if (bytes + more <= s->max_size)
+    /* Files grow when a group is committed; within it one measurement will do. */
+    if (!w->bytes_known)
+        w->bytes = store_bytes(s);
+    w->bytes_known = true;
+    if (w->bytes + more <= s->max_size)
         return SEM_OK;
-    uint64_t again = reusable_bytes(s);
-    if (bytes + more <= s->max_size + again)
+    if (!w->reusable_known)
+        w->reusable = reusable_bytes(s);
+    w->reusable_known = true;
+    if (w->bytes + more <= s->max_size + w->reusable)
         return SEM_OK;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                     "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
-                    "something or raise it", (unsigned long long)(bytes > again ? bytes - again : 0),
+                    "something or raise it", (unsigned long long)(w->bytes > w->reusable ? w->bytes - w->reusable : 0),
                     (unsigned long long)more, (unsigned long long)s->max_size);
 }
 

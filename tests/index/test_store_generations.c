@@ -31,12 +31,31 @@ START_TEST(opening_removes_what_no_generation_names)
     make_folder("models/g3/deep");
     make_folder("models/g4");
     make_folder("models/half-written");
+    make_folder("space-of-my-own");
     s = open_with(MAP, 0);
     ck_assert(folder_exists("space-1") && folder_exists("space-2") && folder_exists("space-4"));
+    ck_assert(folder_exists("space-of-my-own"));
     ck_assert(!folder_exists("space-3") && !folder_exists("space-9"));
     ck_assert(folder_exists("models/g1") && folder_exists("models/g2/deep") && folder_exists("models/g4"));
     ck_assert(!folder_exists("models/g3") && !folder_exists("models/half-written"));
     store_close(s);
+}
+END_TEST
+
+START_TEST(a_space_whose_folder_was_lost_is_not_taken_for_empty)
+{
+    sem_error error;
+    uint32_t c;
+    store_write *w;
+    store_options options = {.path = store_folder(), .map_size = MAP};
+    store *s = store_with_collection(&c);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(put_text(w, c, number_id(1), "text", 1, NULL, NULL, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    ck_ok(files_remove_folder(below_store("space-1"), &error));
+    ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
+    ck_assert_ptr_nonnull(strstr(error.message, "space-1"));
 }
 END_TEST
 
@@ -185,6 +204,7 @@ int main(void)
     TCase *tests = tcase_create("store generations");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, opening_removes_what_no_generation_names);
+    tcase_add_test(tests, a_space_whose_folder_was_lost_is_not_taken_for_empty);
     tcase_add_test(tests, a_space_is_removed_when_nobody_reads_it);
     tcase_add_test(tests, a_flip_is_one_step);
     tcase_add_test(tests, jobs_are_kept_by_number);

@@ -159,6 +159,8 @@ START_TEST(a_full_disk_loses_nothing)
     ck_ok(store_write_commit(w, &error));
     check_filled(s, c, count + 1);
     store_close(s);
+    /* The groups that were lost left no vectors behind. */
+    ck_assert_uint_eq(vectors_on_disk("space-1"), count + 1);
     s = open_with(MAP, 0);
     check_filled(s, c, count + 1);
     store_close(s);
