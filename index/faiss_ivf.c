@@ -35,8 +35,8 @@ static sem_status make_index(faiss_ivf *f, size_t dim, const float *centroids, s
 sem_status faiss_ivf_create(faiss_ivf **out, size_t dim, const float *centroids, size_t nlist, sem_error *err)
 {
     if (dim == 0 || nlist == 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "an inverted file needs dim and nlist of at least 1, not %zu and %zu",
-                        dim, nlist);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "an inverted file needs dim and nlist above 0, not %zu and %zu", dim,
+                        nlist);
     faiss_ivf *f = calloc(1, sizeof *f);
     if (f == NULL)
         return sem_fail_memory(err, "an inverted file");

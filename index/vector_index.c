@@ -133,6 +133,9 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
     return s;
 }
 
+_Static_assert(sizeof((vector_index_stats *)0)->curve / sizeof((vector_index_stats *)0)->curve[0] >= CURVE_POINTS_MAX,
+               "a whole recall curve fits into the statistics");
+
 void vector_index_describe(vector_index *v, vector_index_stats *out)
 {
     view *now = view_acquire(v);

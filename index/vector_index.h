@@ -1,9 +1,19 @@
 /* Nearest documents of one collection in one space: float32 rows in memory,
  * exact below a threshold, inverted lists over k-means cells above it.
  *
- * One thread appends and removes (the writer); one thread trains (the index
- * thread); any number search meanwhile without waiting for either: rows are
- * append-only, lists are immutable and replaced by one pointer. */
+ * Who owns what:
+ * - The writer, one thread at a time, puts and removes. It owns the newest end
+ *   of the rows and the map from documents to rows.
+ * - The index thread, one at a time, trains. It owns the lists that it is
+ *   making and, when it compacts, the copy of the rows; both are nobody else's
+ *   until they are swapped in.
+ * - Any number of threads search. A search takes the rows and lists of the
+ *   moment and keeps them alive by a reference count until it ends.
+ * Writer and index thread meet in one lock (rank 1), which the writer holds for
+ * each put or remove, and the index thread for the swap: one pointer, and after
+ * a compaction also the few rows that came since it last looked and one pass
+ * over the row numbers. Searches take only the lock on the pointer (rank 2,
+ * under rank 1), for a few instructions. */
 #ifndef SEM_INDEX_VECTOR_INDEX_H
 #define SEM_INDEX_VECTOR_INDEX_H
 
@@ -26,7 +36,7 @@ typedef struct vector_index_options {
 } vector_index_options;
 
 sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
-void vector_index_destroy(vector_index *v); /* accepts NULL; no search may be under way */
+void vector_index_destroy(vector_index *v); /* accepts NULL; nothing may be under way */
 
 /* The document's vector (dim floats, copied); an older one of the same docno is
  * replaced in one step. Writer only. */
@@ -79,10 +89,15 @@ typedef struct vector_index_stats {
 
 void vector_index_describe(vector_index *v, vector_index_stats *out);
 
-/* Whether training would pay: enough rows and no lists, or growth since. */
+/* Whether training would pay: enough rows and no lists, growth or drift since
+ * k-means, many rows behind the lists, or many dead rows. Any thread. */
 bool vector_index_wants_training(vector_index *v);
-/* Trains k-means (spherical, FAISS), assigns, measures the recall curve and
- * swaps the lists in. Index thread only. *cancel set: returns SEM_CANCELLED. */
+/* Does what is due, at once: leaves dead rows behind; trains k-means (spherical,
+ * FAISS) or assigns new rows to the cells there are; measures the recall curve
+ * where it may have moved; swaps the result in. Nothing due: nothing done. One
+ * call may leave something due (ask again), no call changes what a search
+ * finds exactly. Index thread only. *cancel set: returns SEM_CANCELLED and the
+ * index is as before. */
 sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err);
 
 #endif

@@ -171,7 +171,8 @@ START_TEST(the_shim_defines_what_is_called_and_nothing_else)
     snprintf(command, sizeof command,
              "nm --defined-only '%s' | sed -n 's/^.* T \\(faiss_.*\\)/\\1/p' | " OURS " | LC_ALL=C sort", program);
     size_t definitions = lines_of(command, defined, MAX);
-    size_t calls = lines_of("cat index/*.c | grep -oE '\\bfaiss_[A-Za-z_]+\\(' | tr -d '(' | " OURS " | LC_ALL=C sort -u",
+    size_t calls = lines_of("cat index/*.c | grep -oE '\\bfaiss_[A-Za-z_]+\\(' | tr -d '(' | " OURS
+                            " | LC_ALL=C sort -u",
                             called, MAX);
     ck_assert_uint_gt(calls, 0);
     for (size_t i = 0; i < definitions && i < calls; i++)

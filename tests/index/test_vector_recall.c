@@ -1,0 +1,242 @@
+#include "index/dot.h"
+#include "index/faiss_ivf.h"
+#include "index/lists.h"
+#include "index/rows.h"
+#include "index/training.h"
+#include "index/vector_search.h"
+#include "tests/common/testing.h"
+#include "tests/index/world.h"
+
+#include <cblas.h>
+
+/* --- lists */
+
+static void expect_recall(world *w, vector_query q, size_t first_topic, size_t topics, const char *name)
+{
+    static const double targets[] = {0.80, 0.90, 0.95, 0.99};
+    for (size_t i = 0; i < 4; i++) {
+        q.recall = targets[i];
+        expect_recall_of(w, q, first_topic, topics, name);
+    }
+}
+
+START_TEST(recall_asked_for_is_reached)
+{
+    world w = make_world(&usual, N);
+    ck_assert(vector_index_wants_training(w.index));
+    train(&w);
+    ck_assert_str_eq(kind_of(&w), "ivf");
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "k 10");
+    expect_recall(&w, (vector_query){.k = 1}, 0, TOPICS, "k 1");
+    expect_recall(&w, (vector_query){.k = 200}, 0, TOPICS, "k 200");
+    vector_plan plan;
+    mean_recall(&w, (vector_query){.k = K, .recall = 0.9}, 0, TOPICS, &plan);
+    ck_assert_str_eq(plan.kind, "ivf");
+    ck_assert_uint_lt(plan.scanned, N / 2);
+    ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .recall = 1.0}, 0, TOPICS, &plan), 1.0);
+    ck_assert_str_eq(plan.kind, "exact");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(the_curve_rises_to_1)
+{
+    world w = make_world(&usual, 10000);
+    train(&w);
+    vector_index_stats stats;
+    vector_index_describe(w.index, &stats);
+    ck_assert_uint_ge(stats.nlist, 100);
+    ck_assert_int_gt(stats.trained_at_ms, 0);
+    ck_assert_uint_ge(stats.curve_points, 6);
+    for (size_t i = 1; i < stats.curve_points; i++) {
+        ck_assert_uint_gt(stats.curve[i].nprobe, stats.curve[i - 1].nprobe);
+        ck_assert_double_ge(stats.curve[i].recall, stats.curve[i - 1].recall);
+    }
+    ck_assert_uint_eq(stats.curve[stats.curve_points - 1].nprobe, stats.nlist);
+    ck_assert_double_eq(stats.curve[stats.curve_points - 1].recall, 1.0);
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(recall_holds_after_drift)
+{
+    world w = make_world(&usual, 0);
+    for (uint32_t d = 0; d < N / 2; d++)
+        put_random(&w, d, 0, TOPICS / 2);
+    train(&w);
+    for (uint32_t d = N / 2; d < N; d++)
+        put_random(&w, d, TOPICS / 2, TOPICS / 2);
+    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics before training");
+    train(&w);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "all topics");
+    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(recall_holds_after_heavy_deletes)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    for (uint32_t d = 0; d < N; d++)
+        if (d % 4 != 0)
+            drop(&w, d);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "deleted");
+    ck_assert(vector_index_wants_training(w.index));
+    train(&w);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "compacted");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(our_lists_find_what_those_of_faiss_find)
+{
+    sem_error error;
+    enum { ROWS = 8000 };
+    random_state random;
+    random_seed(&random, testing_seed());
+    float *x = clustered_points(&random, ROWS + QUERIES, DIM, TOPICS, SPREAD);
+    static uint32_t docnos[ROWS];
+    rows *r;
+    lists *l;
+    faiss_ivf *reference;
+    ck_ok(rows_create(&r, DIM, &error));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        docnos[i] = i * 3 + 1;
+        ck_ok(rows_put(r, docnos[i], x + (size_t)i * DIM, &error));
+    }
+    training t = {.options = &usual, .kernel = dot_choose(), .rows = r};
+    ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
+    ck_ok(faiss_ivf_create(&reference, DIM, l->centroids, l->nlist, &error));
+    ck_ok(faiss_ivf_add(reference, docnos, x, ROWS, &error));
+    for (size_t nprobe = 1; nprobe < l->nlist; nprobe *= 3)
+        for (size_t i = 0; i < QUERIES; i++) {
+            vector_hit ours[K], theirs[K];
+            size_t count, expected;
+            vector_plan plan;
+            vector_query q = {.vector = x + (ROWS + i) * DIM, .k = K, .nprobe = nprobe};
+            ck_ok(vector_search(r, l, &usual, t.kernel, &q, ours, &count, &plan, &error));
+            ck_ok(faiss_ivf_search(reference, q.vector, K, nprobe, theirs, &expected, &error));
+            ck_assert_str_eq(plan.kind, "ivf");
+            if (plan.probed > nprobe)
+                continue; /* ours went on because there were fewer than k */
+            ck_assert_uint_eq(count, expected);
+            for (size_t h = 0; h < count; h++) {
+                ck_assert_float_eq_tol(ours[h].score, theirs[h].score, 1e-5f);
+                bool alone = (h + 1 >= count || ours[h].score - ours[h + 1].score > 1e-6f) &&
+                             (h == 0 || ours[h - 1].score - ours[h].score > 1e-6f);
+                ck_assert(ours[h].docno == theirs[h].docno || !alone);
+            }
+        }
+    faiss_ivf_destroy(reference);
+    lists_free(l);
+    rows_release(r);
+    free(x);
+}
+END_TEST
+
+/* --- filters */
+
+static void allow(uint64_t *bits, uint32_t docno)
+{
+    bits[docno / 64] |= UINT64_C(1) << docno % 64;
+}
+
+START_TEST(filter_never_lowers_recall)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    static const double shares[] = {1.0, 0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 0.0001, 0.0};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        uint64_t bits[N / 64 + 1] = {0};
+        for (uint32_t d = 0; d < N; d++)
+            if (random_unit(&w.random) < shares[i])
+                allow(bits, d);
+        char name[32];
+        snprintf(name, sizeof name, "filter %g", shares[i]);
+        vector_query q = {.k = K, .recall = 0.95, .allowed = bits, .allowed_bits = N};
+        expect_recall_of(&w, q, 0, TOPICS, name);
+    }
+    free_world(&w);
+}
+END_TEST
+
+/* The filter leaves one half of the topics, and the queries come from the other. */
+START_TEST(filter_far_from_the_query_never_lowers_recall)
+{
+    world w = make_world(&usual, 0);
+    uint64_t bits[N / 64 + 1] = {0}, mixed[N / 64 + 1] = {0};
+    for (uint32_t d = 0; d < N; d++) {
+        put_random(&w, d, d % 2 == 0 ? 0 : TOPICS / 2, TOPICS / 2);
+        if (d % 2 == 0)
+            allow(bits, d);
+        if (d % 2 == 0 || d % 20 == 1)
+            allow(mixed, d);
+    }
+    train(&w);
+    vector_query q = {.k = K, .recall = 0.95, .allowed = bits, .allowed_bits = N};
+    expect_recall_of(&w, q, TOPICS / 2, TOPICS / 2, "far");
+    expect_recall_of(&w, q, 0, TOPICS / 2, "near");
+    q.allowed = mixed;
+    expect_recall_of(&w, q, TOPICS / 2, TOPICS / 2, "one in ten near");
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(bits_behind_the_bitmap_are_not_allowed)
+{
+    world w = make_world(&usual, 2000);
+    uint64_t bits[N / 64 + 1];
+    memset(bits, 0xff, sizeof bits);
+    static const size_t lengths[] = {0, 1, 63, 64, 65, 1999, 2000, N};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        vector_query q = {.vector = w.centres, .k = 100, .recall = 0.95, .allowed = bits,
+                          .allowed_bits = lengths[i], .exact = i % 2 == 0};
+        search(&w, &q, NULL);
+    }
+    free_world(&w);
+}
+END_TEST
+
+START_TEST(there_are_always_k_hits_where_k_documents_match)
+{
+    world w = make_world(&usual, N);
+    train(&w);
+    uint64_t bits[N / 64 + 1] = {0};
+    for (uint32_t d = 0; d < N; d += 2)
+        allow(bits, d);
+    /* search() compares the count. */
+    for (size_t k = 1; k <= DEEP; k = k * 4 + 1) {
+        vector_query q = {.vector = w.centres, .k = k, .nprobe = 1};
+        search(&w, &q, NULL);
+        q.allowed = bits;
+        q.allowed_bits = N;
+        search(&w, &q, NULL);
+        q.nprobe = SIZE_MAX;
+        search(&w, &q, NULL);
+        q.nprobe = 0;
+        q.recall = 0.8;
+        search(&w, &q, NULL);
+    }
+    free_world(&w);
+}
+END_TEST
+
+int main(void)
+{
+    openblas_set_num_threads(1);
+    Suite *suite = suite_create("vector_recall");
+    TCase *tc = tcase_create("vector_recall");
+    tcase_set_timeout(tc, 300);
+    tcase_add_test(tc, recall_asked_for_is_reached);
+    tcase_add_test(tc, the_curve_rises_to_1);
+    tcase_add_test(tc, recall_holds_after_drift);
+    tcase_add_test(tc, recall_holds_after_heavy_deletes);
+    tcase_add_test(tc, our_lists_find_what_those_of_faiss_find);
+    tcase_add_test(tc, filter_never_lowers_recall);
+    tcase_add_test(tc, filter_far_from_the_query_never_lowers_recall);
+    tcase_add_test(tc, bits_behind_the_bitmap_are_not_allowed);
+    tcase_add_test(tc, there_are_always_k_hits_where_k_documents_match);
+    suite_add_tcase(suite, tc);
+    return testing_run(suite);
+}
