@@ -52,6 +52,7 @@ static void resolve_threads(config *c)
 void config_defaults(config *c)
 {
     memset(c, 0, sizeof *c);
+    train_config_defaults(&c->train); /* what has no key of its own */
     for (size_t i = 0; i < config_key_count; i++)
         config_key_set(&config_keys[i], c, config_keys[i].initial, NULL);
     use_state_directory(c);

@@ -79,6 +79,8 @@ START_TEST(train_defaults_are_those_of_the_trainer)
     ck_assert_uint_eq(c.train.epochs, trainer.epochs);
     ck_assert_uint_eq(c.train.max_steps, trainer.max_steps);
     ck_assert_uint_eq(c.train.max_tokens, trainer.max_tokens);
+    ck_assert_uint_eq(c.train.seed, trainer.seed);
+    ck_assert_int_eq(c.train.nice, trainer.nice);
 }
 END_TEST
 
