@@ -46,7 +46,11 @@ static void use_state_directory(config *c)
 static void resolve_threads(config *c)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : cores > 0 ? (unsigned)cores : 1;
+    if (cores < 1)
+        cores = 1;
+    if (cores > TRAIN_THREADS_MAX)
+        cores = TRAIN_THREADS_MAX;
+    c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : (unsigned)cores;
 }
 
 void config_defaults(config *c)
