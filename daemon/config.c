@@ -46,12 +46,17 @@ static void use_state_directory(config *c)
 static void resolve_threads(config *c)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : cores > 0 ? (unsigned)cores : 1;
+    if (cores < 1)
+        cores = 1;
+    if (cores > TRAIN_THREADS_MAX)
+        cores = TRAIN_THREADS_MAX;
+    c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : (unsigned)cores;
 }
 
 void config_defaults(config *c)
 {
     memset(c, 0, sizeof *c);
+    train_config_defaults(&c->train); /* what has no key of its own */
     for (size_t i = 0; i < config_key_count; i++)
         config_key_set(&config_keys[i], c, config_keys[i].initial, NULL);
     use_state_directory(c);

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { TRAIN_THREADS_MAX = 256 /* more than a batch can feed; train_config_check() says so too */ };
+
 typedef enum key_kind {
     KEY_BOOL,     /* true or false */
     KEY_INTEGER,  /* stored in 4 or 8 bytes */

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -369,7 +369,7 @@ static sem_status open_network(service *s)
     return status;
 }
 
-static void close_service(service *s)
+static void destroy_service(service *s)
 {
     http_destroy(s->http);
     server_destroy(s->server);
@@ -384,27 +384,32 @@ static void close_service(service *s)
         event_free(s->drain_timer);
     if (s->done_fd >= 0)
         close(s->done_fd);
-    event_base_free(s->base);
+    if (s->base != NULL)
+        event_base_free(s->base);
+    free(s);
 }
 
 sem_status service_run(config *c, const service_source *source, sem_log *log, bool *abandoned, sem_error *err)
 {
-    service s = {.config = c, .engine_config = *c, .source = source, .log = log, .done_fd = -1, .err = err};
+    /* On the heap: when the helper can't be waited for it goes on using this. */
+    service *s = calloc(1, sizeof *s);
     *abandoned = false;
-    s.base = event_base_new();
-    if (s.base == NULL)
-        return sem_fail_memory(err, "the event loop");
-    raise_descriptors(&s);
-    s.result = watch(&s);
-    if (s.result == SEM_OK)
-        s.result = open_network(&s);
-    if (s.result == SEM_OK && !start_helper(&s, create_engine))
-        s.result = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread");
-    if (s.result == SEM_OK && event_base_dispatch(s.base) < 0)
-        s.result = sem_fail(err, SEM_INTERNAL, "the event loop failed");
-    *abandoned = s.helper_runs || s.engine != NULL;
-    if (*abandoned)
-        return s.result;
-    close_service(&s);
-    return s.result;
+    if (s == NULL)
+        return sem_fail_memory(err, "the service");
+    *s = (service){.config = c, .engine_config = *c, .source = source, .log = log, .done_fd = -1, .err = err};
+    s->base = event_base_new();
+    s->result = s->base != NULL ? watch(s) : sem_fail_memory(err, "the event loop");
+    if (s->result == SEM_OK) {
+        raise_descriptors(s);
+        s->result = open_network(s);
+    }
+    if (s->result == SEM_OK && !start_helper(s, create_engine))
+        s->result = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread");
+    if (s->result == SEM_OK && event_base_dispatch(s->base) < 0)
+        s->result = sem_fail(err, SEM_INTERNAL, "the event loop failed");
+    sem_status result = s->result;
+    *abandoned = s->helper_runs || s->engine != NULL;
+    if (!*abandoned)
+        destroy_service(s);
+    return result;
 }

@@ -19,7 +19,7 @@ typedef struct service_source {
 /* Runs in the calling thread, which becomes the loop thread, until SIGTERM or
  * SIGINT: SEM_OK after a drain, SEM_CANCELLED when a second signal cut it
  * short. SIGHUP reloads into c. *abandoned: threads still run (the engine could
- * not be waited for), so the process must leave through _exit(). */
+ * not be waited for) and use log and c, so the process must leave through _exit(). */
 sem_status service_run(config *c, const service_source *source, sem_log *log, bool *abandoned, sem_error *err);
 
 #endif

@@ -91,6 +91,15 @@ static inline void rig_request(void *context, uint64_t connection, request *q, u
     request_free(q);
 }
 
+/* How many requests wait. */
+static inline size_t rig_held(rig *r)
+{
+    pthread_mutex_lock(&r->lock);
+    size_t count = r->held_count;
+    pthread_mutex_unlock(&r->lock);
+    return count;
+}
+
 /* Answers what is held, from this thread, newest first; returns how many. */
 static inline size_t rig_release(rig *r)
 {

@@ -79,6 +79,8 @@ START_TEST(train_defaults_are_those_of_the_trainer)
     ck_assert_uint_eq(c.train.epochs, trainer.epochs);
     ck_assert_uint_eq(c.train.max_steps, trainer.max_steps);
     ck_assert_uint_eq(c.train.max_tokens, trainer.max_tokens);
+    ck_assert_uint_eq(c.train.seed, trainer.seed);
+    ck_assert_int_eq(c.train.nice, trainer.nice);
 }
 END_TEST
 
@@ -302,15 +304,22 @@ START_TEST(reload_copies_what_it_may_and_names_the_rest)
 }
 END_TEST
 
+static FILE *open_project_file(const char *name)
+{
+    char path[FILES_PATH_MAX];
+    const char *root = getenv("SEMD_ROOT");
+    snprintf(path, sizeof path, "%s/%s", root != NULL ? root : ".", name);
+    FILE *file = fopen(path, "r");
+    ck_assert_msg(file != NULL, "%s is missing", path);
+    return file;
+}
+
 /* conf/semd.conf with "#key = value" uncommented. Static buffer. */
 static char *whole_conf(void)
 {
     static char text[65536];
-    char path[FILES_PATH_MAX], line[512];
-    const char *root = getenv("SEMD_ROOT");
-    snprintf(path, sizeof path, "%s/conf/semd.conf", root != NULL ? root : ".");
-    FILE *file = fopen(path, "r");
-    ck_assert_msg(file != NULL, "%s is missing", path);
+    char line[512];
+    FILE *file = open_project_file("conf/semd.conf");
     text[0] = '\0';
     while (fgets(line, sizeof line, file) != NULL) {
         bool is_key = line[0] == '#' && line[1] >= 'a' && line[1] <= 'z';
@@ -358,6 +367,26 @@ START_TEST(the_conf_file_documents_every_key_with_its_default_and_no_other)
 }
 END_TEST
 
+START_TEST(the_manual_page_names_every_key_with_its_default_and_no_other)
+{
+    static char text[65536];
+    char entry[512];
+    FILE *file = open_project_file("docs/man/semd.conf.5");
+    size_t size = fread(text, 1, sizeof text - 1, file), entries = 0;
+    fclose(file);
+    text[size] = '\0';
+    for (size_t i = 0; i < config_key_count; i++) {
+        const config_key *key = &config_keys[i];
+        /* A minus is written as \- in a manual page. */
+        snprintf(entry, sizeof entry, ".BR %s \" = %s%s\"\n", key->name, key->initial[0] == '-' ? "\\" : "", key->initial);
+        ck_assert_msg(strstr(text, entry) != NULL, "docs/man/semd.conf.5 lacks %s", entry);
+    }
+    for (const char *p = text; (p = strstr(p, " \" = ")) != NULL; p++)
+        entries++;
+    ck_assert_uint_eq(entries, config_key_count);
+}
+END_TEST
+
 START_TEST(help_names_every_key)
 {
     buffer text = {0};
@@ -389,6 +418,7 @@ int main(void)
     tcase_add_test(tests, the_state_directory_is_the_default_store);
     tcase_add_test(tests, reload_copies_what_it_may_and_names_the_rest);
     tcase_add_test(tests, the_conf_file_documents_every_key_with_its_default_and_no_other);
+    tcase_add_test(tests, the_manual_page_names_every_key_with_its_default_and_no_other);
     tcase_add_test(tests, help_names_every_key);
     suite_add_tcase(suite, tests);
     return testing_run(suite);

@@ -209,7 +209,7 @@ START_TEST(requests_beyond_the_limit_in_flight_are_refused_and_the_others_kept)
     expect(3, "RESOURCE_EXHAUSTED");
     ck_assert(reader.retry);
     expect(4, "RESOURCE_EXHAUSTED");
-    rig_until(r.held_count == 2);
+    rig_until(rig_held(&r) == 2);
     rig_release(&r);
     expect(2, "");
     expect(1, "");
@@ -298,9 +298,9 @@ START_TEST(large_requests_in_flight_stop_the_reading)
             }
         _exit(0);
     }
-    rig_until(r.held_count == 2);
+    rig_until(rig_held(&r) == 2);
     poll(NULL, 0, 100);
-    ck_assert_uint_eq(r.held_count, 2);
+    ck_assert_uint_eq(rig_held(&r), 2);
     for (size_t answered = 0, now; answered < COUNT; answered += now) {
         rig_until((now = rig_release(&r)) > 0);
         for (size_t i = 0; i < now; i++)
@@ -347,7 +347,7 @@ START_TEST(an_idle_connection_is_closed_but_not_one_that_waits)
     r.config.server.idle_timeout_ms = 50;
     start();
     rig_ask(reader.fd, 1, "count");
-    rig_until(r.held_count == 1);
+    rig_until(rig_held(&r) == 1);
     poll(NULL, 0, 150);
     rig_release(&r);
     expect(1, "");
@@ -426,7 +426,7 @@ START_TEST(an_answer_to_a_gone_client_is_dropped)
     rig_init(&r);
     start();
     rig_ask(reader.fd, 1, "count");
-    rig_until(r.held_count == 1);
+    rig_until(rig_held(&r) == 1);
     struct linger reset = {.l_onoff = 1};
     setsockopt(reader.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(reader.fd);
@@ -444,7 +444,7 @@ START_TEST(an_empty_reply_closes_the_connection)
     rig_init(&r);
     start();
     rig_ask(reader.fd, 1, "count");
-    rig_until(r.held_count == 1);
+    rig_until(rig_held(&r) == 1);
     buffer nothing = {0};
     server_reply(r.server, r.held[0].connection, &nothing);
     expect_end();
@@ -460,7 +460,7 @@ START_TEST(a_drain_answers_what_is_in_flight_and_ends)
     rig_reader_init(&bystander, rig_connect(&r));
     rig_until(rig_stats(&r)->connections == 2);
     rig_ask(reader.fd, 1, "count");
-    rig_until(r.held_count == 1);
+    rig_until(rig_held(&r) == 1);
     char address[300];
     snprintf(address, sizeof address, "%s", server_address(r.server, 0));
     rig_do(&r, rig_drain);
