@@ -74,7 +74,7 @@ START_TEST(lists_are_joined_and_twins_count_once)
     ck_assert_str_eq(json_string_value(json_object_get(plot, "en")), "draw plots");
     ck_assert_str_eq(json_string_value(json_object_get(plot, "text")),
                      "A program that draws plots of measurements, with axes, legends and colours of many kinds, for "
-                     "papers. It is fast.");
+                     "papers, posters and slides, on screen or on paper. It is fast.");
     json_decref(chess);
     json_decref(plot);
 }
