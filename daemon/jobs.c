@@ -24,8 +24,9 @@ struct jobs {
     core *core;
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; rank 2 (status.lock may be taken under it) */
-    pthread_cond_t wake;
-    job *next;            /* accepted, not begun; owned */
+    pthread_cond_t wake;  /* there is a job, or it is time to stop */
+    pthread_cond_t idle;  /* a job has ended and its record is written */
+    job *next;            /* accepted, under way or ending; owned by the thread */
     bool accepting;       /* a request is just being turned into a job */
     bool stop;
     waiter *waiters;
@@ -380,6 +381,7 @@ static void *jobs_main(void *argument)
         pthread_mutex_lock(&j->lock);
         if (work != NULL)
             j->next = NULL;
+        pthread_cond_broadcast(&j->idle);
         pthread_mutex_unlock(&j->lock);
         job_free(work);
     }
@@ -394,6 +396,9 @@ static sem_status claim(jobs *j, sem_error *err)
     uint32_t number;
     sem_status status = SEM_OK;
     pthread_mutex_lock(&j->lock);
+    /* A job that has just ended still writes its record: a matter of one commit. */
+    while (!j->stop && j->next != NULL && !job_status_running(&j->status, &number))
+        pthread_cond_wait(&j->idle, &j->lock);
     if (j->stop)
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     else if (j->accepting || j->next != NULL || job_status_running(&j->status, &number)) {
@@ -859,6 +864,7 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&j->wake, &attributes);
+    pthread_cond_init(&j->idle, NULL);
     pthread_condattr_destroy(&attributes);
     mark_interrupted(j);
     clean_up(j, c->settings.finetune.keep);
@@ -879,11 +885,13 @@ void jobs_destroy(jobs *j)
     j->stop = true;
     atomic_store(&j->cancel, true);
     pthread_cond_signal(&j->wake);
+    pthread_cond_broadcast(&j->idle);
     pthread_mutex_unlock(&j->lock);
     pthread_join(j->thread, NULL);
     answer_waiters(j);
     job_status_free(&j->status);
     pthread_cond_destroy(&j->wake);
+    pthread_cond_destroy(&j->idle);
     pthread_mutex_destroy(&j->lock);
     free(j);
 }
