@@ -32,8 +32,6 @@ typedef struct job {
     size_t pairs;
 } job;
 
-enum { JOB_NICE = 19 }; /* the lowest: a busy server still leaves about a hundredth of a core to each thread */
-
 /* job_train.c: trains on the pairs and writes the candidate's folder. */
 sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
 

@@ -110,7 +110,7 @@ static sem_status encode_batch(embedding *e, sem_error *err)
                      .texts = texts,
                      .count = e->count,
                      .threads = e->job->threads,
-                     .nice = JOB_NICE,
+                     .nice = e->job->settings.train.nice,
                      .cancel = e->job->cancel,
                      .out = e->vectors};
     return bulk_encode(&work, err);

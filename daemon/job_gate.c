@@ -221,7 +221,7 @@ static sem_status encode_texts(gate *g, const model *m, const char *prompt, cons
                          .texts = texts + at,
                          .count = count - at < ENCODE_CHUNK ? count - at : ENCODE_CHUNK,
                          .threads = g->job->threads,
-                         .nice = JOB_NICE,
+                         .nice = g->job->settings.train.nice,
                          .cancel = g->job->cancel,
                          .out = out + at * dim};
         sem_status status = bulk_encode(&work, err);

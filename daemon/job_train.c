@@ -48,7 +48,6 @@ sem_status job_train(job *j, const pair_set *pairs, sem_error *err)
 {
     train_config settings = j->settings.train;
     settings.threads = j->threads;
-    settings.nice = JOB_NICE;
     train_control control = {.cancel = j->cancel, .progress = show_progress, .context = j};
     train_report report;
     float *params = NULL;

@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { LOG_TRIM_INTERVAL_S = 60 };
@@ -370,8 +369,6 @@ static void *jobs_main(void *argument)
 {
     jobs *j = argument;
     bool stop = false;
-    /* Without the right to lower itself the work is done all the same. */
-    setpriority(PRIO_PROCESS, (id_t)gettid(), JOB_NICE);
     while (!stop) {
         job *work = wait_for_job(j, &stop);
         if (work != NULL)

@@ -1,5 +1,5 @@
 /* Jobs: fine-tuning, model.load and rollback. One runs at a time, in a thread of
- * its own at low priority; all of them end in the same embedding, catch-up and flip. */
+ * its own that leaves the work to helpers of low priority (finetune.nice); all of them end in the same embedding, catch-up and flip. */
 #ifndef SEM_DAEMON_JOBS_H
 #define SEM_DAEMON_JOBS_H
 

@@ -39,7 +39,7 @@ static bool is_current_space(core *c, const serving *s)
 static store_put *make_puts(const task *t, size_t dim, size_t second_dim, bool with_second)
 {
     size_t count = t->request->u.upsert.count;
-    store_put *puts = checked_realloc(NULL, count, sizeof *puts);
+    store_put *puts = checked_realloc(NULL, count + 1, sizeof *puts);
     if (puts == NULL)
         return NULL;
     for (size_t i = 0; i < count; i++) {

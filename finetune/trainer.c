@@ -33,7 +33,7 @@ void train_config_defaults(train_config *config)
         .epochs = 1,
         .max_tokens = 64,
         .threads = 1,
-        .nice = 19,
+        .nice = 10,
         .tape_bytes = (size_t)TAPE_MIB << 20,
     };
 }
