@@ -21,4 +21,8 @@ bool char_is_white_space(uint32_t code);
 /* \w of Unicode TS 18, annex C: Alphabetic, marks, decimal numbers, connectors, joiners. */
 bool char_is_word(uint32_t code);
 
+/* \p{L} and \p{N}. */
+bool char_is_letter(uint32_t code);
+bool char_is_number(uint32_t code);
+
 #endif

@@ -153,8 +153,8 @@ static sem_status read_list(model_config *config, const char *dir, const char *w
                             bool *include_prompt, sem_error *err)
 {
     if (!json_is_array(modules) || json_array_size(modules) < 2)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: found %s of %zu modules, expected an array of at least 2", where,
-                        json_type_name(modules), json_array_size(modules));
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: found %s of %zu modules, expected an array of at least 2",
+                        where, json_type_name(modules), json_array_size(modules));
     sem_status status = SEM_OK;
     for (size_t i = 0; status == SEM_OK && i < json_array_size(modules); i++)
         status = read_module(config, dir, where, json_array_get(modules, i), i, include_prompt, err);

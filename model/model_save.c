@@ -30,8 +30,8 @@ static bool ends_with(const char *name, const char *end)
 static bool is_left_out(const char *name, int depth)
 {
     static const char *const ENDS[] = {
-        ".safetensors", ".bin",  ".safetensors.index.json", ".bin.index.json", ".onnx", ".onnx_data", ".h5",   ".msgpack",
-        ".ot",          ".ckpt", ".pt",                     ".pth",            ".gguf", ".tflite",    ".model_data"};
+        ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".onnx", ".onnx_data", ".h5",
+        ".msgpack",     ".ot",                     ".ckpt", ".pt",            ".pth",  ".gguf",      ".tflite"};
     static const char *const FOLDERS[] = {"onnx", "openvino", "coreml", "tf_model"};
     if (name[0] == '.')
         return true;

@@ -177,14 +177,15 @@ static sem_status check_places(safetensors *f, const char *data, size_t data_siz
         const tensor_view *view = &f->views[i];
         size_t begin = (size_t)((const char *)view->data - data);
         if (begin != end)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %.200s begins at byte %zu of the data, expected %zu: %s",
-                            f->path, view->name, begin, end,
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "%s: tensor %.200s begins at byte %zu of the data, expected %zu: %s", f->path, view->name,
+                            begin, end,
                             begin < end ? "it overlaps the one before it" : "there is a hole before it");
         end = begin + view->bytes;
     }
     if (end != data_size)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the tensors end at byte %zu of the data, which has %zu", f->path,
-                        end, data_size);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the tensors end at byte %zu of the data, which has %zu",
+                        f->path, end, data_size);
     return SEM_OK;
 }
 

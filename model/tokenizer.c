@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "model/added_tokens.h"
 #include "model/bert_text.h"
+#include "model/byte_level.h"
 #include "model/json.h"
 #include "model/template.h"
 #include "model/token_model.h"
@@ -127,12 +128,12 @@ static sem_status check_added(const tokenizer *t, const json_t *vocab, const cha
 {
     const json_t *known = json_object_get(vocab, content);
     if (known != NULL && json_integer_value(known) != id)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab",
-                        where, content, (long long)id, (long long)json_integer_value(known));
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab", where, content, (long long)id, (long long)json_integer_value(known));
     const char *name = id >= 0 && (uint64_t)id < t->vocab ? t->names[id] : NULL;
     if (name != NULL && strcmp(name, content) != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"",
-                        where, content, (long long)id, name);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"", where, content, (long long)id, name);
     return SEM_OK;
 }
 
@@ -151,6 +152,21 @@ static sem_status name_added(tokenizer *t, const json_t *array, const json_t *vo
             return status;
     }
     return SEM_OK;
+}
+
+typedef struct token_kind {
+    const char *type;
+    sem_status (*create)(token_model *out, const json_t *root, const char *where, sem_error *err);
+} token_kind;
+
+static const token_kind KINDS[] = {{"WordPiece", bert_text_create}, {"BPE", byte_level_create}};
+
+static const token_kind *find_kind(const char *type)
+{
+    for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++)
+        if (strcmp(KINDS[i].type, type) == 0)
+            return &KINDS[i];
+    return NULL;
 }
 
 /* Files written before the type was a key are told by what they hold. */
@@ -172,13 +188,14 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
     if (!json_is_object(model))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model is %s, expected an object", where,
                         json_type_name(model));
-    if (strcmp(model_type(model), "WordPiece") != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece is", where,
+    const token_kind *kind = find_kind(model_type(model));
+    if (kind == NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece and BPE are", where,
                         model_type(model));
     const json_t *added = json_object_get(root, "added_tokens");
     sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), where, err);
     if (status == SEM_OK)
-        status = bert_text_create(&t->model, root, where, err);
+        status = kind->create(&t->model, root, where, err);
     if (status == SEM_OK)
         status = added_tokens_create(&t->added, added, where, &t->model, err);
     if (status == SEM_OK)
@@ -318,8 +335,8 @@ sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length,
 {
     size_t special = t->around.before_count + t->around.after_count;
     if (max_tokens < special)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "at most %zu tokens a text were asked for, %zu special ones are needed",
-                        max_tokens, special);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "at most %zu tokens a text were asked for, %zu special ones are needed", max_tokens, special);
     if (!reserve_text(batch))
         return sem_fail_memory(err, "a batch of texts");
     token_sink sink = open_sink(batch, max_tokens < UINT32_MAX ? max_tokens : UINT32_MAX);

@@ -132,6 +132,9 @@ static const struct {
     {"family-bert-layernorm-eps-nogelu", 385, 64, 160},
     {"family-distilbert-max-nonorm", 385, 64, 80},
     {"family-mpnet-weighted", 385, 64, 80},
+    {"tiny-roberta", 1500, 64, 183},
+    {"family-roberta-cls-mean-bf16", 652, 40, 80},
+    {"family-roberta-lasttoken", 616, 64, 80},
 };
 
 START_TEST(family_ids_equal_the_reference)
