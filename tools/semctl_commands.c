@@ -1,0 +1,165 @@
+/* The table of commands: what is parsed, what --help prints, and what the
+ * manual page must hold. */
+#include "tools/semctl.h"
+
+#define OPTIONS(table) .options = table, .option_count = sizeof table / sizeof *table
+
+static const char FILTER_HELP[] = "only documents whose meta matches, e.g. '{\"field\": \"lang\", \"eq\": \"en\"}'";
+static const char COLLECTION_HELP[] = "the collection (default: default)";
+static const char ID_DETAILS[] =
+    "An ID of digits only is an integer; in double quotes ('\"7\"') it is a string.";
+
+const option_spec GENERAL_OPTIONS[] = {
+    {"server", 's', OPTION_LOCAL, "ADDRESS", NULL,
+     "tcp://host:port or unix:/path (default: $SEMD_ADDRESS or tcp://127.0.0.1:7700)"},
+    {"json", 'j', OPTION_FLAG, NULL, NULL, "print results as JSON, for programs"},
+    {"timeout", 't', OPTION_LOCAL, "SECONDS", NULL, "how long to wait for one answer (default: 600)"},
+    {"deadline-ms", 0, OPTION_LOCAL, "MS", NULL, "the server gives up on a request after so many milliseconds"},
+    {"help", 'h', OPTION_FLAG, NULL, NULL, "print help and exit"},
+    {"version", 'V', OPTION_FLAG, NULL, NULL, "print the version and exit"},
+};
+const size_t GENERAL_COUNT = sizeof GENERAL_OPTIONS / sizeof *GENERAL_OPTIONS;
+
+static const option_spec ENCODE_OPTIONS[] = {
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "one text a line; - is standard input"},
+    {"prompt", 'p', OPTION_TEXT, "NAME", "prompt", "one of the model's prompts, e.g. query, document"},
+    {"no-truncate", 0, OPTION_FALSE, NULL, "truncate", "a text longer than the model takes is an error"},
+    {"encoding", 0, OPTION_TEXT, "NAME", "encoding", "bin (default) or array: how the server sends vectors"},
+    {"precision", 0, OPTION_TEXT, "NAME", "precision", "float32 (default), int8 or binary"},
+};
+
+static const option_spec CREATE_OPTIONS[] = {
+    {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index"},
+    {"metric", 'm', OPTION_TEXT, "NAME", "metric", "cosine (default) or dot"},
+    {"vectors", 0, OPTION_TEXT, "NAME", "vectors", "model (default) or external: documents bring their vectors"},
+    {"dim", 'd', OPTION_COUNT, "N", "dim", "width of external vectors"},
+};
+
+static const option_spec UPSERT_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"id\", \"text\", \"meta\"?, \"vector\"?}; - is standard input"},
+    {"meta", 'm', OPTION_LOCAL, "JSON", NULL, "meta of the one document"},
+    {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vectors of the file"},
+};
+
+static const option_spec LOAD_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+};
+
+static const option_spec DELETE_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
+};
+
+static const option_spec GET_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text,meta)"},
+};
+
+static const option_spec COUNT_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
+};
+
+static const option_spec SCROLL_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"all", 'a', OPTION_FLAG, NULL, NULL, "every page: an export that upsert --file reads"},
+    {"after", 0, OPTION_TEXT, "POSITION", "after", "go on where an earlier scroll ended"},
+    {"limit", 'n', OPTION_COUNT, "N", "limit", "documents a page (default: 100)"},
+    {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
+    {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text,meta)"},
+};
+
+static const option_spec SEARCH_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"k", 'k', OPTION_COUNT, "N", "k", "how many hits (default: 10)"},
+    {"like", 'l', OPTION_ID, "ID", "like", "documents near this one, in place of QUERY"},
+    {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
+    {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
+    {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), lexical or hybrid"},
+    {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
+    {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
+    {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},
+    {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text; with --json none)"},
+    {"no-log", 0, OPTION_FALSE, NULL, "log", "leave the search out of the log that semd learns from"},
+    {"user", 'u', OPTION_TEXT, "NAME", "user", "who searches; kept only as a keyed hash"},
+};
+
+static const option_spec CLICK_OPTIONS[] = {
+    {"weight", 'w', OPTION_NUMBER, "X", "weight", "0 to 10 (default: 1)"},
+};
+
+static const option_spec FEEDBACK_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"text", 0, OPTION_LOCAL, "TEXT", NULL, "the text in question, in place of ID"},
+    {"bad", 'b', OPTION_FLAG, NULL, NULL, "it is not relevant (default: it is)"},
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"query\", \"id\" or \"text\", \"label\"?}; - is standard input"},
+};
+
+static const option_spec FINETUNE_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", "learn from this collection's clicks only"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full, query or auto"},
+    {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
+};
+
+static const option_spec JOB_OPTIONS[] = {
+    {"cancel", 0, OPTION_TRUE, NULL, "cancel", "cancel it"},
+    {"follow", 'f', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
+};
+
+static const option_spec MODEL_LOAD_OPTIONS[] = {
+    {"no-gate", 0, OPTION_FALSE, NULL, "gate", "take the model without comparing it with the current one"},
+    {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
+};
+
+const command COMMANDS[] = {
+    {.name = "ping", .method = "ping", .synopsis = "", .summary = "Ask whether the server answers.", .run = run_ping},
+    {.name = "info", .method = "info", .synopsis = "", .summary = "Show version, model, generation and limits.",
+     .run = run_info},
+    {.name = "encode", .method = "encode", .synopsis = "[TEXT]...", .summary = "Turn texts into embeddings.",
+     .details = "--json prints them whole.", OPTIONS(ENCODE_OPTIONS), .most = WORDS_MANY, .run = run_encode},
+    {.name = "collection create", .method = "collection.create", .synopsis = "NAME",
+     .summary = "Create a collection.", OPTIONS(CREATE_OPTIONS), .least = 1, .most = 1,
+     .run = run_collection_create},
+    {.name = "collection drop", .method = "collection.drop", .synopsis = "NAME",
+     .summary = "Remove a collection with all that it holds.", .least = 1, .most = 1, .run = run_collection_drop},
+    {.name = "collection list", .method = "collection.list", .synopsis = "", .summary = "List the collections.",
+     .run = run_collection_list},
+    {.name = "upsert", .method = "upsert", .synopsis = "[ID TEXT]",
+     .summary = "Store one document, or a file of them.", .details = ID_DETAILS, OPTIONS(UPSERT_OPTIONS), .most = 2,
+     .run = run_upsert},
+    {.name = "load", .synopsis = "PATH...", .summary = "Store text files, and all files of folders.",
+     .details = "Each text file is a document; its id is the path below the folder named, or the\n"
+                "path as named. A file ending in .jsonl is read line by line, as upsert --file does.\n"
+                "Names that begin with a dot are left out.",
+     OPTIONS(LOAD_OPTIONS), .least = 1, .most = WORDS_MANY, .run = run_load},
+    {.name = "delete", .method = "delete", .synopsis = "[ID]...", .summary = "Delete documents by id or by filter.",
+     .details = ID_DETAILS, OPTIONS(DELETE_OPTIONS), .most = WORDS_MANY, .run = run_delete},
+    {.name = "get", .method = "get", .synopsis = "ID...", .summary = "Print documents as JSON Lines.",
+     .details = ID_DETAILS, OPTIONS(GET_OPTIONS), .least = 1, .most = WORDS_MANY, .run = run_get},
+    {.name = "count", .method = "count", .synopsis = "", .summary = "Count documents.", OPTIONS(COUNT_OPTIONS),
+     .run = run_count},
+    {.name = "scroll", .method = "scroll", .synopsis = "", .summary = "Print documents in id order as JSON Lines.",
+     OPTIONS(SCROLL_OPTIONS), .run = run_scroll},
+    {.name = "search", .method = "search", .synopsis = "[QUERY]", .summary = "Find the nearest documents.",
+     .details = ID_DETAILS, OPTIONS(SEARCH_OPTIONS), .most = 1, .run = run_search},
+    {.name = "click", .method = "click", .synopsis = "QUERY_ID ID",
+     .summary = "Tell that a hit of a search was the right one.", .details = ID_DETAILS, OPTIONS(CLICK_OPTIONS),
+     .least = 2, .most = 2, .run = run_click},
+    {.name = "feedback", .method = "feedback", .synopsis = "[QUERY [ID]]",
+     .summary = "Tell which documents are right or wrong for a query.", .details = ID_DETAILS,
+     OPTIONS(FEEDBACK_OPTIONS), .most = 2, .run = run_feedback},
+    {.name = "finetune", .method = "finetune", .synopsis = "", .summary = "Start a job that learns from the clicks.",
+     OPTIONS(FINETUNE_OPTIONS), .run = run_finetune},
+    {.name = "job", .method = "job", .synopsis = "[JOB]", .summary = "Show a job (default: the latest).",
+     OPTIONS(JOB_OPTIONS), .most = 1, .run = run_job},
+    {.name = "generations", .method = "generations", .synopsis = "", .summary = "List the generations of the model.",
+     .run = run_generations},
+    {.name = "rollback", .method = "rollback", .synopsis = "[GENERATION]",
+     .summary = "Return to an earlier generation (default: the previous).", .most = 1, .run = run_rollback},
+    {.name = "model load", .method = "model.load", .synopsis = "PATH",
+     .summary = "Bring a model directory of the server in as a candidate.", OPTIONS(MODEL_LOAD_OPTIONS), .least = 1,
+     .most = 1, .run = run_model_load},
+};
+const size_t COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS;

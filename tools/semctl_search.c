@@ -1,0 +1,310 @@
+/* encode, search, click, feedback. */
+#include "tools/semctl.h"
+#include "tools/semctl_text.h"
+
+#include "proto/number.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SNIPPET_COLUMNS = 72, SHOWN_NUMBERS = 4, FILE_BYTES_MAX = 64 << 20, FEEDBACK_BATCH = 500 };
+
+/* The lines of a file, or of standard input for "-". *content is the caller's to free. */
+static sem_status read_input(const char *path, char **content, size_t *size, sem_error *err)
+{
+    return files_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, FILE_BYTES_MAX, content, size, err);
+}
+
+/* The next line, without its end; false when there is none. */
+static bool next_line(const char **at, const char *end, const char **line, size_t *length)
+{
+    if (*at >= end)
+        return false;
+    const char *stop = memchr(*at, '\n', (size_t)(end - *at));
+    *line = *at;
+    *length = (size_t)((stop != NULL ? stop : end) - *at);
+    *at += *length + 1;
+    if (*length > 0 && (*line)[*length - 1] == '\r')
+        (*length)--;
+    return true;
+}
+
+/* --- encode */
+
+static void print_embeddings(const client_reply *reply)
+{
+    const msgpack_object *list = object_get(&reply->value, "embeddings");
+    const msgpack_object *tokens = object_get(&reply->value, "tokens");
+    printf("generation %" PRIu64 ", %" PRIu64 " dimensions\n", object_uint(object_get(&reply->value, "generation"), 0),
+           object_uint(object_get(&reply->value, "dim"), 0));
+    for (uint32_t i = 0; list != NULL && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        const msgpack_object *e = &list->via.array.ptr[i];
+        bool counted = tokens != NULL && tokens->type == MSGPACK_OBJECT_ARRAY && i < tokens->via.array.size;
+        printf("%" PRIu64 " tokens  [", counted ? object_uint(&tokens->via.array.ptr[i], 0) : 0);
+        size_t size = e->type == MSGPACK_OBJECT_BIN ? e->via.bin.size : 0;
+        for (size_t n = 0; n < SHOWN_NUMBERS && 4 * n + 4 <= size; n++) {
+            float value;
+            memcpy(&value, e->via.bin.ptr + 4 * n, sizeof value); /* the wire and every platform here: little-endian */
+            printf("%s%.4f", n > 0 ? ", " : "", (double)value);
+        }
+        printf(", ...]\n");
+    }
+    printf("(--json prints all of it)\n");
+}
+
+static sem_status pack_texts(packer *p, const arguments *a, const char *content, size_t size)
+{
+    size_t count = a->count, length;
+    const char *line, *at = content;
+    while (content != NULL && next_line(&at, content + size, &line, &length))
+        count++;
+    pack_array(p, count);
+    for (size_t i = 0; i < a->count; i++)
+        pack_str(p, a->words[i]);
+    at = content;
+    while (content != NULL && next_line(&at, content + size, &line, &length))
+        pack_strn(p, line, length);
+    return SEM_OK;
+}
+
+sem_status run_encode(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    const char *file = argument_of(c, a, "file"), *precision = argument_of(c, a, "precision");
+    if ((file != NULL) == (a->count > 0))
+        return ctl_usage(ctl, err, "give either texts or --file; try semctl encode --help");
+    char *content = NULL;
+    size_t size = 0;
+    sem_status status = file != NULL ? read_input(file, &content, &size, err) : SEM_OK;
+    params m;
+    client_reply reply;
+    params_begin(&m);
+    if (status == SEM_OK)
+        status = params_options(ctl, &m, c, a, err);
+    if (status == SEM_OK)
+        status = pack_texts(params_key(&m, "texts"), a, content, size);
+    free(content);
+    if (status != SEM_OK) {
+        params_free(&m);
+        return status;
+    }
+    status = ctl_call(ctl, c->method, &m, &reply, err);
+    if (status != SEM_OK)
+        return status;
+    bool plain = precision == NULL || strcmp(precision, "float32") == 0;
+    if (ctl->json || !plain)
+        ctl_print_json(&reply, plain ? BIN_FLOAT32 : strcmp(precision, "int8") == 0 ? BIN_INT8 : BIN_UINT8);
+    else
+        print_embeddings(&reply);
+    client_reply_free(&reply);
+    return SEM_OK;
+}
+
+/* --- search */
+
+static void add_id(table *t, const msgpack_object *id)
+{
+    if (id != NULL && id->type == MSGPACK_OBJECT_STR)
+        table_add_text(t, id->via.str.ptr, id->via.str.size, SNIPPET_COLUMNS);
+    else
+        table_add(t, "%" PRIu64, object_uint(id, 0));
+}
+
+static bool print_hits(const msgpack_object *hits)
+{
+    static const char *const headers[] = {"", "score", "id", "text"};
+    table t;
+    table_init(&t, headers, 4, 1U << 0 | 1U << 1);
+    for (uint32_t i = 0; i < hits->via.array.size; i++) {
+        const msgpack_object *hit = &hits->via.array.ptr[i], *text = object_get(hit, "text");
+        bool has_text = text != NULL && text->type == MSGPACK_OBJECT_STR;
+        table_add(&t, "%u", i + 1);
+        table_add(&t, "%.4f", object_double(object_get(hit, "score"), 0));
+        add_id(&t, object_get(hit, "id"));
+        table_add_text(&t, has_text ? text->via.str.ptr : "", has_text ? text->via.str.size : 0, SNIPPET_COLUMNS);
+    }
+    bool printed = table_print(&t, stdout);
+    table_free(&t);
+    return printed;
+}
+
+static sem_status show_search(const client_reply *reply, double seconds, sem_error *err)
+{
+    const msgpack_object *hits = object_get(&reply->value, "hits");
+    if (hits == NULL || hits->type != MSGPACK_OBJECT_ARRAY)
+        return sem_fail(err, SEM_INTERNAL, "the answer has no hits");
+    if (!print_hits(hits))
+        return sem_fail_memory(err, "a table");
+    char took[TEXT_MAX];
+    char *query_id = ctl_text(&reply->value, "query_id");
+    printf("%u hits in %s, generation %" PRIu64 "\n", hits->via.array.size, text_duration(took, seconds),
+           object_uint(object_get(&reply->value, "generation"), 0));
+    if (query_id != NULL && query_id[0] != '\0')
+        printf("query %s\n", query_id);
+    free(query_id);
+    return SEM_OK;
+}
+
+sem_status run_search(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    bool other = argument_of(c, a, "like") != NULL || argument_of(c, a, "vector") != NULL;
+    if (a->count + (argument_of(c, a, "like") != NULL) + (argument_of(c, a, "vector") != NULL) != 1)
+        return ctl_usage(ctl, err, "give one QUERY (in quotes), --like or --vector; try semctl search --help");
+    params m;
+    client_reply reply;
+    params_begin(&m);
+    sem_status status = params_options(ctl, &m, c, a, err);
+    if (status != SEM_OK) {
+        params_free(&m);
+        return status;
+    }
+    if (!other)
+        pack_str(params_key(&m, "query"), a->words[0]);
+    if (argument_of(c, a, "with") == NULL && !ctl->json) { /* people want to see what was found */
+        packer *p = params_key(&m, "with");
+        pack_array(p, 1);
+        pack_str(p, "text");
+    }
+    status = ctl_connect(ctl, err); /* so that the time shown is the search's own */
+    progress clock;
+    progress_begin(&clock);
+    if (status == SEM_OK)
+        status = ctl_call(ctl, c->method, &m, &reply, err);
+    else
+        params_free(&m);
+    if (status != SEM_OK)
+        return status;
+    double seconds = progress_seconds(&clock);
+    if (ctl->json)
+        ctl_print_json(&reply, BIN_FLOAT32);
+    else
+        status = show_search(&reply, seconds, err);
+    client_reply_free(&reply);
+    return status;
+}
+
+/* --- click and feedback */
+
+sem_status run_click(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    params m;
+    client_reply reply;
+    params_begin(&m);
+    sem_status status = params_options(ctl, &m, c, a, err);
+    pack_str(params_key(&m, "query_id"), a->words[0]);
+    if (status == SEM_OK)
+        status = pack_id_text(params_key(&m, "id"), a->words[1], err);
+    if (status != SEM_OK) {
+        params_free(&m);
+        ctl->usage = true;
+        return status;
+    }
+    status = ctl_call(ctl, c->method, &m, &reply, err);
+    if (status != SEM_OK)
+        return status;
+    if (ctl->json)
+        ctl_print_json(&reply, BIN_FLOAT32);
+    else
+        puts("logged");
+    client_reply_free(&reply);
+    return SEM_OK;
+}
+
+/* Sends count packed pairs; adds to *logged. */
+static sem_status send_pairs(semctl *ctl, const command *c, const arguments *a, const buffer *pairs, size_t count,
+                             uint64_t *logged, sem_error *err)
+{
+    params m;
+    client_reply reply;
+    params_begin(&m);
+    sem_status status = params_options(ctl, &m, c, a, err);
+    packer *p = params_key(&m, "pairs");
+    pack_array(p, count);
+    pack_raw(p, pairs->data, pairs->size);
+    if (status != SEM_OK) {
+        params_free(&m);
+        return status;
+    }
+    status = ctl_call(ctl, c->method, &m, &reply, err);
+    if (status != SEM_OK)
+        return status;
+    *logged += object_uint(object_get(&reply.value, "logged"), 0);
+    client_reply_free(&reply);
+    return SEM_OK;
+}
+
+static sem_status feedback_file(semctl *ctl, const command *c, const arguments *a, const char *path, uint64_t *logged,
+                                sem_error *err)
+{
+    char *content;
+    size_t size, length, count = 0, number = 0;
+    sem_status status = read_input(path, &content, &size, err);
+    if (status != SEM_OK)
+        return status;
+    buffer pairs = {0};
+    packer p;
+    pack_init(&p, &pairs);
+    const char *at = content, *line;
+    while (status == SEM_OK && next_line(&at, content + size, &line, &length)) {
+        number++;
+        if (length > 0 && convert_feedback(&p, line, length, err) != SEM_OK)
+            status = sem_error_prefix(err, "%s:%zu", path, number);
+        count += length > 0;
+        if (status == SEM_OK && count == FEEDBACK_BATCH) {
+            status = send_pairs(ctl, c, a, &pairs, count, logged, err);
+            pairs.size = 0;
+            count = 0;
+        }
+    }
+    if (status == SEM_OK && p.failed)
+        status = sem_fail_memory(err, "pairs");
+    if (status == SEM_OK && count > 0)
+        status = send_pairs(ctl, c, a, &pairs, count, logged, err);
+    buffer_free(&pairs);
+    free(content);
+    return status;
+}
+
+static sem_status feedback_one(semctl *ctl, const command *c, const arguments *a, uint64_t *logged, sem_error *err)
+{
+    const char *text = argument_of(c, a, "text");
+    buffer pair = {0};
+    packer p;
+    pack_init(&p, &pair);
+    pack_map(&p, 3);
+    pack_str(&p, "query");
+    pack_str(&p, a->words[0]);
+    pack_str(&p, "label");
+    pack_int(&p, argument_of(c, a, "bad") != NULL ? -1 : 1);
+    pack_str(&p, text != NULL ? "text" : "id");
+    sem_status status = SEM_OK;
+    if (text != NULL)
+        pack_str(&p, text);
+    else
+        status = pack_id_text(&p, a->words[1], err);
+    if (status == SEM_OK)
+        status = p.failed ? sem_fail_memory(err, "a pair") : send_pairs(ctl, c, a, &pair, 1, logged, err);
+    buffer_free(&pair);
+    return status;
+}
+
+sem_status run_feedback(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    const char *file = argument_of(c, a, "file");
+    size_t words = file != NULL ? 0 : argument_of(c, a, "text") != NULL ? 1 : 2;
+    bool extra = file != NULL && (argument_of(c, a, "text") != NULL || argument_of(c, a, "bad") != NULL);
+    if (a->count != words || extra)
+        return ctl_usage(ctl, err, "give QUERY ID, QUERY --text TEXT, or --file; try semctl feedback --help");
+    uint64_t logged = 0;
+    sem_status status = file != NULL ? feedback_file(ctl, c, a, file, &logged, err)
+                                     : feedback_one(ctl, c, a, &logged, err);
+    char count[NUMBER_TEXT_MAX];
+    if (status != SEM_OK)
+        return status;
+    if (ctl->json)
+        printf("{\"logged\":%" PRIu64 "}\n", logged);
+    else
+        printf("%s pairs logged\n", number_text(count, logged));
+    return SEM_OK;
+}
