@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SNIPPET_COLUMNS = 72, SCROLL_ALL_LIMIT = 500 };
+enum { SCROLL_ALL_LIMIT = 500 /* documents a page of an export */ };
 
 /* --- upsert */
 
