@@ -131,6 +131,38 @@ static sem_status take_head(frame_scanner *s, const value_head *head, sem_error 
     return SEM_OK;
 }
 
+/* Bytes of a value whose first byte says all: small integers, nil, bools, short
+ * str, empty containers; 0 for any other. */
+static size_t small_value_size(unsigned char byte)
+{
+    if (byte <= 0x7f || byte >= 0xe0 || byte == 0xc0 || (byte & 0xfe) == 0xc2)
+        return 1;
+    if (byte >= 0xa0 && byte <= 0xbf)
+        return 1 + (size_t)(byte & 0x1f);
+    return byte == 0x80 || byte == 0x90 ? 1 : 0;
+}
+
+/* Passes over a run of small values without the rest of the machinery: they are
+ * what a large frame can hold most of. The last one of its level is left, since
+ * it may close others, and so is what would break a limit. */
+static void pass_small_values(frame_scanner *s, const unsigned char *data, size_t size)
+{
+    if (s->depth == s->limits.depth)
+        return; /* here an empty container is one too deep */
+    size_t end = size < s->limits.bytes ? size : s->limits.bytes;
+    size_t position = s->position;
+    uint64_t pending = s->pending, run = s->remaining[s->depth] - 1, passed = 0;
+    for (; passed < run && position < end; passed++) {
+        size_t length = small_value_size(data[position]);
+        if (length == 0 || length > end - position || pending - passed - 1 > s->limits.bytes - position - length)
+            break;
+        position += length;
+    }
+    s->position = position;
+    s->pending -= passed;
+    s->remaining[s->depth] -= passed;
+}
+
 sem_status frame_scan(frame_scanner *s, const unsigned char *data, size_t size, size_t *length, sem_error *err)
 {
     *length = 0;
@@ -144,6 +176,8 @@ sem_status frame_scan(frame_scanner *s, const unsigned char *data, size_t size, 
             *length = s->position;
             return SEM_OK;
         }
+        if (s->stage == STAGE_REST && s->depth > 0)
+            pass_small_values(s, data, size);
         value_head head;
         value_head_read(data + s->position, size - s->position, &head);
         size_t left = s->limits.bytes - s->position;

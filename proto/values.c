@@ -220,6 +220,8 @@ static sem_status check_meta_value(parser *p, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "is cut short");
     if (head.kind != VALUE_ARRAY)
         return check_scalar(&head, err);
+    if (head.number > p->limits->meta_bytes) /* an element takes a byte at least: said before reading millions */
+        return fail_limit(err, head.number, "elements, more than bytes", p->limits->meta_bytes, "limits.meta_bytes");
     for (uint64_t i = 0; i < head.number; i++) {
         span element;
         if (read_string(p, &element, err) != SEM_OK)
@@ -228,24 +230,8 @@ static sem_status check_meta_value(parser *p, sem_error *err)
     return SEM_OK;
 }
 
-/* The bytes of the map that comes next, without moving the cursor. */
-static sem_status span_of_map(parser *p, span *out, value_head *map, sem_error *err)
-{
-    value_cursor start = p->at, end = p->at;
-    sem_status status = expect(p, VALUE_MAP, "a map", map, err);
-    p->at = start;
-    if (status != SEM_OK)
-        return status;
-    if (!value_skip(&end))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "is cut short");
-    *out = (span){(const char *)start.at, (size_t)(end.at - start.at)};
-    return SEM_OK;
-}
-
 static sem_status check_meta_fields(parser *p, span *keys, size_t count, sem_error *err)
 {
-    value_head map;
-    value_next(&p->at, &map);
     for (size_t i = 0; i < count; i++) {
         sem_status status = read_key(p, &keys[i], err);
         if (status != SEM_OK)
@@ -259,23 +245,24 @@ static sem_status check_meta_fields(parser *p, span *keys, size_t count, sem_err
 
 sem_status read_meta(parser *p, void *target, sem_error *err)
 {
-    span found;
+    const unsigned char *start = p->at.at;
     value_head map;
-    sem_status status = span_of_map(p, &found, &map, err);
+    sem_status status = expect(p, VALUE_MAP, "a map", &map, err);
     if (status != SEM_OK)
         return status;
     if (map.number > p->limits->meta_fields)
         return fail_limit(err, map.number, "fields", p->limits->meta_fields, "limits.meta_fields");
-    if (found.size > p->limits->meta_bytes)
-        return fail_limit(err, found.size, "bytes", p->limits->meta_bytes, "limits.meta_bytes");
     size_t count = (size_t)map.number;
     span *keys = calloc(count > 0 ? count : 1, sizeof *keys);
     if (keys == NULL)
         return sem_fail_memory(err, "the keys of meta");
     status = check_meta_fields(p, keys, count, err);
     free(keys);
+    size_t size = (size_t)(p->at.at - start);
+    if (status == SEM_OK && size > p->limits->meta_bytes)
+        return fail_limit(err, size, "bytes", p->limits->meta_bytes, "limits.meta_bytes");
     if (status == SEM_OK)
-        *(span *)target = found;
+        *(span *)target = (span){(const char *)start, size};
     return status;
 }
 
@@ -285,7 +272,8 @@ static sem_status check_filter_map(parser *p, uint64_t count, size_t depth, sem_
 {
     if (count > FILTER_KEYS_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "a map of %" PRIu64 " keys; it takes all, any, not, or field with eq, in, gte, gt, lte, lt, exists",
+                        "a map of %" PRIu64
+                        " keys; it takes all, any, not, or field with eq, in, gte, gt, lte, lt, exists",
                         count);
     span keys[FILTER_KEYS_MAX];
     for (size_t i = 0; i < count; i++) {
@@ -329,14 +317,12 @@ static sem_status check_filter_value(parser *p, const span *key, size_t depth, s
 
 sem_status read_filter(parser *p, void *target, sem_error *err)
 {
-    span found;
+    const unsigned char *start = p->at.at;
     value_head map;
-    sem_status status = span_of_map(p, &found, &map, err);
-    if (status != SEM_OK)
-        return status;
-    value_next(&p->at, &map);
-    status = check_filter_map(p, map.number, 1, err);
+    sem_status status = expect(p, VALUE_MAP, "a map", &map, err);
     if (status == SEM_OK)
-        *(span *)target = found;
+        status = check_filter_map(p, map.number, 1, err);
+    if (status == SEM_OK)
+        *(span *)target = (span){(const char *)start, (size_t)(p->at.at - start)};
     return status;
 }

@@ -69,8 +69,8 @@ static void add_rows(table *t, const char *prefix, const msgpack_object *map)
         if (key->type != MSGPACK_OBJECT_STR)
             continue;
         char name[2 * TEXT_MAX];
-        snprintf(name, sizeof name, "%s%.*s", prefix, (int)(key->via.str.size < TEXT_MAX ? key->via.str.size : TEXT_MAX),
-                 key->via.str.ptr);
+        int length = key->via.str.size < TEXT_MAX / 2 ? (int)key->via.str.size : TEXT_MAX / 2;
+        snprintf(name, sizeof name, "%s%.*s", prefix, length, key->via.str.ptr);
         if (is_map(value) && prefix[0] == '\0') {
             strcat(name, ".");
             add_rows(t, name, value);

@@ -37,7 +37,8 @@ static const option_spec CREATE_OPTIONS[] = {
 
 static const option_spec UPSERT_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
-    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"id\", \"text\", \"meta\"?, \"vector\"?}; - is standard input"},
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL,
+     "JSON Lines {\"id\", \"text\", \"meta\"?, \"vector\"?}; - is standard input"},
     {"meta", 'm', OPTION_LOCAL, "JSON", NULL, "meta of the one document"},
     {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vectors of the file"},
 };
@@ -94,7 +95,8 @@ static const option_spec FEEDBACK_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
     {"text", 0, OPTION_LOCAL, "TEXT", NULL, "the text in question, in place of ID"},
     {"bad", 'b', OPTION_FLAG, NULL, NULL, "it is not relevant (default: it is)"},
-    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"query\", \"id\" or \"text\", \"label\"?}; - is standard input"},
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL,
+     "JSON Lines {\"query\", \"id\" or \"text\", \"label\"?}; - is standard input"},
 };
 
 static const option_spec FINETUNE_OPTIONS[] = {

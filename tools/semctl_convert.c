@@ -53,7 +53,7 @@ sem_status convert_object(packer *p, const char *text, sem_error *err)
     if (json_is_object(value))
         convert_value(p, value);
     else
-        status = sem_fail(err, SEM_INVALID_ARGUMENT, "must be a JSON object, such as {\"field\": \"size\", \"gte\": 3}");
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "must be a JSON object such as {\"a\": 3}");
     json_decref(value);
     return status;
 }

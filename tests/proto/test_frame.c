@@ -302,6 +302,32 @@ START_TEST(scanner_of_answers_takes_answers_only)
 }
 END_TEST
 
+START_TEST(pieces_lead_to_the_same_end_as_the_whole)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (int round = 0; round < 50000; round++) {
+        unsigned char bytes[48] = {0x94, 0x00, 0x01, 0xa1, 'm'};
+        for (size_t i = 5; i < sizeof bytes; i++)
+            bytes[i] = random_below(&r, 3) == 0 ? (unsigned char)random_next(&r)
+                                                : (unsigned char)(0x80 + random_below(&r, 0x60));
+        frame_limits limits = {.bytes = 8 + random_below(&r, 50), .depth = 1 + random_below(&r, 6)};
+        frame_scanner s;
+        size_t whole, length = 0;
+        sem_error error;
+        sem_status at_once = scan(bytes, sizeof bytes, &limits, &s, &whole, &error), status = SEM_OK;
+        frame_scanner_init(&s, &limits);
+        for (size_t given = 1; given <= sizeof bytes && status == SEM_OK && length == 0; given++)
+            status = frame_scan(&s, bytes, given, &length, &error);
+        ck_assert_int_eq(status, at_once);
+        if (status == SEM_OK) {
+            ck_assert_uint_eq(length, whole);
+            ck_assert_uint_le(length, limits.bytes);
+        }
+    }
+}
+END_TEST
+
 START_TEST(random_bytes_agree_with_msgpack_c)
 {
     random_state r;
@@ -365,6 +391,7 @@ int main(void)
     tcase_add_test(c, cut_head_at_the_limit_is_refused_without_waiting);
     tcase_add_test(c, nesting_ends_at_the_limit);
     tcase_add_test(c, scanner_of_answers_takes_answers_only);
+    tcase_add_test(c, pieces_lead_to_the_same_end_as_the_whole);
     tcase_add_test(c, random_bytes_agree_with_msgpack_c);
     tcase_add_test(c, cursor_never_leaves_its_bytes);
     suite_add_tcase(suite, c);

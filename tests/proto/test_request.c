@@ -219,9 +219,12 @@ END_TEST
 START_TEST(key_twice_is_refused_at_every_level)
 {
     refuses_raw("ping", RAW("\x91\x82\xab" "deadline_ms\x01\xab" "deadline_ms\x01"), "deadline_ms: given twice");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa2" "id\x01\xa4text\xa0"), "docs[0]: id: given twice");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x82\xa1" "a\x01\xa1" "a\x02"), "docs[0]: meta: key \"a\" given twice");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xa3" "all\x91\x82\xa1" "a\x01\xa1" "a\x02"), "filter: key \"a\" given twice");
+    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa2" "id\x01\xa4text\xa0"),
+                "docs[0]: id: given twice");
+    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x82\xa1" "a\x01\xa1" "a\x02"),
+                "docs[0]: meta: key \"a\" given twice");
+    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xa3" "all\x91\x82\xa1" "a\x01\xa1" "a\x02"),
+                "filter: key \"a\" given twice");
 }
 END_TEST
 
@@ -229,7 +232,8 @@ START_TEST(key_that_is_no_str_is_refused_at_every_level)
 {
     refuses_raw("ping", RAW("\x91\x81\x01\x01"), "a str as every key");
     refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xc4\x01" "a\x01"), "a str as every key");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"), "docs[0]: meta: must be a str as every key");
+    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"),
+                "docs[0]: meta: must be a str as every key");
 }
 END_TEST
 
@@ -239,7 +243,8 @@ START_TEST(ext_and_bad_utf8_are_refused_and_keep_the_connection)
     refuses_raw("search", RAW("\x91\x81\xa5query\xa2\xc3\x28"), "query: is not valid UTF-8");
     refuses_raw("search", RAW("\x91\x81\xa2\xff\xfe\xa1x"), "unknown key \"(not UTF-8)\"");
     refuses_raw("count", RAW("\x91\x81\xa6" "filter\x82\xa5" "field\xa1" "a\xa2" "eq\xd4\x01\x00"), "filter: eq: ");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x82\xa5" "field\xa1" "a\xa2" "eq\xa1\xff"), "filter: eq: is not valid UTF-8");
+    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x82\xa5" "field\xa1" "a\xa2" "eq\xa1\xff"),
+                "filter: eq: is not valid UTF-8");
     refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xa1\xff\x01"), "key is not valid UTF-8");
 }
 END_TEST
@@ -307,7 +312,8 @@ START_TEST(upsert_refuses_bad_documents)
     refuses("upsert", "[{'docs': [{'id': 1.0, 'text': 'a'}]}]", "id");
     refuses("upsert", "[{'docs': [{'id': '', 'text': 'a'}]}]", "1 to 480 bytes");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': 'a'}], 'generation': 0}]", "generation");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x82\xa2" "id\x01\xa4text\xa3" "a\0b"), "docs[0]: text: must not hold a NUL character, found one at byte 1");
+    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x82\xa2" "id\x01\xa4text\xa3" "a\0b"),
+                "docs[0]: text: must not hold a NUL character, found one at byte 1");
 }
 END_TEST
 
@@ -384,7 +390,8 @@ START_TEST(meta_is_flat)
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': {}}}]}]", "meta: a: must be nil, bool");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': [1]}}]}]", "meta: a: [0]: must be a str");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': 'bin:00'}}]}]", "found a bin");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\xa1" "a\xca\x7f\xc0\x00\x00"), "meta: a: must not be NaN");
+    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\xa1" "a\xca\x7f\xc0\x00\x00"),
+                "meta: a: must not be NaN");
 }
 END_TEST
 
@@ -477,7 +484,8 @@ END_TEST
 
 START_TEST(filter_keeps_its_bytes)
 {
-    request *r = accepts("count", "[{'filter': {'all': [{'field': 'a', 'in': [1, 'b', null]}, {'not': {'any': []}}]}}]");
+    request *r = accepts("count",
+                "[{'filter': {'all': [{'field': 'a', 'in': [1, 'b', null]}, {'not': {'any': []}}]}}]");
     ck_assert_int_eq((unsigned char)r->u.count.filter.data[0], 0x81);
     const char *end = r->u.count.filter.data + r->u.count.filter.size;
     ck_assert_ptr_eq(end, (const char *)r->frame + r->frame_size);
@@ -518,7 +526,8 @@ END_TEST
 
 START_TEST(search_options_have_their_ranges)
 {
-    request *r = accepts("search", "[{'query': 'x', 'recall': 1, 'k': 10000, 'mode': 'hybrid', 'log': false, 'user': 'u',"
+    request *r = accepts("search",
+                "[{'query': 'x', 'recall': 1, 'k': 10000, 'mode': 'hybrid', 'log': false, 'user': 'u',"
                                    "'with': ['text','meta','vector'], 'filter': {}}]");
     ck_assert(r->u.search.has_recall && r->u.search.recall == 1.0 && r->u.search.mode == SEARCH_HYBRID);
     ck_assert(is(r->u.search.user, "u") && !r->u.search.log && r->u.search.with == 7);
@@ -614,7 +623,8 @@ START_TEST(collection_options_fit_together)
     refuses("collection.create", "[{}]", "name: required");
     refuses("collection.create", "[{'name': 'n', 'options': {'vectors': 'external'}}]", "options.dim: required");
     refuses("collection.create", "[{'name': 'n', 'options': {'dim': 8}}]", "options.dim: goes only with");
-    refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]", "options.dim: must be");
+    refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]",
+                "options.dim: must be");
     refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64}}]",
             "options.passage_tokens: passages are not supported by this version");
     ck_assert_str_eq(error.message, "options.passage_tokens: passages are not supported by this version");
@@ -652,7 +662,8 @@ END_TEST
 START_TEST(mutated_requests_never_break_the_parser)
 {
     static const char *const seeds[][2] = {
-        {"upsert", "[{'collection': 'c', 'docs': [{'id': 7, 'text': 'abc', 'meta': {'x': ['u'], 'y': 1}, 'vector': 'bin:0000803f'}]}]"},
+        {"upsert", "[{'collection': 'c', 'docs': [{'id': 7, 'text': 'abc', 'meta': {'x': ['u'], 'y': 1},"
+                   "'vector': 'bin:0000803f'}]}]"},
         {"search", "[{'query': 'x', 'k': 3, 'filter': {'all': [{'field': 'a', 'in': [1, 'b']}]}, 'with': ['text']}]"},
         {"feedback", "[{'pairs': [{'query': 'q', 'id': 0, 'label': 1}]}]"},
         {"collection.create", "[{'name': 'n', 'options': {'vectors': 'external', 'dim': 8}}]"},

@@ -279,7 +279,8 @@ static sem_status run_words(fake *f, bool json, char **words, int count, bool *u
     if (status != SEM_OK)
         return status;
     start(f);
-    semctl ctl = {.address = f->address, .json = json, .timeout_ms = 10000, .deadline_ms = general_of(&a, "deadline-ms")};
+    semctl ctl = {.address = f->address, .json = json, .timeout_ms = 10000, .deadline_ms = general_of(&a,
+                "deadline-ms")};
     fflush(stdout);
     int old = dup(STDOUT_FILENO), file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     ck_assert(old >= 0 && file >= 0 && dup2(file, STDOUT_FILENO) >= 0);
@@ -537,7 +538,8 @@ START_TEST(bulk_upsert_names_the_line_and_goes_on)
     char path[FILES_PATH_MAX], text[8192] = "";
     for (int i = 1; i <= 35; i++) {
         char line[200];
-        snprintf(line, sizeof line, "{\"id\": %d, \"text\": \"%s\", \"meta\": {\"n\": %d}}\n", i, i == 7 ? "bad" : "good", i);
+        snprintf(line, sizeof line,
+                "{\"id\": %d, \"text\": \"%s\", \"meta\": {\"n\": %d}}\n", i, i == 7 ? "bad" : "good", i);
         strcat(text, i == 20 ? "{broken\n" : i == 21 ? "\n" : i == 22 ? "{\"id\": 1, \"txt\": \"a\"}\n" : line);
     }
     write_file("docs.jsonl", text, path);
