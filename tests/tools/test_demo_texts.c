@@ -5,6 +5,7 @@
 #include "tools/demo/texts.h"
 
 #include <jansson.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

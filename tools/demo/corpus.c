@@ -5,6 +5,7 @@
 #include "base/hash.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>

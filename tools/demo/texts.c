@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 
 #include <jansson.h>
+
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
