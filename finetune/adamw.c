@@ -9,6 +9,10 @@
 #include <emmintrin.h>
 #endif
 
+#ifdef __SSE2__
+enum { DENORMALS_ARE_ZERO = 0x0040, FLUSH_TO_ZERO = 0x8000 }; /* bits of the control register MXCSR */
+#endif
+
 /* What one step multiplies with, rounded once so that every float of the step,
  * and every row that catches up later, sees the same numbers. */
 typedef struct adamw_step {
@@ -117,6 +121,29 @@ void adamw_begin(adamw *a, double learning_rate)
     };
 }
 
+/* A mean that fades without a gradient would end in denormal numbers, which
+ * some processors multiply a hundred times slower: they count as 0 while the
+ * optimiser computes. */
+static unsigned flush_denormals(void)
+{
+#ifdef __SSE2__
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | DENORMALS_ARE_ZERO | FLUSH_TO_ZERO);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void restore_denormals(unsigned before)
+{
+#ifdef __SSE2__
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
 /* One float. Every path below computes exactly this. */
 static void step_one(const adamw *a, const adamw_step *s, float keep, float gradient, float *value, float *mean,
                      float *square)
@@ -152,8 +179,9 @@ static size_t step_fours(const adamw *a, const adamw_step *s, float keep, float 
     return done;
 }
 
-/* grads NULL: a step in which nothing touched these floats. */
-static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale, size_t count,
+/* grads NULL: a step in which nothing touched these floats. Never inlined, so
+ * that none of it is moved out of the callers' floating-point mode. */
+__attribute__((noinline)) static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale, size_t count,
                        const float *grads, float *params, float *mean, float *square)
 {
     float keep = decay ? s->keep : 1;
@@ -161,11 +189,20 @@ static void step_range(const adamw *a, const adamw_step *s, bool decay, float gr
         step_one(a, s, keep, grads != NULL ? grads[i] * grad_scale : 0, &params[i], &mean[i], &square[i]);
 }
 
+/* The same for floats that no step has touched: their mean is 0. */
+__attribute__((noinline)) static void decay_range(const adamw_step *s, size_t count, float *params)
+{
+    for (size_t i = 0; i < count; i++)
+        params[i] *= s->keep;
+}
+
 void adamw_update(adamw *a, const param *p, size_t start, size_t count, float *params, const float *grads,
                   float grad_scale)
 {
+    unsigned mode = flush_denormals();
     step_range(a, &a->steps[a->step - 1], p->decay, grad_scale, count, grads + start, params + start, a->mean + start,
                a->square + start);
+    restore_denormals(mode);
 }
 
 static adamw_rows *rows_of(adamw *a, const param *p)
@@ -188,14 +225,14 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
 {
     adamw_rows *rows = rows_of(a, p);
     size_t start = p->offset + row * p->cols;
+    unsigned mode = flush_denormals();
     for (size_t t = rows->done[row]; t < a->step; t++) {
         const adamw_step *s = &a->steps[t];
-        if (rows->touched[row]) {
+        if (rows->touched[row])
             step_range(a, s, p->decay, 0, p->cols, NULL, params + start, a->mean + start, a->square + start);
-        } else if (p->decay) {
-            for (size_t i = 0; i < p->cols; i++)
-                params[start + i] *= s->keep;
-        }
+        else if (p->decay)
+            decay_range(s, p->cols, params + start);
     }
+    restore_denormals(mode);
     rows->done[row] = (uint32_t)a->step;
 }

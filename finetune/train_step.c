@@ -58,11 +58,13 @@ struct train_step {
 };
 
 /* Bytes of the tape for a token, about: what it keeps of each layer (the inputs
- * of products and normalisations) and what it works in. */
+ * of products and normalisations), what it works in, and an eighth more that it
+ * takes when it grows. */
 static size_t tape_token_bytes(const model_config *c)
 {
     size_t layer = 6 * c->hidden + c->intermediate + 2;
-    return sizeof(float) * (c->layers * layer + 8 * c->hidden + c->intermediate);
+    size_t floats = c->layers * layer + 8 * c->hidden + c->intermediate;
+    return sizeof(float) * (floats + floats / 8);
 }
 
 static void free_helper(step_helper *h)

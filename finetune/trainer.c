@@ -16,7 +16,7 @@ enum {
     THREADS_MAX = 256,
     TOKENS_MIN = 3,      /* the special tokens and one more */
     CANCEL_EVERY = 1024, /* texts tokenized between looks at *cancel */
-    TAPE_MIB = 256       /* keeps a job for MiniLM (23 million parameters) below 600 MB */
+    TAPE_MIB = 224       /* keeps a job of 2 threads for MiniLM (23 million parameters) below 600 MB */
 };
 
 void train_config_defaults(train_config *config)

@@ -137,6 +137,34 @@ START_TEST(biases_do_not_decay)
 }
 END_TEST
 
+START_TEST(rows_touched_long_ago_end_with_the_bits_of_a_dense_update)
+{
+    enum { LONG = 3000 };
+    adamw *lazy = NULL, *dense = NULL;
+    adamw_options o = adamw_defaults();
+    float first[TOTAL], second[TOTAL], grads[TOTAL];
+    random_state r;
+    random_seed(&r, 7);
+    fill(&r, first, TOTAL, 2);
+    memcpy(second, first, sizeof second);
+    fill(&r, grads, TOTAL, 1e-6);
+    ck_ok(adamw_create(&lazy, &layout, &o, LONG, &error));
+    ck_ok(adamw_create(&dense, &layout, &o, LONG, &error));
+    for (size_t step = 0; step < LONG; step++) {
+        adamw_begin(lazy, 0.001);
+        adamw_begin(dense, 0.001);
+        if (step == 0)
+            adamw_update_row(lazy, &items[0], 2, first, grads, 1);
+        adamw_update_row(dense, &items[0], 2, second, grads, 1);
+        memset(grads, 0, sizeof grads);
+    }
+    adamw_catch_up(lazy, &items[0], 2, first);
+    ck_assert(memcmp(first, second, sizeof first) == 0);
+    adamw_destroy(lazy);
+    adamw_destroy(dense);
+}
+END_TEST
+
 START_TEST(rate_rises_then_falls_and_is_never_zero)
 {
     size_t warmup = schedule_warmup(40, 0.1);
@@ -171,6 +199,7 @@ int main(void)
     tcase_add_test(tests, steps_are_those_of_the_paper);
     tcase_add_test(tests, untouched_rows_end_with_the_bits_of_a_dense_update);
     tcase_add_test(tests, biases_do_not_decay);
+    tcase_add_test(tests, rows_touched_long_ago_end_with_the_bits_of_a_dense_update);
     tcase_add_test(tests, rate_rises_then_falls_and_is_never_zero);
     tcase_add_test(tests, rate_exists_for_every_length_and_ratio);
     suite_add_tcase(suite, tests);
