@@ -32,6 +32,9 @@ typedef struct job {
     size_t pairs;
 } job;
 
+/* job_run.c: the whole of a job of any kind, in the job thread. */
+sem_status job_run(job *j, sem_error *err);
+
 /* job_train.c: trains on the pairs and writes the candidate's folder. */
 sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
 

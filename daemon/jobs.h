@@ -1,30 +1,62 @@
 /* Jobs: fine-tuning, model.load and rollback. One runs at a time, in a thread of
- * its own that leaves the work to helpers of low priority (finetune.nice); all of them end in the same embedding, catch-up and flip. */
+ * its own that leaves the work to helpers of low priority (finetune.nice); all of
+ * them end in the same embedding, catch-up and flip (daemon/job_*.c). */
 #ifndef SEM_DAEMON_JOBS_H
 #define SEM_DAEMON_JOBS_H
 
 #include "base/status.h"
 #include "daemon/core.h"
+#include "daemon/job.h"
+#include "daemon/job_status.h"
 #include "daemon/task.h"
-#include "daemon/worker.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 typedef struct jobs jobs;
 
 /* Starts the thread. Jobs that an earlier process left unfinished are marked as
- * failed in the store, and what they left behind was removed at its opening. */
+ * failed in the store, and what they left behind is removed. */
 sem_status jobs_create(jobs **out, core *c, sem_error *err);
 /* Cancels the job under way, waits for its end, stops the thread. Accepts NULL. */
 void jobs_destroy(jobs *j);
 
-/* Worker threads. Each takes t and answers it, now or when the job has ended. */
-void jobs_finetune(worker *w, task *t);
-void jobs_model_load(worker *w, task *t);
-void jobs_rollback(worker *w, task *t);
-void jobs_describe(worker *w, task *t);
+/* --- making a job; any thread but the loop's and the writer's */
 
-/* Every second or so, from the maintenance thread: answers those whose deadline
- * is over while they wait for a job, starts a job when finetune.interval says
- * so, forgets the part of the write log that nobody needs. */
+/* Claims the one place for a job: SEM_ALREADY_EXISTS with the number of the one
+ * under way. Whoever succeeds calls jobs_unclaim when the job is started or refused. */
+sem_status jobs_claim(jobs *j, sem_error *err);
+void jobs_unclaim(jobs *j);
+
+/* A job with the settings of now; NULL when memory is out. */
+job *jobs_make(jobs *j, job_kind kind, const char *mode);
+void jobs_free(job *work); /* accepts NULL */
+
+/* SEM_FAILED_PRECONDITION with both numbers when there are too few pairs or
+ * held-out queries to train on. */
+sem_status jobs_check_pairs(const job *work, store_read *r, sem_error *err);
+
+/* Gives a claimed job its number, writes its record and hands it to the thread.
+ * base: what its candidate's folder is named after. waiting (may be NULL) is
+ * answered at the job's end: with the generation if wants_generation, else with
+ * the whole job. On success takes work and waiting. */
+sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool wants_generation, uint32_t *number,
+                      sem_error *err);
+
+/* --- asking */
+
+job_status *jobs_status(jobs *j);
+/* Asks the job under way to stop. */
+void jobs_cancel(jobs *j);
+/* Answers t with one number: {key: number}. */
+void jobs_answer_number(core *c, task *t, const char *key, uint32_t number);
+/* Answers t with a job; value may be NULL (memory was out). */
+void jobs_answer_json(core *c, task *t, json_t *value);
+
+/* --- by itself */
+
+/* Every moment, from the ticker: answers those whose deadline is over while they
+ * wait for a job, starts one when finetune.interval says so. */
 void jobs_tick(core *c);
 
 /* Loop thread: [finetune] and [train] for the next job. */

@@ -14,11 +14,7 @@ static void pack_model(packer *p, const model *m)
     const model_config *settings = model_get_config(m);
     pack_map(p, 7);
     pack_str(p, "name");
-    const char *name = model_get_dir(m);
-    for (const char *c = name; *c != '\0'; c++)
-        if (*c == '/' && c[1] != '\0')
-            name = c + 1;
-    pack_str(p, name);
+    pack_str(p, model_get_name(m));
     pack_str(p, "family");
     pack_str(p, settings->family_name);
     pack_str(p, "dim");

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char SEED_MODEL[] = "seed";
+enum { SEED_NAME_MAX = 40 /* bytes */ };
 
 /* Read and checked whole before anything is copied. */
 static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem_error *err)
@@ -24,14 +24,33 @@ static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem
     return SEM_OK;
 }
 
-static sem_status copy_model(const store *s, const config *c, sem_error *err)
+/* The folder's name is what clients see as the model's: the last part of the
+ * path, with what a folder's name should not hold replaced. */
+static void seed_name(const char *path, char out[STORE_MODEL_MAX + 1])
+{
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/' && end - start < SEED_NAME_MAX)
+        start--;
+    for (size_t i = start; i < end; i++) {
+        char c = path[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '_' || (c == '.' && i > start);
+        out[i - start] = plain ? c : '_';
+    }
+    out[end - start] = '\0';
+}
+
+static sem_status copy_model(const store *s, const char *name, const config *c, sem_error *err)
 {
     char folder[FILES_PATH_MAX], to[FILES_PATH_MAX], note[FILES_PATH_MAX];
     sem_status status = files_join(folder, err, "%s/models", store_path(s));
     if (status == SEM_OK)
         status = files_make_folder(folder, err);
     if (status == SEM_OK)
-        status = files_join(to, err, "%s/%s", folder, SEED_MODEL);
+        status = files_join(to, err, "%s/%s", folder, name);
     if (status == SEM_OK)
         status = files_join(note, err, "%s/seeded_from", store_path(s));
     if (status == SEM_OK)
@@ -67,10 +86,10 @@ static sem_status seed(store *s, store_generation *g, const config *c, sem_log *
 {
     char text[FILES_PATH_MAX];
     *g = (store_generation){.created_ms = clock_wall_ms(), .state = GENERATION_CURRENT, .mode = "seed"};
-    strcpy(g->model, SEED_MODEL);
+    seed_name(c->model.path, g->model);
     sem_status status = check_model(c->model.path, &g->dim, log, err);
     if (status == SEM_OK)
-        status = copy_model(s, c, err);
+        status = copy_model(s, g->model, c, err);
     if (status == SEM_OK)
         status = write_seed(s, g, err);
     if (status == SEM_OK)

@@ -3,7 +3,6 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/queue.h"
-#include "daemon/jobs.h"
 #include "daemon/writer.h"
 
 #include <pthread.h>
@@ -92,10 +91,10 @@ static void run(worker *w, task *t)
     case METHOD_INFO: op_info(w, t); return;
     case METHOD_COLLECTION_LIST: op_collection_list(w, t); return;
     case METHOD_GENERATIONS: op_generations(w, t); return;
-    case METHOD_FINETUNE: jobs_finetune(w, t); return;
-    case METHOD_MODEL_LOAD: jobs_model_load(w, t); return;
-    case METHOD_ROLLBACK: jobs_rollback(w, t); return;
-    case METHOD_JOB: jobs_describe(w, t); return;
+    case METHOD_FINETUNE: op_finetune(w, t); return;
+    case METHOD_MODEL_LOAD: op_model_load(w, t); return;
+    case METHOD_ROLLBACK: op_rollback(w, t); return;
+    case METHOD_JOB: op_job(w, t); return;
     default: writer_submit(w->core->writer, t); return; /* create, drop, click need no preparation */
     }
 }

@@ -59,6 +59,10 @@ void op_scroll(worker *w, task *t);
 void op_info(worker *w, task *t);
 void op_collection_list(worker *w, task *t);
 void op_generations(worker *w, task *t);
+void op_finetune(worker *w, task *t);
+void op_model_load(worker *w, task *t);
+void op_rollback(worker *w, task *t);
+void op_job(worker *w, task *t);
 
 /* The search itself, with an encoded query (NULL: by vector or like). s is the
  * pinned generation. */

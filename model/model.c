@@ -111,6 +111,12 @@ const char *model_get_dir(const model *m)
     return m->dir;
 }
 
+const char *model_get_name(const model *m)
+{
+    const char *slash = strrchr(m->dir, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : m->dir;
+}
+
 size_t model_parameters(const model *m)
 {
     return encoder_layout(m->encoder)->total;

@@ -21,6 +21,8 @@ const tokenizer *model_get_tokenizer(const model *m);
 const encoder *model_get_encoder(const model *m);
 const gemm *model_get_gemm(const model *m);
 const char *model_get_dir(const model *m);
+/* The last part of the directory's path. */
+const char *model_get_name(const model *m);
 /* Number of parameters. */
 size_t model_parameters(const model *m);
 

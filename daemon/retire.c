@@ -1,0 +1,100 @@
+#include "daemon/retire.h"
+
+#include "base/files.h"
+#include "daemon/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RETIRE_MAX = 64 /* at a time; the next start removes the rest */ };
+
+typedef struct cleaning {
+    core *core;
+    store_generation *all;
+    size_t count;
+    size_t keep;
+    uint32_t current_space;
+    char current_model[STORE_MODEL_MAX + 1];
+    uint32_t spaces[RETIRE_MAX];
+    size_t space_count;
+    char models[RETIRE_MAX][STORE_MODEL_MAX + 1];
+    size_t model_count;
+} cleaning;
+
+static bool is_named(const cleaning *c, uint32_t number, const char *model_name)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->all[i].state != GENERATION_RETIRED &&
+            ((model_name == NULL && c->all[i].space == number) ||
+             (model_name != NULL && strcmp(c->all[i].model, model_name) == 0)))
+            return true;
+    return false;
+}
+
+static void note_files(cleaning *c, const store_generation *g)
+{
+    if (c->space_count == RETIRE_MAX || c->model_count == RETIRE_MAX)
+        return;
+    c->spaces[c->space_count++] = g->space;
+    strcpy(c->models[c->model_count++], g->model);
+}
+
+/* Candidates that no job embeds any more go; of the previous generations and
+ * those rolled back the newest `keep` stay. */
+static sem_status retire_records(void *context, store_write *w, sem_error *err)
+{
+    cleaning *c = context;
+    sem_status status = store_generation_list(store_write_view(w), &c->all, &c->count, err);
+    size_t kept = 0;
+    for (size_t i = c->count; i-- > 0 && status == SEM_OK;) {
+        store_generation *g = &c->all[i];
+        bool old = g->state == GENERATION_PREVIOUS || g->state == GENERATION_ROLLED_BACK;
+        if (g->state == GENERATION_CANDIDATE) {
+            note_files(c, g);
+            g->state = GENERATION_RETIRED;
+            status = store_generation_remove(w, g->number, err);
+        } else if (old && ++kept > c->keep) {
+            note_files(c, g);
+            g->state = GENERATION_RETIRED;
+            status = store_generation_put(w, g, err);
+        }
+    }
+    return status;
+}
+
+/* Whoever read from these has long finished: since they were current another
+ * generation was (finetune.keep is at least 1). */
+static void remove_files(cleaning *c)
+{
+    char dir[FILES_PATH_MAX];
+    sem_error err;
+    for (size_t i = 0; i < c->space_count; i++)
+        if (!is_named(c, c->spaces[i], NULL) && store_space_remove(c->core->store, c->spaces[i], &err) != SEM_OK)
+            log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "space=%u message=\"%s\"", c->spaces[i], err.message);
+    for (size_t i = 0; i < c->model_count; i++)
+        if (!is_named(c, 0, c->models[i]) &&
+            files_join(dir, &err, "%s/models/%s", store_path(c->core->store), c->models[i]) == SEM_OK &&
+            files_remove_folder(dir, &err) != SEM_OK)
+            log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "model=%s message=\"%s\"", c->models[i], err.message);
+}
+
+void retire_generations(core *owner, size_t keep)
+{
+    cleaning *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return;
+    c->core = owner;
+    c->keep = keep;
+    write_call call = {.apply = retire_records, .context = c};
+    sem_error err;
+    if (writer_run(owner->writer, &call, &err) == SEM_OK)
+        remove_files(c);
+    else
+        log_event(owner->log, LOG_LEVEL_WARNING, "retire", "message=\"%s\"", err.message);
+    for (size_t i = 0; i < c->count; i++)
+        store_generation_free(&c->all[i]);
+    free(c->all);
+    free(c);
+}
+
+/* A candidate that came to nothing leaves its folder and perhaps a record. */

@@ -1,0 +1,15 @@
+/* Generations that nobody will return to give their disk back. */
+#ifndef SEM_DAEMON_RETIRE_H
+#define SEM_DAEMON_RETIRE_H
+
+#include "daemon/core.h"
+
+#include <stddef.h>
+
+/* Job thread, or before it starts, while no job embeds. Candidates' records are
+ * removed; of the generations that were current before, the newest `keep` stay
+ * and the others become retired. Spaces and model folders that only those named
+ * are removed; what can't be is logged and removed at the next start. */
+void retire_generations(core *owner, size_t keep);
+
+#endif
