@@ -171,6 +171,20 @@ static bool is_plain(const char *text, size_t length, size_t i)
     return text[i] >= ' ' && text[i] <= '~' && (i + 1 == length || (unsigned char)text[i + 1] < 0x80);
 }
 
+/* Extending marks of Unicode 16 and 17, which utf8proc 2.8 takes for unassigned.
+ * (Those above U+FFFF make a cluster too long to matter.) */
+static bool is_new_mark(uint32_t code)
+{
+    return code == 0x897 || (code >= 0x1ACF && code <= 0x1ADD) || (code >= 0x1AE0 && code <= 0x1AEB);
+}
+
+/* Controls and line ends: nothing joins them. */
+static bool ends_cluster(uint32_t code)
+{
+    int class = utf8proc_get_property((utf8proc_int32_t)code)->boundclass;
+    return class == UTF8PROC_BOUNDCLASS_CONTROL || class == UTF8PROC_BOUNDCLASS_CR || class == UTF8PROC_BOUNDCLASS_LF;
+}
+
 /* Where the grapheme cluster (Unicode TR 29) that begins at i ends. */
 static size_t cluster_end(const char *text, size_t length, size_t i)
 {
@@ -179,7 +193,8 @@ static size_t cluster_end(const char *text, size_t length, size_t i)
     size_t end = i + utf8_decode(text + i, length - i, &code);
     while (end < length) {
         size_t n = utf8_decode(text + end, length - end, &next);
-        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)code, (utf8proc_int32_t)next, &state))
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)code, (utf8proc_int32_t)next, &state) &&
+            !(is_new_mark(next) && !ends_cluster(code)))
             break;
         code = next;
         end += n;

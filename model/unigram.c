@@ -49,8 +49,10 @@ sem_status unigram_create(unigram *out, const json_t *model, const char *where, 
     sem_status status = json_get_bool(model, where, "byte_fallback", false, &byte_fallback, err);
     if (status == SEM_OK && byte_fallback)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.byte_fallback is not supported with Unigram", where);
+    if (status == SEM_OK && count == 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.vocab is empty, expected it to hold unk_id", where);
     if (status == SEM_OK)
-        status = json_get_size(model, where, "unk_id", true, 0, count > 0 ? count - 1 : 0, &unknown, err);
+        status = json_get_size(model, where, "unk_id", true, 0, count - 1, &unknown, err);
     if (status == SEM_OK)
         status = read_pieces(&u, vocab, where, err);
     if (status != SEM_OK) {
