@@ -9,6 +9,7 @@
 #include "model/json.h"
 #include "model/template.h"
 #include "model/token_model.h"
+#include "model/unigram_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,11 +106,31 @@ static sem_status name_token(tokenizer *t, const char *where, const char *text, 
     return SEM_OK;
 }
 
-static sem_status name_vocabulary(tokenizer *t, const json_t *vocab, const char *where, sem_error *err)
+/* A list of [piece, score]: the place is the id. */
+static sem_status name_list(tokenizer *t, const json_t *vocab, const char *where, sem_error *err)
 {
-    if (!json_is_object(vocab))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.vocab is %s, expected an object", where,
-                        json_type_name(vocab));
+    if (json_array_size(vocab) > t->vocab)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s: model.vocab has %zu tokens, but the model's token table has %zu rows", where,
+                        json_array_size(vocab), t->vocab);
+    for (size_t i = 0; i < json_array_size(vocab); i++) {
+        const char *text = json_string_value(json_array_get(json_array_get(vocab, i), 0));
+        if (text == NULL)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.vocab[%zu] is no [piece, score]", where, i);
+        t->names[i] = strdup(text);
+        if (t->names[i] == NULL)
+            return sem_fail_memory(err, "the vocabulary");
+    }
+    return SEM_OK;
+}
+
+static sem_status name_vocabulary(tokenizer *t, const json_t *vocab, bool list, const char *where, sem_error *err)
+{
+    if (list ? !json_is_array(vocab) : !json_is_object(vocab))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.vocab is %s, expected an %s", where,
+                        json_type_name(vocab), list ? "array" : "object");
+    if (list)
+        return name_list(t, vocab, where, err);
     const char *text;
     json_t *id;
     json_object_foreach((json_t *)vocab, text, id) {
@@ -156,10 +177,13 @@ static sem_status name_added(tokenizer *t, const json_t *array, const json_t *vo
 
 typedef struct token_kind {
     const char *type;
+    bool vocab_is_list; /* of [piece, score], not an object from token to id */
     sem_status (*create)(token_model *out, const json_t *root, const char *where, sem_error *err);
 } token_kind;
 
-static const token_kind KINDS[] = {{"WordPiece", bert_text_create}, {"BPE", byte_level_create}};
+static const token_kind KINDS[] = {{"WordPiece", false, bert_text_create},
+                                   {"BPE", false, byte_level_create},
+                                   {"Unigram", true, unigram_text_create}};
 
 static const token_kind *find_kind(const char *type)
 {
@@ -179,6 +203,8 @@ static const char *model_type(const json_t *model)
         return "BPE";
     if (json_object_get(model, "max_input_chars_per_word") != NULL)
         return "WordPiece";
+    if (json_is_array(json_object_get(model, "vocab")))
+        return "Unigram";
     return "of unknown type";
 }
 
@@ -190,10 +216,10 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
                         json_type_name(model));
     const token_kind *kind = find_kind(model_type(model));
     if (kind == NULL)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece and BPE are", where,
-                        model_type(model));
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece, BPE and Unigram are",
+                        where, model_type(model));
     const json_t *added = json_object_get(root, "added_tokens");
-    sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), where, err);
+    sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), kind->vocab_is_list, where, err);
     if (status == SEM_OK)
         status = kind->create(&t->model, root, where, err);
     if (status == SEM_OK)

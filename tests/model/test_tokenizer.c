@@ -135,6 +135,8 @@ static const struct {
     {"tiny-roberta", 1500, 64, 183},
     {"family-roberta-cls-mean-bf16", 652, 40, 80},
     {"family-roberta-lasttoken", 616, 64, 80},
+    {"tiny-xlmr", 4002, 64, 183},
+    {"family-xlmr-dense-tanh", 235, 32, 80},
 };
 
 START_TEST(family_ids_equal_the_reference)

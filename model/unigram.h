@@ -1,0 +1,44 @@
+/* The unigram language model (Kudo 2018, "Subword Regularization", section 3.2):
+ * of all ways to cut a word into pieces, the one whose scores add up highest,
+ * found by Viterbi's algorithm. */
+#ifndef SEM_MODEL_UNIGRAM_H
+#define SEM_MODEL_UNIGRAM_H
+
+#include "base/status.h"
+#include "model/token_model.h"
+#include "model/trie.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct unigram {
+    trie pieces;
+    double *scores; /* of each id, owned */
+    size_t count;
+    int32_t unknown;
+    double unknown_score; /* of a character that no piece covers */
+} unigram;
+
+/* The best way to get to one byte of a word. */
+typedef struct unigram_node {
+    double score;
+    uint32_t start; /* where the last piece begins; UINT32_MAX: nothing leads here */
+    int32_t id;
+} unigram_node;
+
+/* Memory that is kept from word to word; zeroed is empty. */
+typedef struct unigram_scratch {
+    unigram_node *nodes;
+    size_t capacity;
+} unigram_scratch;
+
+/* model is the "model" object of tokenizer.json; where names the file. */
+sem_status unigram_create(unigram *out, const json_t *model, const char *where, sem_error *err);
+void unigram_free(unigram *u);
+
+/* Puts the pieces of one word; neighbouring unknown ones become one token. False when memory is out. */
+bool unigram_word(const unigram *u, unigram_scratch *scratch, const char *word, size_t length, token_sink *sink);
+
+#endif
