@@ -15,7 +15,7 @@ enum { COPY_CHUNK = 1 << 20, OPEN_FOLDERS = 16, FOLDER_DEPTH_MAX = 16 };
 
 static sem_status io_error(sem_error *err, const char *what, const char *path)
 {
-    sem_status code = errno == ENOENT ? SEM_NOT_FOUND
+    sem_status code = errno == ENOENT                      ? SEM_NOT_FOUND
                       : errno == ENOSPC || errno == EDQUOT ? SEM_RESOURCE_EXHAUSTED
                                                            : SEM_INTERNAL;
     return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
@@ -145,7 +145,7 @@ sem_status files_make_folder(const char *path, sem_error *err)
     sem_status status = files_join(part, err, "%s", path);
     if (status != SEM_OK)
         return status;
-    for (char *p = part + 1; ; p++) {
+    for (char *p = part + 1;; p++) {
         if (*p != '/' && *p != '\0')
             continue;
         char end = *p;

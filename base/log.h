@@ -13,9 +13,9 @@
 typedef enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } log_level;
 
 typedef struct sem_log {
-    int fd;             /* where lines go, normally 2 */
-    bool journal;       /* priority prefix instead of a time stamp */
-    _Atomic int level;  /* a log_level; what is above it is dropped; may change at reload */
+    int fd;            /* where lines go, normally 2 */
+    bool journal;      /* priority prefix instead of a time stamp */
+    _Atomic int level; /* a log_level; what is above it is dropped; may change at reload */
 } sem_log;
 
 void log_init(sem_log *log, int fd, log_level level);

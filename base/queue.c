@@ -77,7 +77,7 @@ sem_status queue_push(queue *q, queue_lane which, void *item)
     *n = (node){.item = item};
     pthread_mutex_lock(&q->lock);
     lane *l = &q->lanes[which];
-    sem_status status = q->closed                                     ? SEM_UNAVAILABLE
+    sem_status status = q->closed                                      ? SEM_UNAVAILABLE
                         : q->capacity != 0 && l->length >= q->capacity ? SEM_RESOURCE_EXHAUSTED
                                                                        : SEM_OK;
     if (status == SEM_OK) {

@@ -8,11 +8,12 @@
  * standard error; standard output gets one line of JSON. */
 #include "base/clock.h"
 #include "base/hash.h"
-#include "finetune/trainer.h"
 #include "model/model.h"
+#include "finetune/trainer.h"
+
+#include <jansson.h>
 
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

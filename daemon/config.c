@@ -3,6 +3,7 @@
 #include "daemon/config_keys.h"
 
 #include <ini.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,11 @@ enum {
  * for values, but tells no line numbers: they are counted here. */
 typedef struct file_reading {
     const char *path;
-    const char *rest;         /* what is left of the text */
-    size_t line;              /* of the text that inih is at, from 1 */
+    const char *rest; /* what is left of the text */
+    size_t line;      /* of the text that inih is at, from 1 */
     config *into;
-    size_t seen[SEEN_MAX];    /* line on which each key of the table was given; 0: not yet */
-    bool failed;              /* the error is filled; later lines are not looked at */
+    size_t seen[SEEN_MAX]; /* line on which each key of the table was given; 0: not yet */
+    bool failed;           /* the error is filled; later lines are not looked at */
     sem_error *err;
 } file_reading;
 
@@ -203,8 +204,8 @@ static sem_status read_file(config *c, const char *path, sem_error *err)
         if (reading.failed)
             status = SEM_INVALID_ARGUMENT;
         else if (line > 0)
-            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s:%d: expected [section], key = value or a comment", path,
-                              line);
+            status =
+                sem_fail(err, SEM_INVALID_ARGUMENT, "%s:%d: expected [section], key = value or a comment", path, line);
         else if (line < 0)
             status = sem_fail_memory(err, path);
     }
@@ -245,8 +246,8 @@ static sem_status check_whole(const config *c, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "storage.path is empty (expected a folder)");
     if (c->server.output_limit < c->server.output_buffer)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "server.output_limit is %zu bytes, below server.output_buffer with %zu",
-                        c->server.output_limit, c->server.output_buffer);
+                        "server.output_limit is %zu bytes, below server.output_buffer with %zu", c->server.output_limit,
+                        c->server.output_buffer);
     return train_config_check(&c->train, err);
 }
 

@@ -20,52 +20,52 @@ typedef struct config {
     struct {
         char listen[CONFIG_LISTEN_MAX][CONFIG_ADDRESS_MAX]; /* tcp://host:port, unix:/path */
         size_t listen_count;
-        char http[CONFIG_ADDRESS_MAX];   /* host:port; empty: off */
+        char http[CONFIG_ADDRESS_MAX]; /* host:port; empty: off */
         size_t max_connections;
-        uint64_t idle_timeout_ms;        /* 0: none; a connection with nothing in flight */
-        uint64_t frame_timeout_ms;       /* from a frame's first byte to its last */
-        uint64_t write_timeout_ms;       /* a client that takes nothing of its answers */
-        size_t output_buffer;            /* bytes of unsent answers at which reading stops */
-        size_t output_limit;             /* bytes of unsent answers at which one more closes the connection */
-        size_t max_in_flight;            /* requests of one connection */
-        uint64_t drain_timeout_ms;       /* at SIGTERM, for requests in flight */
+        uint64_t idle_timeout_ms;  /* 0: none; a connection with nothing in flight */
+        uint64_t frame_timeout_ms; /* from a frame's first byte to its last */
+        uint64_t write_timeout_ms; /* a client that takes nothing of its answers */
+        size_t output_buffer;      /* bytes of unsent answers at which reading stops */
+        size_t output_limit;       /* bytes of unsent answers at which one more closes the connection */
+        size_t max_in_flight;      /* requests of one connection */
+        uint64_t drain_timeout_ms; /* at SIGTERM, for requests in flight */
     } server;
     request_limits limits;
     struct {
-        char path[FILES_PATH_MAX];       /* default $STATE_DIRECTORY, else /var/lib/semd */
-        uint64_t map_size;               /* bytes of address space for each environment */
-        uint64_t max_size;               /* bytes on disk; 0: none */
+        char path[FILES_PATH_MAX]; /* default $STATE_DIRECTORY, else /var/lib/semd */
+        uint64_t map_size;         /* bytes of address space for each environment */
+        uint64_t max_size;         /* bytes on disk; 0: none */
     } storage;
     struct {
-        char path[FILES_PATH_MAX];       /* seeds the first generation */
-        char precision[16];              /* auto, float32 */
+        char path[FILES_PATH_MAX]; /* seeds the first generation */
+        char precision[16];        /* auto, float32 */
     } model;
     struct {
-        unsigned workers;                /* threads; 0: one a core */
-        size_t token_budget;             /* tokens of one batch */
-        size_t queue;                    /* requests waiting, each lane */
+        unsigned workers;    /* threads; 0: one a core */
+        size_t token_budget; /* tokens of one batch */
+        size_t queue;        /* requests waiting, each lane */
     } encode;
     struct {
-        size_t exact_below;              /* documents */
-        unsigned threads;                /* for k-means */
+        size_t exact_below; /* documents */
+        unsigned threads;   /* for k-means */
     } index;
     struct {
         uint64_t click_window_ms;
     } events;
     struct {
-        bool enabled;                    /* whether it starts by itself (interval); the method works always */
+        bool enabled; /* whether it starts by itself (interval); the method works always */
         size_t min_pairs;
         size_t min_heldout;
-        uint64_t interval_ms;            /* 0: never by itself */
-        unsigned threads;                /* 0: one a core */
-        double heldout_share;            /* of the queries */
-        size_t eval_documents;           /* pool that the gate ranks against, at most */
+        uint64_t interval_ms;  /* 0: never by itself */
+        unsigned threads;      /* 0: one a core */
+        double heldout_share;  /* of the queries */
+        size_t eval_documents; /* pool that the gate ranks against, at most */
         size_t probe_queries;
-        double max_p;                    /* chance that a gain is luck */
-        double max_probe_loss;           /* of MRR@10 on the probe set */
-        size_t keep;                     /* previous generations kept for rollback */
+        double max_p;          /* chance that a gain is luck */
+        double max_probe_loss; /* of MRR@10 on the probe set */
+        size_t keep;           /* previous generations kept for rollback */
     } finetune;
-    train_config train;                  /* threads (0 resolved) and nice come from [finetune] */
+    train_config train; /* threads (0 resolved) and nice come from [finetune] */
     log_level log_level;
 } config;
 

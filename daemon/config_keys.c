@@ -8,11 +8,11 @@
 #define TIB (1024 * GIB)
 
 #define SECOND_MS ((uint64_t)1000)
-#define HOUR_MS (3600 * SECOND_MS)
-#define DAY_MS (24 * HOUR_MS)
-#define YEAR_MS (365 * DAY_MS)
+#define HOUR_MS   (3600 * SECOND_MS)
+#define DAY_MS    (24 * HOUR_MS)
+#define YEAR_MS   (365 * DAY_MS)
 
-#define PLACE(member) .offset = offsetof(config, member), .size = sizeof(((config *)0)->member)
+#define PLACE(member)    .offset = offsetof(config, member), .size = sizeof(((config *)0)->member)
 #define RANGE(low, high) .least = (low), .most = (high)
 #define REALS(low, high) .real_least = (low), .real_most = (high)
 
@@ -95,7 +95,8 @@ const config_key config_keys[] = {
     {"finetune", "threads", KEY_INTEGER, "0", RANGE(0, TRAIN_THREADS_MAX), PLACE(finetune.threads),
      .help = "threads that train; 0: one a core"},
     {"finetune", "nice", KEY_INTEGER, "10", RANGE(0, 19), PLACE(train.nice),
-     .help = "added to the nice value of the threads that train and re-embed; beside a busy thread 10 leaves them a tenth of a core, 19 a hundredth"},
+     .help = "added to the nice value of the threads that train and re-embed; beside a busy thread 10 leaves them a "
+             "tenth of a core, 19 a hundredth"},
     {"finetune", "heldout_share", KEY_REAL, "0.1", REALS(0.001, 0.5), PLACE(finetune.heldout_share),
      .help = "share of the queries that is never trained on"},
     {"finetune", "eval_documents", KEY_INTEGER, "5000", RANGE(10, 10000000), PLACE(finetune.eval_documents),
@@ -117,7 +118,8 @@ const config_key config_keys[] = {
      .help = "decoupled weight decay, not on biases and LayerNorm"},
     {"train", "clip_norm", KEY_REAL, "1", REALS(0, 1e6), PLACE(train.clip_norm),
      .help = "largest norm of the whole gradient; 0: no clipping"},
-    {"train", "scale", KEY_REAL, "20", REALS(0.001, 1000), PLACE(train.scale), .help = "factor on the cosine in the loss"},
+    {"train", "scale", KEY_REAL, "20", REALS(0.001, 1000), PLACE(train.scale),
+     .help = "factor on the cosine in the loss"},
     {"train", "dropout", KEY_REAL, "0.1", REALS(-1, 0.9), PLACE(train.dropout),
      .help = "dropout in training; below 0: the model's own"},
     {"train", "batch_size", KEY_INTEGER, "64", RANGE(2, 8192), PLACE(train.batch_size), .help = "pairs of a batch"},

@@ -27,7 +27,7 @@ typedef enum key_kind {
 typedef struct config_key {
     const char *section, *name;
     key_kind kind;
-    const char *initial; /* the default, as it stands in the file */
+    const char *initial;          /* the default, as it stands in the file */
     uint64_t least, most;         /* of integers, durations (ms) and sizes (bytes) */
     double real_least, real_most; /* of reals */
     const char *choices;          /* separated by ", " */

@@ -1,9 +1,8 @@
 /* Values of the configuration: text to number, duration, size, choice, address. */
-#include "daemon/endpoint.h"
-#include "daemon/config_keys.h"
-
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "daemon/config_keys.h"
+#include "daemon/endpoint.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,10 +15,8 @@ typedef struct unit {
 } unit;
 
 static const unit duration_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-static const unit size_units[] = {{"KiB", (uint64_t)1 << 10},
-                                  {"MiB", (uint64_t)1 << 20},
-                                  {"GiB", (uint64_t)1 << 30},
-                                  {"TiB", (uint64_t)1 << 40}};
+static const unit size_units[] = {
+    {"KiB", (uint64_t)1 << 10}, {"MiB", (uint64_t)1 << 20}, {"GiB", (uint64_t)1 << 30}, {"TiB", (uint64_t)1 << 40}};
 
 static sem_status refuse(const config_key *key, const char *text, const char *allowed, sem_error *err)
 {
@@ -123,7 +120,8 @@ static sem_status set_with_unit(const config_key *key, config *c, const char *te
     }
     char low[40], high[40], allowed[192];
     snprintf(allowed, sizeof allowed, "%s from %s to %s",
-             is_size ? "a whole number of bytes, or with KiB, MiB, GiB or TiB," : "a whole number with ms, s, m, h or d,",
+             is_size ? "a whole number of bytes, or with KiB, MiB, GiB or TiB,"
+                     : "a whole number with ms, s, m, h or d,",
              with_unit(low, units, count, key->least, ""), with_unit(high, units, count, key->most, ""));
     return refuse(key, text, allowed, err);
 }

@@ -6,6 +6,7 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -14,16 +15,16 @@
 #include <unistd.h>
 
 enum {
-    BULK_PIECE = 64 << 10,     /* bytes of one direct read of a large frame: libevent reads 4 KiB at a time */
-    BULK_BUDGET = 1 << 20,     /* bytes that one client may read before the others have a turn */
-    LIBEVENT_PIECE = 4096,     /* a piece of this size says that more is waiting */
-    DETACH_BYTES = 16 << 10,   /* a frame from here on keeps the read buffer instead of a copy */
-    HELD_BYTES = 64 << 10,     /* a frame from here on is counted while it is in flight */
+    BULK_PIECE = 64 << 10,      /* bytes of one direct read of a large frame: libevent reads 4 KiB at a time */
+    BULK_BUDGET = 1 << 20,      /* bytes that one client may read before the others have a turn */
+    LIBEVENT_PIECE = 4096,      /* a piece of this size says that more is waiting */
+    DETACH_BYTES = 16 << 10,    /* a frame from here on keeps the read buffer instead of a copy */
+    HELD_BYTES = 64 << 10,      /* a frame from here on is counted while it is in flight */
     REFERENCE_BYTES = 16 << 10, /* an answer from here on is sent from where it is instead of a copy */
-    WRITE_BYTES = 256 << 10,   /* of one write */
-    FINISH_MS = 5000,          /* after a broken frame, for answers to the requests before it */
-    LINGER_MS = 1000,          /* after the last answer, for the client to read it and to close */
-    RETRY_MS = 100             /* advice to a client with too many requests in flight */
+    WRITE_BYTES = 256 << 10,    /* of one write */
+    FINISH_MS = 5000,           /* after a broken frame, for answers to the requests before it */
+    LINGER_MS = 1000,           /* after the last answer, for the client to read it and to close */
+    RETRY_MS = 100              /* advice to a client with too many requests in flight */
 };
 
 typedef enum connection_state {
@@ -45,11 +46,11 @@ struct connection {
     struct bufferevent *stream;
     struct event *timer;
     connection_state state;
-    bool paused;               /* reading is stopped until answers are out */
-    bool ended;                /* the client sends no more */
-    bool reading;              /* EV_READ is enabled */
-    bool closing;              /* closes at the end of the current event */
-    buffer input;              /* from `start`: the frame under way, and frames behind it while paused */
+    bool paused;  /* reading is stopped until answers are out */
+    bool ended;   /* the client sends no more */
+    bool reading; /* EV_READ is enabled */
+    bool closing; /* closes at the end of the current event */
+    buffer input; /* from `start`: the frame under way, and frames behind it while paused */
     size_t start;
     frame_scanner scanner;
     uint64_t frame_started_ms; /* 0: no frame under way */
@@ -59,7 +60,7 @@ struct connection {
     uint64_t write_timeout_ms; /* as set on the stream */
     size_t in_flight;
     size_t held_bytes;
-    buffer held;               /* held_frame[] */
+    buffer held; /* held_frame[] */
 };
 
 static size_t unsent(const connection *c)
@@ -83,7 +84,8 @@ static void send_bytes(connection *c, buffer *bytes)
     c->shared->stats->replies++;
     c->shared->stats->bytes_out += bytes->size;
     c->active_ms = clock_monotonic_ms();
-    if (bytes->size >= REFERENCE_BYTES && evbuffer_add_reference(out, bytes->data, bytes->size, free_bytes, NULL) == 0) {
+    if (bytes->size >= REFERENCE_BYTES &&
+        evbuffer_add_reference(out, bytes->data, bytes->size, free_bytes, NULL) == 0) {
         *bytes = (buffer){0};
         return;
     }
@@ -111,8 +113,8 @@ static void fail_stream(connection *c, const sem_error *err)
 {
     char quoted[512];
     c->shared->stats->protocol_errors++;
-    log_event(c->shared->log, LOG_LEVEL_INFO, "protocol_error", "connection=%llu reason=%s",
-              (unsigned long long)c->id, log_value(quoted, sizeof quoted, err->message));
+    log_event(c->shared->log, LOG_LEVEL_INFO, "protocol_error", "connection=%llu reason=%s", (unsigned long long)c->id,
+              log_value(quoted, sizeof quoted, err->message));
     send_error(c, c->scanner.has_msgid ? c->scanner.msgid : 0, err);
     c->state = STATE_FINISHING;
     c->finish_ms = clock_monotonic_ms() + FINISH_MS;
@@ -237,8 +239,8 @@ static void take_frame(connection *c, size_t length)
     size_t most = c->shared->config->server.max_in_flight;
     bool asks = c->scanner.is_request;
     if (asks && c->in_flight >= most) {
-        sem_fail(&error, SEM_RESOURCE_EXHAUSTED, "%zu requests are in flight on this connection (server.max_in_flight %zu)",
-                 c->in_flight, most);
+        sem_fail(&error, SEM_RESOURCE_EXHAUSTED,
+                 "%zu requests are in flight on this connection (server.max_in_flight %zu)", c->in_flight, most);
         error.retry_after_ms = RETRY_MS;
         c->start += length;
         send_error(c, c->scanner.msgid, &error);
@@ -411,8 +413,7 @@ static void on_read(struct bufferevent *stream, void *arg)
     c->shared->stats->bytes_in += got;
     if (c->state != STATE_OPEN) {
         evbuffer_drain(in, got);
-    } else if (!buffer_reserve(&c->input, got) ||
-               evbuffer_remove(in, c->input.data + c->input.size, got) != (int)got) {
+    } else if (!buffer_reserve(&c->input, got) || evbuffer_remove(in, c->input.data + c->input.size, got) != (int)got) {
         c->closing = true;
     } else {
         c->input.size += got;

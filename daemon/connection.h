@@ -10,6 +10,7 @@
 #include "daemon/server.h"
 
 #include <event2/event.h>
+
 #include <stdint.h>
 
 typedef struct connection connection;

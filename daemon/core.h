@@ -5,11 +5,11 @@
 
 #include "base/log.h"
 #include "base/queue.h"
+#include "index/store.h"
 #include "daemon/config.h"
 #include "daemon/engine.h"
 #include "daemon/serving.h"
 #include "daemon/space.h"
-#include "index/store.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -26,18 +26,18 @@ typedef struct core_stats {
 } core_stats;
 
 typedef struct core {
-    config settings;          /* as at start; [finetune] and [train] are copied anew to jobs at reload */
-    sem_log *log;             /* borrowed */
+    config settings; /* as at start; [finetune] and [train] are copied anew to jobs at reload */
+    sem_log *log;    /* borrowed */
     engine_hooks hooks;
-    store *store;             /* owned */
-    serving_slot current;     /* the writer swaps it, at a flip; never empty while requests are served */
-    serving_slot candidate;   /* the generation that is being embedded, or empty; the writer swaps it */
-    atomic_bool dual;         /* new writes are embedded with the candidate as well; the job sets it */
-    space *external;          /* owned; the space of external collections */
-    queue *work;              /* to the workers; fast lane: queries, slow lane: documents */
-    struct writer *writer;    /* owned */
-    struct jobs *jobs;        /* owned */
-    uint64_t started_ms;      /* monotonic */
+    store *store;           /* owned */
+    serving_slot current;   /* the writer swaps it, at a flip; never empty while requests are served */
+    serving_slot candidate; /* the generation that is being embedded, or empty; the writer swaps it */
+    atomic_bool dual;       /* new writes are embedded with the candidate as well; the job sets it */
+    space *external;        /* owned; the space of external collections */
+    queue *work;            /* to the workers; fast lane: queries, slow lane: documents */
+    struct writer *writer;  /* owned */
+    struct jobs *jobs;      /* owned */
+    uint64_t started_ms;    /* monotonic */
     core_stats stats;
 } core;
 

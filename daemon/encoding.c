@@ -12,7 +12,7 @@ enum { SCRATCHES = 2 };
 typedef struct scratch {
     uint32_t generation; /* 0: empty */
     encoder_scratch *memory;
-    uint64_t used;       /* when, in calls */
+    uint64_t used; /* when, in calls */
 } scratch;
 
 struct encoding {

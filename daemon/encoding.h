@@ -3,9 +3,9 @@
 #define SEM_DAEMON_ENCODING_H
 
 #include "base/status.h"
+#include "proto/request.h"
 #include "daemon/core.h"
 #include "daemon/serving.h"
-#include "proto/request.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,16 +18,16 @@ sem_status encoding_create(encoding **out, core *c, sem_error *err);
 void encoding_destroy(encoding *e); /* accepts NULL */
 
 typedef struct encoding_job {
-    serving *serving;      /* borrowed */
-    const char *prompt;    /* text put before each text */
-    const span *texts;     /* [count] */
+    serving *serving;   /* borrowed */
+    const char *prompt; /* text put before each text */
+    const span *texts;  /* [count] */
     size_t count;
-    bool refuse_long;      /* a text that would be cut is an error */
-    const char *field;     /* how the error names a text: "texts", "docs" */
-    size_t slice_tokens;   /* at most about so many tokens between two calls of between */
-    float *out;            /* [count, dim], unit length */
-    uint32_t *tokens;      /* [count] or NULL */
-    bool *truncated;       /* [count] or NULL */
+    bool refuse_long;               /* a text that would be cut is an error */
+    const char *field;              /* how the error names a text: "texts", "docs" */
+    size_t slice_tokens;            /* at most about so many tokens between two calls of between */
+    float *out;                     /* [count, dim], unit length */
+    uint32_t *tokens;               /* [count] or NULL */
+    bool *truncated;                /* [count] or NULL */
     bool (*between)(void *context); /* or NULL; called between slices; false stops with SEM_CANCELLED */
     void *context;
 } encoding_job;

@@ -29,8 +29,7 @@ static sem_status parse_host_port(endpoint *out, const char *text, const char *r
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: an IPv6 address stands in brackets, as in [::1]:7700", text);
     }
     if (length == 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s names no host (127.0.0.1, [::1], or * for every address)",
-                        text);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s names no host (127.0.0.1, [::1], or * for every address)", text);
     if (length >= sizeof out->host)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the host has %zu bytes (at most %d)", text, length,
                         ENDPOINT_HOST_MAX - 1);
@@ -55,8 +54,7 @@ sem_status endpoint_parse(endpoint *out, const char *text, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "%s: this version has no TLS (use tcp:// or unix:, behind a TLS proxy if it must be)", text);
     if (strncmp(text, "unix:", 5) != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "'%s' is no address (expected tcp://host:port or unix:/path)",
-                        text);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "'%s' is no address (expected tcp://host:port or unix:/path)", text);
     const char *path = text + 5;
     size_t length = strlen(path);
     if (path[0] != '/')

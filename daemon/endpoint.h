@@ -16,7 +16,7 @@ enum {
 typedef struct endpoint {
     bool is_unix;
     char host[ENDPOINT_HOST_MAX]; /* without brackets; "" for every address of the machine */
-    char port[6];                /* decimal, 0 to 65535 */
+    char port[6];                 /* decimal, 0 to 65535 */
     char path[ENDPOINT_PATH_MAX]; /* if is_unix */
 } endpoint;
 

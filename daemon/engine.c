@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    RETRY_AFTER_MS = 100,    /* what a client is told when the queue is full */
-    STUCK_AFTER_S = 120      /* a thread that works so long on one thing no longer turns */
+    RETRY_AFTER_MS = 100, /* what a client is told when the queue is full */
+    STUCK_AFTER_S = 120   /* a thread that works so long on one thing no longer turns */
 };
 
 struct engine {
@@ -30,7 +30,9 @@ struct engine {
 
 static space_options options_of(const core *c, uint32_t number, size_t dim)
 {
-    return (space_options){.number = number, .dim = dim, .exact_below = c->settings.index.exact_below,
+    return (space_options){.number = number,
+                           .dim = dim,
+                           .exact_below = c->settings.index.exact_below,
                            .threads = c->settings.index.threads};
 }
 
@@ -241,8 +243,7 @@ bool engine_metrics(engine *e, buffer *out)
     serving *s = serving_slot_acquire(&c->current);
     uint32_t generation = s->generation;
     serving_release(s);
-    return method_metrics(c, out) &&
-           line(out, "# TYPE semd_generation gauge\nsemd_generation %u\n", generation) &&
+    return method_metrics(c, out) && line(out, "# TYPE semd_generation gauge\nsemd_generation %u\n", generation) &&
            line(out, "# TYPE semd_queue_length gauge\nsemd_queue_length{lane=\"queries\"} %zu\n",
                 queue_length(c->work, QUEUE_FAST)) &&
            line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&

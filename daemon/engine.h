@@ -8,8 +8,8 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "daemon/config.h"
 #include "proto/request.h"
+#include "daemon/config.h"
 
 #include <stdint.h>
 

@@ -2,9 +2,10 @@
 
 #include "daemon/listener.h"
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
+
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,6 +8,7 @@
 #include "base/status.h"
 
 #include <event2/event.h>
+
 #include <stdbool.h>
 
 typedef struct http http;

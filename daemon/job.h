@@ -4,15 +4,21 @@
 
 #include "base/files.h"
 #include "base/status.h"
+#include "index/store.h"
+#include "finetune/pairs.h"
 #include "daemon/core.h"
 #include "daemon/job_status.h"
 #include "daemon/serving.h"
-#include "finetune/pairs.h"
-#include "index/store.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* A document that the gate has embedded with the candidate already. */
+typedef struct job_known {
+    uint32_t collection, docno;
+    uint64_t version; /* of the text that was embedded */
+} job_known;
 
 typedef struct job {
     core *core;
@@ -20,16 +26,19 @@ typedef struct job {
     atomic_bool *cancel;
     uint32_t number;
     job_kind kind;
-    config settings;            /* [finetune] and [train] as they were when the job began */
-    uint32_t collection;        /* finetune: only this one's pairs; 0: all */
-    char path[FILES_PATH_MAX];  /* load: where from */
-    bool gate;                  /* load: compare before promoting */
-    uint32_t target;            /* rollback: which generation */
-    unsigned threads;           /* for training and bulk encoding */
+    config settings;                 /* [finetune] and [train] as they were when the job began */
+    uint32_t collection;             /* finetune: only this one's pairs; 0: all */
+    char path[FILES_PATH_MAX];       /* load: where from */
+    bool gate;                       /* load: compare before promoting */
+    uint32_t target;                 /* rollback: which generation */
+    unsigned threads;                /* for training and bulk encoding */
     char model[STORE_MODEL_MAX + 1]; /* folder of the candidate below models/ */
-    char mode[8];               /* of the generation that may come of it */
-    char *metrics;              /* JSON of the decision for the generation's record; owned */
+    char mode[8];                    /* of the generation that may come of it */
+    char *metrics;                   /* JSON of the decision for the generation's record; owned */
     size_t pairs;
+    job_known *known;     /* [known_count], owned; in order of collection */
+    float *known_vectors; /* [known_count, the candidate's dim], owned */
+    size_t known_count;
 } job;
 
 /* job_run.c: the whole of a job of any kind, in the job thread. */

@@ -14,17 +14,17 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "finetune/bulk_encode.h"
 #include "daemon/job.h"
 #include "daemon/writer.h"
-#include "finetune/bulk_encode.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    BATCH_DOCUMENTS = 256,      /* embedded and committed together */
-    BATCH_BYTES = 4 << 20,      /* of their texts */
-    CATCH_UP_ROUNDS_MAX = 1000  /* a guard, not a limit that is met: the backlog shrinks by itself */
+    BATCH_DOCUMENTS = 256,     /* embedded and committed together */
+    BATCH_BYTES = 4 << 20,     /* of their texts */
+    CATCH_UP_ROUNDS_MAX = 1000 /* a guard, not a limit that is met: the backlog shrinks by itself */
 };
 
 typedef struct batch_document {
@@ -37,9 +37,9 @@ typedef struct batch_document {
 typedef struct embedding {
     job *job;
     core *core;
-    serving *next;          /* the target; a reference */
-    uint64_t log_seq;       /* the log is applied up to here */
-    size_t done;            /* documents looked at in the first pass */
+    serving *next;    /* the target; a reference */
+    uint64_t log_seq; /* the log is applied up to here */
+    size_t done;      /* documents looked at in the first pass */
     size_t total;
     uint64_t began_ns;
     /* the batch under way */
@@ -47,10 +47,10 @@ typedef struct embedding {
     batch_document documents[BATCH_DOCUMENTS];
     size_t count;
     buffer texts;
-    float *vectors;         /* [BATCH_DOCUMENTS, dim] */
-    buffer last;            /* key form of the last document looked at */
-    size_t looked_at;       /* in this batch */
-    store_read *read;       /* while collecting */
+    float *vectors;   /* [BATCH_DOCUMENTS, dim] */
+    buffer last;      /* key form of the last document looked at */
+    size_t looked_at; /* in this batch */
+    store_read *read; /* while collecting */
     sem_status status;
     sem_error *err;
 } embedding;
@@ -74,8 +74,8 @@ static bool is_up_to_date(embedding *e, uint32_t collection, const store_documen
 static bool add_to_batch(embedding *e, const store_document *doc)
 {
     batch_document *d = &e->documents[e->count];
-    *d = (batch_document){.docno = doc->docno, .version = doc->text_version, .offset = e->texts.size,
-                          .length = doc->text_length};
+    *d = (batch_document){
+        .docno = doc->docno, .version = doc->text_version, .offset = e->texts.size, .length = doc->text_length};
     if (!buffer_append(&e->texts, doc->text, doc->text_length)) {
         e->status = sem_fail_memory(e->err, "a batch of documents");
         return false;
@@ -120,9 +120,9 @@ static sem_status put_batch(void *context, store_write *w, sem_error *err)
 {
     embedding *e = context;
     for (size_t i = 0; i < e->count; i++) {
-        sem_status status =
-            store_vector_put(w, space_number(e->next->space), e->collection, e->documents[i].docno,
-                             e->documents[i].version, e->vectors + i * dim_of(e), dim_of(e), &e->documents[i].stored, err);
+        sem_status status = store_vector_put(w, space_number(e->next->space), e->collection, e->documents[i].docno,
+                                             e->documents[i].version, e->vectors + i * dim_of(e), dim_of(e),
+                                             &e->documents[i].stored, err);
         if (status != SEM_OK)
             return status;
     }
@@ -212,6 +212,30 @@ static sem_status model_collections(embedding *e, store_collection **out, size_t
     return SEM_OK;
 }
 
+/* The documents that the gate has embedded, without encoding them again. One
+ * whose text has changed since is refused by its version and embedded later. */
+static sem_status put_known(embedding *e, sem_error *err)
+{
+    const job *j = e->job;
+    write_call call = {.apply = put_batch, .committed = index_batch, .context = e};
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < j->known_count && status == SEM_OK;) {
+        e->collection = j->known[i].collection;
+        e->status = SEM_OK;
+        for (; i < j->known_count && j->known[i].collection == e->collection && e->count < BATCH_DOCUMENTS; i++) {
+            if (j->known[i].docno == UINT32_MAX) /* a text that is no document */
+                continue;
+            memcpy(e->vectors + e->count * dim_of(e), j->known_vectors + i * dim_of(e), dim_of(e) * sizeof(float));
+            e->documents[e->count++] = (batch_document){.docno = j->known[i].docno, .version = j->known[i].version};
+        }
+        status = writer_run(e->core->writer, &call, err);
+        if (status == SEM_OK)
+            status = e->status;
+        e->count = 0;
+    }
+    return status;
+}
+
 static sem_status first_pass(embedding *e, sem_error *err)
 {
     store_collection *all;
@@ -221,6 +245,7 @@ static sem_status first_pass(embedding *e, sem_error *err)
         return status;
     job_status_phase(e->job->status, PHASE_EMBEDDING, e->total);
     e->began_ns = clock_monotonic_ns();
+    status = put_known(e, err);
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         status = embed_collection(e, all[i].number, err);
     free(all);

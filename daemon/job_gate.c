@@ -3,11 +3,12 @@
  * from the documents' own text, say whether something was forgotten. */
 #include "base/checked.h"
 #include "base/random.h"
-#include "daemon/job.h"
 #include "finetune/bulk_encode.h"
 #include "finetune/evaluate.h"
+#include "daemon/job.h"
 
 #include <jansson.h>
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +23,16 @@ enum {
 /* A document that queries are ranked against. */
 typedef struct pool_document {
     uint32_t collection;
-    uint32_t docno;    /* UINT32_MAX: a text without a document */
-    char *text;        /* owned */
+    uint32_t docno;   /* UINT32_MAX: a text without a document */
+    uint64_t version; /* of the document's text */
+    char *text;       /* owned */
     size_t length;
 } pool_document;
 
 typedef struct gate_query {
-    const char *text;  /* borrowed from the pairs or the pool */
+    const char *text; /* borrowed from the pairs or the pool */
     size_t length;
-    size_t relevant;   /* index into documents */
+    size_t relevant; /* index into documents */
 } gate_query;
 
 typedef struct gate {
@@ -38,11 +40,11 @@ typedef struct gate {
     const pair_set *pairs;
     pool_document *documents; /* in order of collection once sorted */
     size_t count, capacity;
-    gate_query *queries;      /* held-out ones first, then the probes */
+    gate_query *queries; /* held-out ones first, then the probes */
     size_t heldout, probes;
-    double *before, *after;   /* reciprocal rank of each query */
-    rank_metrics sums[2][2];  /* [before, after][heldout, probe] */
-    size_t done, total;       /* texts encoded */
+    double *before, *after;  /* reciprocal rank of each query */
+    rank_metrics sums[2][2]; /* [before, after][heldout, probe] */
+    size_t done, total;      /* texts encoded */
 } gate;
 
 static void gate_free(gate *g)
@@ -57,8 +59,8 @@ static void gate_free(gate *g)
 
 /* --- the pool */
 
-static sem_status add_document(gate *g, uint32_t collection, uint32_t docno, const char *text, size_t length,
-                               sem_error *err)
+static sem_status add_document(gate *g, uint32_t collection, uint32_t docno, uint64_t version, const char *text,
+                               size_t length, sem_error *err)
 {
     if (g->count == g->capacity) {
         size_t capacity = g->capacity == 0 ? 256 : g->capacity * 2;
@@ -72,7 +74,7 @@ static sem_status add_document(gate *g, uint32_t collection, uint32_t docno, con
     if (copy == NULL)
         return sem_fail_memory(err, "the gate's documents");
     memcpy(copy, text, length);
-    g->documents[g->count++] = (pool_document){collection, docno, copy, length};
+    g->documents[g->count++] = (pool_document){collection, docno, version, copy, length};
     return SEM_OK;
 }
 
@@ -85,11 +87,11 @@ static sem_status add_heldout(gate *g, store_read *r, sem_error *err)
         store_document doc;
         bool found = true;
         if (!h->by_id)
-            status = add_document(g, h->collection, UINT32_MAX, h->document, h->document_length, err);
+            status = add_document(g, h->collection, UINT32_MAX, 0, h->document, h->document_length, err);
         else
             status = store_document_by_number(r, h->collection, h->docno, &doc, &found, err);
         if (status == SEM_OK && h->by_id && found)
-            status = add_document(g, h->collection, h->docno, doc.text, doc.text_length, err);
+            status = add_document(g, h->collection, h->docno, doc.text_version, doc.text, doc.text_length, err);
         if (status != SEM_OK)
             return status;
     }
@@ -111,7 +113,8 @@ static bool sample_one(void *context, const store_document *doc)
     uint64_t draw = random_at(s->collection, doc->docno) >> 11;
     if ((double)draw * 0x1.0p-53 >= s->share || doc->text_length == 0)
         return true;
-    s->status = add_document(s->gate, s->collection, doc->docno, doc->text, doc->text_length, s->err);
+    s->status =
+        add_document(s->gate, s->collection, doc->docno, doc->text_version, doc->text, doc->text_length, s->err);
     return s->status == SEM_OK && !atomic_load(s->gate->job->cancel);
 }
 
@@ -187,8 +190,10 @@ static sem_status make_queries(gate *g, sem_error *err)
         return sem_fail_memory(err, "the gate's queries");
     for (size_t i = 0; i < limit; i++) {
         const heldout_query *h = &g->pairs->heldout[i];
-        pool_document key = {h->collection, h->by_id ? h->docno : UINT32_MAX, (char *)(uintptr_t)h->document,
-                             h->by_id ? 0 : h->document_length};
+        pool_document key = {.collection = h->collection,
+                             .docno = h->by_id ? h->docno : UINT32_MAX,
+                             .text = (char *)(uintptr_t)h->document,
+                             .length = h->by_id ? 0 : h->document_length};
         for (size_t k = 0; k < g->count; k++) {
             const pool_document *d = &g->documents[k];
             bool same = h->by_id ? d->collection == key.collection && d->docno == key.docno
@@ -291,6 +296,22 @@ static sem_status encode_missing(gate *g, const model *m, const size_t *missing,
     return status;
 }
 
+/* What the candidate has embedded here need not be embedded again if it is
+ * promoted: the job takes over the vectors. */
+static sem_status keep_vectors(gate *g, float **documents, sem_error *err)
+{
+    job *j = g->job;
+    j->known = checked_realloc(NULL, g->count + 1, sizeof *j->known);
+    if (j->known == NULL)
+        return sem_fail_memory(err, "the gate's vectors");
+    for (size_t i = 0; i < g->count; i++)
+        j->known[i] = (job_known){g->documents[i].collection, g->documents[i].docno, g->documents[i].version};
+    j->known_count = g->count;
+    j->known_vectors = *documents;
+    *documents = NULL;
+    return SEM_OK;
+}
+
 /* stored: the generation whose space holds vectors of m, or NULL. */
 static sem_status measure(gate *g, const model *m, const serving *stored, double *reciprocal, rank_metrics sums[2],
                           sem_error *err)
@@ -314,6 +335,8 @@ static sem_status measure(gate *g, const model *m, const serving *stored, double
         status = encode_texts(g, m, model_config_query_prompt(model_get_config(m)), texts, queries, vectors, err);
     if (status == SEM_OK)
         rank_queries(g, vectors, documents, dim, reciprocal, sums);
+    if (status == SEM_OK && stored == NULL)
+        status = keep_vectors(g, &documents, err);
     free(texts);
     free(missing);
     free(documents);
@@ -351,7 +374,8 @@ static void decide_on_probes(const gate *g, const gate_side *probe, gate_decisio
     d->p_value = NAN;
     d->gain = 0;
     d->probe_change = (after - before) / n;
-    d->probe_lower = probe->queries > 0 ? bootstrap_lower_bound(probe->before, probe->after, probe->queries, 2000, 1) : 0;
+    d->probe_lower = probe->queries > 0 ? bootstrap_lower_bound(probe->before, probe->after, probe->queries, 2000, 1)
+                                        : 0;
     d->promote = probe->queries == 0 || d->probe_lower > -c->finetune.max_probe_loss;
     snprintf(d->reason, sizeof d->reason,
              "%zu held-out queries, fewer than the %zu that a comparison needs; probe MRR@10 %.3f -> %.3f on %zu "
@@ -381,8 +405,9 @@ static sem_status decide(gate *g, bool *promote, sem_error *err)
     job_status_metrics(g->job->status, before, after);
     job_status_decide(g->job->status, d.promote, d.reason);
     char text[512];
-    log_event(g->job->core->log, LOG_LEVEL_INFO, "gate", "job=%u decision=%s p_value=%.5f gain=%.4f probe_change=%.4f reason=%s",
-              g->job->number, d.promote ? "promoted" : "discarded", d.p_value, d.gain, d.probe_change,
+    log_event(g->job->core->log, LOG_LEVEL_INFO, "gate",
+              "job=%u decision=%s p_value=%.5f gain=%.4f probe_change=%.4f reason=%s", g->job->number,
+              d.promote ? "promoted" : "discarded", d.p_value, d.gain, d.probe_change,
               log_value(text, sizeof text, d.reason));
     return SEM_OK;
 }

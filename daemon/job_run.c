@@ -1,7 +1,7 @@
 /* What each kind of job does, from its start to the flip. */
 #include "base/clock.h"
-#include "daemon/job.h"
 #include "model/model.h"
+#include "daemon/job.h"
 
 #include <string.h>
 
@@ -70,8 +70,7 @@ static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error
     sem_status status = store_read_begin(j->core->store, &r, err);
     if (status != SEM_OK)
         return status;
-    pair_options options = {.heldout_share = j->settings.finetune.heldout_share,
-                            .key = store_user_key(j->core->store)};
+    pair_options options = {.heldout_share = j->settings.finetune.heldout_share, .key = store_user_key(j->core->store)};
     status = pair_set_collect(&pairs, r, &options, err);
     store_read_end(r);
     if (status != SEM_OK)
@@ -130,4 +129,3 @@ sem_status job_run(job *j, sem_error *err)
     }
     return sem_fail(err, SEM_INTERNAL, "unknown kind of job");
 }
-

@@ -4,6 +4,7 @@
 #define SEM_DAEMON_JOB_STATUS_H
 
 #include <jansson.h>
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,12 +32,12 @@ typedef struct job_status {
     job_state state;
     job_phase phase;
     size_t step, steps;
-    double loss;           /* NAN: none yet */
-    double eta_s;          /* below 0: unknown */
+    double loss;  /* NAN: none yet */
+    double eta_s; /* below 0: unknown */
     size_t pairs;
-    char decision[12];     /* promoted, discarded, or "" */
+    char decision[12]; /* promoted, discarded, or "" */
     char reason[JOB_REASON_MAX];
-    uint32_t generation;   /* that came of it; 0: none */
+    uint32_t generation;    /* that came of it; 0: none */
     json_t *before, *after; /* owned: metrics, or NULL */
     double seconds[PHASE_COUNT];
     uint64_t phase_began_ns;

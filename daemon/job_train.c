@@ -1,9 +1,10 @@
 /* The training part of a fine-tune job. */
-#include "daemon/job.h"
-#include "finetune/trainer.h"
 #include "model/model.h"
+#include "finetune/trainer.h"
+#include "daemon/job.h"
 
 #include <jansson.h>
+
 #include <stdlib.h>
 
 static void show_progress(void *context, const train_progress *now)
@@ -38,8 +39,8 @@ static sem_status save(job *j, const serving *base, const float *params, const t
     char *text = provenance(j, base->generation, report);
     if (text == NULL)
         return sem_fail_memory(err, "the model's description");
-    status = model_save(model_get_dir(base->model), dir, encoder_layout(model_get_encoder(base->model)), params, text,
-                        err);
+    status =
+        model_save(model_get_dir(base->model), dir, encoder_layout(model_get_encoder(base->model)), params, text, err);
     free(text);
     return status;
 }

@@ -31,7 +31,7 @@ struct jobs {
     bool accepting;       /* a request is just being turned into a job */
     bool stop;
     waiter *waiters;
-    config settings;      /* for the next job */
+    config settings;           /* for the next job */
     uint64_t last_interval_ms; /* monotonic: when finetune.interval last began to run */
     atomic_bool cancel;
     job_status status;
@@ -74,7 +74,8 @@ static void drop_candidate_folder(job *j)
 {
     char dir[FILES_PATH_MAX];
     serving *now = serving_slot_acquire(&j->core->current);
-    if (j->kind != JOB_ROLLBACK && files_join(dir, NULL, "%s/models/%s", store_path(j->core->store), j->model) == SEM_OK &&
+    if (j->kind != JOB_ROLLBACK &&
+        files_join(dir, NULL, "%s/models/%s", store_path(j->core->store), j->model) == SEM_OK &&
         strcmp(dir, model_get_dir(now->model)) != 0)
         files_remove_folder(dir, NULL);
     serving_release(now);
@@ -86,7 +87,9 @@ static void run_job(jobs *j, job *work)
 {
     sem_error err = {0};
     log_event(j->core->log, LOG_LEVEL_INFO, "job_start", "job=%u kind=%s", work->number,
-              work->kind == JOB_FINETUNE ? "finetune" : work->kind == JOB_LOAD ? "model.load" : "rollback");
+              work->kind == JOB_FINETUNE ? "finetune"
+              : work->kind == JOB_LOAD   ? "model.load"
+                                         : "rollback");
     uint32_t before = 0;
     serving *now = serving_slot_acquire(&j->core->current);
     before = now->generation;
@@ -106,16 +109,21 @@ static void run_job(jobs *j, job *work)
     char text[SEM_ERROR_MESSAGE_MAX];
     log_event(j->core->log, status == SEM_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "job_end",
               "job=%u state=%s decision=%s reason=%s", work->number,
-              state == JOB_DONE ? "done" : state == JOB_CANCELLED ? "cancelled" : "failed", j->status.decision,
-              log_value(text, sizeof text, j->status.reason));
+              state == JOB_DONE        ? "done"
+              : state == JOB_CANCELLED ? "cancelled"
+                                       : "failed",
+              j->status.decision, log_value(text, sizeof text, j->status.reason));
     save_record(j);
     answer_waiters(j);
 }
 
 void jobs_free(job *work)
 {
-    if (work != NULL)
-        free(work->metrics);
+    if (work == NULL)
+        return;
+    free(work->metrics);
+    free(work->known);
+    free(work->known_vectors);
     free(work);
 }
 
@@ -240,7 +248,7 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
         return sem_fail_memory(err, "a waiting request");
     if (w != NULL)
         *w = (waiter){.task = waiting, .wants_generation = wants_generation};
-    record_write r = {.jobs = j, .json = (char *)(uintptr_t)"{\"state\":\"queued\"}"};
+    record_write r = {.jobs = j, .json = (char *)(uintptr_t) "{\"state\":\"queued\"}"};
     write_call call = {.apply = put_record, .context = &r};
     sem_status status = writer_run(j->core->writer, &call, err);
     if (status == SEM_OK) {
@@ -503,4 +511,3 @@ void jobs_destroy(jobs *j)
     pthread_mutex_destroy(&j->lock);
     free(j);
 }
-

@@ -8,7 +8,8 @@ void json_pack_value(packer *p, const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT:
         pack_map(p, json_object_size(value));
-        json_object_foreach((json_t *)value, key, element) {
+        json_object_foreach((json_t *)value, key, element)
+        {
             pack_str(p, key);
             json_pack_value(p, element);
         }

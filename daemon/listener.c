@@ -22,11 +22,11 @@ struct listener {
     struct event *rearm;
     evconnlistener_cb accepted;
     void *context;
-    int spare;                    /* given up for a moment to turn a client away when descriptors run out; -1: none */
-    bool starving;                /* logged; until the next accept */
+    int spare;     /* given up for a moment to turn a client away when descriptors run out; -1: none */
+    bool starving; /* logged; until the next accept */
     char name[ENDPOINT_TEXT_MAX];
     char unlink_path[ENDPOINT_PATH_MAX]; /* "": none */
-    dev_t device;                 /* of the file at unlink_path: another daemon's file stays */
+    dev_t device;                        /* of the file at unlink_path: another daemon's file stays */
     ino_t inode;
     sem_log *log;
 };
@@ -157,8 +157,10 @@ const char *listener_name(int fd, char text[ENDPOINT_TEXT_MAX])
         return text;
     if (where.any.sa_family == AF_UNIX)
         snprintf(text, ENDPOINT_TEXT_MAX, "unix:%.*s", (int)sizeof where.local.sun_path, where.local.sun_path);
-    else if (getnameinfo(&where.any, length, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        snprintf(text, ENDPOINT_TEXT_MAX, where.any.sa_family == AF_INET6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host, port);
+    else if (getnameinfo(&where.any, length, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) ==
+             0)
+        snprintf(text, ENDPOINT_TEXT_MAX, where.any.sa_family == AF_INET6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host,
+                 port);
     return text;
 }
 

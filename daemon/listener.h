@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 #include <event2/listener.h>
+
 #include <stddef.h>
 
 enum { LISTENER_SOCKETS_MAX = 8 /* of one address: what a host name may resolve to */ };

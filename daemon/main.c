@@ -15,7 +15,7 @@ typedef struct options {
     const char **overrides; /* owned array of borrowed texts */
     size_t count;
     bool check;
-    int status;             /* exit with it at once; below 0: go on */
+    int status; /* exit with it at once; below 0: go on */
 } options;
 
 static const char usage[] = "usage: semd [-c FILE] [-o section.key=value]... [--check-config] [--version] [--help]\n";
@@ -60,9 +60,7 @@ static void read_options(options *o, int argc, char **argv)
             break;
         case 'h':
         case HELP: o->status = print_help(); break;
-        default:
-            fputs(usage, stderr);
-            o->status = EXIT_CONFIG;
+        default: fputs(usage, stderr); o->status = EXIT_CONFIG;
         }
     }
     if (o->status < 0 && optind < argc) {

@@ -1,9 +1,10 @@
 #include "daemon/notify.h"
 
+#include <systemd/sd-daemon.h>
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <systemd/sd-daemon.h>
 
 enum { START_EXTENSION_S = 300 /* for one step of the start: a large index takes minutes */ };
 

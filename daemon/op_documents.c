@@ -1,9 +1,9 @@
 /* What a worker prepares before the writer takes over: upsert, delete, feedback. */
 #include "base/checked.h"
+#include "index/filter.h"
 #include "daemon/worker.h"
 #include "daemon/write_ops.h"
 #include "daemon/writer.h"
-#include "index/filter.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -103,10 +103,9 @@ static sem_status prepare_external(task *t, const store_collection *c, sem_error
     for (size_t i = 0; i < q->u.upsert.count; i++) {
         const span *v = &q->u.upsert.docs[i].vector;
         if (v->data == NULL)
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "docs[%zu].vector: required in %s, whose vectors are external", i, c->name);
-        sem_status status =
-            copy_given(v, c->dim, c->metric == METRIC_COSINE, t->vectors + i * c->dim, i, err);
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "docs[%zu].vector: required in %s, whose vectors are external",
+                            i, c->name);
+        sem_status status = copy_given(v, c->dim, c->metric == METRIC_COSINE, t->vectors + i * c->dim, i, err);
         if (status != SEM_OK)
             return status;
     }
@@ -243,11 +242,11 @@ typedef struct filtered {
     filter *filter;
     uint32_t collection;
     size_t count;
-    buffer keys;        /* key forms with a two-byte length before each */
-    buffer last;        /* key form of the last document seen: where the next step begins */
+    buffer keys; /* key forms with a two-byte length before each */
+    buffer last; /* key form of the last document seen: where the next step begins */
     bool more, failed;
-    uint32_t *docnos;   /* [DELETE_STEP] */
-    docid *ids;         /* [DELETE_STEP], into keys */
+    uint32_t *docnos; /* [DELETE_STEP] */
+    docid *ids;       /* [DELETE_STEP], into keys */
     size_t deleted;
     uint64_t seq;
 } filtered;

@@ -99,7 +99,8 @@ static sem_status find_prompt(const task *t, const serving *s, const char **out,
     const span *name = &t->request->u.encode.prompt;
     const model_config *settings = model_get_config(s->model);
     if (name->data == NULL) {
-        const char *text = settings->default_prompt != NULL ? model_config_prompt(settings, settings->default_prompt) : NULL;
+        const char *text = settings->default_prompt != NULL ? model_config_prompt(settings, settings->default_prompt)
+                                                            : NULL;
         *out = text != NULL ? text : "";
         return SEM_OK;
     }
@@ -188,7 +189,6 @@ void op_encode(worker *w, task *t)
 }
 
 /* --- queries that wait together */
-
 
 /* A query with a prompt of its own, or one that must not be cut, may fail alone:
  * it must not take the others with it. */

@@ -1,9 +1,9 @@
 /* Requests about the daemon itself: info, collection.list, generations. */
 #include "base/clock.h"
 #include "base/files.h"
+#include "model/kernels.h"
 #include "daemon/json_pack.h"
 #include "daemon/worker.h"
-#include "model/kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,12 +36,18 @@ static void pack_limits(packer *p, const config *c)
         const char *name;
         uint64_t value;
     } rows[] = {
-        {"frame_bytes", l->frame_bytes},     {"depth", l->depth},
-        {"max_batch", l->max_batch},         {"upsert_docs", l->upsert_docs},
-        {"text_bytes", l->text_bytes},       {"meta_fields", l->meta_fields},
-        {"meta_bytes", l->meta_bytes},       {"k", l->k},
-        {"ids", l->ids},                     {"scroll", l->scroll},
-        {"filter_values", l->filter_values}, {"in_flight", c->server.max_in_flight},
+        {"frame_bytes", l->frame_bytes},
+        {"depth", l->depth},
+        {"max_batch", l->max_batch},
+        {"upsert_docs", l->upsert_docs},
+        {"text_bytes", l->text_bytes},
+        {"meta_fields", l->meta_fields},
+        {"meta_bytes", l->meta_bytes},
+        {"k", l->k},
+        {"ids", l->ids},
+        {"scroll", l->scroll},
+        {"filter_values", l->filter_values},
+        {"in_flight", c->server.max_in_flight},
     };
     pack_map(p, sizeof rows / sizeof *rows);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

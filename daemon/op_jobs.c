@@ -1,8 +1,8 @@
 /* finetune, model.load, rollback and job: from a request to a job and its answer. */
 #include "base/files.h"
+#include "model/model.h"
 #include "daemon/jobs.h"
 #include "daemon/worker.h"
-#include "model/model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -164,8 +164,7 @@ void op_rollback(worker *w, task *t)
         return;
     }
     job *work = jobs_make(j, JOB_ROLLBACK, "");
-    sem_status status =
-        work != NULL ? find_target(w, t->request, &work->target, &err) : sem_fail_memory(&err, "a job");
+    sem_status status = work != NULL ? find_target(w, t->request, &work->target, &err) : sem_fail_memory(&err, "a job");
     if (status == SEM_OK)
         start_from_current(w, t, work, true);
     else

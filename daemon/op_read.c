@@ -1,7 +1,7 @@
 /* Requests that only read: get, count, scroll, info, collection.list, generations. */
 #include "base/checked.h"
-#include "daemon/worker.h"
 #include "index/filter.h"
+#include "daemon/worker.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +188,7 @@ static void pack_hex(packer *p, const unsigned char *data, size_t size)
 typedef struct scrolling {
     reader reader;
     filter *filter;
-    buffer docs;        /* packed documents */
+    buffer docs; /* packed documents */
     packer pack;
     size_t count;
     bool more;

@@ -2,11 +2,11 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "daemon/worker.h"
-#include "daemon/writer.h"
 #include "index/events.h"
 #include "index/filter.h"
 #include "index/vector_index.h"
+#include "daemon/worker.h"
+#include "daemon/writer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,17 +20,17 @@ typedef struct search {
     worker *worker;
     task *task;
     const request *request;
-    serving *serving;          /* pinned by the caller */
+    serving *serving; /* pinned by the caller */
     store_collection collection;
-    space_index *index;        /* pinned */
+    space_index *index; /* pinned */
     size_t dim;
-    float *vector;             /* owned: the query */
-    uint64_t *allowed;         /* owned: bitmap over docnos, with a filter */
+    float *vector;     /* owned: the query */
+    uint64_t *allowed; /* owned: bitmap over docnos, with a filter */
     size_t allowed_bits;
-    filter *filter;            /* owned */
+    filter *filter; /* owned */
     bool has_exclude;
     uint32_t exclude;
-    vector_hit *hits;          /* owned */
+    vector_hit *hits; /* owned */
     size_t count;
 } search;
 
@@ -111,8 +111,8 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
         return sem_fail_memory(err, "a query");
     if (encoded != NULL) {
         if (s->collection.external)
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "query: %s holds external vectors; search it by vector or like", s->collection.name);
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "query: %s holds external vectors; search it by vector or like",
+                            s->collection.name);
         memcpy(s->vector, encoded, s->dim * sizeof(float));
         return SEM_OK;
     }
@@ -250,8 +250,8 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
     if (status != SEM_OK)
         return status;
-    s->index = space_acquire(s->collection.external ? s->worker->core->external : s->serving->space,
-                             s->collection.number);
+    s->index =
+        space_acquire(s->collection.external ? s->worker->core->external : s->serving->space, s->collection.number);
     if (s->index == NULL) {
         /* Made after this generation was pinned, or dropped meanwhile. */
         *whole = false;
@@ -359,7 +359,9 @@ static search_record *make_record(const search *s, const docid *shown, const cha
         .time_ms = clock_wall_ms(),
         .collection = s->collection.number,
         .generation = s->serving->generation,
-        .kind = q->u.search.query.data != NULL ? QUERY_TEXT : q->u.search.has_like ? QUERY_LIKE : QUERY_VECTOR,
+        .kind = q->u.search.query.data != NULL ? QUERY_TEXT
+                : q->u.search.has_like         ? QUERY_LIKE
+                                               : QUERY_VECTOR,
         .query = text,
         .query_length = q->u.search.query.size,
         .shown = ids,

@@ -24,9 +24,8 @@ typedef struct cleaning {
 static bool is_named(const cleaning *c, uint32_t number, const char *model_name)
 {
     for (size_t i = 0; i < c->count; i++)
-        if (c->all[i].state != GENERATION_RETIRED &&
-            ((model_name == NULL && c->all[i].space == number) ||
-             (model_name != NULL && strcmp(c->all[i].model, model_name) == 0)))
+        if (c->all[i].state != GENERATION_RETIRED && ((model_name == NULL && c->all[i].space == number) ||
+                                                      (model_name != NULL && strcmp(c->all[i].model, model_name) == 0)))
             return true;
     return false;
 }

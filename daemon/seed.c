@@ -125,8 +125,7 @@ static sem_status find_current(store *s, store_generation *current, bool *found,
 
 sem_status seed_open_store(store **out, store_generation *current, const config *c, sem_log *log, sem_error *err)
 {
-    store_options options = {
-        .path = c->storage.path, .map_size = c->storage.map_size, .max_size = c->storage.max_size};
+    store_options options = {.path = c->storage.path, .map_size = c->storage.map_size, .max_size = c->storage.max_size};
     bool found;
     sem_status status = store_open(out, &options, log, err);
     if (status != SEM_OK)

@@ -4,8 +4,8 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "daemon/config.h"
 #include "index/store.h"
+#include "daemon/config.h"
 
 /* Opens the store. A new one gets the collection "default" and generation 1, a
  * copy of the directory model.path. On an older one a model.path that differs

@@ -1,11 +1,12 @@
 #include "daemon/server.h"
 
+#include "proto/pack.h"
 #include "daemon/connection.h"
 #include "daemon/listener.h"
-#include "proto/pack.h"
 
 #include <event2/event.h>
 #include <event2/listener.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ typedef struct reply_node {
 typedef struct slot {
     connection *connection; /* NULL: free */
     uint64_t id;
-    size_t next_free;       /* SLOTS_MAX: the last free one */
+    size_t next_free; /* SLOTS_MAX: the last free one */
 } slot;
 
 struct server {
@@ -48,9 +49,9 @@ struct server {
 
     int wake_fd;
     struct event *wake;
-    pthread_mutex_t lock;         /* guards first and last; rank: innermost, nothing is called under it */
+    pthread_mutex_t lock; /* guards first and last; rank: innermost, nothing is called under it */
     reply_node *first, *last;
-    atomic_bool reply_lost;       /* memory ran out for a reply_node */
+    atomic_bool reply_lost; /* memory ran out for a reply_node */
 };
 
 /* --- slots: a connection's number to the connection, in constant time */
@@ -260,13 +261,8 @@ sem_status server_create(server **out, struct event_base *base, const config *c,
     server *s = calloc(1, sizeof *s);
     if (s == NULL)
         return sem_fail_memory(err, "the server");
-    s->shared = (connection_shared){.base = base,
-                                    .config = c,
-                                    .hooks = *hooks,
-                                    .owner = s,
-                                    .closed = on_closed,
-                                    .stats = &s->stats,
-                                    .log = log};
+    s->shared = (connection_shared){
+        .base = base, .config = c, .hooks = *hooks, .owner = s, .closed = on_closed, .stats = &s->stats, .log = log};
     s->first_free = SLOTS_MAX;
     pthread_mutex_init(&s->lock, NULL);
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -6,10 +6,11 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "daemon/config.h"
 #include "proto/request.h"
+#include "daemon/config.h"
 
 #include <event2/event.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 

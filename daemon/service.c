@@ -1,13 +1,14 @@
 #include "daemon/service.h"
 
+#include "proto/pack.h"
 #include "daemon/engine.h"
 #include "daemon/http.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
 #include "daemon/server_metrics.h"
-#include "proto/pack.h"
 
 #include <event2/event.h>
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,17 +39,17 @@ typedef struct service {
     http *http;
     engine *engine;
     service_phase phase;
-    bool stopping;        /* a first signal to end has come */
-    bool reload_wanted;   /* SIGHUP while starting */
+    bool stopping;      /* a first signal to end has come */
+    bool reload_wanted; /* SIGHUP while starting */
     struct event *signals[SIGNALS];
     struct event *watchdog;
     struct event *drain_timer;
 
-    pthread_t helper;     /* creates and destroys the engine, which both block */
+    pthread_t helper; /* creates and destroys the engine, which both block */
     bool helper_runs;
-    int done_fd;          /* the helper has ended */
+    int done_fd; /* the helper has ended */
     struct event *done;
-    sem_status created;   /* written by the helper before done_fd, as is the error */
+    sem_status created; /* written by the helper before done_fd, as is the error */
     sem_error create_error;
 
     sem_status result;
@@ -151,8 +152,7 @@ static void *create_engine(void *arg)
 {
     service *s = arg;
     engine_hooks hooks = {.context = s, .reply = on_engine_reply};
-    s->created =
-        engine_create(&s->engine, &s->engine_config, &hooks, s->log, on_progress, s, &s->create_error);
+    s->created = engine_create(&s->engine, &s->engine_config, &hooks, s->log, on_progress, s, &s->create_error);
     (void)eventfd_write(s->done_fd, 1);
     return NULL;
 }

@@ -16,8 +16,8 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
     return status;
 }
 
-sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *from,
-                        sem_log *log, sem_error *err)
+sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *from, sem_log *log,
+                        sem_error *err)
 {
     serving *s = calloc(1, sizeof *s);
     if (s == NULL) {

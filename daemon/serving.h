@@ -5,9 +5,9 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "daemon/space.h"
-#include "index/store.h"
 #include "model/model.h"
+#include "index/store.h"
+#include "daemon/space.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,14 +16,14 @@
 typedef struct serving {
     atomic_int references;
     uint32_t generation;
-    model *model;  /* owned */
-    space *space;  /* a reference */
+    model *model; /* owned */
+    space *space; /* a reference */
 } serving;
 
 /* Opens the generation's model below the store's models/ folder and takes over
  * the caller's reference to s in every case. The caller holds the first reference. */
-sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *s,
-                        sem_log *log, sem_error *err);
+sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *s, sem_log *log,
+                        sem_error *err);
 serving *serving_retain(serving *s);
 void serving_release(serving *s); /* accepts NULL; any thread */
 

@@ -4,25 +4,25 @@
 
 #include "base/buffer.h"
 #include "base/status.h"
-#include "daemon/core.h"
 #include "proto/pack.h"
 #include "proto/request.h"
+#include "daemon/core.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct task {
     uint64_t connection;
-    request *request;       /* owned */
-    uint64_t arrived_ns;    /* monotonic */
-    uint64_t deadline_ns;   /* monotonic; 0: none */
+    request *request;     /* owned */
+    uint64_t arrived_ns;  /* monotonic */
+    uint64_t deadline_ns; /* monotonic; 0: none */
     /* what a worker prepared for the writer: */
-    serving *serving;       /* the generation that encoded it; a reference or NULL */
-    serving *candidate;     /* the one that `second` comes from; a reference or NULL */
-    float *vectors;         /* [documents, dim], owned */
-    float *second;          /* [documents, the candidate's dim], owned */
-    uint64_t truncated;     /* documents that were cut */
-    uint32_t collection;    /* number of its collection; never 0 once it was looked up */
+    serving *serving;    /* the generation that encoded it; a reference or NULL */
+    serving *candidate;  /* the one that `second` comes from; a reference or NULL */
+    float *vectors;      /* [documents, dim], owned */
+    float *second;       /* [documents, the candidate's dim], owned */
+    uint64_t truncated;  /* documents that were cut */
+    uint32_t collection; /* number of its collection; never 0 once it was looked up */
 } task;
 
 /* Takes ownership of r. NULL when memory is out (then r stays the caller's). */

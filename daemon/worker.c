@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    BATCH_TASKS = 64,       /* queries that share a forward pass */
-    SMALL_ENCODE_TEXTS = 8  /* an encode of so many texts counts as a query */
+    BATCH_TASKS = 64,      /* queries that share a forward pass */
+    SMALL_ENCODE_TEXTS = 8 /* an encode of so many texts counts as a query */
 };
 
 struct worker_pool {
@@ -63,8 +63,8 @@ static bool is_query(const void *item, void *context)
 static void run_queries(worker *w, task *first)
 {
     task *tasks[BATCH_TASKS] = {first};
-    size_t count =
-        1 + queue_take_matching(w->core->work, QUEUE_FAST, is_query, NULL, (void **)tasks + 1, BATCH_TASKS - 1);
+    size_t count = 1 +
+                   queue_take_matching(w->core->work, QUEUE_FAST, is_query, NULL, (void **)tasks + 1, BATCH_TASKS - 1);
     op_queries(w, tasks, count);
 }
 

@@ -5,10 +5,10 @@
 #define SEM_DAEMON_WORKER_H
 
 #include "base/status.h"
+#include "index/store.h"
 #include "daemon/core.h"
 #include "daemon/encoding.h"
 #include "daemon/task.h"
-#include "index/store.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 typedef struct worker {
     core *core;
     encoding *encoding;
-    store_read *read;    /* renewed by each request that reads */
+    store_read *read;                   /* renewed by each request that reads */
     atomic_uint_fast64_t busy_since_ns; /* monotonic; 0: it waits */
 } worker;
 

@@ -186,8 +186,8 @@ sem_status write_op_apply(core *c, task *t, store_write *w, write_result *r, sem
 static void index_failed(core *c, const char *what, const sem_error *err)
 {
     char text[SEM_ERROR_MESSAGE_MAX];
-    log_event(c->log, LOG_LEVEL_ERROR, "index_behind", "what=%s message=%s advice=\"restart to rebuild the index\"", what,
-              log_value(text, sizeof text, err->message));
+    log_event(c->log, LOG_LEVEL_ERROR, "index_behind", "what=%s message=%s advice=\"restart to rebuild the index\"",
+              what, log_value(text, sizeof text, err->message));
 }
 
 static void unindex_in(space *s, uint32_t collection, const uint32_t *docnos, size_t count)
@@ -324,6 +324,7 @@ void write_op_again(core *c, task *t)
     sem_status status = queue_push(c->work, QUEUE_SLOW, t);
     if (status == SEM_OK)
         return;
-    sem_fail(&err, status, status == SEM_UNAVAILABLE ? "the daemon is shutting down" : "encode.queue: the queue is full");
+    sem_fail(&err, status,
+             status == SEM_UNAVAILABLE ? "the daemon is shutting down" : "encode.queue: the queue is full");
     task_fail(c, t, &err);
 }

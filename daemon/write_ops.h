@@ -3,9 +3,9 @@
 #define SEM_DAEMON_WRITE_OPS_H
 
 #include "base/status.h"
+#include "index/store.h"
 #include "daemon/core.h"
 #include "daemon/task.h"
-#include "index/store.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,11 +13,11 @@
 
 typedef struct write_result {
     uint64_t seq;
-    size_t count;                /* documents put or deleted */
-    bool flag;                   /* created, dropped */
+    size_t count; /* documents put or deleted */
+    bool flag;    /* created, dropped */
     store_collection collection;
-    store_put *puts;             /* [count] of an upsert, owned */
-    uint32_t *docnos;            /* [count] of a delete, owned */
+    store_put *puts;  /* [count] of an upsert, owned */
+    uint32_t *docnos; /* [count] of a delete, owned */
 } write_result;
 
 void write_result_free(write_result *r);

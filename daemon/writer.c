@@ -29,8 +29,8 @@ typedef struct item {
     task *task;
     pending_call *call;
     search_record *search;
-    struct item *next;  /* of waiting searches */
-    sem_status status;  /* of the operation in this group */
+    struct item *next; /* of waiting searches */
+    sem_status status; /* of the operation in this group */
     sem_error error;
     write_result result;
 } item;
@@ -41,7 +41,7 @@ struct writer {
     pthread_t thread;
     item *searches, **searches_tail; /* waiting for the next commit; writer thread only */
     size_t search_count;
-    uint64_t flush_at_ms;            /* monotonic; 0: nothing waits */
+    uint64_t flush_at_ms; /* monotonic; 0: nothing waits */
     atomic_uint_fast64_t busy_since_ns;
 };
 

@@ -4,10 +4,10 @@
 #define SEM_DAEMON_WRITER_H
 
 #include "base/status.h"
-#include "daemon/core.h"
-#include "daemon/task.h"
 #include "index/events.h"
 #include "index/store.h"
+#include "daemon/core.h"
+#include "daemon/task.h"
 
 #include <stdbool.h>
 

@@ -16,9 +16,9 @@ enum { DENORMALS_ARE_ZERO = 0x0040, FLUSH_TO_ZERO = 0x8000 }; /* bits of the con
 /* What one step multiplies with, rounded once so that every float of the step,
  * and every row that catches up later, sees the same numbers. */
 typedef struct adamw_step {
-    float keep;         /* 1 - rate * weight_decay */
-    float size;         /* rate / (1 - beta1^t) */
-    float root_scale;   /* 1 / sqrt(1 - beta2^t) */
+    float keep;       /* 1 - rate * weight_decay */
+    float size;       /* rate / (1 - beta1^t) */
+    float root_scale; /* 1 / sqrt(1 - beta2^t) */
 } adamw_step;
 
 typedef struct adamw_rows {
@@ -31,10 +31,10 @@ struct adamw {
     const param_layout *layout;
     adamw_options options;
     float beta1, beta2, epsilon;
-    float *mean;        /* [total] first moments */
-    float *square;      /* [total] second moments */
-    adamw_step *steps;  /* [max_steps] */
-    size_t step;        /* begun so far */
+    float *mean;       /* [total] first moments */
+    float *square;     /* [total] second moments */
+    adamw_step *steps; /* [max_steps] */
+    size_t step;       /* begun so far */
     size_t max_steps;
     adamw_rows *tables; /* one for each token table */
     size_t table_count;
@@ -181,8 +181,9 @@ static size_t step_fours(const adamw *a, const adamw_step *s, float keep, float 
 
 /* grads NULL: a step in which nothing touched these floats. Never inlined, so
  * that none of it is moved out of the callers' floating-point mode. */
-__attribute__((noinline)) static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale, size_t count,
-                       const float *grads, float *params, float *mean, float *square)
+__attribute__((noinline)) static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale,
+                                                 size_t count, const float *grads, float *params, float *mean,
+                                                 float *square)
 {
     float keep = decay ? s->keep : 1;
     for (size_t i = step_fours(a, s, keep, grad_scale, count, grads, params, mean, square); i < count; i++)

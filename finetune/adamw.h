@@ -16,8 +16,8 @@
 #include <stddef.h>
 
 typedef struct adamw_options {
-    double beta1;        /* of the mean of gradients */
-    double beta2;        /* of the mean of their squares */
+    double beta1; /* of the mean of gradients */
+    double beta2; /* of the mean of their squares */
     double epsilon;
     double weight_decay; /* on parameters whose layout says decay */
 } adamw_options;

@@ -13,8 +13,8 @@ enum { BATCH_TOKENS = 1024, BATCH_TEXTS = 64 };
 typedef struct shared {
     const bulk_job *job;
     size_t dim;
-    atomic_size_t next;   /* first text that nobody has taken */
-    atomic_bool stop;     /* one thread failed */
+    atomic_size_t next; /* first text that nobody has taken */
+    atomic_bool stop;   /* one thread failed */
 } shared;
 
 typedef struct helper {

@@ -15,8 +15,8 @@ typedef struct bulk_text {
 
 typedef struct bulk_job {
     const model *model;
-    const char *prompt;        /* put before each text */
-    const bulk_text *texts;    /* [count] */
+    const char *prompt;     /* put before each text */
+    const bulk_text *texts; /* [count] */
     size_t count;
     unsigned threads;          /* at least 1 */
     int nice;                  /* added to the threads' nice value */

@@ -10,11 +10,11 @@
 
 typedef struct rank_metrics {
     size_t queries;
-    double mrr;     /* mean reciprocal rank, cut at k */
-    double ndcg;    /* binary gains (Jarvelin and Kekalainen 2002), cut at k */
-    double recall;  /* share of the relevant documents in the first k */
-    double map;     /* mean average precision, cut at k */
-    double top1;    /* share of queries whose first hit is relevant */
+    double mrr;    /* mean reciprocal rank, cut at k */
+    double ndcg;   /* binary gains (Jarvelin and Kekalainen 2002), cut at k */
+    double recall; /* share of the relevant documents in the first k */
+    double map;    /* mean average precision, cut at k */
+    double top1;   /* share of queries whose first hit is relevant */
 } rank_metrics;
 
 /* One query's ranking: relevant[i] says whether hit i is relevant; total is the
@@ -44,11 +44,11 @@ typedef struct gate_side {
 
 typedef struct gate_decision {
     bool promote;
-    double p_value;          /* of the gain on the held-out queries */
-    double gain;             /* mean of after - before there */
-    double probe_change;     /* mean of after - before on the probe set */
-    double probe_lower;      /* its lower bound */
-    char reason[256];        /* for people */
+    double p_value;      /* of the gain on the held-out queries */
+    double gain;         /* mean of after - before there */
+    double probe_change; /* mean of after - before on the probe set */
+    double probe_lower;  /* its lower bound */
+    char reason[256];    /* for people */
 } gate_decision;
 
 /* Promotes when the held-out gain is beyond chance (p < max_p) and the probe

@@ -18,11 +18,11 @@ typedef struct kept_text {
 /* The latest judgement of one document for one query of one collection. */
 typedef struct vote {
     uint32_t collection;
-    uint32_t docno;     /* if by_id */
+    uint32_t docno; /* if by_id */
     bool by_id;
-    uint32_t query;     /* index of a kept_text */
+    uint32_t query; /* index of a kept_text */
     uint32_t document;
-    float weight;       /* 0: taken back, or judged bad */
+    float weight; /* 0: taken back, or judged bad */
 } vote;
 
 /* Open addressing over indices into an array; 0 is free, else index + 1. */
@@ -41,8 +41,8 @@ typedef struct collector {
     vote *votes;
     size_t vote_count, vote_capacity;
     index_table vote_table;
-    size_t gone;        /* judgements whose document is gone */
-    sem_status status;  /* of a judgement, which ends the walk */
+    size_t gone;       /* judgements whose document is gone */
+    sem_status status; /* of a judgement, which ends the walk */
     sem_error *err;
 } collector;
 

@@ -3,9 +3,9 @@
 #define SEM_FINETUNE_PAIRS_H
 
 #include "base/status.h"
-#include "finetune/trainer.h"
 #include "index/events.h"
 #include "index/store.h"
+#include "finetune/trainer.h"
 
 /* A held-out query with a document that people chose for it: one entry for each
  * such document. */
@@ -13,7 +13,7 @@ typedef struct heldout_query {
     const char *query;
     size_t query_length;
     uint32_t collection;
-    bool by_id;           /* docno names the document; else document_text is it */
+    bool by_id; /* docno names the document; else document_text is it */
     uint32_t docno;
     const char *document;
     size_t document_length;
@@ -24,13 +24,13 @@ typedef struct pair_set {
     size_t count;
     heldout_query *heldout;
     size_t heldout_count;
-    size_t skipped;       /* judgements whose document is gone, and (query, document)s judged bad or taken back last */
-    void *texts;          /* the strings' memory */
+    size_t skipped; /* judgements whose document is gone, and (query, document)s judged bad or taken back last */
+    void *texts;    /* the strings' memory */
 } pair_set;
 
 typedef struct pair_options {
-    uint32_t collection;   /* 0: all */
-    double heldout_share;  /* of the queries, chosen by a hash of the query's text: the same ones in every round */
+    uint32_t collection;      /* 0: all */
+    double heldout_share;     /* of the queries, chosen by a hash of the query's text: the same ones in every round */
     const unsigned char *key; /* 16 bytes for that hash */
 } pair_options;
 

@@ -10,18 +10,18 @@
 enum { PLACE_TRIES = 256 /* batches looked at for one pair: bounds the time where a key fills them all */ };
 
 struct sampler {
-    sampler_keys *keys;   /* [count] */
+    sampler_keys *keys; /* [count] */
     size_t count;
     size_t batches;
     uint64_t seed;
-    uint32_t *by_crowd;   /* [count] pairs, those whose key is most frequent first */
-    size_t *crowd_end;    /* ends of the runs of equal frequency in by_crowd */
+    uint32_t *by_crowd; /* [count] pairs, those whose key is most frequent first */
+    size_t *crowd_end;  /* ends of the runs of equal frequency in by_crowd */
     size_t crowds;
-    uint32_t *shuffled;   /* [count] by_crowd with each run shuffled */
-    uint32_t *places;     /* [count] pairs, batch after batch */
-    size_t *starts;       /* [batches + 1] where each batch begins in places */
-    size_t *filled;       /* [batches] */
-    uint32_t *order;      /* [batches] which planned batch comes when */
+    uint32_t *shuffled; /* [count] by_crowd with each run shuffled */
+    uint32_t *places;   /* [count] pairs, batch after batch */
+    size_t *starts;     /* [batches + 1] where each batch begins in places */
+    size_t *filled;     /* [batches] */
+    uint32_t *order;    /* [batches] which planned batch comes when */
 };
 
 void sampler_destroy(sampler *s)
@@ -98,8 +98,8 @@ static bool allocate(sampler *s)
     s->starts = checked_realloc(NULL, s->batches + 1, sizeof *s->starts);
     s->filled = checked_realloc(NULL, s->batches, sizeof *s->filled);
     s->order = checked_realloc(NULL, s->batches, sizeof *s->order);
-    return s->keys != NULL && s->by_crowd != NULL && s->crowd_end != NULL && s->shuffled != NULL &&
-           s->places != NULL && s->starts != NULL && s->filled != NULL && s->order != NULL;
+    return s->keys != NULL && s->by_crowd != NULL && s->crowd_end != NULL && s->shuffled != NULL && s->places != NULL &&
+           s->starts != NULL && s->filled != NULL && s->order != NULL;
 }
 
 sem_status sampler_create(sampler **out, const sampler_keys *keys, size_t count, size_t batch_size, uint64_t seed,
@@ -107,8 +107,9 @@ sem_status sampler_create(sampler **out, const sampler_keys *keys, size_t count,
 {
     *out = NULL;
     if (count == 0 || count > UINT32_MAX || batch_size == 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%zu pairs in batches of %zu: 1 to %u pairs and batches of 1 or more",
-                        count, batch_size, UINT32_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%zu pairs in batches of %zu: 1 to %u pairs and batches of 1 or more", count, batch_size,
+                        UINT32_MAX);
     sampler *s = calloc(1, sizeof *s);
     if (s == NULL)
         return sem_fail_memory(err, "the batch sampler");

@@ -20,37 +20,37 @@ typedef struct block {
 /* What one helper owns. */
 typedef struct step_helper {
     encoder_tape *tape;
-    float *grads;       /* [total], all 0 between steps; rows that were never touched take no memory */
-    uint32_t *touched;  /* [vocab] the last step in which this helper touched the row */
-    token_batch run;    /* the texts of one run, end to end */
-    float *out;         /* [2 max_pairs, E] embeddings of one run, or their gradient */
-    uint32_t *run_end;  /* [2 max_pairs] ends of the runs in the split's order */
+    float *grads;      /* [total], all 0 between steps; rows that were never touched take no memory */
+    uint32_t *touched; /* [vocab] the last step in which this helper touched the row */
+    token_batch run;   /* the texts of one run, end to end */
+    float *out;        /* [2 max_pairs, E] embeddings of one run, or their gradient */
+    uint32_t *run_end; /* [2 max_pairs] ends of the runs in the split's order */
     size_t runs;
 } step_helper;
 
 struct train_step {
     train_step_options options;
-    float *params;      /* the caller's */
+    float *params; /* the caller's */
     adamw *optimiser;
     team *team;
     split split;
     mnrl_scratch scratch;
-    size_t run_tokens;  /* the most tokens of a run */
-    uint32_t step;      /* begun so far */
+    size_t run_tokens; /* the most tokens of a run */
+    uint32_t step;     /* begun so far */
 
     step_helper *helpers;
     unsigned helper_count;
     block *blocks;
     size_t block_count;
-    double *block_norm; /* [block_count] sums of squares */
+    double *block_norm;   /* [block_count] sums of squares */
     const param **tables; /* the layout's token tables */
     size_t table_count;
-    uint32_t *seen;     /* [vocab] the last step in which the row was touched */
-    uint32_t *rows;     /* [row_count] rows that the batch touches */
+    uint32_t *seen; /* [vocab] the last step in which the row was touched */
+    uint32_t *rows; /* [row_count] rows that the batch touches */
     size_t row_count;
-    double *row_norm;   /* [row_count] */
-    uint32_t *lengths;  /* [2 max_pairs] */
-    float *embeddings;  /* [2 max_pairs, E] the queries, then the documents */
+    double *row_norm;  /* [row_count] */
+    uint32_t *lengths; /* [2 max_pairs] */
+    float *embeddings; /* [2 max_pairs, E] the queries, then the documents */
     float *d_embeddings;
 
     const train_batch *batch; /* of the step under way */

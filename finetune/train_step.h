@@ -11,10 +11,10 @@
 #define SEM_FINETUNE_TRAIN_STEP_H
 
 #include "base/status.h"
-#include "finetune/adamw.h"
-#include "finetune/loss_mnrl.h"
 #include "model/encoder.h"
 #include "model/model_config.h"
+#include "finetune/adamw.h"
+#include "finetune/loss_mnrl.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -27,14 +27,14 @@ typedef struct train_step_options {
     const gemm *g;
     mnrl_options loss;
     adamw_options optimiser;
-    double clip_norm;           /* of the global gradient norm; 0: none */
-    float hidden_dropout;       /* probabilities */
+    double clip_norm;     /* of the global gradient norm; 0: none */
+    float hidden_dropout; /* probabilities */
     float attention_dropout;
-    uint64_t seed;              /* of dropout */
-    size_t max_pairs;           /* of a batch */
-    size_t max_tokens;          /* of a text */
+    uint64_t seed;     /* of dropout */
+    size_t max_pairs;  /* of a batch */
+    size_t max_tokens; /* of a text */
     size_t max_steps;
-    size_t tape_bytes;          /* for kept activations, over all helpers, about */
+    size_t tape_bytes; /* for kept activations, over all helpers, about */
     unsigned threads;
     int nice;
 } train_step_options;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    BATCH_MAX = 8192,    /* pairs: the scores of a batch then take 256 MiB */
+    BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
     THREADS_MAX = 256,
     TOKENS_MIN = 3,      /* the special tokens and one more */
     CANCEL_EVERY = 1024, /* texts tokenized between looks at *cancel */
@@ -70,14 +70,14 @@ sem_status train_config_check(const train_config *config, sem_error *err)
         {"nice", config->nice, 0, false, 19},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        sem_status status = check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].above,
-                                         numbers[i].max, err);
+        sem_status status =
+            check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].above, numbers[i].max, err);
         if (status != SEM_OK)
             return status;
     }
     if (!(config->dropout < 1))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: dropout is %g; it must be below 1 (negative: the model's)",
-                        config->dropout);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "training: dropout is %g; it must be below 1 (negative: the model's)", config->dropout);
     const struct {
         const char *name;
         size_t value, min, max;
@@ -102,16 +102,16 @@ typedef struct train_run {
     size_t count;
     const train_config *config;
     const train_control *control;
-    size_t max_tokens;      /* of a text */
+    size_t max_tokens; /* of a text */
     size_t steps;
-    token_batch tokens;     /* query 0, document 0, query 1, ... */
-    size_t *starts;         /* [2 count] where each text begins in tokens */
+    token_batch tokens; /* query 0, document 0, query 1, ... */
+    size_t *starts;     /* [2 count] where each text begins in tokens */
     sampler *sampler;
     float *params;
     train_step *step;
     /* one batch */
-    train_text *texts;      /* [2 batch_size] */
-    uint64_t *query_key;    /* [batch_size] */
+    train_text *texts;   /* [2 batch_size] */
+    uint64_t *query_key; /* [batch_size] */
     uint64_t *document_key;
     float *weight;
     uint64_t began_ns;
@@ -138,8 +138,8 @@ static bool cancelled(const train_run *run)
 static sem_status check_pairs(const train_pair *pairs, size_t count, sem_error *err)
 {
     if (count < 2)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "training on %zu pairs: at least 2 are needed, each other's negatives",
-                        count);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "training on %zu pairs: at least 2 are needed, each other's negatives", count);
     for (size_t i = 0; i < count; i++) {
         const train_pair *p = &pairs[i];
         if (!isfinite(p->weight) || !(p->weight > 0))

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 typedef struct train_pair {
-    const char *query;    /* anchor; UTF-8 */
+    const char *query; /* anchor; UTF-8 */
     size_t query_length;
     const char *document; /* positive; UTF-8 */
     size_t document_length;
@@ -24,19 +24,19 @@ typedef struct train_pair {
 
 typedef struct train_config {
     uint64_t seed;
-    double learning_rate;    /* peak */
-    double warmup_ratio;     /* share of the steps */
-    double weight_decay;     /* decoupled; not on biases and LayerNorm */
-    double clip_norm;        /* global gradient norm; 0: none */
-    double scale;            /* of the cosine */
-    double dropout;          /* below 0: the model's own */
-    size_t batch_size;       /* pairs */
+    double learning_rate; /* peak */
+    double warmup_ratio;  /* share of the steps */
+    double weight_decay;  /* decoupled; not on biases and LayerNorm */
+    double clip_norm;     /* global gradient norm; 0: none */
+    double scale;         /* of the cosine */
+    double dropout;       /* below 0: the model's own */
+    size_t batch_size;    /* pairs */
     size_t epochs;
-    size_t max_steps;        /* 0: no limit */
-    size_t max_tokens;       /* of a text in training; 0: the model's */
+    size_t max_steps;  /* 0: no limit */
+    size_t max_tokens; /* of a text in training; 0: the model's */
     unsigned threads;
-    int nice;                /* added to the helpers' nice value, 0 to 19 */
-    size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch
+    int nice;          /* added to the helpers' nice value, 0 to 19 */
+    size_t tape_bytes; /* about, for activations kept for the backward pass, over all threads: a batch
                               * that needs more is computed in pieces, to the same gradients, a quarter slower */
 } train_config;
 
@@ -46,7 +46,7 @@ sem_status train_config_check(const train_config *config, sem_error *err);
 
 typedef struct train_progress {
     size_t step, steps;
-    double loss;             /* of the step */
+    double loss; /* of the step */
     double learning_rate;
     double pairs_per_s;
     double eta_s;

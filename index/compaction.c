@@ -1,6 +1,5 @@
-#include "index/training.h"
-
 #include "base/checked.h"
+#include "index/training.h"
 
 #include <stdlib.h>
 

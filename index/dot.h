@@ -11,8 +11,8 @@
 #include <stddef.h>
 
 enum {
-    DOT_LANES = 16,   /* partial sums of a row: widths are multiples of it */
-    DOT_BATCH = 8     /* rows that a kernel takes best at a time */
+    DOT_LANES = 16, /* partial sums of a row: widths are multiples of it */
+    DOT_BATCH = 8   /* rows that a kernel takes best at a time */
 };
 
 /* scores[i] = ⟨query, rows[i]⟩ for i < count <= DOT_BATCH. query and rows hold

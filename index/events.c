@@ -7,14 +7,14 @@
 
 /* The form of records: docs/format.md, "events". */
 enum {
-    HEAD = 9,                         /* kind u8, time i64 */
-    SEARCH_FIXED = HEAD + 22,         /* collection, generation u32, query kind u8, user u64, id length u8, query length u32 */
-    CLICK_FIXED = HEAD + 20,          /* search seq u64, rank u32, weight f64 */
-    FEEDBACK_FIXED = HEAD + 10,       /* collection u32, label u8, by id u8, query length u32 */
-    SHOWN_FIXED = 6,                  /* score f32, key length u16 */
+    HEAD = 9,                 /* kind u8, time i64 */
+    SEARCH_FIXED = HEAD + 22, /* collection, generation u32, query kind u8, user u64, id length u8, query length u32 */
+    CLICK_FIXED = HEAD + 20,  /* search seq u64, rank u32, weight f64 */
+    FEEDBACK_FIXED = HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
+    SHOWN_FIXED = 6,            /* score f32, key length u16 */
     SEQ = 8,
     CLICK_KEY_MAX = SEQ + DOCID_KEY_MAX,
-    EVENT_OVERHEAD = 256              /* bytes in the tables, a guess for the limits */
+    EVENT_OVERHEAD = 256 /* bytes in the tables, a guess for the limits */
 };
 
 bool query_id_make(char out[QUERY_ID_LENGTH + 1], int64_t now_ms)
@@ -153,8 +153,7 @@ static sem_status count_judgements(store_write *w, MDB_txn *txn, int64_t change,
 {
     uint64_t count;
     sem_status status = meta_get(&w->s->events, txn, "judgements", &count, err);
-    return status != SEM_OK ? status
-                            : meta_put(&w->s->events, txn, "judgements", count + (uint64_t)change, err);
+    return status != SEM_OK ? status : meta_put(&w->s->events, txn, "judgements", count + (uint64_t)change, err);
 }
 
 static unsigned char *put_head(unsigned char *p, event_kind kind, int64_t time_ms)
@@ -237,8 +236,8 @@ sem_status events_put_search(store_write *w, const event_search *e, sem_error *e
 /* --- clicks */
 
 typedef struct click_place {
-    uint64_t search;   /* its number */
-    uint32_t rank;     /* from 1 */
+    uint64_t search; /* its number */
+    uint32_t rank;   /* from 1 */
     query_kind kind;
     unsigned char key[CLICK_KEY_MAX]; /* of the table of clicks: number and id */
     size_t key_length;
@@ -362,7 +361,8 @@ static sem_status check_feedback(const event_feedback *f, sem_error *err)
     if (f->label != 1 && f->label != -1)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "label is %d, 1 and -1 are possible", f->label);
     if (f->query_length > UINT32_MAX || (!f->by_id && f->text_length > UINT32_MAX))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "a query or text of more than %u bytes cannot be logged", UINT32_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a query or text of more than %u bytes cannot be logged",
+                        UINT32_MAX);
     if (f->by_id && !f->id.is_integer && (f->id.length == 0 || f->id.length > DOCID_STRING_MAX))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "id has %zu bytes, a string id has 1 to %d", f->id.length,
                         DOCID_STRING_MAX);

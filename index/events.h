@@ -21,7 +21,7 @@ typedef struct event_search {
     uint32_t collection;
     uint32_t generation;
     query_kind kind;
-    const char *query;   /* QUERY_TEXT: the text */
+    const char *query; /* QUERY_TEXT: the text */
     size_t query_length;
     uint64_t user_hash;  /* 0: none given */
     const docid *shown;  /* [shown_count], in order of rank */
@@ -41,11 +41,11 @@ typedef struct event_feedback {
     uint32_t collection;
     const char *query;
     size_t query_length;
-    bool by_id;          /* id, else text */
+    bool by_id; /* id, else text */
     docid id;
     const char *text;
     size_t text_length;
-    int label;           /* 1 or -1 */
+    int label; /* 1 or -1 */
 } event_feedback;
 
 /* All or none. */

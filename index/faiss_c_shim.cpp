@@ -21,13 +21,13 @@ extern "C" {
 
 #include <exception>
 
-namespace {
+namespace
+{
 
 thread_local std::exception_ptr last_exception;
 
 /* Runs call; no exception leaves it. */
-template <typename Call>
-int guarded(Call call) noexcept
+template <typename Call> int guarded(Call call) noexcept
 {
     try {
         call();
@@ -133,8 +133,7 @@ int faiss_IndexIVFFlat_new_with_metric(FaissIndexIVFFlat **p_index, FaissIndex *
                                        FaissMetricType metric)
 {
     return guarded([&] {
-        *p_index = wrap(
-            new faiss::IndexIVFFlat(unwrap(quantizer), d, nlist, static_cast<faiss::MetricType>(metric)));
+        *p_index = wrap(new faiss::IndexIVFFlat(unwrap(quantizer), d, nlist, static_cast<faiss::MetricType>(metric)));
     });
 }
 
@@ -168,9 +167,8 @@ void faiss_ClusteringParameters_init(FaissClusteringParameters *params)
 
 int faiss_Clustering_new_with_params(FaissClustering **p_clustering, int d, int k, const FaissClusteringParameters *cp)
 {
-    return guarded([&] {
-        *p_clustering = reinterpret_cast<FaissClustering *>(new faiss::Clustering(d, k, parameters_of(*cp)));
-    });
+    return guarded(
+        [&] { *p_clustering = reinterpret_cast<FaissClustering *>(new faiss::Clustering(d, k, parameters_of(*cp))); });
 }
 
 int faiss_Clustering_train(FaissClustering *clustering, idx_t n, const float *x, FaissIndex *index)

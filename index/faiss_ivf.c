@@ -66,14 +66,14 @@ sem_status faiss_ivf_add(faiss_ivf *f, const uint32_t *docnos, const float *vect
         return sem_fail_memory(err, "FAISS ids");
     for (size_t i = 0; i < count; i++)
         ids[i] = docnos[i];
-    sem_status s = faiss_check(faiss_Index_add_with_ids(f->index, (faiss_idx_t)count, vectors, ids),
-                               "adding vectors", err);
+    sem_status s =
+        faiss_check(faiss_Index_add_with_ids(f->index, (faiss_idx_t)count, vectors, ids), "adding vectors", err);
     free(ids);
     return s;
 }
 
-sem_status faiss_ivf_search(faiss_ivf *f, const float *vector, size_t k, size_t nprobe, vector_hit *hits,
-                            size_t *count, sem_error *err)
+sem_status faiss_ivf_search(faiss_ivf *f, const float *vector, size_t k, size_t nprobe, vector_hit *hits, size_t *count,
+                            sem_error *err)
 {
     *count = 0;
     if (k == 0)

@@ -19,7 +19,7 @@ void faiss_ivf_destroy(faiss_ivf *f); /* accepts NULL */
 sem_status faiss_ivf_add(faiss_ivf *f, const uint32_t *docnos, const float *vectors, size_t count, sem_error *err);
 
 /* hits[k] gets the best documents of the nprobe nearest cells, best first; *count how many. */
-sem_status faiss_ivf_search(faiss_ivf *f, const float *vector, size_t k, size_t nprobe, vector_hit *hits,
-                            size_t *count, sem_error *err);
+sem_status faiss_ivf_search(faiss_ivf *f, const float *vector, size_t k, size_t nprobe, vector_hit *hits, size_t *count,
+                            sem_error *err);
 
 #endif

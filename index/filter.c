@@ -2,16 +2,17 @@
 
 #include "index/meta_reader.h"
 
-#include <math.h>
 #include <msgpack.h>
+
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    DEPTH_MAX = 12,        /* filters inside filters, the outermost included */
-    IN_MAX = 10000,        /* values of one `in` */
-    NESTING_MAX = 32,      /* containers in the bytes of a filter; twelve levels take 26 */
-    ITEMS_MAX = 200000,    /* keys and values in all: what msgpack-c would take 10 MB for */
+    DEPTH_MAX = 12,          /* filters inside filters, the outermost included */
+    IN_MAX = 10000,          /* values of one `in` */
+    NESTING_MAX = 32,        /* containers in the bytes of a filter; twelve levels take 26 */
+    ITEMS_MAX = 200000,      /* keys and values in all: what msgpack-c would take 10 MB for */
     META_ITEMS_MAX = 1 << 20 /* of one stored field: more than 16 KiB can hold */
 };
 
@@ -30,7 +31,8 @@ static sem_status check_value(reader *r, const value *key, sem_error *err)
     if (it.kind != ITEM_ARRAY)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "meta field \"%.*s\" is a map or binary; nil, bool, int, float, str or an array of str is "
-                        "possible", shown, key->string);
+                        "possible",
+                        shown, key->string);
     for (size_t i = 0; i < it.count; i++)
         if (!reader_take(r, &element) || element.kind != ITEM_SCALAR || element.scalar.type != VALUE_STRING)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "meta field \"%.*s\": element %zu of the array is no str", shown,
@@ -43,7 +45,8 @@ sem_status meta_check(const unsigned char *meta, size_t length, const meta_limit
     reader r = {.at = meta, .end = meta + length};
     item map, key;
     if (length > limits->bytes)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta has %zu bytes, at most %zu are allowed", length, limits->bytes);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta has %zu bytes, at most %zu are allowed", length,
+                        limits->bytes);
     if (length == 0 || !reader_take(&r, &map) || map.kind != ITEM_MAP)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "meta is no map");
     if (map.count > limits->fields)
@@ -83,7 +86,7 @@ typedef struct node {
 } node;
 
 struct filter {
-    unsigned char *bytes;  /* owned: what strings point into */
+    unsigned char *bytes; /* owned: what strings point into */
     msgpack_unpacked unpacked;
     node root;
 };
@@ -128,8 +131,7 @@ static sem_status parse_value(const msgpack_object *o, const char *op, value *ou
         out->string = o->via.str.ptr;
         out->length = o->via.str.size;
         return SEM_OK;
-    default:
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "filter: %s takes nil, bool, int, float or str", op);
+    default: return sem_fail(err, SEM_INVALID_ARGUMENT, "filter: %s takes nil, bool, int, float or str", op);
     }
 }
 
@@ -179,10 +181,12 @@ static sem_status parse_operator(const msgpack_object_kv *kv, node *out, sem_err
             status = sem_fail(err, SEM_INVALID_ARGUMENT, "filter: exists takes true or false");
     }
     if (status == SEM_OK && (op == 0 || (out->ops & op) != 0))
-        status = sem_fail(err, SEM_INVALID_ARGUMENT, "filter: %.*s is unknown or stands twice; a leaf has field and eq, "
-                          "in, gte, gt, lte, lt, exists", kv->key.type == MSGPACK_OBJECT_STR
-                              ? (int)(kv->key.via.str.size < 64 ? kv->key.via.str.size : 64) : 0,
-                          kv->key.type == MSGPACK_OBJECT_STR ? kv->key.via.str.ptr : "");
+        status = sem_fail(
+            err, SEM_INVALID_ARGUMENT,
+            "filter: %.*s is unknown or stands twice; a leaf has field and eq, "
+            "in, gte, gt, lte, lt, exists",
+            kv->key.type == MSGPACK_OBJECT_STR ? (int)(kv->key.via.str.size < 64 ? kv->key.via.str.size : 64) : 0,
+            kv->key.type == MSGPACK_OBJECT_STR ? kv->key.via.str.ptr : "");
     out->ops |= op;
     return status;
 }

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 typedef struct meta_limits {
-    size_t fields;  /* 64 */
-    size_t bytes;   /* 16 KiB */
+    size_t fields; /* 64 */
+    size_t bytes;  /* 16 KiB */
 } meta_limits;
 
 /* Checks one MessagePack value (already known to be well-formed MessagePack

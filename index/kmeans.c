@@ -41,8 +41,8 @@ static void choose_start(const kmeans_options *o, const float *sample, size_t n,
 static sem_status run(const kmeans_options *o, FaissClustering *clustering, FaissIndex *nearest, const float *sample,
                       size_t n, float *centroids, const atomic_bool *cancel, sem_error *err)
 {
-    sem_status s = faiss_check(faiss_Clustering_train(clustering, (faiss_idx_t)o->k, centroids, nearest),
-                               "starting k-means", err);
+    sem_status s =
+        faiss_check(faiss_Clustering_train(clustering, (faiss_idx_t)o->k, centroids, nearest), "starting k-means", err);
     for (unsigned round = 0; s == SEM_OK && round < o->rounds; round++) {
         if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
             return sem_fail(err, SEM_CANCELLED, "k-means was cancelled after %u of %u rounds", round, o->rounds);
@@ -73,7 +73,7 @@ sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, 
     p.niter = 1;
     p.spherical = 1;
     p.seed = (int)(o->seed & INT_MAX);
-    p.min_points_per_centroid = 1; /* else FAISS prints a warning */
+    p.min_points_per_centroid = 1;                   /* else FAISS prints a warning */
     p.max_points_per_centroid = INT_MAX / (int)o->k; /* the sample is the caller's choice */
 
     faiss_use_threads(o->threads);

@@ -11,12 +11,12 @@
 
 typedef struct kmeans_options {
     size_t dim;
-    size_t k;            /* centroids wanted */
-    unsigned rounds;     /* of assignment and update */
-    unsigned threads;    /* OpenMP threads */
-    uint64_t seed;       /* draws starting points; the same seed repeats the run */
-    const float *start;  /* [start_count, dim] centroids to start from, or NULL */
-    size_t start_count;  /* more than k: some are left out; fewer: sample points join them */
+    size_t k;           /* centroids wanted */
+    unsigned rounds;    /* of assignment and update */
+    unsigned threads;   /* OpenMP threads */
+    uint64_t seed;      /* draws starting points; the same seed repeats the run */
+    const float *start; /* [start_count, dim] centroids to start from, or NULL */
+    size_t start_count; /* more than k: some are left out; fewer: sample points join them */
 } kmeans_options;
 
 /* sample: [n, dim], n > k. centroids: [k, dim]. *cancel (may be NULL) is looked

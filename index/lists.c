@@ -116,8 +116,7 @@ probes probes_start(const lists *l, const dot_kernel *kernel, const float *query
         float scores[DOT_BATCH];
         size_t n = score_centroids(l, kernel, query, first, scores);
         for (size_t i = 0; i < n; i++)
-            heap[first + i] = (probe){.score = isnan(scores[i]) ? -INFINITY : scores[i],
-                                      .cell = (uint32_t)(first + i)};
+            heap[first + i] = (probe){.score = isnan(scores[i]) ? -INFINITY : scores[i], .cell = (uint32_t)(first + i)};
         first += n;
     }
     for (size_t i = l->nlist / 2; i-- > 0;)

@@ -19,16 +19,16 @@ typedef struct list_entry {
 
 typedef struct lists {
     size_t nlist, width;
-    uint32_t covered;       /* rows below it are in a cell, or were dead already */
-    float *centroids;       /* [nlist, width] */
-    size_t *starts;         /* [nlist + 1] where a cell's entries begin */
-    list_entry *entries;    /* by cell, in it by row */
+    uint32_t covered;    /* rows below it are in a cell, or were dead already */
+    float *centroids;    /* [nlist, width] */
+    size_t *starts;      /* [nlist + 1] where a cell's entries begin */
+    list_entry *entries; /* by cell, in it by row */
     int64_t trained_at_ms;
-    size_t trained_rows;    /* live rows when k-means ran */
+    size_t trained_rows;     /* live rows when k-means ran */
     double trained_distance; /* their mean of 1 - ⟨row, centroid⟩ */
-    size_t added_rows;      /* assigned since, without k-means */
-    double added_distance;  /* their sum */
-    size_t measured_rows;   /* live rows when the curve was measured */
+    size_t added_rows;       /* assigned since, without k-means */
+    double added_distance;   /* their sum */
+    size_t measured_rows;    /* live rows when the curve was measured */
     recall_curve curve;
 } lists;
 

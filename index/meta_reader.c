@@ -158,24 +158,34 @@ static bool take_headed(reader *r, unsigned head, item *out)
         out->scalar.type = VALUE_BOOL;
         out->scalar.boolean = head == 0xc3;
         return true;
-    case 0xc4: case 0xc5: case 0xc6: return take_number(r, 1U << (head - 0xc4), &n) && take_other(r, n, out);
-    case 0xc7: case 0xc8: case 0xc9: return take_number(r, 1U << (head - 0xc7), &n) && take_other(r, n + 1, out);
-    case 0xca: case 0xcb: return take_float(r, head == 0xcb, &out->scalar);
-    case 0xcc: case 0xcd: case 0xce: case 0xcf:
-        out->scalar.type = VALUE_UINT;
-        return take_number(r, 1U << (head - 0xcc), &out->scalar.uint);
-    case 0xd0:
-        return take_number(r, 1, &n) && (value_set_int(&out->scalar, (int8_t)n), true);
-    case 0xd1:
-        return take_number(r, 2, &n) && (value_set_int(&out->scalar, (int16_t)n), true);
-    case 0xd2:
-        return take_number(r, 4, &n) && (value_set_int(&out->scalar, (int32_t)n), true);
-    case 0xd3:
-        return take_number(r, 8, &n) && (value_set_int(&out->scalar, (int64_t)n), true);
-    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8: return take_other(r, 1 + (1U << (head - 0xd4)), out);
-    case 0xd9: case 0xda: case 0xdb: return take_number(r, 1U << (head - 0xd9), &n) && take_string(r, n, out);
-    case 0xdc: case 0xdd: return take_number(r, 2U << (head - 0xdc), &n) && take_container(r, ITEM_ARRAY, n, out);
-    case 0xde: case 0xdf: return take_number(r, 2U << (head - 0xde), &n) && take_container(r, ITEM_MAP, n, out);
+    case 0xc4:
+    case 0xc5:
+    case 0xc6: return take_number(r, 1U << (head - 0xc4), &n) && take_other(r, n, out);
+    case 0xc7:
+    case 0xc8:
+    case 0xc9: return take_number(r, 1U << (head - 0xc7), &n) && take_other(r, n + 1, out);
+    case 0xca:
+    case 0xcb: return take_float(r, head == 0xcb, &out->scalar);
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf: out->scalar.type = VALUE_UINT; return take_number(r, 1U << (head - 0xcc), &out->scalar.uint);
+    case 0xd0: return take_number(r, 1, &n) && (value_set_int(&out->scalar, (int8_t)n), true);
+    case 0xd1: return take_number(r, 2, &n) && (value_set_int(&out->scalar, (int16_t)n), true);
+    case 0xd2: return take_number(r, 4, &n) && (value_set_int(&out->scalar, (int32_t)n), true);
+    case 0xd3: return take_number(r, 8, &n) && (value_set_int(&out->scalar, (int64_t)n), true);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: return take_other(r, 1 + (1U << (head - 0xd4)), out);
+    case 0xd9:
+    case 0xda:
+    case 0xdb: return take_number(r, 1U << (head - 0xd9), &n) && take_string(r, n, out);
+    case 0xdc:
+    case 0xdd: return take_number(r, 2U << (head - 0xdc), &n) && take_container(r, ITEM_ARRAY, n, out);
+    case 0xde:
+    case 0xdf: return take_number(r, 2U << (head - 0xde), &n) && take_container(r, ITEM_MAP, n, out);
     default: return false; /* 0xc1 */
     }
 }

@@ -7,22 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum value_type {
-    VALUE_NIL,
-    VALUE_BOOL,
-    VALUE_UINT,
-    VALUE_NEGATIVE,
-    VALUE_FLOAT,
-    VALUE_STRING
-} value_type;
+typedef enum value_type { VALUE_NIL, VALUE_BOOL, VALUE_UINT, VALUE_NEGATIVE, VALUE_FLOAT, VALUE_STRING } value_type;
 
 /* A scalar; the bytes of a string are borrowed. */
 typedef struct value {
     value_type type;
     bool boolean;
-    uint64_t uint;       /* VALUE_UINT */
-    int64_t negative;    /* VALUE_NEGATIVE: below 0 */
-    double real;         /* VALUE_FLOAT */
+    uint64_t uint;    /* VALUE_UINT */
+    int64_t negative; /* VALUE_NEGATIVE: below 0 */
+    double real;      /* VALUE_FLOAT */
     const char *string;
     size_t length;
 } value;
@@ -44,7 +37,7 @@ typedef enum item_kind { ITEM_SCALAR, ITEM_ARRAY, ITEM_MAP, ITEM_OTHER } item_ki
 typedef struct item {
     item_kind kind;
     value scalar;
-    size_t count;        /* entries of an array or map */
+    size_t count; /* entries of an array or map */
 } item;
 
 /* Reads one scalar or the head of a container; bin and ext are passed over as

@@ -24,12 +24,12 @@ typedef struct ranked_cell {
 
 typedef struct measurement {
     const curve_input *in;
-    size_t count;                 /* queries */
+    size_t count;                  /* queries */
     uint32_t queries[QUERIES_MAX]; /* their rows */
-    scan *scans;                  /* [count] */
-    vector_hit *hits;             /* [count, DEEPEST] */
-    ranked_cell *ranked;          /* [nlist] scratch */
-    uint32_t *rank_of;            /* [nlist] scratch: where a cell comes in the order of probing */
+    scan *scans;                   /* [count] */
+    vector_hit *hits;              /* [count, DEEPEST] */
+    ranked_cell *ranked;           /* [nlist] scratch */
+    uint32_t *rank_of;             /* [nlist] scratch: where a cell comes in the order of probing */
     struct tally {
         double sum, squares;
     } upto[CURVE_POINTS_MAX][CURVE_DEPTHS], beyond[CURVE_POINTS_MAX][CURVE_DEPTHS];

@@ -29,7 +29,7 @@ typedef struct recall_curve {
 /* What the curve is measured on. */
 typedef struct curve_input {
     const rows *rows;
-    uint32_t seen;             /* rows that count */
+    uint32_t seen; /* rows that count */
     const dot_kernel *kernel;
     const float *centroids;    /* [nlist, width] */
     size_t nlist;              /* at most 2^15 */

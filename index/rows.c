@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define ROW_REMOVED (UINT32_MAX - 1)
-#define ROWS_MAX (UINT32_MAX - 1) /* rows, so that no number means something else */
+#define ROWS_MAX    (UINT32_MAX - 1) /* rows, so that no number means something else */
 
 typedef _Atomic uint32_t place;
 

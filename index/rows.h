@@ -30,16 +30,16 @@ typedef struct rows_chunk {
 
 /* Open to the inline functions below; nobody else looks inside. */
 typedef struct rows {
-    size_t dim, width;       /* width: dim and zeros up to whole lanes */
-    _Atomic uint32_t count;  /* rows appended; published after the row is complete */
-    atomic_size_t live;      /* documents */
+    size_t dim, width;      /* width: dim and zeros up to whole lanes */
+    _Atomic uint32_t count; /* rows appended; published after the row is complete */
+    atomic_size_t live;     /* documents */
     atomic_size_t references;
-    chunk_table chunks;      /* of rows_chunk */
-    chunk_table places;      /* of ROWS_CHUNK _Atomic uint32_t: docno to row */
+    chunk_table chunks; /* of rows_chunk */
+    chunk_table places; /* of ROWS_CHUNK _Atomic uint32_t: docno to row */
 } rows;
 
 sem_status rows_create(rows **out, size_t dim, sem_error *err);
-rows *rows_share(rows *r); /* one more owner */
+rows *rows_share(rows *r);  /* one more owner */
 void rows_release(rows *r); /* frees with the last owner; accepts NULL */
 
 /* The document's vector (dim floats, copied, aligned or not). If it had one,

@@ -13,7 +13,7 @@
 
 typedef struct scan {
     const rows *rows;
-    uint32_t seen;           /* rows_count() when the search began */
+    uint32_t seen; /* rows_count() when the search began */
     const dot_kernel *kernel;
     const float *query;      /* [width], aligned to 64 bytes */
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
@@ -21,7 +21,7 @@ typedef struct scan {
     bool has_exclude;
     uint32_t exclude;
     topk best;
-    size_t compared;         /* rows so far */
+    size_t compared; /* rows so far */
     /* Rows that wait until a batch is full. */
     size_t waiting;
     uint32_t waiting_rows[DOT_BATCH];

@@ -28,14 +28,14 @@ typedef struct store_write store_write;
 
 enum {
     STORE_SPACE_EXTERNAL = 0,
-    STORE_NAME_MAX = 64,     /* bytes of a collection's name */
-    STORE_MODEL_MAX = 64     /* bytes of a model folder's name */
+    STORE_NAME_MAX = 64, /* bytes of a collection's name */
+    STORE_MODEL_MAX = 64 /* bytes of a model folder's name */
 };
 
 typedef struct store_options {
-    const char *path;        /* the folder; created if missing */
-    uint64_t map_size;       /* bytes of address space for each environment */
-    uint64_t max_size;       /* bytes on disk at which writes are refused; 0: no limit */
+    const char *path;  /* the folder; created if missing */
+    uint64_t map_size; /* bytes of address space for each environment */
+    uint64_t max_size; /* bytes on disk at which writes are refused; 0: no limit */
 } store_options;
 
 /* Opens or creates the store; takes an exclusive lock on the folder (a second
@@ -43,7 +43,7 @@ typedef struct store_options {
  * folders of spaces and models that nothing names, and opens the spaces that a
  * generation names. */
 sem_status store_open(store **out, const store_options *options, sem_log *log, sem_error *err);
-void store_close(store *s); /* accepts NULL */
+void store_close(store *s);           /* accepts NULL */
 uint64_t store_bytes(const store *s); /* on disk now */
 const char *store_path(const store *s);
 /* 16 secret random bytes, made when the store was: the key for hashing user names. */
@@ -61,17 +61,17 @@ sem_status store_read_renew(store_read *r, sem_error *err);
 typedef enum store_metric { METRIC_COSINE, METRIC_DOT } store_metric;
 
 typedef struct store_collection {
-    uint32_t number;         /* never used again after a drop */
+    uint32_t number; /* never used again after a drop */
     char name[STORE_NAME_MAX + 1];
     uint32_t passage_tokens; /* 0: a document is one passage */
     uint32_t passage_overlap;
     bool lexical;
     store_metric metric;
-    bool external;           /* vectors are the client's */
-    uint32_t dim;            /* external only */
-    uint64_t documents;      /* count */
+    bool external;      /* vectors are the client's */
+    uint32_t dim;       /* external only */
+    uint64_t documents; /* count */
     uint64_t passages;
-    uint64_t bytes;          /* of texts and meta */
+    uint64_t bytes; /* of texts and meta */
 } store_collection;
 
 /* SEM_NOT_FOUND names the collection. */
@@ -88,10 +88,10 @@ sem_status store_collection_drop(store_write *w, uint32_t number, sem_error *err
 /* --- documents */
 
 typedef struct store_document {
-    uint32_t docno;          /* the document's number in its collection, stable while it exists */
-    uint64_t seq;            /* of the write that made it as it is */
-    uint64_t text_version;   /* seq of the write that last changed its text or its vector */
-    docid id;                /* borrowed, as all below, until the read ends or is renewed */
+    uint32_t docno;        /* the document's number in its collection, stable while it exists */
+    uint64_t seq;          /* of the write that made it as it is */
+    uint64_t text_version; /* seq of the write that last changed its text or its vector */
+    docid id;              /* borrowed, as all below, until the read ends or is renewed */
     const char *text;
     size_t text_length;
     const unsigned char *meta; /* a MessagePack map; meta_length 0: none */
@@ -143,12 +143,12 @@ typedef struct store_put {
     size_t text_length;
     const unsigned char *meta; /* as stored: a MessagePack map, or length 0 */
     size_t meta_length;
-    const float *vector;       /* required; dim floats in `space`, unit length unless the metric is dot */
-    const float *second;       /* in `second_space`, or NULL: embedded with a second model as well */
+    const float *vector; /* required; dim floats in `space`, unit length unless the metric is dot */
+    const float *second; /* in `second_space`, or NULL: embedded with a second model as well */
     /* results */
     uint32_t docno;
     bool existed;
-    bool repeated;             /* an earlier entry of this request has the same id: not counted again */
+    bool repeated; /* an earlier entry of this request has the same id: not counted again */
 } store_put;
 
 /* Puts documents; an id twice: the last counts. dim and second_dim are the
@@ -158,8 +158,8 @@ sem_status store_documents_put(store_write *w, uint32_t collection, uint32_t spa
 
 /* Deletes; docnos[count] gets the number of each document that existed (malloc'd
  * by the caller, at least count long), *deleted how many. */
-sem_status store_documents_delete(store_write *w, uint32_t collection, const docid *ids, size_t count,
-                                  uint32_t *docnos, size_t *deleted, uint64_t *seq, sem_error *err);
+sem_status store_documents_delete(store_write *w, uint32_t collection, const docid *ids, size_t count, uint32_t *docnos,
+                                  size_t *deleted, uint64_t *seq, sem_error *err);
 
 /* Re-embedding: sets a document's vector in a space if its text_version is
  * still `version`; *stored says whether. */
@@ -196,17 +196,17 @@ typedef enum generation_state {
 } generation_state;
 
 typedef struct store_generation {
-    uint32_t number;             /* from 1 */
-    uint32_t parent;             /* 0: none */
+    uint32_t number; /* from 1 */
+    uint32_t parent; /* 0: none */
     int64_t created_ms;
     generation_state state;
-    char mode[8];                /* "seed", "full", "query", "load" */
+    char mode[8]; /* "seed", "full", "query", "load" */
     uint64_t pairs;
     uint32_t space;
     uint32_t dim;
-    uint32_t job;                /* that made it; 0: none */
+    uint32_t job;                    /* that made it; 0: none */
     char model[STORE_MODEL_MAX + 1]; /* folder below models/ */
-    char *metrics;               /* JSON text or NULL; malloc'd: store_generation_free */
+    char *metrics;                   /* JSON text or NULL; malloc'd: store_generation_free */
 } store_generation;
 
 void store_generation_free(store_generation *g);

@@ -6,7 +6,7 @@
 
 enum {
     DOC_KEY_MAX = 4 + DOCID_KEY_MAX,
-    DOC_FIXED = 24,   /* bytes of a record before the meta */
+    DOC_FIXED = 24, /* bytes of a record before the meta */
     DOCNO_KEY = 8,
     DOC_OVERHEAD = 512 /* bytes that a document costs beside its own, a guess for the limits */
 };
@@ -169,7 +169,7 @@ typedef struct put_request {
 typedef struct put_state {
     doc_key key;
     uint64_t text_version;
-    bool keep_place;         /* the vector is stored already */
+    bool keep_place; /* the vector is stored already */
 } put_state;
 
 static sem_status look_at_old(put_request *q, store_put *put, put_state *state, sem_error *err)
@@ -251,8 +251,8 @@ static sem_status put_one(put_request *q, store_put *put, sem_error *err)
     if (status == SEM_OK && !state.keep_place)
         status = place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, err);
     if (status == SEM_OK && put->second != NULL)
-        status = place_set(q->w, q->second_space, number, put->docno, state.text_version, put->second, q->second_dim,
-                           err);
+        status =
+            place_set(q->w, q->second_space, number, put->docno, state.text_version, put->second, q->second_dim, err);
     q->record.c.bytes += put->text_length + put->meta_length;
     return status;
 }
@@ -387,8 +387,8 @@ static sem_status delete_all(store_write *w, collection_record *record, const do
     return status;
 }
 
-sem_status store_documents_delete(store_write *w, uint32_t collection, const docid *ids, size_t count,
-                                  uint32_t *docnos, size_t *deleted, uint64_t *seq, sem_error *err)
+sem_status store_documents_delete(store_write *w, uint32_t collection, const docid *ids, size_t count, uint32_t *docnos,
+                                  size_t *deleted, uint64_t *seq, sem_error *err)
 {
     collection_record record;
     *deleted = 0;

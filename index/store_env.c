@@ -7,9 +7,9 @@
 
 enum {
     DATABASES_MAX = 16,
-    RESERVE_SHARE = 16,               /* one part in so many of a map is kept for deletes */
-    RESERVE_MIN = 256 << 10,          /* bytes: some 60 pages, what a small delete may touch */
-    RESERVE_MAX = 256 << 20           /* bytes */
+    RESERVE_SHARE = 16,      /* one part in so many of a map is kept for deletes */
+    RESERVE_MIN = 256 << 10, /* bytes: some 60 pages, what a small delete may touch */
+    RESERVE_MAX = 256 << 20  /* bytes */
 };
 
 sem_status environment_fail(const environment *e, const char *what, int rc, sem_error *err)
@@ -18,7 +18,8 @@ sem_status environment_fail(const environment *e, const char *what, int rc, sem_
     case MDB_MAP_FULL:
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                         "cannot %s: environment %s has reached its map size of %llu bytes; delete something or raise "
-                        "storage.map_size", what, e->name, (unsigned long long)e->map_size);
+                        "storage.map_size",
+                        what, e->name, (unsigned long long)e->map_size);
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
@@ -37,8 +38,7 @@ sem_status environment_fail(const environment *e, const char *what, int rc, sem_
     case MDB_VERSION_MISMATCH:
         return sem_fail(err, SEM_FAILED_PRECONDITION, "cannot %s: %s/data.mdb is no LMDB 0.9 environment: %s", what,
                         e->name, mdb_strerror(rc));
-    default:
-        return sem_fail(err, SEM_INTERNAL, "cannot %s: environment %s: %s", what, e->name, mdb_strerror(rc));
+    default: return sem_fail(err, SEM_INTERNAL, "cannot %s: environment %s: %s", what, e->name, mdb_strerror(rc));
     }
 }
 

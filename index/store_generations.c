@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 enum {
-    RECORD_FIXED = 35,        /* bytes before mode, model and metrics */
+    RECORD_FIXED = 35, /* bytes before mode, model and metrics */
     STATE_OFFSET = 12,
-    METRICS_MAX = 1 << 20,    /* bytes of JSON */
+    METRICS_MAX = 1 << 20, /* bytes of JSON */
     RECORD_SMALL = RECORD_FIXED + sizeof((store_generation *)0)->mode + STORE_MODEL_MAX
 };
 

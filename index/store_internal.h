@@ -7,6 +7,7 @@
 #include "index/store.h"
 
 #include <lmdb.h>
+
 #include <pthread.h>
 #include <string.h>
 
@@ -15,8 +16,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors on disk are l
 _Static_assert(sizeof(float) == 4, "vectors on disk are float32");
 
 enum {
-    STORE_FORMAT = 1,        /* version of the format that is written, and the newest that is read */
-    STORE_SPACES_MAX = 64,   /* spaces open at a time; generations share them and few are kept */
+    STORE_FORMAT = 1,      /* version of the format that is written, and the newest that is read */
+    STORE_SPACES_MAX = 64, /* spaces open at a time; generations share them and few are kept */
     STORE_DIM_MAX = 65536,
     STORE_READERS_MAX = 512, /* reader slots of each environment */
     STORE_USER_KEY = 16      /* bytes */
@@ -24,7 +25,7 @@ enum {
 
 typedef struct environment {
     MDB_env *env;
-    char name[24];           /* its folder: "main", "events", "external", "space-7" */
+    char name[24]; /* its folder: "main", "events", "external", "space-7" */
     uint64_t map_size;
     MDB_dbi meta;
 } environment;
@@ -34,9 +35,9 @@ typedef struct space {
     environment in;
     MDB_dbi vectors;
     uint32_t number;
-    uint32_t dim;            /* 0: external */
-    unsigned readers;        /* reads that have a transaction in it; guarded by store.lock */
-    bool shut;               /* being removed; guarded by store.lock */
+    uint32_t dim;     /* 0: external */
+    unsigned readers; /* reads that have a transaction in it; guarded by store.lock */
+    bool shut;        /* being removed; guarded by store.lock */
 } space;
 
 struct store {
@@ -49,24 +50,25 @@ struct store {
     MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs;
     environment events;
     MDB_dbi event_log, queries, clicks;
-    pthread_mutex_t lock;    /* guards spaces[], space.readers, space.shut and the list of reads; inside it only LMDB's own */
+    pthread_mutex_t
+        lock; /* guards spaces[], space.readers, space.shut and the list of reads; inside it only LMDB's own */
     space *spaces[STORE_SPACES_MAX];
     store_read *reads;
-    bool unnamed;            /* a commit of main failed behind those of spaces; writer only */
+    bool unnamed; /* a commit of main failed behind those of spaces; writer only */
 };
 
 /* A read's transaction in an environment that is not main. */
 typedef struct read_part {
     environment *e;
-    space *sp;               /* NULL: events */
+    space *sp; /* NULL: events */
     MDB_txn *txn;
 } read_part;
 
 struct store_read {
     store *s;
-    store_write *write;      /* not NULL: the view of a group */
-    MDB_txn *main;           /* NULL after a renewal that failed */
-    uint64_t snapshot;       /* transaction number of main that it sees */
+    store_write *write; /* not NULL: the view of a group */
+    MDB_txn *main;      /* NULL after a renewal that failed */
+    uint64_t snapshot;  /* transaction number of main that it sees */
     read_part parts[STORE_SPACES_MAX + 1];
     size_t part_count;
     store_read *next, *previous;
@@ -76,8 +78,8 @@ struct store_read {
 typedef struct write_part {
     environment *e;
     MDB_txn *group;
-    MDB_txn *operation;      /* nested in group while an operation is under way */
-    uint64_t pending;        /* bytes that the group may have added, an upper guess */
+    MDB_txn *operation; /* nested in group while an operation is under way */
+    uint64_t pending;   /* bytes that the group may have added, an upper guess */
 } write_part;
 
 struct store_write {
@@ -86,10 +88,10 @@ struct store_write {
     write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
     size_t part_count;
     bool in_operation;
-    bool broken;             /* an operation ended with SEM_INTERNAL, or half merged */
+    bool broken;                      /* an operation ended with SEM_INTERNAL, or half merged */
     bool bytes_known, reusable_known; /* the two below were measured in this group */
-    uint64_t bytes;          /* on disk */
-    uint64_t reusable;       /* of them, pages that LMDB uses again */
+    uint64_t bytes;                   /* on disk */
+    uint64_t reusable;                /* of them, pages that LMDB uses again */
 };
 
 /* --- bytes: all numbers in keys and values are big-endian, vectors excepted */

@@ -27,8 +27,10 @@ sem_status store_job_put(store_write *w, uint32_t number, const char *json, sem_
     MDB_txn *txn;
     size_t size = strlen(json);
     if (number == 0 || size == 0 || size > JOB_MAX)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "job %u has a record of %zu bytes; numbers start at 1, a record has 1 "
-                        "to %d bytes", number, size, JOB_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "job %u has a record of %zu bytes; numbers start at 1, a record has 1 "
+                        "to %d bytes",
+                        number, size, JOB_MAX);
     put_u32(key, number);
     sem_status status = operation_begin(w, err);
     if (status != SEM_OK)

@@ -232,7 +232,8 @@ static sem_status add_space(store *s, uint32_t number, uint32_t dim, sem_error *
     while (at < STORE_SPACES_MAX && s->spaces[at] != NULL)
         at++;
     if (at == STORE_SPACES_MAX)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "%d spaces are open already; retire a generation", STORE_SPACES_MAX);
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "%d spaces are open already; retire a generation",
+                        STORE_SPACES_MAX);
     sem_status status = open_space(s, number, dim, &sp, err);
     if (status != SEM_OK)
         return status;
@@ -245,8 +246,9 @@ static sem_status add_space(store *s, uint32_t number, uint32_t dim, sem_error *
 sem_status store_space_open(store *s, uint32_t number, size_t dim, sem_error *err)
 {
     if (number == STORE_SPACE_EXTERNAL || dim == 0 || dim > STORE_DIM_MAX)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "space %u with vectors of %zu floats: numbers start at 1, floats are 1 to %d",
-                        number, dim, STORE_DIM_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "space %u with vectors of %zu floats: numbers start at 1, floats are 1 to %d", number, dim,
+                        STORE_DIM_MAX);
     pthread_mutex_lock(&s->lock);
     const space *sp = space_at(s, number);
     bool shut = sp != NULL && sp->shut;

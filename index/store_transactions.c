@@ -332,8 +332,9 @@ static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
         return SEM_OK;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                     "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
-                    "something or raise it", (unsigned long long)(w->bytes > w->reusable ? w->bytes - w->reusable : 0),
-                    (unsigned long long)more, (unsigned long long)s->max_size);
+                    "something or raise it",
+                    (unsigned long long)(w->bytes > w->reusable ? w->bytes - w->reusable : 0), (unsigned long long)more,
+                    (unsigned long long)s->max_size);
 }
 
 sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_error *err)
@@ -351,8 +352,8 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_er
     if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                         "environment %s is nearly full: its map size is %llu bytes, of which %llu are kept for "
-                        "deletes; delete something or raise storage.map_size", e->name,
-                        (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e));
+                        "deletes; delete something or raise storage.map_size",
+                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e));
     part->pending += bytes;
     return SEM_OK;
 }

@@ -223,8 +223,8 @@ sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection,
         return status;
     /* How wide external vectors are is for their collection to say. */
     if (dim == 0 || dim > STORE_DIM_MAX || (space_number != STORE_SPACE_EXTERNAL && sp->dim != dim))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was given for space %u, whose dim is %u", dim,
-                        space_number, sp->dim);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was given for space %u, whose dim is %u",
+                        dim, space_number, sp->dim);
     status = place_find(&w->view, space_number, collection, docno, &old, &found, err);
     if (status == SEM_OK && found)
         status = free_place(w, txn, space_number, collection, &old, err);

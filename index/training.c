@@ -10,15 +10,15 @@
 #include <string.h>
 
 enum {
-    LISTS_MIN_ROWS = 256,       /* fewer are quicker to compare than to sort into cells */
-    NLIST_MAX = 16384,          /* CURVE_POINTS_MAX powers of two */
-    SAMPLE_PER_CENTROID = 64,   /* k-means gains little from more */
+    LISTS_MIN_ROWS = 256,     /* fewer are quicker to compare than to sort into cells */
+    NLIST_MAX = 16384,        /* CURVE_POINTS_MAX powers of two */
+    SAMPLE_PER_CENTROID = 64, /* k-means gains little from more */
     ROUNDS_COLD = 10,
-    ROUNDS_WARM = 5,            /* from the old centroids it settles sooner */
-    COMPACT_MIN_DEAD = 1024,    /* rows: below it there is nothing to gain */
-    TAIL_MIN = 1024,            /* rows behind the lists that no search feels */
-    DRIFT_MIN_ROWS = 1000,      /* for a mean distance to mean something */
-    CANCEL_EVERY = 256          /* rows assigned between looks at cancel */
+    ROUNDS_WARM = 5,         /* from the old centroids it settles sooner */
+    COMPACT_MIN_DEAD = 1024, /* rows: below it there is nothing to gain */
+    TAIL_MIN = 1024,         /* rows behind the lists that no search feels */
+    DRIFT_MIN_ROWS = 1000,   /* for a mean distance to mean something */
+    CANCEL_EVERY = 256       /* rows assigned between looks at cancel */
 };
 
 /* Cells are of √n rows by √n, times this: the centroids cost as much as the
@@ -70,8 +70,8 @@ static size_t choose_nlist(size_t live)
 }
 
 /* Live rows below seen, unpadded, at most `want`: *count of them. */
-static sem_status draw_sample(const training *t, uint32_t seen, size_t want, float **out, size_t *count,
-                              size_t *live, sem_error *err)
+static sem_status draw_sample(const training *t, uint32_t seen, size_t want, float **out, size_t *count, size_t *live,
+                              sem_error *err)
 {
     const rows *r = t->rows;
     *live = 0;

@@ -27,11 +27,11 @@ unsigned training_needs(const vector_index_options *options, const rows *r, cons
 typedef struct training {
     const vector_index_options *options;
     const dot_kernel *kernel;
-    const rows *rows;           /* the rows to make lists of */
-    const lists *old;           /* over the same rows, or over those they were copied from; or NULL */
-    const uint32_t *origin;     /* [rows] where each row was when old was made, or NULL: where it is */
-    const atomic_bool *cancel;  /* may be NULL */
-    sem_log *log;               /* may be NULL */
+    const rows *rows;          /* the rows to make lists of */
+    const lists *old;          /* over the same rows, or over those they were copied from; or NULL */
+    const uint32_t *origin;    /* [rows] where each row was when old was made, or NULL: where it is */
+    const atomic_bool *cancel; /* may be NULL */
+    sem_log *log;              /* may be NULL */
 } training;
 
 /* Makes lists over the rows that there are now: with k-means (started from the

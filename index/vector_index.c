@@ -21,10 +21,10 @@ typedef struct view {
 struct vector_index {
     vector_index_options options;
     const dot_kernel *kernel;
-    atomic_size_t count;         /* live documents */
-    pthread_mutex_t writing;     /* rank 1: held for each put and remove, and while the index thread swaps views */
-    pthread_mutex_t looking;     /* rank 2: guards `current`; held for a few instructions */
-    view *current;               /* changed only with both locks: either one is enough to read it */
+    atomic_size_t count;     /* live documents */
+    pthread_mutex_t writing; /* rank 1: held for each put and remove, and while the index thread swaps views */
+    pthread_mutex_t looking; /* rank 2: guards `current`; held for a few instructions */
+    view *current;           /* changed only with both locks: either one is enough to read it */
 };
 
 static sem_status view_create(view **out, rows *r, lists *l, sem_error *err)

@@ -30,9 +30,9 @@ typedef struct vector_index vector_index;
 
 typedef struct vector_index_options {
     size_t dim;
-    store_metric metric;     /* dot: always exact */
-    size_t exact_below;      /* live rows under which search is exact */
-    unsigned threads;        /* OpenMP threads that training may use */
+    store_metric metric; /* dot: always exact */
+    size_t exact_below;  /* live rows under which search is exact */
+    unsigned threads;    /* OpenMP threads that training may use */
 } vector_index_options;
 
 sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
@@ -51,12 +51,12 @@ typedef struct vector_hit {
 } vector_hit;
 
 typedef struct vector_query {
-    const float *vector;     /* dim floats; unit length for cosine */
+    const float *vector; /* dim floats; unit length for cosine */
     size_t k;
     bool exact;
-    size_t nprobe;           /* 0: chosen from recall */
-    double recall;           /* target, e.g. 0.95; used when nprobe is 0 and not exact */
-    bool has_exclude;        /* leave this document out */
+    size_t nprobe;    /* 0: chosen from recall */
+    double recall;    /* target, e.g. 0.95; used when nprobe is 0 and not exact */
+    bool has_exclude; /* leave this document out */
     uint32_t exclude;
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
     size_t allowed_bits;     /* docnos at or above it are not allowed */
@@ -66,10 +66,10 @@ typedef struct vector_query {
 } vector_query;
 
 typedef struct vector_plan {
-    const char *kind;        /* "exact" or "ivf"; static */
-    size_t lists;            /* cells in the index; 0 when exact */
+    const char *kind; /* "exact" or "ivf"; static */
+    size_t lists;     /* cells in the index; 0 when exact */
     size_t probed;
-    size_t scanned;          /* rows compared */
+    size_t scanned; /* rows compared */
 } vector_plan;
 
 /* hits[k] gets the best documents, best first, ties by `tie`; *count how many.
@@ -79,12 +79,15 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
                                vector_plan *plan, sem_error *err);
 
 typedef struct vector_index_stats {
-    const char *kind;        /* "exact" or "ivf" */
+    const char *kind; /* "exact" or "ivf" */
     size_t nlist;
-    const char *codes;       /* "float32" */
-    int64_t trained_at_ms;   /* 0: never */
+    const char *codes;     /* "float32" */
+    int64_t trained_at_ms; /* 0: never */
     size_t curve_points;
-    struct { size_t nprobe; double recall; } curve[16]; /* measured recall@10 */
+    struct {
+        size_t nprobe;
+        double recall;
+    } curve[16]; /* measured recall@10 */
 } vector_index_stats;
 
 void vector_index_describe(vector_index *v, vector_index_stats *out);

@@ -230,8 +230,7 @@ static search prepare(const rows *r, const lists *l, const dot_kernel *kernel, c
 }
 
 sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
-                         const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan_out,
-                         sem_error *err)
+                         const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan_out, sem_error *err)
 {
     *count = 0;
     sem_status status = check(q, r->dim, err);

@@ -10,7 +10,6 @@
 
 /* lists may be NULL. What is checked about the query: k, recall, finite numbers. */
 sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
-                         const vector_query *query, vector_hit *hits, size_t *count, vector_plan *plan,
-                         sem_error *err);
+                         const vector_query *query, vector_hit *hits, size_t *count, vector_plan *plan, sem_error *err);
 
 #endif

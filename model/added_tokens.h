@@ -8,12 +8,13 @@
 #include "model/trie.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct added_token {
-    char *content;    /* owned */
+    char *content; /* owned */
     int32_t id;
     bool single_word; /* only where no word character stands next to it */
     bool lstrip;      /* takes the white space before it along */
@@ -24,8 +25,8 @@ typedef struct added_token {
 typedef struct added_tokens {
     added_token *tokens; /* owned, in the file's order */
     size_t count;
-    trie raw;            /* contents of those not normalized; a value is count - 1 - index */
-    trie normalized;     /* normalized contents of the others */
+    trie raw;        /* contents of those not normalized; a value is count - 1 - index */
+    trie normalized; /* normalized contents of the others */
     bool any_normalized;
     int only_first_byte; /* of those not normalized, -1 where there are several: memchr() skips to it */
 } added_tokens;

@@ -31,8 +31,8 @@ static inline uint32_t mark_char(mark m)
 typedef struct walk {
     const bert_chars *chars;
     const wordpiece *words;
-    token_sink *sink;  /* where words go, or */
-    buffer *collected; /* where normalized characters go */
+    token_sink *sink;   /* where words go, or */
+    buffer *collected;  /* where normalized characters go */
     size_t word_length; /* bytes */
     size_t word_chars;  /* counted on when the word is too long to be kept */
     mark *marks;        /* a run of marks that waits for its end, owned; the second half is for sorting */

@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum {
-    SHORT_WORD = 64,           /* symbols; up to this the best pair is looked for one by one */
-    BYTE_TOKEN_MAX = 1024,     /* bytes of a token's text */
+    SHORT_WORD = 64,       /* symbols; up to this the best pair is looked for one by one */
+    BYTE_TOKEN_MAX = 1024, /* bytes of a token's text */
     NO_RANK = INT32_MAX
 };
 
@@ -233,9 +233,10 @@ static sem_status read_bytes(bpe *b, const json_t *vocab, const uint32_t charact
         utf8_encode(characters[byte], text);
         b->bytes[byte] = find_id(vocab, text);
         if (b->bytes[byte] < 0)
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "%s: model.vocab has no token for byte %u, written \"%s\": only byte-level BPE is supported",
-                            where, byte, text);
+            return sem_fail(
+                err, SEM_INVALID_ARGUMENT,
+                "%s: model.vocab has no token for byte %u, written \"%s\": only byte-level BPE is supported", where,
+                byte, text);
     }
     return SEM_OK;
 }
@@ -273,8 +274,8 @@ static sem_status read_merge(bpe *b, const json_t *vocab, const json_t *item, si
     char pair[2 * BYTE_TOKEN_MAX + 2], joined[2 * BYTE_TOKEN_MAX + 2];
     char *right;
     if (!split_merge(item, pair, &right))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: merge %zu is %s, expected two tokens of at most %d bytes", where,
-                        rank, json_type_name(item), BYTE_TOKEN_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: merge %zu is %s, expected two tokens of at most %d bytes",
+                        where, rank, json_type_name(item), BYTE_TOKEN_MAX);
     size_t n = strlen(pair);
     memcpy(joined, pair, n);
     strcpy(joined + n, right);
@@ -317,13 +318,13 @@ static sem_status build_words(bpe *b, const json_t *vocab, const uint32_t charac
     char raw[BYTE_TOKEN_MAX];
     const char *text;
     json_t *id;
-    json_object_foreach((json_t *)vocab, text, id)
-        room += strlen(text);
+    json_object_foreach((json_t *)vocab, text, id) room += strlen(text);
     trie_key *keys = checked_realloc(NULL, count + 1, sizeof *keys);
     char *bytes = malloc(room + 1);
     token_sink sink = {.limit = 1};
     sem_status status = keys == NULL || bytes == NULL ? sem_fail_memory(err, "the vocabulary") : SEM_OK;
-    json_object_foreach((json_t *)vocab, text, id) {
+    json_object_foreach((json_t *)vocab, text, id)
+    {
         size_t n = status == SEM_OK ? token_bytes(characters, text, raw) : 0;
         sink.count = 0;
         if (n == 0)

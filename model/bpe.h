@@ -9,6 +9,7 @@
 #include "model/trie.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,10 +21,10 @@ typedef struct bpe_merge {
 } bpe_merge;
 
 typedef struct bpe {
-    int32_t bytes[256];  /* the token of each byte */
-    bpe_merge *merges;   /* hash table with open addressing, owned */
-    size_t mask;         /* entries - 1, a power of two less one */
-    trie words;          /* tokens whose bytes are encoded as just that token */
+    int32_t bytes[256]; /* the token of each byte */
+    bpe_merge *merges;  /* hash table with open addressing, owned */
+    size_t mask;        /* entries - 1, a power of two less one */
+    trie words;         /* tokens whose bytes are encoded as just that token */
 } bpe;
 
 /* model is the "model" object of tokenizer.json, whose vocab has been checked

@@ -2,10 +2,11 @@
 
 #include "base/utf8.h"
 
+#include <utf8proc.h>
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 enum { CLUSTER_BYTES = 6 }; /* from this length on a cluster is replaced character by character */
 

@@ -15,7 +15,7 @@ typedef struct charsmap {
     size_t units;        /* of the double array, which begins at blob + 4 */
     const char *texts;   /* in blob */
     size_t texts_size;
-    int32_t *single;     /* [65536]: offset in texts of what replaces one character, or -1; owned */
+    int32_t *single; /* [65536]: offset in texts of what replaces one character, or -1; owned */
 } charsmap;
 
 /* base64 is what tokenizer.json holds; where names the file. */

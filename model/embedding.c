@@ -12,8 +12,8 @@ void embedding_forward(const kernels *k, size_t hidden, const int32_t *ids, size
     }
 }
 
-void embedding_backward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *dy,
-                        float *d_words, float *d_positions, float *d_type)
+void embedding_backward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *dy, float *d_words,
+                        float *d_positions, float *d_type)
 {
     for (size_t i = 0; i < n; i++, dy += hidden) {
         k->axpy(1, dy, d_words + (size_t)ids[i] * hidden, hidden);

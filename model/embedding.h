@@ -12,7 +12,7 @@ void embedding_forward(const kernels *k, size_t hidden, const int32_t *ids, size
                        const float *positions, const float *type, float *y);
 
 /* Adds dy[n, H] to the rows of the three tables that forward read. */
-void embedding_backward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *dy,
-                        float *d_words, float *d_positions, float *d_type);
+void embedding_backward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *dy, float *d_words,
+                        float *d_positions, float *d_type);
 
 #endif

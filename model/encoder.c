@@ -1,7 +1,6 @@
-#include "model/encoder_plan.h"
-
 #include "base/checked.h"
 #include "model/embedding.h"
+#include "model/encoder_plan.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
 #include "model/pooling.h"

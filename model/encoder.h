@@ -19,18 +19,18 @@
 /* --- parameters: one flat float32 array and a table that says what lies where */
 
 typedef struct param {
-    char name[120];  /* as in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight" */
-    size_t rows;     /* 1 for a vector */
+    char name[120]; /* as in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight" */
+    size_t rows;    /* 1 for a vector */
     size_t cols;
-    size_t offset;   /* floats from the start */
-    bool decay;      /* weight decay applies: not for biases and LayerNorm */
+    size_t offset;    /* floats from the start */
+    bool decay;       /* weight decay applies: not for biases and LayerNorm */
     bool rows_sparse; /* a token table: a step touches only some rows */
 } param;
 
 typedef struct param_layout {
-    param *items;    /* owned */
+    param *items; /* owned */
     size_t count;
-    size_t total;    /* floats */
+    size_t total; /* floats */
 } param_layout;
 
 /* The parameters of a model, in the checkpoint's order of use. */
@@ -47,7 +47,7 @@ sem_status params_read(const param_layout *layout, const safetensors *file, floa
 
 /* --- serving */
 
-typedef struct encoder encoder; /* immutable; shared by all workers */
+typedef struct encoder encoder;                 /* immutable; shared by all workers */
 typedef struct encoder_scratch encoder_scratch; /* one a thread */
 
 /* Takes ownership of params (malloc'd, layout of config) on success. config
@@ -78,9 +78,9 @@ sem_status encoder_tape_create(encoder_tape **out, const model_config *config, c
 void encoder_tape_destroy(encoder_tape *t); /* accepts NULL */
 
 typedef struct dropout {
-    float hidden;    /* probability; 0 turns it off */
+    float hidden; /* probability; 0 turns it off */
     float attention;
-    uint64_t seed;   /* masks are a pure function of seed and position */
+    uint64_t seed; /* masks are a pure function of seed and position */
 } dropout;
 
 /* Forward with everything kept that backward needs. out[B, E] is unit length. */

@@ -47,8 +47,8 @@ static void place_layer(layer_params *p, const param *at)
     p->norm2_bias = at[15].offset;
 }
 
-sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout,
-                               const gemm *g, sem_error *err)
+sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout, const gemm *g,
+                               sem_error *err)
 {
     encoder_plan plan = {.config = config, .g = g};
     sem_status status = check_config(config, err);

@@ -35,8 +35,8 @@ typedef struct encoder_plan {
 } encoder_plan;
 
 /* Refuses what the encoder cannot compute. */
-sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout,
-                               const gemm *g, sem_error *err);
+sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout, const gemm *g,
+                               sem_error *err);
 void encoder_plan_free(encoder_plan *plan);
 
 /* max(3H, F): what the widest activations of a layer share. */

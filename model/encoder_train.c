@@ -1,10 +1,9 @@
 /* Training keeps, for each token and layer, queries, keys, values, context, the
  * two normalised sums and the feed-forward layer before its activation: 6 H + F
  * floats. Everything else is computed again on the way back. */
-#include "model/encoder_plan.h"
-
 #include "base/checked.h"
 #include "model/embedding.h"
+#include "model/encoder_plan.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
 #include "model/pooling.h"
@@ -15,11 +14,11 @@
 
 /* What is kept of one layer. */
 typedef struct layer_tape {
-    float *qkv;            /* [T, 3H] */
-    float *context;        /* [T, H] */
-    float *xhat1, *rstd1;  /* [T, H], [T] */
-    float *up;             /* [T, F] before GELU */
-    float *xhat2, *rstd2;  /* [T, H], [T] */
+    float *qkv;           /* [T, 3H] */
+    float *context;       /* [T, H] */
+    float *xhat1, *rstd1; /* [T, H], [T] */
+    float *up;            /* [T, F] before GELU */
+    float *xhat2, *rstd2; /* [T, H], [T] */
     dropout_site drop_p, drop_out, drop_down;
 } layer_tape;
 
@@ -27,15 +26,15 @@ struct encoder_tape {
     encoder_plan plan;
     layer_tape *layers; /* [L] */
     float_area kept;
-    float *xhat, *rstd;        /* the embedding's LayerNorm */
-    float *out, *lengths_out;  /* [B, E] unit vectors and [B] their lengths before */
+    float *xhat, *rstd;       /* the embedding's LayerNorm */
+    float *out, *lengths_out; /* [B, E] unit vectors and [B] their lengths before */
     dropout_site drop_embedding;
     float_area work;
-    float *x, *y;              /* [T, H] a layer's input and middle */
-    float *dx;                 /* [T, H] */
-    float *d;                  /* [T, H] gradient behind a dropout */
-    float *wide;               /* [T, max(3H, F)] */
-    float *d_embedding;        /* [E] */
+    float *x, *y;       /* [T, H] a layer's input and middle */
+    float *dx;          /* [T, H] */
+    float *d;           /* [T, H] gradient behind a dropout */
+    float *wide;        /* [T, max(3H, F)] */
+    float *d_embedding; /* [E] */
     float *attention;
     int32_t *ids;      /* [T] */
     uint32_t *lengths; /* [B] */
@@ -205,8 +204,8 @@ static void embed(encoder_tape *t, const float *w)
                           t->x + first * H);
         first += t->lengths[b];
     }
-    layer_norm_forward(p->k, T, H, t->x, NULL, w + p->norm_weight, w + p->norm_bias, p->config->layer_norm_eps,
-                       t->xhat, t->rstd, t->x);
+    layer_norm_forward(p->k, T, H, t->x, NULL, w + p->norm_weight, w + p->norm_bias, p->config->layer_norm_eps, t->xhat,
+                       t->rstd, t->x);
     dropout_rows(p->k, &t->drop_embedding, t->x, T, H);
 }
 
@@ -231,15 +230,13 @@ static void layer_forward(encoder_tape *t, const float *w, const layer_params *a
     attend(t, l);
     linear_forward(p->g, p->k, T, H, H, l->context, w + at->out_weight, w + at->out_bias, t->y);
     dropout_rows(p->k, &l->drop_out, t->y, T, H);
-    layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1,
-                       t->y);
+    layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1, t->y);
 
     linear_forward(p->g, p->k, T, H, F, t->y, w + at->up_weight, w + at->up_bias, l->up);
     p->k->gelu(l->up, T * F, t->wide);
     linear_forward(p->g, p->k, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, t->x);
     dropout_rows(p->k, &l->drop_down, t->x, T, H);
-    layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2,
-                       t->x);
+    layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->x);
 }
 
 static sem_status pool(encoder_tape *t, float *out, sem_error *err)
@@ -310,8 +307,7 @@ static void feed_forward_backward(encoder_tape *t, const float *w, const layer_p
     p->k->gelu_backward(l->up, t->wide, T * F);
     linear_backward_weight(p->g, p->k, T, F, H, l->up, t->d, dw + at->down_weight, dw + at->down_bias);
     layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
-    linear_backward(p->g, p->k, T, H, F, t->y, w + at->up_weight, t->wide, t->dx, dw + at->up_weight,
-                    dw + at->up_bias);
+    linear_backward(p->g, p->k, T, H, F, t->y, w + at->up_weight, t->wide, t->dx, dw + at->up_weight, dw + at->up_bias);
 }
 
 /* dx, the gradient of y, becomes that of the layer's input x. */
@@ -359,8 +355,8 @@ static void embed_backward(encoder_tape *t, const float *w, float *dw)
                         dw + p->norm_bias);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        embedding_backward(p->k, H, t->ids + first, t->lengths[b], t->dx + first * H, dw + p->words,
-                           dw + p->positions, dw + p->types);
+        embedding_backward(p->k, H, t->ids + first, t->lengths[b], t->dx + first * H, dw + p->words, dw + p->positions,
+                           dw + p->types);
         first += t->lengths[b];
     }
 }

@@ -1,5 +1,4 @@
 #include "model/gemm.h"
-
 #include "model/kernels_levels.h"
 
 #include <string.h>
@@ -48,8 +47,7 @@ static void multiply_block(const kernels *level, size_t m, size_t n, size_t dept
             const float *panel = panels + j * BLOCK_DEPTH;
             float *out = c + i * ldc + j;
             if (n - j >= KERNEL_COLUMNS) {
-                level->multiply(rows, KERNEL_COLUMNS, depth, left, a_row, a_column, panel, KERNEL_COLUMNS, out, ldc,
-                                1);
+                level->multiply(rows, KERNEL_COLUMNS, depth, left, a_row, a_column, panel, KERNEL_COLUMNS, out, ldc, 1);
                 continue;
             }
             level->multiply(rows, KERNEL_COLUMNS, depth, left, a_row, a_column, panel, KERNEL_COLUMNS, edge,
@@ -94,8 +92,8 @@ const gemm gemm_portable = {.name = "portable", .multiply = multiply_generic};
 
 #ifdef KERNELS_X86
 
-static void multiply_avx2(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha,
-                          const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
+static void multiply_avx2(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
+                          size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
     multiply_with(&kernels_avx2, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }

@@ -84,8 +84,8 @@ sem_status json_get_size(const json_t *object, const char *where, const char *ke
         return wrong_type(where, key, value, "an integer", err);
     json_int_t number = json_integer_value(value);
     if (number < 0 || (uint64_t)number < min || (uint64_t)number > max)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s is %lld, expected %zu to %zu", where, key,
-                        (long long)number, min, max);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s is %lld, expected %zu to %zu", where, key, (long long)number,
+                        min, max);
     *out = (size_t)number;
     return SEM_OK;
 }

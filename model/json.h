@@ -6,6 +6,7 @@
 #include "base/status.h"
 
 #include <jansson.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -5,10 +5,10 @@
 
 #include <immintrin.h>
 
-#define LANES 8
-#define TILE_ROWS 4
-#define TARGET __attribute__((target("avx2,fma")))
-#define TABLE kernels_avx2
+#define LANES      8
+#define TILE_ROWS  4
+#define TARGET     __attribute__((target("avx2,fma")))
+#define TABLE      kernels_avx2
 #define TABLE_NAME "avx2"
 
 #include "model/kernels_types.h"

@@ -5,10 +5,10 @@
 
 #include <immintrin.h>
 
-#define LANES 16
-#define TILE_ROWS 8
-#define TARGET __attribute__((target("avx512f,avx512dq,avx2,fma")))
-#define TABLE kernels_avx512
+#define LANES      16
+#define TILE_ROWS  8
+#define TARGET     __attribute__((target("avx512f,avx512dq,avx2,fma")))
+#define TABLE      kernels_avx512
 #define TABLE_NAME "avx512"
 
 #include "model/kernels_types.h"

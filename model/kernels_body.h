@@ -14,25 +14,26 @@ INLINE void multiply_tile(size_t rows, size_t k, const float *a, size_t a_row, s
 {
     const float *row[TILE_ROWS];
     vec sum[TILE_ROWS][TILE_VECTORS];
-    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
+    {
         row[r] = a + (r < rows ? r : rows - 1) * a_row;
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-            sum[r][j] = (vec){0};
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = (vec){0};
     }
     for (size_t p = 0; p < k; p++) {
         vec right[TILE_VECTORS];
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-            right[j] = vec_load(b + p * ldb + j * LANES);
-        UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) right[j] = vec_load(b + p * ldb + j * LANES);
+        UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
+        {
             vec left = vec_splat(row[r][p * a_column]);
-            UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-                sum[r][j] = vec_fma(left, right[j], sum[r][j]);
+            UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_fma(left, right[j], sum[r][j]);
         }
     }
-    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
+    {
         if (r >= rows)
             break;
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+        {
             float *out = c + r * ldc + j * LANES;
             vec_store(out, add ? vec_load(out) + sum[r][j] : sum[r][j]);
         }
@@ -53,9 +54,9 @@ enum { DOT_ROWS = TILE_ROWS / 2, DOT_COLUMNS = 4 };
 /* One step of LANES products for every pair of a row of x and a row of w. */
 INLINE void dot_step(vec sum[DOT_ROWS][DOT_COLUMNS], const vec left[DOT_ROWS], const vec right[DOT_COLUMNS])
 {
-    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
-        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
-            sum[r][j] = vec_fma(left[r], right[j], sum[r][j]);
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
+    {
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) sum[r][j] = vec_fma(left[r], right[j], sum[r][j]);
     }
 }
 
@@ -65,30 +66,27 @@ INLINE void dot_tile(size_t rows, size_t columns, size_t k, const float *x, cons
 {
     const float *from_x[DOT_ROWS], *from_w[DOT_COLUMNS];
     vec sum[DOT_ROWS][DOT_COLUMNS], left[DOT_ROWS], right[DOT_COLUMNS];
-    UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
-        from_w[j] = w + (j < columns ? j : columns - 1) * k;
-    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
+    UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) from_w[j] = w + (j < columns ? j : columns - 1) * k;
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
+    {
         from_x[r] = x + (r < rows ? r : rows - 1) * k;
-        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
-            sum[r][j] = (vec){0};
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) sum[r][j] = (vec){0};
     }
     size_t p = 0;
     for (; p + LANES <= k; p += LANES) {
-        UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
-            left[r] = vec_load(from_x[r] + p);
-        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
-            right[j] = vec_load(from_w[j] + p);
+        UNROLL for (size_t r = 0; r < DOT_ROWS; r++) left[r] = vec_load(from_x[r] + p);
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) right[j] = vec_load(from_w[j] + p);
         dot_step(sum, left, right);
     }
     if (p < k) {
-        UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
-            left[r] = vec_load_part(from_x[r] + p, k - p);
-        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
-            right[j] = vec_load_part(from_w[j] + p, k - p);
+        UNROLL for (size_t r = 0; r < DOT_ROWS; r++) left[r] = vec_load_part(from_x[r] + p, k - p);
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) right[j] = vec_load_part(from_w[j] + p, k - p);
         dot_step(sum, left, right);
     }
-    UNROLL for (size_t r = 0; r < DOT_ROWS; r++) {
-        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++) {
+    UNROLL for (size_t r = 0; r < DOT_ROWS; r++)
+    {
+        UNROLL for (size_t j = 0; j < DOT_COLUMNS; j++)
+        {
             if (r < rows && j < columns)
                 y[r * n + j] += vec_sum(sum[r][j]);
         }

@@ -2,10 +2,10 @@
  * plain arithmetic elsewhere. */
 #include "model/kernels.h"
 
-#define LANES 4
+#define LANES     4
 #define TILE_ROWS 2
 #define TARGET
-#define TABLE kernels_generic
+#define TABLE      kernels_generic
 #define TABLE_NAME "generic"
 
 #include "model/kernels_types.h"

@@ -62,7 +62,8 @@ sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log,
         return sem_fail_memory(err, "a model");
     m->g = g;
     m->dir = strdup(dir);
-    sem_status status = m->dir == NULL ? sem_fail_memory(err, "a model's path") : model_config_read(&m->config, dir, err);
+    sem_status status = m->dir == NULL ? sem_fail_memory(err, "a model's path")
+                                       : model_config_read(&m->config, dir, err);
     if (status == SEM_OK)
         status = tokenizer_open(&m->tokens, dir, m->config.vocab, err);
     if (status == SEM_OK)

@@ -109,8 +109,9 @@ static sem_status write_modules(const char *dir, const model_config *config, sem
         json_t *module = json_array_get(modules, i);
         const char *type = json_string_value(json_object_get(module, "type"));
         const char *dot = type == NULL ? NULL : strrchr(type, '.');
-        ok = type != NULL && json_object_set_new(module, "type", json_sprintf("sentence_transformers.models.%s",
-                                                                               dot != NULL ? dot + 1 : type)) == 0;
+        ok = type != NULL &&
+             json_object_set_new(module, "type",
+                                 json_sprintf("sentence_transformers.models.%s", dot != NULL ? dot + 1 : type)) == 0;
     }
     status = ok ? write_json(dir, "modules.json", modules, err) : sem_fail_memory(err, "modules.json");
     const char *pooling = json_string_value(json_object_get(json_array_get(modules, 1), "path"));
@@ -222,9 +223,10 @@ static bool add_prompts(buffer *b, const model_config *config)
 static bool add_body(buffer *b, const model_config *config, bool has_generation)
 {
     char pooling[128];
-    return add(b, "# A sentence embedding model, fine-tuned by semd\n\n"
-                  "It maps texts to vectors of %zu numbers whose cosine says how well they match. semd tuned it on "
-                  "what its users searched and chose.\n\n",
+    return add(b,
+               "# A sentence embedding model, fine-tuned by semd\n\n"
+               "It maps texts to vectors of %zu numbers whose cosine says how well they match. semd tuned it on "
+               "what its users searched and chose.\n\n",
                config->dim) &&
            add(b, "- family: %s, %zu layers, %zu wide\n- vector: %zu float32\n", config->family_name, config->layers,
                config->hidden, config->dim) &&
@@ -240,8 +242,8 @@ static bool add_body(buffer *b, const model_config *config, bool has_generation)
                    "compared.\n"));
 }
 
-sem_status model_card_write_readme(const char *parent, const char *dir, const model_config *config,
-                                   bool has_generation, sem_error *err)
+sem_status model_card_write_readme(const char *parent, const char *dir, const model_config *config, bool has_generation,
+                                   sem_error *err)
 {
     char path[FILES_PATH_MAX];
     char *card = NULL;

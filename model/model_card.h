@@ -15,7 +15,7 @@
 sem_status model_card_write_configs(const char *dir, const model_config *config, sem_error *err);
 
 /* README.md; the licence and languages that parent's card states are kept. */
-sem_status model_card_write_readme(const char *parent, const char *dir, const model_config *config,
-                                   bool has_generation, sem_error *err);
+sem_status model_card_write_readme(const char *parent, const char *dir, const model_config *config, bool has_generation,
+                                   sem_error *err);
 
 #endif

@@ -250,7 +250,8 @@ static sem_status read_prompts(model_config *out, const json_t *c, const char *w
         return sem_fail_memory(err, "the prompts");
     const char *name;
     json_t *text;
-    json_object_foreach((json_t *)prompts, name, text) {
+    json_object_foreach((json_t *)prompts, name, text)
+    {
         sem_status status = add_prompt(out, where, name, text, err);
         if (status != SEM_OK)
             return status;
@@ -315,8 +316,7 @@ static sem_status read_sentence_transformers(model_config *out, const char *dir,
 
 /* --- the whole directory */
 
-static sem_status check_prompt_pooling(const model_config *config, bool include_prompt, const char *dir,
-                                       sem_error *err)
+static sem_status check_prompt_pooling(const model_config *config, bool include_prompt, const char *dir, sem_error *err)
 {
     for (size_t i = 0; !include_prompt && i < config->prompt_count; i++)
         if (config->prompts[i].text[0] != '\0')

@@ -29,25 +29,25 @@ typedef struct model_prompt {
 
 typedef struct model_config {
     model_family family;
-    char family_name[32];    /* config.json's model_type */
-    size_t vocab;            /* V */
-    size_t hidden;           /* H */
-    size_t layers;           /* L */
-    size_t heads;            /* A; H = A * D */
-    size_t intermediate;     /* F, width of the feed-forward layer */
-    size_t positions;        /* rows of the position table */
-    size_t types;            /* rows of the token type table */
+    char family_name[32]; /* config.json's model_type */
+    size_t vocab;         /* V */
+    size_t hidden;        /* H */
+    size_t layers;        /* L */
+    size_t heads;         /* A; H = A * D */
+    size_t intermediate;  /* F, width of the feed-forward layer */
+    size_t positions;     /* rows of the position table */
+    size_t types;         /* rows of the token type table */
     float layer_norm_eps;
     float hidden_dropout;    /* probability, used in training only */
     float attention_dropout; /* probability, used in training only */
     model_activation activation;
-    unsigned pooling;        /* model_pooling bits */
-    bool normalize;          /* a Normalize module is present (what encode returns is unit length anyway) */
-    size_t dim;              /* width of an embedding */
-    size_t max_tokens;       /* special tokens included; <= what positions allow */
-    model_prompt *prompts;   /* owned */
+    unsigned pooling;      /* model_pooling bits */
+    bool normalize;        /* a Normalize module is present (what encode returns is unit length anyway) */
+    size_t dim;            /* width of an embedding */
+    size_t max_tokens;     /* special tokens included; <= what positions allow */
+    model_prompt *prompts; /* owned */
     size_t prompt_count;
-    char *default_prompt;    /* owned; a prompt's name or NULL */
+    char *default_prompt; /* owned; a prompt's name or NULL */
 } model_config;
 
 /* Reads the directory. On success the caller frees *out's content with model_config_free. */

@@ -59,7 +59,8 @@ static sem_status read_flags(unsigned *pooling, const json_t *c, const char *whe
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)c, key, value) {
+    json_object_foreach((json_t *)c, key, value)
+    {
         if (strncmp(key, "pooling_mode_", 13) != 0)
             continue;
         bool set = false;

@@ -1,7 +1,6 @@
-#include "model/model.h"
-
 #include "base/files.h"
 #include "model/json.h"
+#include "model/model.h"
 #include "model/model_card.h"
 
 #include <dirent.h>
@@ -29,9 +28,13 @@ static bool ends_with(const char *name, const char *end)
 /* Weights in any format, what belongs to version control, and what is written anew. */
 static bool is_left_out(const char *name, int depth)
 {
-    static const char *const ENDS[] = {
-        ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".onnx", ".onnx_data", ".h5",
-        ".msgpack",     ".ot",                     ".ckpt", ".pt",            ".pth",  ".gguf",      ".tflite"};
+    static const char *const ENDS[] = {".safetensors", ".safetensors.index.json",
+                                       ".bin",         ".bin.index.json",
+                                       ".onnx",        ".onnx_data",
+                                       ".h5",          ".msgpack",
+                                       ".ot",          ".ckpt",
+                                       ".pt",          ".pth",
+                                       ".gguf",        ".tflite"};
     static const char *const FOLDERS[] = {"onnx", "openvino", "coreml", "tf_model"};
     if (name[0] == '.')
         return true;

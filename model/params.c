@@ -1,6 +1,5 @@
-#include "model/encoder.h"
-
 #include "base/checked.h"
+#include "model/encoder.h"
 #include "model/encoder_plan.h"
 
 #include <math.h>
@@ -120,8 +119,9 @@ const param *param_layout_find(const param_layout *layout, const char *name)
 static const char *const PREFIXES[] = {"", "bert.", "0.auto_model.", "auto_model.", "model."};
 
 /* Parts of a checkpoint that an embedding does not depend on. */
-static const char *const UNUSED[] = {"pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "cls.",
-                                     "classifier.", "qa_outputs.", "lm_head."};
+static const char *const UNUSED[] = {
+    "pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "cls.", "classifier.", "qa_outputs.",
+    "lm_head."};
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -189,8 +189,9 @@ static sem_status read_param(const param *p, const tensor_view *view, const char
                         view->name);
     for (size_t i = 0; i < p->rows * p->cols; i++)
         if (!isfinite(out[i]))
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s holds %f at position %zu, expected finite numbers",
-                            path, view->name, (double)out[i], i);
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "%s: tensor %s holds %f at position %zu, expected finite numbers", path, view->name,
+                            (double)out[i], i);
     return SEM_OK;
 }
 

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-static const unsigned PARTS[] = {POOL_CLS, POOL_MAX, POOL_MEAN, POOL_MEAN_SQRT_LEN, POOL_WEIGHTED_MEAN,
-                                 POOL_LAST_TOKEN};
+static const unsigned PARTS[] = {POOL_CLS,           POOL_MAX,           POOL_MEAN,
+                                 POOL_MEAN_SQRT_LEN, POOL_WEIGHTED_MEAN, POOL_LAST_TOKEN};
 enum { PART_COUNT = sizeof PARTS / sizeof *PARTS };
 
 size_t pooling_parts(unsigned pooling)

@@ -23,12 +23,12 @@ enum {
 
 struct safetensors {
     char *path;
-    json_t *header;      /* owns the names */
+    json_t *header; /* owns the names */
     void *map;
-    size_t size;         /* bytes of the file */
-    tensor_view *views;  /* [count] in file order */
+    size_t size;        /* bytes of the file */
+    tensor_view *views; /* [count] in file order */
     size_t count;
-    size_t *by_name;     /* [count] indices into views */
+    size_t *by_name; /* [count] indices into views */
 };
 
 typedef struct dtype_row {
@@ -38,10 +38,10 @@ typedef struct dtype_row {
 } dtype_row;
 
 static const dtype_row DTYPES[] = {
-    {"F32", TENSOR_F32, 4},     {"F16", TENSOR_F16, 2},     {"BF16", TENSOR_BF16, 2},  {"I64", TENSOR_I64, 8},
-    {"F64", TENSOR_OTHER, 8},   {"U64", TENSOR_OTHER, 8},   {"I32", TENSOR_OTHER, 4},  {"U32", TENSOR_OTHER, 4},
-    {"I16", TENSOR_OTHER, 2},   {"U16", TENSOR_OTHER, 2},   {"I8", TENSOR_OTHER, 1},   {"U8", TENSOR_OTHER, 1},
-    {"BOOL", TENSOR_OTHER, 1},  {"F8_E4M3", TENSOR_OTHER, 1}, {"F8_E5M2", TENSOR_OTHER, 1},
+    {"F32", TENSOR_F32, 4},    {"F16", TENSOR_F16, 2},       {"BF16", TENSOR_BF16, 2},     {"I64", TENSOR_I64, 8},
+    {"F64", TENSOR_OTHER, 8},  {"U64", TENSOR_OTHER, 8},     {"I32", TENSOR_OTHER, 4},     {"U32", TENSOR_OTHER, 4},
+    {"I16", TENSOR_OTHER, 2},  {"U16", TENSOR_OTHER, 2},     {"I8", TENSOR_OTHER, 1},      {"U8", TENSOR_OTHER, 1},
+    {"BOOL", TENSOR_OTHER, 1}, {"F8_E4M3", TENSOR_OTHER, 1}, {"F8_E5M2", TENSOR_OTHER, 1},
 };
 
 static const dtype_row *find_dtype(const char *name)
@@ -79,8 +79,7 @@ static sem_status read_size(const entry *e, const char *what, const json_t *valu
     if (!json_is_integer(value))
         return entry_fail(e, "%s holds %s, expected integers", what, json_type_name(value));
     if (json_integer_value(value) < 0)
-        return entry_fail(e, "%s holds %lld, expected no negative number", what,
-                          (long long)json_integer_value(value));
+        return entry_fail(e, "%s holds %lld, expected no negative number", what, (long long)json_integer_value(value));
     *out = (size_t)json_integer_value(value);
     return SEM_OK;
 }
@@ -91,8 +90,7 @@ static sem_status read_shape(const entry *e, tensor_view *view)
     if (!json_is_array(shape))
         return entry_fail(e, "shape is %s, expected an array", json_type_name(shape));
     if (json_array_size(shape) > TENSOR_DIMS_MAX)
-        return entry_fail(e, "shape has %zu dimensions, at most %d are taken", json_array_size(shape),
-                          TENSOR_DIMS_MAX);
+        return entry_fail(e, "shape has %zu dimensions, at most %d are taken", json_array_size(shape), TENSOR_DIMS_MAX);
     view->dims = json_array_size(shape);
     view->elements = 1;
     for (size_t i = 0; i < view->dims; i++) {
@@ -131,7 +129,8 @@ static sem_status read_entry(const entry *e, tensor_view *view, const char *data
         return entry_fail(e, "its entry is %s, expected an object", json_type_name(e->object));
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)e->object, key, value) {
+    json_object_foreach((json_t *)e->object, key, value)
+    {
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 && strcmp(key, "data_offsets") != 0)
             return entry_fail(e, "found the key \"%.64s\", expected dtype, shape and data_offsets", key);
     }
@@ -179,8 +178,7 @@ static sem_status check_places(safetensors *f, const char *data, size_t data_siz
         if (begin != end)
             return sem_fail(err, SEM_INVALID_ARGUMENT,
                             "%s: tensor %.200s begins at byte %zu of the data, expected %zu: %s", f->path, view->name,
-                            begin, end,
-                            begin < end ? "it overlaps the one before it" : "there is a hole before it");
+                            begin, end, begin < end ? "it overlaps the one before it" : "there is a hole before it");
         end = begin + view->bytes;
     }
     if (end != data_size)
@@ -204,7 +202,8 @@ static sem_status read_header(safetensors *f, const char *data, size_t data_size
         return sem_fail_memory(err, f->path);
     const char *name;
     json_t *object;
-    json_object_foreach(f->header, name, object) {
+    json_object_foreach(f->header, name, object)
+    {
         if (strcmp(name, "__metadata__") == 0) {
             if (!json_is_object(object))
                 return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: __metadata__ is %s, expected an object", f->path,

@@ -14,12 +14,12 @@ typedef enum tensor_dtype { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_I64, TEN
 enum { TENSOR_DIMS_MAX = 8 };
 
 typedef struct tensor_view {
-    const char *name;   /* borrowed from the file object */
+    const char *name; /* borrowed from the file object */
     tensor_dtype dtype;
-    size_t dims;        /* 0 for a scalar */
+    size_t dims; /* 0 for a scalar */
     size_t shape[TENSOR_DIMS_MAX];
-    size_t elements;    /* product of shape */
-    const void *data;   /* little-endian, row-major, mapped read-only; may be unaligned */
+    size_t elements;  /* product of shape */
+    const void *data; /* little-endian, row-major, mapped read-only; may be unaligned */
     size_t bytes;
 } tensor_view;
 

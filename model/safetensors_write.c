@@ -1,11 +1,11 @@
-#include "model/safetensors.h"
-
 #include "base/checked.h"
 #include "base/files.h"
+#include "model/safetensors.h"
+
+#include <jansson.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -37,8 +37,7 @@ static sem_status add_pair(const reading *r, const json_t *processor, const char
 }
 
 /* The ids of one SpecialToken of a template. */
-static sem_status add_special(const reading *r, const json_t *specials, const json_t *item, int32_t *ids,
-                              size_t *count)
+static sem_status add_special(const reading *r, const json_t *specials, const json_t *item, int32_t *ids, size_t *count)
 {
     const char *name = NULL;
     sem_status status = json_get_string(item, r->where, "id", true, &name, r->err);

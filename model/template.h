@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <jansson.h>
+
 #include <stddef.h>
 #include <stdint.h>
 

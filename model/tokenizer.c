@@ -133,7 +133,8 @@ static sem_status name_vocabulary(tokenizer *t, const json_t *vocab, bool list, 
         return name_list(t, vocab, where, err);
     const char *text;
     json_t *id;
-    json_object_foreach((json_t *)vocab, text, id) {
+    json_object_foreach((json_t *)vocab, text, id)
+    {
         sem_status status = name_token(t, where, text, id, err);
         if (status != SEM_OK)
             return status;
@@ -150,11 +151,12 @@ static sem_status check_added(const tokenizer *t, const json_t *vocab, const cha
     const json_t *known = json_object_get(vocab, content);
     if (known != NULL && json_integer_value(known) != id)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab", where, content, (long long)id, (long long)json_integer_value(known));
+                        "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab", where, content,
+                        (long long)id, (long long)json_integer_value(known));
     const char *name = id >= 0 && (uint64_t)id < t->vocab ? t->names[id] : NULL;
     if (name != NULL && strcmp(name, content) != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"", where, content, (long long)id, name);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"",
+                        where, content, (long long)id, name);
     return SEM_OK;
 }
 
@@ -163,7 +165,8 @@ static sem_status name_added(tokenizer *t, const json_t *array, const json_t *vo
 {
     size_t i;
     json_t *token;
-    json_array_foreach((json_t *)array, i, token) {
+    json_array_foreach((json_t *)array, i, token)
+    {
         const char *content = json_string_value(json_object_get(token, "content"));
         const json_t *id = json_object_get(token, "id");
         sem_status status = check_added(t, vocab, where, content, json_integer_value(id), err);
@@ -181,9 +184,8 @@ typedef struct token_kind {
     sem_status (*create)(token_model *out, const json_t *root, const char *where, sem_error *err);
 } token_kind;
 
-static const token_kind KINDS[] = {{"WordPiece", false, bert_text_create},
-                                   {"BPE", false, byte_level_create},
-                                   {"Unigram", true, unigram_text_create}};
+static const token_kind KINDS[] = {
+    {"WordPiece", false, bert_text_create}, {"BPE", false, byte_level_create}, {"Unigram", true, unigram_text_create}};
 
 static const token_kind *find_kind(const char *type)
 {
@@ -212,12 +214,12 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
 {
     const json_t *model = json_object_get(root, "model");
     if (!json_is_object(model))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model is %s, expected an object", where,
-                        json_type_name(model));
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model is %s, expected an object", where, json_type_name(model));
     const token_kind *kind = find_kind(model_type(model));
     if (kind == NULL)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece, BPE and Unigram are",
-                        where, model_type(model));
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s: a tokenizer %s is not supported; WordPiece, BPE and Unigram are", where,
+                        model_type(model));
     const json_t *added = json_object_get(root, "added_tokens");
     sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), kind->vocab_is_list, where, err);
     if (status == SEM_OK)
@@ -356,8 +358,8 @@ static sem_status encode_into(const tokenizer *t, const char *text, size_t lengt
     return SEM_OK;
 }
 
-sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens,
-                            token_batch *batch, bool *truncated, sem_error *err)
+sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
+                            bool *truncated, sem_error *err)
 {
     size_t special = t->around.before_count + t->around.after_count;
     if (max_tokens < special)

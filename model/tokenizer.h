@@ -13,8 +13,8 @@ typedef struct tokenizer tokenizer;
 
 /* Token sequences laid end to end: no padding anywhere. Zeroed is empty. */
 typedef struct token_batch {
-    int32_t *ids;      /* [T], owned */
-    size_t tokens;     /* T */
+    int32_t *ids;  /* [T], owned */
+    size_t tokens; /* T */
     size_t ids_capacity;
     uint32_t *lengths; /* [B] tokens of each text, owned; they add up to T */
     size_t texts;      /* B */
@@ -34,8 +34,8 @@ void tokenizer_close(tokenizer *t); /* accepts NULL */
 /* Appends one text (length bytes of valid UTF-8) to batch, special tokens
  * included, at most max_tokens of them (>= the special tokens' number).
  * *truncated (may be NULL) says whether tokens were cut. Linear in length. */
-sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens,
-                            token_batch *batch, bool *truncated, sem_error *err);
+sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
+                            bool *truncated, sem_error *err);
 
 size_t tokenizer_vocab(const tokenizer *t);
 /* The token's text in the vocabulary, or NULL; borrowed. */

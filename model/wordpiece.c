@@ -15,7 +15,8 @@ static sem_status build_vocabulary(wordpiece *w, const json_t *vocab, sem_error 
     size_t used = 0;
     const char *text;
     json_t *id;
-    json_object_foreach((json_t *)vocab, text, id) {
+    json_object_foreach((json_t *)vocab, text, id)
+    {
         size_t length = strlen(text);
         if (length > 0)
             keys[used++] = (trie_key){text, length, (int32_t)json_integer_value(id)};

@@ -9,6 +9,7 @@
 #include "model/trie.h"
 
 #include <jansson.h>
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -26,10 +26,10 @@ typedef struct kept_reply {
 
 struct client {
     int fd;
-    bool closed;           /* the server has hung up; what it said before may still lie in `in` */
-    bool broken;           /* nothing that lies in `in` can be trusted or awaited */
+    bool closed; /* the server has hung up; what it said before may still lie in `in` */
+    bool broken; /* nothing that lies in `in` can be trusted or awaited */
     uint32_t next_id;
-    buffer in;             /* bytes read; those before in_start are done with */
+    buffer in; /* bytes read; those before in_start are done with */
     size_t in_start;
     frame_scanner scanner; /* over in.data + in_start */
     uint32_t *waiting;     /* ids sent and not answered, [first, last), oldest first */

@@ -7,6 +7,7 @@
 #include "base/status.h"
 
 #include <msgpack.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ void client_close(client *c); /* accepts NULL */
 typedef struct client_reply {
     uint32_t msgid;
     bool is_error;
-    char code[32];           /* of an error */
+    char code[32]; /* of an error */
     uint32_t retry_after_ms;
     msgpack_object value;    /* the result, or the error map */
     msgpack_unpacked memory; /* owned: client_reply_free */

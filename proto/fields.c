@@ -82,8 +82,8 @@ static sem_status fail_unknown_key(const field_table *table, const span *name, s
     size_t used = 0;
     for (; table != NULL; table = table->more)
         for (size_t i = 0; i < table->count; i++) {
-            int n = snprintf(allowed + used, sizeof allowed - used, "%s%s", used > 0 ? ", " : "",
-                             table->fields[i].name);
+            int n =
+                snprintf(allowed + used, sizeof allowed - used, "%s%s", used > 0 ? ", " : "", table->fields[i].name);
             if (n > 0 && (size_t)n < sizeof allowed - used)
                 used += (size_t)n;
         }

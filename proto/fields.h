@@ -42,18 +42,18 @@ sem_status fields_read(parser *p, const field_table *table, void *base, sem_erro
 
 /* --- readers, by the type of *target */
 
-field_read read_bool;        /* bool */
-field_read read_positive;    /* uint32_t, from 1 */
-field_read read_deadline;    /* uint64_t milliseconds */
-field_read read_text;        /* span: valid UTF-8, no NUL, at most limits->text_bytes */
-field_read read_word;        /* span: a str that is not empty, no NUL */
-field_read read_name;        /* span: a collection's name */
-field_read read_id;          /* docid */
-field_read read_vector;      /* span of the payload: a bin of finite float32, not all zero */
-field_read read_meta;        /* span of the whole MessagePack value */
-field_read read_filter;      /* span of the whole MessagePack value */
-field_read read_with;        /* unsigned: WITH_ bits */
-field_read read_string;      /* span: any valid UTF-8 */
+field_read read_bool;     /* bool */
+field_read read_positive; /* uint32_t, from 1 */
+field_read read_deadline; /* uint64_t milliseconds */
+field_read read_text;     /* span: valid UTF-8, no NUL, at most limits->text_bytes */
+field_read read_word;     /* span: a str that is not empty, no NUL */
+field_read read_name;     /* span: a collection's name */
+field_read read_id;       /* docid */
+field_read read_vector;   /* span of the payload: a bin of finite float32, not all zero */
+field_read read_meta;     /* span of the whole MessagePack value */
+field_read read_filter;   /* span of the whole MessagePack value */
+field_read read_with;     /* unsigned: WITH_ bits */
+field_read read_string;   /* span: any valid UTF-8 */
 
 /* --- for writing readers */
 
@@ -86,8 +86,8 @@ bool span_is(const span *s, const char *text);
 typedef struct method_form {
     const char *name;
     field_table table;
-    void (*defaults)(request *r);                                  /* may be NULL */
-    sem_status (*check)(parser *p, request *r, sem_error *err);    /* rules between fields; may be NULL */
+    void (*defaults)(request *r);                               /* may be NULL */
+    sem_status (*check)(parser *p, request *r, sem_error *err); /* rules between fields; may be NULL */
 } method_form;
 
 extern const field_table DEADLINE_FIELDS;   /* deadline_ms */

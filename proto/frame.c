@@ -8,8 +8,7 @@
 enum { STAGE_ARRAY, STAGE_TYPE, STAGE_MSGID, STAGE_REST };
 enum { TYPE_REQUEST = 0, TYPE_REPLY = 1, TYPE_NOTIFICATION = 2 };
 
-static const char RPC_FORM[] =
-    "a request is [0, msgid, method, params] and a notification [2, method, params]";
+static const char RPC_FORM[] = "a request is [0, msgid, method, params] and a notification [2, method, params]";
 
 void frame_scanner_init(frame_scanner *s, const frame_limits *limits)
 {
@@ -61,8 +60,7 @@ static sem_status check_form(frame_scanner *s, const value_head *head, sem_error
         s->elements = head->number;
         s->stage = STAGE_TYPE;
         return SEM_OK;
-    case STAGE_TYPE:
-        return check_type(s, head, err);
+    case STAGE_TYPE: return check_type(s, head, err);
     default:
         if (head->kind != VALUE_UINT || head->number > UINT32_MAX)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "frame: msgid must be an unsigned 32-bit integer; found %s",

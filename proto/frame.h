@@ -13,25 +13,25 @@
 enum { FRAME_DEPTH_MAX = 32 };
 
 typedef struct frame_limits {
-    size_t bytes;  /* of a frame */
-    size_t depth;  /* containers inside each other, the outer array included; at most FRAME_DEPTH_MAX */
-    bool replies;  /* the client's side: [1, msgid, error, result] and nothing else */
+    size_t bytes; /* of a frame */
+    size_t depth; /* containers inside each other, the outer array included; at most FRAME_DEPTH_MAX */
+    bool replies; /* the client's side: [1, msgid, error, result] and nothing else */
 } frame_limits;
 
 typedef struct frame_scanner {
     frame_limits limits;
-    size_t position;                         /* bytes scanned */
-    size_t skip;                             /* bytes of a str, bin or ext still to pass over */
+    size_t position; /* bytes scanned */
+    size_t skip;     /* bytes of a str, bin or ext still to pass over */
     size_t depth;
     uint64_t remaining[FRAME_DEPTH_MAX + 1]; /* values left at each level */
     uint64_t pending;                        /* their sum: each needs a byte at least */
     /* What the error answer needs, read on the way: */
-    bool is_request;                         /* the frame began as [0, ... with four elements */
+    bool is_request; /* the frame began as [0, ... with four elements */
     bool has_msgid;
     uint32_t msgid;
     /* internal */
     unsigned stage;
-    uint64_t elements;                       /* of the outer array */
+    uint64_t elements; /* of the outer array */
 } frame_scanner;
 
 void frame_scanner_init(frame_scanner *s, const frame_limits *limits);

@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 
 #include <msgpack.h>
+
 #include <string.h>
 
 /* Told to a client when whoever ran out of something did not say for how long. */

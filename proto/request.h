@@ -38,17 +38,17 @@ const char *rpc_method_name(rpc_method method);
 
 /* Limits of one request; all configurable, all shown by info. */
 typedef struct request_limits {
-    size_t frame_bytes;    /* 64 MiB */
-    size_t depth;          /* 32; the outer array counts */
-    size_t max_batch;      /* 1,024 texts an encode */
-    size_t upsert_docs;    /* 1,000 */
-    size_t text_bytes;     /* 1 MiB */
-    size_t meta_fields;    /* 64 */
-    size_t meta_bytes;     /* 16 KiB */
-    size_t k;              /* 10,000 */
-    size_t ids;            /* 10,000 a get or delete */
-    size_t scroll;         /* 1,000 */
-    size_t filter_values;  /* 10,000 in one `in` */
+    size_t frame_bytes;   /* 64 MiB */
+    size_t depth;         /* 32; the outer array counts */
+    size_t max_batch;     /* 1,024 texts an encode */
+    size_t upsert_docs;   /* 1,000 */
+    size_t text_bytes;    /* 1 MiB */
+    size_t meta_fields;   /* 64 */
+    size_t meta_bytes;    /* 16 KiB */
+    size_t k;             /* 10,000 */
+    size_t ids;           /* 10,000 a get or delete */
+    size_t scroll;        /* 1,000 */
+    size_t filter_values; /* 10,000 in one `in` */
 } request_limits;
 
 void request_limits_defaults(request_limits *limits);
@@ -65,9 +65,9 @@ typedef enum search_mode { SEARCH_DENSE, SEARCH_LEXICAL, SEARCH_HYBRID } search_
 
 typedef struct request_doc {
     docid id;
-    span text;      /* may be empty, never absent */
-    span meta;      /* MessagePack map; absent: none */
-    span vector;    /* bin, a multiple of 4 bytes; absent: none. Finite and not zero is checked */
+    span text;   /* may be empty, never absent */
+    span meta;   /* MessagePack map; absent: none */
+    span vector; /* bin, a multiple of 4 bytes; absent: none. Finite and not zero is checked */
 } request_doc;
 
 typedef struct request_pair {
@@ -75,17 +75,17 @@ typedef struct request_pair {
     bool by_id;
     docid id;
     span text;
-    int label;      /* 1 or -1 */
+    int label; /* 1 or -1 */
 } request_pair;
 
 typedef struct request {
     rpc_method method;
-    bool notification;      /* is executed and never answered */
+    bool notification; /* is executed and never answered */
     uint32_t msgid;
     bool has_deadline;
-    uint64_t deadline_ms;   /* as given: from arrival; below 2^32 */
-    span collection;        /* "default" where absent; the form of the name is checked */
-    bool has_collection;    /* it was given */
+    uint64_t deadline_ms; /* as given: from arrival; below 2^32 */
+    span collection;      /* "default" where absent; the form of the name is checked */
+    bool has_collection;  /* it was given */
     union {
         struct {
             span *texts;
@@ -101,31 +101,31 @@ typedef struct request {
             bool dot;
             bool external;
             uint32_t dim;
-        } create;           /* the name is in `collection` */
+        } create; /* the name is in `collection` */
         struct {
             request_doc *docs;
-            size_t count;   /* may be 0 */
+            size_t count; /* may be 0 */
             bool has_generation;
             uint32_t generation;
         } upsert;
         struct {
-            docid *ids;     /* or NULL: */
-            size_t count;   /* may be 0 */
+            docid *ids;   /* or NULL: */
+            size_t count; /* may be 0 */
             span filter;
         } erase;
         struct {
             docid *ids;
             size_t count;
-            unsigned with;  /* WITH_ bits */
+            unsigned with; /* WITH_ bits */
         } get;
         struct {
             span filter;
         } count;
         struct {
-            span after;     /* opaque */
+            span after; /* opaque */
             size_t limit;
             span filter;
-            unsigned with;  /* text and meta where it was not given, as in get */
+            unsigned with; /* text and meta where it was not given, as in get */
         } scroll;
         struct {
             span query, vector; /* one of the three */
@@ -138,7 +138,7 @@ typedef struct request {
             search_mode mode;
             bool has_recall;
             double recall;
-            size_t nprobe;  /* 0: not given */
+            size_t nprobe; /* 0: not given */
             bool exact;
             unsigned with;
             bool log;
@@ -154,7 +154,7 @@ typedef struct request {
             size_t count;
         } feedback;
         struct {
-            span mode;      /* "full", "query", "auto" or absent */
+            span mode; /* "full", "query", "auto" or absent */
             bool wait;
         } finetune;
         struct {
@@ -171,9 +171,9 @@ typedef struct request {
             bool gate;
         } model_load;
     } u;
-    unsigned char *frame;   /* owned: what the spans point into */
+    unsigned char *frame; /* owned: what the spans point into */
     size_t frame_size;
-    void *arena;            /* owned: the arrays */
+    void *arena; /* owned: the arrays */
 } request;
 
 /* Parses one whole frame that frame_scan accepted. Takes ownership of frame

@@ -3,7 +3,7 @@
 #include "proto/fields.h"
 
 enum {
-    DIM_MAX = 65536,    /* of client vectors: 256 KiB each, beyond any model's width */
+    DIM_MAX = 65536, /* of client vectors: 256 KiB each, beyond any model's width */
     PATH_MAX_BYTES = 4095
 };
 
@@ -157,8 +157,7 @@ const method_form FORM_COLLECTION_CREATE = {
 };
 
 const method_form FORM_COLLECTION_DROP = {
-    .name = "collection.drop",
-    .table = {CREATE_FIELDS, 1, &DEADLINE_FIELDS, false}, /* only the name */
+    .name = "collection.drop", .table = {CREATE_FIELDS, 1, &DEADLINE_FIELDS, false}, /* only the name */
 };
 
 /* --- learning and generations */

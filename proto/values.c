@@ -10,9 +10,9 @@
 #include <string.h>
 
 enum {
-    NAME_MAX_BYTES = 64, /* of a collection */
+    NAME_MAX_BYTES = 64,  /* of a collection */
     FILTER_KEYS_MAX = 16, /* more than a filter's map can use: there are eleven words */
-    FEW_KEYS = 16        /* up to here comparing all pairs is quicker than sorting */
+    FEW_KEYS = 16         /* up to here comparing all pairs is quicker than sorting */
 };
 
 /* --- strings */
@@ -80,9 +80,8 @@ sem_status read_name(parser *p, void *target, sem_error *err)
     }
     if (!right) {
         char text[QUOTED_MAX];
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "must be 1 to %d characters out of a-z, 0-9, _ and -, found \"%s\"", NAME_MAX_BYTES,
-                        quoted(text, found.data, found.size));
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "must be 1 to %d characters out of a-z, 0-9, _ and -, found \"%s\"",
+                        NAME_MAX_BYTES, quoted(text, found.data, found.size));
     }
     *(span *)target = found;
     return SEM_OK;
@@ -271,10 +270,9 @@ static sem_status check_filter_value(parser *p, const span *key, size_t depth, s
 static sem_status check_filter_map(parser *p, uint64_t count, size_t depth, sem_error *err)
 {
     if (count > FILTER_KEYS_MAX)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "a map of %" PRIu64
-                        " keys; it takes all, any, not, or field with eq, in, gte, gt, lte, lt, exists",
-                        count);
+        return sem_fail(
+            err, SEM_INVALID_ARGUMENT,
+            "a map of %" PRIu64 " keys; it takes all, any, not, or field with eq, in, gte, gt, lte, lt, exists", count);
     span keys[FILTER_KEYS_MAX];
     for (size_t i = 0; i < count; i++) {
         sem_status status = read_key(p, &keys[i], err);
@@ -298,9 +296,8 @@ static sem_status check_filter_value(parser *p, const span *key, size_t depth, s
         return check_filter_map(p, head.number, depth + 1, err);
     if (head.kind != VALUE_ARRAY) {
         char text[QUOTED_MAX];
-        return check_scalar(&head, err) == SEM_OK
-                   ? SEM_OK
-                   : sem_error_prefix(err, "%s", quoted(text, key->data, key->size));
+        return check_scalar(&head, err) == SEM_OK ? SEM_OK
+                                                  : sem_error_prefix(err, "%s", quoted(text, key->data, key->size));
     }
     if (head.number > p->limits->filter_values) {
         char text[QUOTED_MAX];

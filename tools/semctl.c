@@ -13,7 +13,7 @@ static sem_status read_general(semctl *ctl, const arguments *a, sem_error *err)
     const char *address = general_of(a, "server"), *environment = getenv("SEMD_ADDRESS");
     const char *timeout = general_of(a, "timeout");
     double seconds = DEFAULT_TIMEOUT_S;
-    ctl->address = address != NULL ? address
+    ctl->address = address != NULL                                 ? address
                    : environment != NULL && environment[0] != '\0' ? environment
                                                                    : DEFAULT_ADDRESS;
     ctl->json = general_of(a, "json") != NULL;

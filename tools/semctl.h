@@ -15,10 +15,10 @@
 typedef struct semctl {
     const char *address;
     bool json;
-    int timeout_ms;           /* for one answer */
-    const char *deadline_ms;  /* text of the option, or NULL */
-    client *client;           /* connected at the first request */
-    bool usage;               /* the failure is one of usage: exit status 2 */
+    int timeout_ms;          /* for one answer */
+    const char *deadline_ms; /* text of the option, or NULL */
+    client *client;          /* connected at the first request */
+    bool usage;              /* the failure is one of usage: exit status 2 */
 } semctl;
 
 /* --- requests */

@@ -1,8 +1,7 @@
 /* ping, info, collection create/drop/list, generations, rollback. */
+#include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
-
-#include "proto/number.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -10,11 +10,11 @@
 enum {
     BATCH_DOCS = 64,
     BATCH_BYTES = 256 << 10,
-    WINDOW = 8,              /* requests in flight: enough to keep the server's writer busy */
+    WINDOW = 8, /* requests in flight: enough to keep the server's writer busy */
     LINE_BYTES_MAX = 64 << 20,
-    ATTEMPTS_MAX = 200,      /* of a batch that the server has no room for */
+    ATTEMPTS_MAX = 200, /* of a batch that the server has no room for */
     RETRY_MS_MAX = 10 * 1000,
-    REPORTS_MAX = 50,        /* failures that are told one by one */
+    REPORTS_MAX = 50, /* failures that are told one by one */
     TEXT_BYTES_DEFAULT = 1 << 20
 };
 
@@ -34,10 +34,10 @@ typedef struct batch {
 } batch;
 
 struct bulk {
-    semctl *ctl;                   /* borrowed */
+    semctl *ctl; /* borrowed */
     const char *collection, *generation;
     uint64_t total_bytes, input_bytes;
-    size_t text_limit, doc_limit;  /* of the server */
+    size_t text_limit, doc_limit; /* of the server */
     batch batches[WINDOW];
     batch *filling;
     size_t flying;

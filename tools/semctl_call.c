@@ -1,7 +1,6 @@
+#include "base/files.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
-
-#include "base/files.h"
 
 #include <errno.h>
 #include <math.h>

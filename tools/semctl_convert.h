@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <msgpack.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>

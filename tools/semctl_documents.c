@@ -1,11 +1,10 @@
 /* upsert, load, delete, get, count, scroll. */
+#include "base/utf8.h"
+#include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_bulk.h"
 #include "tools/semctl_files.h"
 #include "tools/semctl_text.h"
-
-#include "base/utf8.h"
-#include "proto/number.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -192,8 +191,7 @@ sem_status run_delete(semctl *ctl, const command *c, const arguments *a, sem_err
     if (ctl->json)
         ctl_print_json(&reply, BIN_FLOAT32);
     else
-        printf("%s documents deleted\n",
-               number_text(count, object_uint(object_get(&reply.value, "deleted"), 0)));
+        printf("%s documents deleted\n", number_text(count, object_uint(object_get(&reply.value, "deleted"), 0)));
     client_reply_free(&reply);
     return SEM_OK;
 }

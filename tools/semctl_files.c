@@ -66,10 +66,8 @@ static sem_status take_entry(input_list *list, FTS *walk, FTSENT *entry, const c
                                  err);
     case FTS_DNR:
     case FTS_ERR:
-    case FTS_NS:
-        return sem_fail(err, SEM_NOT_FOUND, "cannot read %s: %s", entry->fts_path, strerror(entry->fts_errno));
-    default:
-        return SEM_OK; /* links and devices */
+    case FTS_NS: return sem_fail(err, SEM_NOT_FOUND, "cannot read %s: %s", entry->fts_path, strerror(entry->fts_errno));
+    default: return SEM_OK; /* links and devices */
     }
 }
 

@@ -15,7 +15,7 @@ typedef struct input_file {
     char *path;     /* owned */
     const char *id; /* inside path: relative to the folder that was named, else the path as it was named */
     uint64_t bytes;
-    bool is_lines;  /* JSON Lines */
+    bool is_lines; /* JSON Lines */
 } input_file;
 
 typedef struct input_list {

@@ -1,8 +1,7 @@
 /* finetune, job, model load: what takes long, and watching it. */
+#include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
-
-#include "proto/number.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -47,8 +46,12 @@ static void show_running(progress *bar, const msgpack_object *job)
         snprintf(eta, sizeof eta, "  ETA %.40s", duration);
     }
     bool named = phase != NULL && phase[0] != '\0';
-    progress_show(bar, named ? phase : state != NULL ? state : "", steps > 0 ? (double)step / (double)steps : -1,
-                  "%s/%s%s%s", number_text(step_text, step), number_text(steps_text, steps), loss, eta);
+    progress_show(bar,
+                  named           ? phase
+                  : state != NULL ? state
+                                  : "",
+                  steps > 0 ? (double)step / (double)steps : -1, "%s/%s%s%s", number_text(step_text, step),
+                  number_text(steps_text, steps), loss, eta);
     free(phase);
     free(state);
 }

@@ -1,8 +1,7 @@
 /* encode, search, click, feedback. */
+#include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
-
-#include "proto/number.h"
 
 #include <errno.h>
 #include <inttypes.h>

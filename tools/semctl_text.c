@@ -4,12 +4,13 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
+#include <utf8proc.h>
+
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
-#include <utf8proc.h>
 
 enum {
     DRAW_INTERVAL_MS = 100,

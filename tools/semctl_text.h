@@ -17,9 +17,9 @@ size_t text_columns(const char *text, size_t size);
  * to `columns` (0: not) with an ellipsis. NULL when memory is out. */
 char *text_clean(const char *text, size_t size, size_t columns);
 
-const char *text_duration(char out[TEXT_MAX], double seconds);  /* "850 ms", "12.3 s", "2 min 05 s", "1 h 02 min" */
-const char *text_bytes(char out[TEXT_MAX], uint64_t bytes);     /* "1.5 MiB" */
-const char *text_time(char out[TEXT_MAX], uint64_t unix_ms);    /* local time to the second */
+const char *text_duration(char out[TEXT_MAX], double seconds); /* "850 ms", "12.3 s", "2 min 05 s", "1 h 02 min" */
+const char *text_bytes(char out[TEXT_MAX], uint64_t bytes);    /* "1.5 MiB" */
+const char *text_time(char out[TEXT_MAX], uint64_t unix_ms);   /* local time to the second */
 
 /* --- tables: cells are added row by row */
 
@@ -28,10 +28,10 @@ enum { TABLE_COLUMNS_MAX = 12 };
 typedef struct table {
     const char *const *headers; /* borrowed; "" for none */
     size_t columns;
-    uint32_t right;             /* bit c: column c is aligned to the right */
-    char **cells;               /* owned */
+    uint32_t right; /* bit c: column c is aligned to the right */
+    char **cells;   /* owned */
     size_t count, capacity;
-    bool failed;                /* memory ran out */
+    bool failed; /* memory ran out */
 } table;
 
 void table_init(table *t, const char *const *headers, size_t columns, uint32_t right);

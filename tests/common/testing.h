@@ -6,6 +6,7 @@
 #include "base/status.h"
 
 #include <check.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,17 +27,17 @@ uint64_t testing_seed(void);
 /* Runs the suite and prints the closing line; returns main's exit status. */
 int testing_run(Suite *suite);
 
-#define ck_ok(call)                                                                                                 \
-    do {                                                                                                            \
-        sem_status ck_status_ = (call);                                                                             \
-        ck_assert_msg(ck_status_ == SEM_OK, "%s: %s: %s", #call, sem_status_name(ck_status_), error.message);       \
+#define ck_ok(call)                                                                                                    \
+    do {                                                                                                               \
+        sem_status ck_status_ = (call);                                                                                \
+        ck_assert_msg(ck_status_ == SEM_OK, "%s: %s: %s", #call, sem_status_name(ck_status_), error.message);          \
     } while (0)
 
-#define ck_fails(call, expected_code)                                                                               \
-    do {                                                                                                            \
-        sem_status ck_status_ = (call);                                                                             \
-        ck_assert_msg(ck_status_ == (expected_code), "%s: %s instead of %s: %s", #call,                             \
-                      sem_status_name(ck_status_), sem_status_name(expected_code), error.message);                  \
+#define ck_fails(call, expected_code)                                                                                  \
+    do {                                                                                                               \
+        sem_status ck_status_ = (call);                                                                                \
+        ck_assert_msg(ck_status_ == (expected_code), "%s: %s instead of %s: %s", #call, sem_status_name(ck_status_),   \
+                      sem_status_name(expected_code), error.message);                                                  \
     } while (0)
 
 /* Every test declares `sem_error error`; ck_ok and ck_fails print its message. */

@@ -3,12 +3,13 @@
 #ifndef SEM_TESTS_DAEMON_BLACKBOX_H
 #define SEM_TESTS_DAEMON_BLACKBOX_H
 
+#include "tests/common/testing.h"
+
 #include "base/files.h"
 #include "base/process.h"
-#include "daemon/json_pack.h"
 #include "proto/client.h"
 #include "proto/pack.h"
-#include "tests/common/testing.h"
+#include "daemon/json_pack.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -48,9 +49,10 @@ static inline client *box_connect(box *b)
 static inline void box_start(box *b)
 {
     sem_error error;
-    char *argv[2 * BOX_OPTIONS_MAX + 16] = {b->binary, (char *)"-o", (char *)"server.listen=tcp://127.0.0.1:0",
-                                            (char *)"-o", (char *)"server.http=", (char *)"-o", b->storage,
-                                            (char *)"-o", b->model};
+    char *argv[2 * BOX_OPTIONS_MAX + 16] = {
+        b->binary,    (char *)"-o",           (char *)"server.listen=tcp://127.0.0.1:0",
+        (char *)"-o", (char *)"server.http=", (char *)"-o",
+        b->storage,   (char *)"-o",           b->model};
     size_t n = 9;
     for (size_t i = 0; b->options[i] != NULL; i++) {
         argv[n++] = (char *)"-o";

@@ -22,8 +22,8 @@ enum { DAEMON_PATIENCE_S = 60 };
 typedef struct daemon_process {
     pid_t pid;
     FILE *log;
-    char line[4096];  /* the last one read */
-    int notify_fd;    /* -1: none */
+    char line[4096]; /* the last one read */
+    int notify_fd;   /* -1: none */
     char notify_path[108];
 } daemon_process;
 

@@ -4,8 +4,8 @@
 #ifndef SEM_TESTS_DAEMON_FAKE_ENGINE_H
 #define SEM_TESTS_DAEMON_FAKE_ENGINE_H
 
-#include "daemon/engine.h"
 #include "proto/pack.h"
+#include "daemon/engine.h"
 
 #include <poll.h>
 #include <stdio.h>

@@ -6,14 +6,15 @@
 #include "tests/common/testing.h"
 
 #include "base/clock.h"
-#include "daemon/server.h"
 #include "proto/pack.h"
 #include "proto/request.h"
+#include "daemon/server.h"
+
+#include <event2/event.h>
+#include <msgpack.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <event2/event.h>
-#include <msgpack.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -42,12 +43,12 @@ typedef struct rig {
     struct {
         uint64_t connection;
         uint32_t msgid;
-    } held[RIG_HELD_MAX];           /* `count` requests, which wait for rig_release() */
+    } held[RIG_HELD_MAX]; /* `count` requests, which wait for rig_release() */
     size_t held_count;
     atomic_size_t notifications;
-    atomic_size_t texts;            /* of the last encode */
+    atomic_size_t texts; /* of the last encode */
     atomic_bool idle;
-    server_stats stats;             /* after rig_stats() */
+    server_stats stats; /* after rig_stats() */
 } rig;
 
 static inline void rig_answer(rig *r, uint64_t connection, uint32_t msgid, size_t size)
@@ -279,9 +280,9 @@ typedef struct rig_reader {
     msgpack_unpacker unpacker;
     msgpack_unpacked answer;
     uint32_t msgid;
-    char code[32];     /* "" unless an error */
+    char code[32]; /* "" unless an error */
     char message[256];
-    bool retry;        /* the error carries retry_after_ms */
+    bool retry; /* the error carries retry_after_ms */
 } rig_reader;
 
 static inline void rig_reader_init(rig_reader *r, int fd)
@@ -343,10 +344,10 @@ static inline bool rig_next(rig_reader *r)
 }
 
 /* Waits (without a bound of its own: the test's time-out is one) until done(). */
-#define rig_until(condition)                                                                                        \
-    do {                                                                                                            \
-        while (!(condition))                                                                                        \
-            poll(NULL, 0, 2);                                                                                       \
+#define rig_until(condition)                                                                                           \
+    do {                                                                                                               \
+        while (!(condition))                                                                                           \
+            poll(NULL, 0, 2);                                                                                          \
     } while (0)
 
 #endif

@@ -145,7 +145,8 @@ START_TEST(filters_choose_in_count_scroll_search_and_delete)
         ck_assert_uint_eq(object_uint(object_get(box_at(object_get(r, "hits"), i), "id"), 1) % 2, 0);
     r = box_call(&b, "scroll", "{'filter': {'field': 'n', 'in': [3, 4, 99]}}");
     ck_assert_uint_eq(box_count(object_get(r, "docs")), 2);
-    r = box_call(&b, "delete", "{'filter': {'all': [{'field': 'n', 'gte': 10}, {'not': {'field': 'even', 'eq': true}}]}}");
+    r = box_call(&b, "delete",
+                 "{'filter': {'all': [{'field': 'n', 'gte': 10}, {'not': {'field': 'even', 'eq': true}}]}}");
     ck_assert_uint_eq(object_uint(object_get(r, "deleted"), 0), 20);
     ck_assert_uint_eq(object_uint(object_get(box_call(&b, "count", "{}"), "count"), 0), 30);
     box_fails(&b, "INVALID_ARGUMENT", "count", "{'filter': {'field': 'n', 'between': 3}}");
@@ -170,8 +171,8 @@ START_TEST(collections_are_made_listed_and_dropped)
     box_fails(&b, "NOT_FOUND", "search", "{'collection': 'notes', 'query': 'x'}");
     box_fails(&b, "NOT_FOUND", "collection.drop", "{'name': 'notes'}");
     box_call(&b, "collection.create", "{'name': 'notes'}");
-    ck_assert_uint_eq(box_count(object_get(box_call(&b, "search", "{'collection': 'notes', 'query': 'hello'}"), "hits")),
-                      0);
+    ck_assert_uint_eq(
+        box_count(object_get(box_call(&b, "search", "{'collection': 'notes', 'query': 'hello'}"), "hits")), 0);
     box_stop(&b);
 }
 END_TEST
@@ -193,7 +194,8 @@ START_TEST(clicks_and_feedback_follow_their_rules)
     box_fails(&b, "INVALID_ARGUMENT", "click", "{'query_id': '%s', 'id': %d, 'weight': 11}", id, (int)shown);
     r = box_call(&b, "search", "{'query': 'money back', 'log': false}");
     ck_assert_int_eq(object_get(r, "query_id")->type, MSGPACK_OBJECT_NIL);
-    r = box_call(&b, "feedback", "{'pairs': [{'query': 'q', 'id': 1, 'label': 1}, {'query': 'q', 'text': 't', 'label': -1}]}");
+    r = box_call(&b, "feedback",
+                 "{'pairs': [{'query': 'q', 'id': 1, 'label': 1}, {'query': 'q', 'text': 't', 'label': -1}]}");
     ck_assert_uint_eq(object_uint(object_get(r, "logged"), 0), 2);
     box_fails(&b, "NOT_FOUND", "feedback", "{'pairs': [{'query': 'q', 'id': 99, 'label': 1}]}");
     box_stop(&b);

@@ -26,7 +26,8 @@ static void add_document(box *b, unsigned i)
 static void add_feedback(box *b)
 {
     for (unsigned i = 0; i < DOCUMENTS; i++)
-        box_call(b, "feedback", "{'pairs': [{'query': 'question %u on %s', 'id': %u, 'label': 1}]}", i, topics[i % 8], i);
+        box_call(b, "feedback", "{'pairs': [{'query': 'question %u on %s', 'id': %u, 'label': 1}]}", i, topics[i % 8],
+                 i);
 }
 
 typedef struct searcher {
@@ -101,7 +102,7 @@ static bool start_everything(void)
 {
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
-    const char *options[] = {"finetune.min_pairs=20", "finetune.min_heldout=1", "finetune.max_p=1",
+    const char *options[] = {"finetune.min_pairs=20",     "finetune.min_heldout=1",    "finetune.max_p=1",
                              "finetune.max_probe_loss=1", "train.learning_rate=0.001", "train.batch_size=16"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         b.options[i] = options[i];

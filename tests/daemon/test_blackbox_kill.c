@@ -1,6 +1,7 @@
 /* What was acknowledged is there after kill -9, at whatever moment it comes. */
-#include "base/random.h"
 #include "tests/daemon/blackbox.h"
+
+#include "base/random.h"
 
 #include <unistd.h>
 
@@ -121,8 +122,8 @@ START_TEST(no_acknowledged_document_is_lost_by_kill_9)
     for (unsigned i = 0, tried = 0; i < next_doc && tried < 50; i += 37) {
         if (!acknowledged[i])
             continue;
-        const msgpack_object *hits =
-            object_get(box_call(&b, "search", "{'query': 'document %u of the crash test', 'k': 3, 'exact': true}", i), "hits");
+        const msgpack_object *hits = object_get(
+            box_call(&b, "search", "{'query': 'document %u of the crash test', 'k': 3, 'exact': true}", i), "hits");
         ck_assert_double_eq_tol(object_double(object_get(box_at(hits, 0), "score"), 0), 1.0, 1e-4);
         tried++;
     }

@@ -1,9 +1,9 @@
 #include "tests/common/testing.h"
 
 #include "base/files.h"
-#include "daemon/endpoint.h"
 #include "daemon/config.h"
 #include "daemon/config_keys.h"
+#include "daemon/endpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,8 +285,9 @@ START_TEST(reload_copies_what_it_may_and_names_the_rest)
     sem_error error;
     config c, next;
     char names[512];
-    const char *overrides[] = {"log.level=debug",  "limits.k=7",     "server.frame_timeout=5s", "server.http=",
-                               "encode.workers=3", "train.scale=14", "finetune.threads=2",      "server.listen=tcp://*:1"};
+    const char *overrides[] = {
+        "log.level=debug",  "limits.k=7",     "server.frame_timeout=5s", "server.http=",
+        "encode.workers=3", "train.scale=14", "finetune.threads=2",      "server.listen=tcp://*:1"};
     config_defaults(&c);
     config_defaults(&next);
     ck_ok(config_load(&next, NULL, overrides, 8, &error));
@@ -378,7 +379,8 @@ START_TEST(the_manual_page_names_every_key_with_its_default_and_no_other)
     for (size_t i = 0; i < config_key_count; i++) {
         const config_key *key = &config_keys[i];
         /* A minus is written as \- in a manual page. */
-        snprintf(entry, sizeof entry, ".BR %s \" = %s%s\"\n", key->name, key->initial[0] == '-' ? "\\" : "", key->initial);
+        snprintf(entry, sizeof entry, ".BR %s \" = %s%s\"\n", key->name, key->initial[0] == '-' ? "\\" : "",
+                 key->initial);
         ck_assert_msg(strstr(text, entry) != NULL, "docs/man/semd.conf.5 lacks %s", entry);
     }
     for (const char *p = text; (p = strstr(p, " \" = ")) != NULL; p++)

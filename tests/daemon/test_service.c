@@ -6,7 +6,7 @@
 #include "daemon/service.h"
 
 typedef struct launch {
-    const char *path;          /* of a configuration file, or NULL */
+    const char *path; /* of a configuration file, or NULL */
     const char *overrides[8];
     size_t count;
 } launch;

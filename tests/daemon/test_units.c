@@ -59,8 +59,9 @@ static const char *make_root(void)
     make_program(root, "/usr/local/bin/semd");
     make_program(root, "/usr/local/bin/semctl");
     make_program(root, "/bin/kill");
-    snprintf(command, sizeof command, "cp -r %s '%s/usr/lib/systemd/' && cp '%s'/systemd/semd* '%s/etc/systemd/system/' 2>&1",
-             UNITS, root, source != NULL ? source : ".", root);
+    snprintf(command, sizeof command,
+             "cp -r %s '%s/usr/lib/systemd/' && cp '%s'/systemd/semd* '%s/etc/systemd/system/' 2>&1", UNITS, root,
+             source != NULL ? source : ".", root);
     const char *printed = run(&status, command);
     ck_assert_msg(status == 0, "%s", printed);
     return root;
@@ -87,8 +88,8 @@ START_TEST(the_services_are_confined)
         return;
     const char *root = make_root();
     for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
-        snprintf(command, sizeof command, "systemd-analyze security --no-pager --offline=true --root='%s' %s 2>&1", root,
-                 services[i]);
+        snprintf(command, sizeof command, "systemd-analyze security --no-pager --offline=true --root='%s' %s 2>&1",
+                 root, services[i]);
         const char *printed = run(&status, command);
         const char *level = strstr(printed, "Overall exposure level for ");
         ck_assert_msg(level != NULL && strchr(level, ':') != NULL, "%s", printed);

@@ -1,8 +1,8 @@
-#include "finetune/adamw.h"
-#include "finetune/schedule.h"
+#include "tests/common/testing.h"
 
 #include "base/random.h"
-#include "tests/common/testing.h"
+#include "finetune/adamw.h"
+#include "finetune/schedule.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,13 +31,15 @@ typedef struct reference {
     double value[TOTAL], mean[TOTAL], square[TOTAL];
 } reference;
 
-static void reference_step(reference *x, const adamw_options *o, double rate, size_t t, const float *grads, double scale)
+static void reference_step(reference *x, const adamw_options *o, double rate, size_t t, const float *grads,
+                           double scale)
 {
     for (size_t i = 0; i < TOTAL; i++) {
         double g = grads[i] * scale;
         x->mean[i] = o->beta1 * x->mean[i] + (1 - o->beta1) * g;
         x->square[i] = o->beta2 * x->square[i] + (1 - o->beta2) * g * g;
-        double mean = x->mean[i] / (1 - pow(o->beta1, (double)t)), square = x->square[i] / (1 - pow(o->beta2, (double)t));
+        double mean = x->mean[i] / (1 - pow(o->beta1, (double)t)),
+               square = x->square[i] / (1 - pow(o->beta2, (double)t));
         double decay = i < TABLE + MATRIX ? o->weight_decay : 0;
         x->value[i] -= rate * (mean / (sqrt(square) + o->epsilon) + decay * x->value[i]);
     }

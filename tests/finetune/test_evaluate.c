@@ -1,7 +1,7 @@
-#include "finetune/evaluate.h"
+#include "tests/common/testing.h"
 
 #include "base/random.h"
-#include "tests/common/testing.h"
+#include "finetune/evaluate.h"
 
 #include <math.h>
 #include <string.h>

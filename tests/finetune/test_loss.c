@@ -1,7 +1,7 @@
-#include "finetune/loss_mnrl.h"
+#include "tests/common/testing.h"
 
 #include "base/random.h"
-#include "tests/common/testing.h"
+#include "finetune/loss_mnrl.h"
 
 #include <math.h>
 #include <stdlib.h>

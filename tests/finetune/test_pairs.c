@@ -1,7 +1,7 @@
-#include "finetune/pairs.h"
+#include "tests/common/testing.h"
 
 #include "base/hash.h"
-#include "tests/common/testing.h"
+#include "finetune/pairs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,8 +30,7 @@ static void put_documents(pairs_case *t, const char *const *texts, size_t count)
     uint64_t seq = 0;
     ck_ok(store_write_begin(t->store, &w, &error));
     for (size_t i = 0; i < count; i++) {
-        store_put put = {
-            .id = id_of(i + 1), .text = texts[i], .text_length = strlen(texts[i]), .vector = vector};
+        store_put put = {.id = id_of(i + 1), .text = texts[i], .text_length = strlen(texts[i]), .vector = vector};
         ck_ok(store_documents_put(w, t->collection, SPACE, DIM, 0, 0, &put, 1, &seq, &error));
     }
     ck_ok(store_write_commit(w, &error));
@@ -239,8 +238,7 @@ END_TEST
 static bool is_heldout(const pair_set *set, const char *query)
 {
     for (size_t i = 0; i < set->heldout_count; i++) {
-        if (set->heldout[i].query_length == strlen(query) &&
-            memcmp(set->heldout[i].query, query, strlen(query)) == 0)
+        if (set->heldout[i].query_length == strlen(query) && memcmp(set->heldout[i].query, query, strlen(query)) == 0)
             return true;
     }
     return false;

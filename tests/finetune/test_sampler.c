@@ -1,7 +1,7 @@
-#include "finetune/sampler.h"
+#include "tests/common/testing.h"
 
 #include "base/random.h"
-#include "tests/common/testing.h"
+#include "finetune/sampler.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-#include "finetune/team.h"
-
 #include "tests/common/testing.h"
+
+#include "finetune/team.h"
 
 #include <errno.h>
 #include <stdatomic.h>

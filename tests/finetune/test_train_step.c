@@ -1,11 +1,12 @@
-#include "finetune/train_step.h"
+#include "tests/common/testing.h"
 
 #include "base/hash.h"
 #include "base/random.h"
 #include "model/model.h"
-#include "tests/common/testing.h"
+#include "finetune/train_step.h"
 
 #include <jansson.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,7 +255,8 @@ static void check_gradients(const golden *t, const char *name, const float *grad
     for (size_t i = 0; i < layout->count; i++) {
         const param *p = &layout->items[i];
         const tensor_view *view = safetensors_find(reference, p->name);
-        ck_assert_msg(view != NULL && view->elements == p->rows * p->cols, "%s is missing or of another shape", p->name);
+        ck_assert_msg(view != NULL && view->elements == p->rows * p->cols, "%s is missing or of another shape",
+                      p->name);
         check_tensor(name, view, grads + p->offset);
     }
     safetensors_close(reference);

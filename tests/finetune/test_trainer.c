@@ -1,7 +1,7 @@
-#include "finetune/trainer.h"
+#include "tests/common/testing.h"
 
 #include "base/hash.h"
-#include "tests/common/testing.h"
+#include "finetune/trainer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -231,7 +231,8 @@ END_TEST
 
 START_TEST(empty_and_hostile_texts_are_trained_on)
 {
-    static const char *const texts[] = {"", " \t\n", "\xf0\x9f\x92\xa9", "[MASK][SEP][CLS]", "\xcc\x81\xcc\x81\xcc\x81"};
+    static const char *const texts[] = {"", " \t\n", "\xf0\x9f\x92\xa9", "[MASK][SEP][CLS]",
+                                        "\xcc\x81\xcc\x81\xcc\x81"};
     trainer_case t;
     float *params = NULL;
     train_report report;

@@ -3,11 +3,13 @@
 #ifndef SEM_TESTS_INDEX_STORE_FIXTURE_H
 #define SEM_TESTS_INDEX_STORE_FIXTURE_H
 
-#include "base/files.h"
-#include "index/store.h"
 #include "tests/common/testing.h"
 
+#include "base/files.h"
+#include "index/store.h"
+
 #include <lmdb.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,10 +51,18 @@ static inline void name_spaces(store *s)
 {
     sem_error error;
     store_write *w;
-    store_generation g = {.number = 1, .state = GENERATION_CURRENT, .space = SPACE, .dim = DIM, .mode = "seed",
+    store_generation g = {.number = 1,
+                          .state = GENERATION_CURRENT,
+                          .space = SPACE,
+                          .dim = DIM,
+                          .mode = "seed",
                           .model = "g1"},
-                     other = {.number = 2, .state = GENERATION_CANDIDATE, .space = OTHER_SPACE, .dim = DIM,
-                              .mode = "full", .model = "g2"};
+                     other = {.number = 2,
+                              .state = GENERATION_CANDIDATE,
+                              .space = OTHER_SPACE,
+                              .dim = DIM,
+                              .mode = "full",
+                              .model = "g2"};
     ck_ok(store_write_begin(s, &w, &error));
     ck_ok(store_generation_put(w, &g, &error));
     ck_ok(store_generation_put(w, &other, &error));
@@ -87,7 +97,7 @@ static inline uint32_t make_collection(store_write *w, const char *name)
 }
 
 static inline sem_status put_text(store_write *w, uint32_t collection, docid id, const char *text, float first,
-                           store_put *out, uint64_t *seq, sem_error *error)
+                                  store_put *out, uint64_t *seq, sem_error *error)
 {
     const float vector[DIM] = {first, 1, 2, 3};
     uint64_t ignored;

@@ -1,6 +1,6 @@
-#include "index/events.h"
-
 #include "tests/index/store_fixture.h"
+
+#include "index/events.h"
 
 #include <math.h>
 
@@ -43,9 +43,17 @@ static void log_search(store_write *w, const char *query_id, query_kind kind, in
     sem_error error;
     const docid shown[3] = {number_id(7), string_id("7"), number_id(9)};
     const float scores[3] = {0.9f, 0.8f, 0.7f};
-    event_search e = {.query_id = query_id, .time_ms = time_ms, .collection = COLLECTION, .generation = GENERATION,
-                      .kind = kind, .query = "warm \xc3\xa9t\xc3\xa9", .query_length = 10, .user_hash = 42,
-                      .shown = shown, .scores = scores, .shown_count = 3};
+    event_search e = {.query_id = query_id,
+                      .time_ms = time_ms,
+                      .collection = COLLECTION,
+                      .generation = GENERATION,
+                      .kind = kind,
+                      .query = "warm \xc3\xa9t\xc3\xa9",
+                      .query_length = 10,
+                      .user_hash = 42,
+                      .shown = shown,
+                      .scores = scores,
+                      .shown_count = 3};
     ck_ok(events_put_search(w, &e, &error));
 }
 
@@ -187,12 +195,27 @@ START_TEST(feedback_is_logged_all_or_none)
     sem_error error;
     store_write *w;
     store *s = new_store(MAP);
-    event_feedback pairs[3] = {
-        {.time_ms = NOW, .collection = 1, .query = "q1", .query_length = 2, .by_id = true, .id = number_id(3), .label = 1},
-        {.time_ms = NOW, .collection = 2, .query = "q2", .query_length = 2, .text = "a text", .text_length = 6,
-         .label = -1},
-        {.time_ms = NOW, .collection = 1, .query = "q3", .query_length = 2, .by_id = true, .id = string_id("x"),
-         .label = 0}};
+    event_feedback pairs[3] = {{.time_ms = NOW,
+                                .collection = 1,
+                                .query = "q1",
+                                .query_length = 2,
+                                .by_id = true,
+                                .id = number_id(3),
+                                .label = 1},
+                               {.time_ms = NOW,
+                                .collection = 2,
+                                .query = "q2",
+                                .query_length = 2,
+                                .text = "a text",
+                                .text_length = 6,
+                                .label = -1},
+                               {.time_ms = NOW,
+                                .collection = 1,
+                                .query = "q3",
+                                .query_length = 2,
+                                .by_id = true,
+                                .id = string_id("x"),
+                                .label = 0}};
     ck_ok(store_write_begin(s, &w, &error));
     store_read *view = store_write_view(w);
     ck_fails(events_put_feedback(w, pairs, 3, &error), SEM_INVALID_ARGUMENT);
@@ -230,8 +253,13 @@ START_TEST(longest_ids_and_empty_lists_are_logged)
     name[DOCID_STRING_MAX] = query_id[QUERY_ID_MAX + 1] = '\0';
     const docid shown[1] = {string_id(name)};
     const float scores[1] = {1};
-    event_search e = {.query_id = query_id, .time_ms = NOW, .kind = QUERY_TEXT, .query = "", .shown = shown,
-                      .scores = scores, .shown_count = 1};
+    event_search e = {.query_id = query_id,
+                      .time_ms = NOW,
+                      .kind = QUERY_TEXT,
+                      .query = "",
+                      .shown = shown,
+                      .scores = scores,
+                      .shown_count = 1};
     ck_ok(store_write_begin(s, &w, &error));
     ck_fails(events_put_search(w, &e, &error), SEM_INVALID_ARGUMENT);
     query_id[QUERY_ID_MAX] = '\0';

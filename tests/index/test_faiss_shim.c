@@ -1,5 +1,6 @@
-#include "index/faiss_call.h"
 #include "tests/common/testing.h"
+
+#include "index/faiss_call.h"
 
 #include <faiss/c_api/Clustering_c.h>
 #include <faiss/c_api/IndexFlat_c.h>
@@ -171,9 +172,8 @@ START_TEST(the_shim_defines_what_is_called_and_nothing_else)
     snprintf(command, sizeof command,
              "nm --defined-only '%s' | sed -n 's/^.* T \\(faiss_.*\\)/\\1/p' | " OURS " | LC_ALL=C sort", program);
     size_t definitions = lines_of(command, defined, MAX);
-    size_t calls = lines_of("cat index/*.c | grep -oE '\\bfaiss_[A-Za-z_]+\\(' | tr -d '(' | " OURS
-                            " | LC_ALL=C sort -u",
-                            called, MAX);
+    size_t calls = lines_of(
+        "cat index/*.c | grep -oE '\\bfaiss_[A-Za-z_]+\\(' | tr -d '(' | " OURS " | LC_ALL=C sort -u", called, MAX);
     ck_assert_uint_gt(calls, 0);
     for (size_t i = 0; i < definitions && i < calls; i++)
         ck_assert_str_eq(defined[i], called[i]);

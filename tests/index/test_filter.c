@@ -1,11 +1,12 @@
-#include "index/filter.h"
-
-#include "base/random.h"
 #include "tests/common/testing.h"
 
+#include "base/random.h"
+#include "index/filter.h"
+
 #include <jansson.h>
-#include <math.h>
 #include <msgpack.h>
+
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -515,7 +516,10 @@ START_TEST(every_width_of_msgpack_is_read)
         msgpack_sbuffer_write(&m, i % 2 ? (const char *)head16 : (const char *)head32,
                               i % 2 ? sizeof head16 : sizeof head32);
         msgpack_sbuffer_write(&m, (const char *)cases[i].bytes, cases[i].size);
-        msgpack_sbuffer_write(&m, "\xa1" "b", 2);
+        msgpack_sbuffer_write(&m,
+                              "\xa1"
+                              "b",
+                              2);
         msgpack_sbuffer_write(&m, (const char *)cases[i].bytes, cases[i].size);
         ck_ok(meta_check((const unsigned char *)m.data, m.size, &limits, &error));
         filter *compiled = compile(&f);
@@ -532,7 +536,8 @@ START_TEST(hostile_bytes_neither_crash_nor_take_memory)
     sem_error error;
     random_state random;
     filter *f;
-    static const unsigned char huge_array[] = {0xdd, 0xff, 0xff, 0xff, 0xff}, huge_map[] = {0xdf, 0xff, 0xff, 0xff, 0xff},
+    static const unsigned char huge_array[] = {0xdd, 0xff, 0xff, 0xff, 0xff},
+                               huge_map[] = {0xdf, 0xff, 0xff, 0xff, 0xff},
                                huge_string[] = {0xdb, 0xff, 0xff, 0xff, 0xff, 'a'};
     ck_fails(filter_parse(&f, huge_array, sizeof huge_array, &error), SEM_INVALID_ARGUMENT);
     ck_fails(filter_parse(&f, huge_map, sizeof huge_map, &error), SEM_INVALID_ARGUMENT);

@@ -1,6 +1,7 @@
-#include "index/kmeans.h"
 #include "tests/common/testing.h"
 #include "tests/index/clustered.h"
+
+#include "index/kmeans.h"
 
 #include <float.h>
 

@@ -16,9 +16,9 @@ START_TEST(documents_survive_a_reopening)
     store *s = store_with_collection(&c);
     static const unsigned char meta[] = {0x81, 0xa1, 'a', 1};
     const float v[DIM] = {1, 2, 3, 4};
-    store_put puts[2] = {{.id = number_id(7), .text = "seven", .text_length = 5, .meta = meta,
-                          .meta_length = sizeof meta, .vector = v},
-                         {.id = string_id("7"), .text = "", .text_length = 0, .vector = v, .second = v}};
+    store_put puts[2] = {
+        {.id = number_id(7), .text = "seven", .text_length = 5, .meta = meta, .meta_length = sizeof meta, .vector = v},
+        {.id = string_id("7"), .text = "", .text_length = 0, .vector = v, .second = v}};
     ck_ok(store_write_begin(s, &w, &error));
     ck_ok(store_documents_put(w, c, SPACE, DIM, OTHER_SPACE, DIM, puts, 2, &seq, &error));
     ck_assert_uint_eq(seq, 1);
@@ -288,7 +288,11 @@ START_TEST(walk_gives_integers_before_strings_in_order)
 END_TEST
 
 typedef struct change_list {
-    struct { uint64_t seq; uint32_t collection, docno; bool removed; } items[64];
+    struct {
+        uint64_t seq;
+        uint32_t collection, docno;
+        bool removed;
+    } items[64];
     size_t count;
 } change_list;
 

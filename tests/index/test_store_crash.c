@@ -1,6 +1,7 @@
 /* What was acknowledged survives kill -9; what was not is there whole or not at all. */
-#include "base/random.h"
 #include "tests/index/store_fixture.h"
+
+#include "base/random.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -28,8 +29,11 @@ static void put_batch(store_write *w, uint32_t c, receipt batch)
         expected_text(texts[i], batch.first + i, batch.value);
         for (int d = 0; d < DIM; d++)
             vectors[i][d] = (float)(batch.value + i) + (float)d;
-        puts[i] = (store_put){.id = number_id(batch.first + i), .text = texts[i], .text_length = strlen(texts[i]),
-                              .vector = vectors[i], .second = vectors[i]};
+        puts[i] = (store_put){.id = number_id(batch.first + i),
+                              .text = texts[i],
+                              .text_length = strlen(texts[i]),
+                              .vector = vectors[i],
+                              .second = vectors[i]};
     }
     ck_ok(store_documents_put(w, c, SPACE, DIM, OTHER_SPACE, DIM, puts, BATCH, &seq, &error));
 }

@@ -117,8 +117,16 @@ START_TEST(a_flip_is_one_step)
     ck_ok(store_generation_next(w, &generation, &space, &error));
     ck_assert(generation == 1 && space == 1);
     char metrics[] = "{\"heldout\":{\"mrr\":0.5}}";
-    g = (store_generation){.number = 1, .created_ms = -5, .state = GENERATION_CURRENT, .mode = "seed", .pairs = 1U << 31,
-                           .space = SPACE, .dim = DIM, .job = 3, .model = "g1", .metrics = metrics};
+    g = (store_generation){.number = 1,
+                           .created_ms = -5,
+                           .state = GENERATION_CURRENT,
+                           .mode = "seed",
+                           .pairs = 1U << 31,
+                           .space = SPACE,
+                           .dim = DIM,
+                           .job = 3,
+                           .model = "g1",
+                           .metrics = metrics};
     ck_ok(store_generation_put(w, &g, &error));
     ck_ok(store_generation_next(w, &generation, &space, &error));
     g.number = generation;

@@ -1,7 +1,8 @@
 /* 10,000 random operations, compared with a plain reference in memory: groups
  * that are committed or aborted, the store closed and opened again. */
-#include "base/random.h"
 #include "tests/index/store_fixture.h"
+
+#include "base/random.h"
 
 enum { COLLECTIONS = 3, IDS = 40, OPERATIONS = 10000, GROUP_MAX = 60, TEXTS = 5 };
 
@@ -15,7 +16,7 @@ typedef struct ref_document {
     bool exists;
     uint32_t docno;
     uint64_t seq, text_version;
-    unsigned text, meta; /* which of TEXTS */
+    unsigned text, meta;   /* which of TEXTS */
     ref_vector vectors[3]; /* by space */
 } ref_document;
 
@@ -36,7 +37,7 @@ static const char *const texts[TEXTS] = {"", "one", "two of them", "three", "a l
 
 typedef struct model {
     store *s;
-    store_write *w; /* NULL between groups */
+    store_write *w;        /* NULL between groups */
     reference now, before; /* before: at the start of the group */
     random_state random;
     float next;
@@ -91,8 +92,12 @@ static void put(model *m, ref_collection *c)
         text = same ? old->text : text;
         fill_vector(vectors[i], same ? old->vectors[SPACE].first : m->next++);
         fill_vector(seconds[i], m->next++);
-        puts[i] = (store_put){.id = id_at(at[i]), .text = texts[text], .text_length = strlen(texts[text]),
-                              .meta = meta, .meta_length = random_below(&m->random, 3), .vector = vectors[i],
+        puts[i] = (store_put){.id = id_at(at[i]),
+                              .text = texts[text],
+                              .text_length = strlen(texts[text]),
+                              .meta = meta,
+                              .meta_length = random_below(&m->random, 3),
+                              .vector = vectors[i],
                               .second = random_below(&m->random, 2) == 0 ? seconds[i] : NULL};
     }
     ck_ok(store_documents_put(m->w, c->number, SPACE, DIM, OTHER_SPACE, DIM, puts, count, &seq, &error));

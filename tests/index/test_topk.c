@@ -1,7 +1,8 @@
+#include "tests/common/testing.h"
+
 #include "base/random.h"
 #include "index/dot.h"
 #include "index/topk.h"
-#include "tests/common/testing.h"
 
 #include <stdlib.h>
 #include <string.h>

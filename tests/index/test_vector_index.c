@@ -1,6 +1,7 @@
-#include "index/vector_index.h"
 #include "tests/common/testing.h"
 #include "tests/index/world.h"
+
+#include "index/vector_index.h"
 
 #include <cblas.h>
 
@@ -256,8 +257,8 @@ START_TEST(a_document_can_be_left_out)
     world w = make_world(&usual, 5000);
     train(&w);
     for (uint32_t d = 0; d < 50; d++) {
-        vector_query q = {.vector = w.vectors + d * 100 * DIM, .k = K, .recall = 0.95, .has_exclude = true,
-                          .exclude = d * 100};
+        vector_query q = {
+            .vector = w.vectors + d * 100 * DIM, .k = K, .recall = 0.95, .has_exclude = true, .exclude = d * 100};
         search(&w, &q, NULL);
         q.exact = true;
         ck_assert_double_eq(search(&w, &q, NULL), 1.0);

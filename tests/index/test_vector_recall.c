@@ -1,11 +1,12 @@
+#include "tests/common/testing.h"
+#include "tests/index/world.h"
+
 #include "index/dot.h"
 #include "index/faiss_ivf.h"
 #include "index/lists.h"
 #include "index/rows.h"
 #include "index/training.h"
 #include "index/vector_search.h"
-#include "tests/common/testing.h"
-#include "tests/index/world.h"
 
 #include <cblas.h>
 
@@ -190,8 +191,12 @@ START_TEST(bits_behind_the_bitmap_are_not_allowed)
     memset(bits, 0xff, sizeof bits);
     static const size_t lengths[] = {0, 1, 63, 64, 65, 1999, 2000, N};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        vector_query q = {.vector = w.centres, .k = 100, .recall = 0.95, .allowed = bits,
-                          .allowed_bits = lengths[i], .exact = i % 2 == 0};
+        vector_query q = {.vector = w.centres,
+                          .k = 100,
+                          .recall = 0.95,
+                          .allowed = bits,
+                          .allowed_bits = lengths[i],
+                          .exact = i % 2 == 0};
         search(&w, &q, NULL);
     }
     free_world(&w);

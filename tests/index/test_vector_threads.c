@@ -1,8 +1,10 @@
-#include "index/vector_index.h"
 #include "tests/common/testing.h"
 #include "tests/index/world.h"
 
+#include "index/vector_index.h"
+
 #include <cblas.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>

@@ -3,10 +3,11 @@
 #ifndef SEM_TESTS_INDEX_WORLD_H
 #define SEM_TESTS_INDEX_WORLD_H
 
-#include "index/topk.h"
-#include "index/vector_index.h"
 #include "tests/common/testing.h"
 #include "tests/index/clustered.h"
+
+#include "index/topk.h"
+#include "index/vector_index.h"
 
 #include <stdio.h>
 
@@ -106,8 +107,7 @@ static inline bool matches(const world *w, const vector_query *q, uint32_t docno
 {
     if (!w->live[docno] || (q->has_exclude && docno == q->exclude))
         return false;
-    return q->allowed == NULL ||
-           (docno < q->allowed_bits && (q->allowed[docno / 64] >> docno % 64 & 1) != 0);
+    return q->allowed == NULL || (docno < q->allowed_bits && (q->allowed[docno / 64] >> docno % 64 & 1) != 0);
 }
 
 /* The best k matching documents, computed here; how many there are. */

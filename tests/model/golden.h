@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <jansson.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -30,18 +30,18 @@ static void tiny_create(tiny *t, unsigned pooling, size_t parts)
     sem_error error;
     *t = (tiny){0};
     t->config = (model_config){.family = FAMILY_BERT,
-                              .vocab = 11,
-                              .hidden = 12,
-                              .layers = 2,
-                              .heads = 3,
-                              .intermediate = 20,
-                              .positions = 20,
-                              .types = 2,
-                              .layer_norm_eps = 1e-5f,
-                              .activation = ACT_GELU,
-                              .pooling = pooling,
-                              .dim = 12 * parts,
-                              .max_tokens = 20};
+                               .vocab = 11,
+                               .hidden = 12,
+                               .layers = 2,
+                               .heads = 3,
+                               .intermediate = 20,
+                               .positions = 20,
+                               .types = 2,
+                               .layer_norm_eps = 1e-5f,
+                               .activation = ACT_GELU,
+                               .pooling = pooling,
+                               .dim = 12 * parts,
+                               .max_tokens = 20};
     ck_ok(param_layout_create(&t->layout, &t->config, &error));
     t->params = malloc(t->layout.total * sizeof *t->params);
     ck_assert_ptr_nonnull(t->params);
@@ -116,8 +116,8 @@ static void check_tensor(tiny *t, const dropout *drop, const float *grads, const
         }
         double measured = (side[0] - side[1]) / (2 * (double)step);
         double tolerance = 1e-3 * fabs(expected) + (kinks ? 2e-2 : 2e-3);
-        ck_assert_msg(fabs(measured - expected) < tolerance, "%s: gradient %g, finite difference %g", p->name,
-                      expected, measured);
+        ck_assert_msg(fabs(measured - expected) < tolerance, "%s: gradient %g, finite difference %g", p->name, expected,
+                      measured);
     }
     memcpy(t->params + p->offset, kept, n * sizeof *kept);
     free(kept);
@@ -215,8 +215,7 @@ START_TEST(dropout_of_one_or_more_is_refused)
     const dropout all = {.hidden = 1.0f};
     const dropout nothing = {.attention = NAN};
     ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, &all, out, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, &nothing, out, &error),
-             SEM_INVALID_ARGUMENT);
+    ck_fails(encoder_train_forward(t.tape, t.params, IDS, LENGTHS, TEXTS, &nothing, out, &error), SEM_INVALID_ARGUMENT);
     tiny_destroy(&t);
 }
 END_TEST

@@ -27,8 +27,8 @@ static void tokenize_all(const model *m, const golden_lines *lines, token_batch 
         size_t length;
         const char *text = golden_text(lines->items[i], "text", &length);
         const json_t *prompt = json_object_get(lines->items[i], "prompt");
-        const char *before = json_is_string(prompt) ? model_config_prompt(model_get_config(m), json_string_value(prompt))
-                                                    : NULL;
+        const char *before =
+            json_is_string(prompt) ? model_config_prompt(model_get_config(m), json_string_value(prompt)) : NULL;
         ck_ok(model_tokenize(m, before, text, length, batch, NULL, &error));
     }
 }
@@ -384,8 +384,8 @@ START_TEST(a_damaged_checkpoint_is_refused_by_the_tensors_name)
     ck_fails(write_and_read(&c, n - 1, out, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "encoder.layer.1.output.LayerNorm.bias is missing"));
 
-    c.tensors[n] = (tensor_source){.name = "encoder.layer.2.output.dense.bias", .dims = 1, .shape = {40},
-                                   .data = c.params};
+    c.tensors[n] =
+        (tensor_source){.name = "encoder.layer.2.output.dense.bias", .dims = 1, .shape = {40}, .data = c.params};
     ck_fails(write_and_read(&c, n + 1, out, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "encoder.layer.2.output.dense.bias is not known"));
     c.tensors[n].name = "pooler.dense.bias";

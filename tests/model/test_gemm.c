@@ -41,8 +41,8 @@ static void check_product(const gemm *g, bool ta, bool tb, size_t m, size_t n, s
             for (size_t p = 0; p < k; p++)
                 sum += (double)(ta ? a[p * lda + i] : a[i * lda + p]) * (double)(tb ? b[j * ldb + p] : b[p * ldb + j]);
             sum = (double)alpha * sum + (double)beta * (double)before[i * n + j];
-            ck_assert_msg(fabs(sum - (double)c[i * n + j]) < 1e-5 * (double)(k + 10), "%s %d%d %zux%zux%zu", g->name, ta,
-                          tb, m, n, k);
+            ck_assert_msg(fabs(sum - (double)c[i * n + j]) < 1e-5 * (double)(k + 10), "%s %d%d %zux%zux%zu", g->name,
+                          ta, tb, m, n, k);
         }
     free(a);
     free(b);
@@ -52,7 +52,7 @@ static void check_product(const gemm *g, bool ta, bool tb, size_t m, size_t n, s
 
 START_TEST(own_products_equal_plain_loops_at_every_level)
 {
-    static const size_t sizes[][3] = {{1, 1, 1},   {1, 48, 300}, {2, 16, 1},   {9, 17, 33},
+    static const size_t sizes[][3] = {{1, 1, 1},   {1, 48, 300},  {2, 16, 1},     {9, 17, 33},
                                       {37, 65, 5}, {64, 80, 257}, {35, 129, 513}, {3, 5, 0}};
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);

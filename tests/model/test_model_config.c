@@ -11,13 +11,14 @@
 static sem_error error;
 static model_config config;
 
-#define BERT                                                                                                        \
-    "\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":100,\"hidden_size\":8,\"num_hidden_layers\":2,"  \
+#define BERT                                                                                                           \
+    "\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":100,\"hidden_size\":8,\"num_hidden_layers\":2,"    \
     "\"num_attention_heads\":2,\"intermediate_size\":16,\"max_position_embeddings\":64,\"type_vocab_size\":2"
-#define MODULES(more)                                                                                               \
-    "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"              \
+#define MODULES(more)                                                                                                  \
+    "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"                 \
     "{\"idx\":1,\"name\":\"1\",\"path\":\"1_Pooling\",\"type\":\"sentence_transformers.models.Pooling\"}" more "]"
-#define MODULE(type) ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_" type "\",\"type\":\"sentence_transformers.models." type "\"}"
+#define MODULE(type)                                                                                                   \
+    ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_" type "\",\"type\":\"sentence_transformers.models." type "\"}"
 
 static const char *folder(void)
 {

@@ -45,7 +45,7 @@ static void refused(const char *first, const char *second)
     ck_assert_msg(strstr(error.message, second) != NULL, "no \"%s\": %s", second, error.message);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                           \
+#define T(name, dtype, shape, begin, end)                                                                              \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 START_TEST(what_is_written_is_read_back)
@@ -130,8 +130,9 @@ END_TEST
 
 START_TEST(header_length_beyond_the_file_is_refused)
 {
-    static const uint64_t LENGTHS[] = {UINT64_MAX, UINT64_MAX - 7, UINT64_MAX - 8, UINT64_MAX / 2 + 1, 4294967296ULL,
-                                       4294967295ULL, 3, 104857601, 1, 0};
+    static const uint64_t LENGTHS[] = {
+        UINT64_MAX, UINT64_MAX - 7, UINT64_MAX - 8, UINT64_MAX / 2 + 1, 4294967296ULL, 4294967295ULL, 3, 104857601, 1,
+        0};
     for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
         char found[32];
         snprintf(found, sizeof found, "%llu", (unsigned long long)LENGTHS[i]);

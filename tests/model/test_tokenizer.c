@@ -6,6 +6,7 @@
 #include "model/tokenizer.h"
 
 #include <jansson.h>
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +43,8 @@ static void open_small(const char *added, const char *normalizer, const char *pr
     ck_ok(tokenizer_open(&tok, dir, 30, &error));
 }
 
-#define UNCASED "{\"type\":\"BertNormalizer\"}"
-#define CASED "{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null}"
+#define UNCASED     "{\"type\":\"BertNormalizer\"}"
+#define CASED       "{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null}"
 #define MASK(flags) "[{\"id\":3,\"content\":\"[MASK]\",\"special\":true,\"normalized\":false" flags "}]"
 
 static void expect(const char *text, size_t length, const int32_t *ids, size_t count)
@@ -55,12 +56,12 @@ static void expect(const char *text, size_t length, const int32_t *ids, size_t c
     ck_assert_msg(batch.tokens == count, "\"%s\": %zu tokens, expected %zu", text, batch.tokens, count);
 }
 
-#define EXPECT(text, ...) expect(text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / 4)
+#define EXPECT(text, ...)                                                                                              \
+    expect(text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / 4)
 
 /* --- equality with the reference */
 
-static size_t golden_line(const char *line, const json_t *prompts, size_t max_tokens, const char *file,
-                          size_t number)
+static size_t golden_line(const char *line, const json_t *prompts, size_t max_tokens, const char *file, size_t number)
 {
     json_error_t e;
     json_t *root = json_loads(line, JSON_ALLOW_NUL, &e);
@@ -86,8 +87,8 @@ static size_t golden_line(const char *line, const json_t *prompts, size_t max_to
     return equal ? 0 : 1;
 }
 
-static void golden_file(const char *model, const char *path, const json_t *prompts, size_t vocab,
-                        size_t max_tokens, size_t lines)
+static void golden_file(const char *model, const char *path, const json_t *prompts, size_t vocab, size_t max_tokens,
+                        size_t lines)
 {
     char *data;
     size_t size;
@@ -183,13 +184,20 @@ END_TEST
 START_TEST(accents_case_controls_and_ideographs_follow_the_rules)
 {
     open_small("[]", UNCASED, "null");
-    EXPECT("\xC3\x89", 12);                            /* E acute becomes e */
+    EXPECT("\xC3\x89", 12); /* E acute becomes e */
     EXPECT("e\xCC\x81", 12);
-    EXPECT("a\xE2\x80\x8D" "b", 8);                    /* a joiner is removed */
+    EXPECT("a\xE2\x80\x8D"
+           "b",
+           8); /* a joiner is removed */
     EXPECT("a\0b", 8);
-    EXPECT("a\tb\xC2\xA0" "a\xE3\x80\x80" "b", 4, 5, 4, 5); /* white space of all kinds */
-    EXPECT("a\xE4\xB8\xAD" "b", 4, 14, 5);             /* an ideograph stands alone */
-    EXPECT("a\xE2\x82\xAC", 0);                       /* the euro sign is no punctuation */
+    EXPECT("a\tb\xC2\xA0"
+           "a\xE3\x80\x80"
+           "b",
+           4, 5, 4, 5); /* white space of all kinds */
+    EXPECT("a\xE4\xB8\xAD"
+           "b",
+           4, 14, 5);           /* an ideograph stands alone */
+    EXPECT("a\xE2\x82\xAC", 0); /* the euro sign is no punctuation */
 }
 END_TEST
 
@@ -232,7 +240,9 @@ START_TEST(single_word_tokens_stand_between_no_word_characters)
     EXPECT("a new!b", 4, 21, 0, 5);
     EXPECT("newa", 21, 6); /* from the vocabulary, where it is a word */
     EXPECT("new_", 21, 0);
-    EXPECT("\xC3\xA9" "new", 0);
+    EXPECT("\xC3\xA9"
+           "new",
+           0);
 }
 END_TEST
 
@@ -264,10 +274,10 @@ START_TEST(normalized_tokens_are_found_after_normalization)
 END_TEST
 
 #define BERT_AROUND "{\"type\":\"BertProcessing\",\"sep\":[\"[SEP]\",2],\"cls\":[\"[CLS]\",1]}"
-#define TEMPLATE_AROUND                                                                                              \
+#define TEMPLATE_AROUND                                                                                                \
     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"[CLS]\",\"type_id\":0}},"                \
-    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}}],\"pair\":[],"     \
-    "\"special_tokens\":{\"[CLS]\":{\"id\":\"[CLS]\",\"ids\":[1],\"tokens\":[\"[CLS]\"]},"                            \
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}}],\"pair\":[],"    \
+    "\"special_tokens\":{\"[CLS]\":{\"id\":\"[CLS]\",\"ids\":[1],\"tokens\":[\"[CLS]\"]},"                             \
     "\"[SEP]\":{\"id\":\"[SEP]\",\"ids\":[2],\"tokens\":[\"[SEP]\"]}}}"
 
 START_TEST(a_text_is_put_between_special_tokens)
@@ -356,9 +366,9 @@ START_TEST(hostile_text_takes_linear_time)
     encode_repeated("a", 10 << 20, 3);
     encode_repeated("[MASK]", 6 << 20, (1 << 20) + 2);
     encode_repeated("[MAS", 8 << 20, 2 * (2 << 20) + 2);
-    encode_repeated("\xCC\x81", 2 << 20, 2);         /* a million marks that are removed */
+    encode_repeated("\xCC\x81", 2 << 20, 2);                 /* a million marks that are removed */
     encode_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 6 << 20, 3); /* two million that change places */
-    encode_repeated("\xEA\xB0\x80", 3 << 20, 3);     /* one word of Hangul, decomposed */
+    encode_repeated("\xEA\xB0\x80", 3 << 20, 3);             /* one word of Hangul, decomposed */
     encode_repeated(" ", 1 << 20, (1 << 20) + 2);
     encode_repeated("\xE3\x80\x80", 3 << 20, 2);
     encode_repeated("[", 1 << 20, (1 << 20) + 2);
@@ -449,7 +459,9 @@ static const struct {
      "Whitespace", "BertPreTokenizer"},
     {"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "NFKC",
      "BertNormalizer"},
-#define SOUND "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\"a\":1}}"
+#define SOUND                                                                                                          \
+    "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,"      \
+    "\"a\":1}}"
     {"{\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}",
      "unk_token", "[UNK]"},
     {"{\"added_tokens\":{}," SOUND "}", "added_tokens", "an object"},

@@ -105,13 +105,13 @@ START_TEST(any_text_gives_ids_of_the_vocabulary)
 }
 END_TEST
 
-#define UNIGRAM(normalizer, pre, more)                                                                              \
+#define UNIGRAM(normalizer, pre, more)                                                                                 \
     "{\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"model\":{\"type\":\"Unigram\"," more "}}"
-#define VOCAB "\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"\\u2581a\",-1],[\"b\",-2],[\"\\u2581\",-3.5],[\"bb\",-3.9]]"
-#define META "{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"always\"}"
+#define VOCAB       "\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"\\u2581a\",-1],[\"b\",-2],[\"\\u2581\",-3.5],[\"bb\",-3.9]]"
+#define META        "{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"always\"}"
 #define MAP(base64) "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"" base64 "\"}"
-#define LEVEL "{\"type\":\"ByteLevel\"}"
-#define BPE(more) "{\"pre_tokenizer\":" LEVEL ",\"model\":{\"type\":\"BPE\"," more "}}"
+#define LEVEL       "{\"type\":\"ByteLevel\"}"
+#define BPE(more)   "{\"pre_tokenizer\":" LEVEL ",\"model\":{\"type\":\"BPE\"," more "}}"
 
 START_TEST(the_best_scored_pieces_are_taken)
 {

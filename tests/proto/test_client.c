@@ -1,9 +1,9 @@
-#include "proto/client.h"
+#include "tests/common/testing.h"
 
 #include "base/random.h"
+#include "proto/client.h"
 #include "proto/frame.h"
 #include "proto/pack.h"
-#include "tests/common/testing.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -372,15 +372,15 @@ static sem_status call_against(const void *data, size_t size)
 START_TEST(malformed_answers_are_errors)
 {
     ck_assert_int_eq(AGAINST("\x94\x01\x01\xc0\xc3"), SEM_OK);
-    ck_assert_int_ne(AGAINST("\x94\x01\x02\xc0\xc3"), SEM_OK);     /* an id that was never sent */
-    ck_assert_int_ne(AGAINST("\x94\x00\x01\xc0\xc3"), SEM_OK);     /* a request */
+    ck_assert_int_ne(AGAINST("\x94\x01\x02\xc0\xc3"), SEM_OK); /* an id that was never sent */
+    ck_assert_int_ne(AGAINST("\x94\x00\x01\xc0\xc3"), SEM_OK); /* a request */
     ck_assert_int_ne(AGAINST("\x93\x01\x01\xc0"), SEM_OK);
-    ck_assert_int_ne(AGAINST("\x94\x01\x01\xa1x\xc0"), SEM_OK);    /* an error that is no map */
+    ck_assert_int_ne(AGAINST("\x94\x01\x01\xa1x\xc0"), SEM_OK); /* an error that is no map */
     ck_assert_int_ne(AGAINST("\x94\x01\x01\x80\xc0"), SEM_OK);
     ck_assert_int_ne(AGAINST("\x94\x01\x01\xc0\xc1"), SEM_OK);
     ck_assert_int_ne(AGAINST("HTTP/1.1 400 Bad Request\r\n"), SEM_OK);
     ck_assert_int_ne(AGAINST("\x94\x01\x01\xc0\xdd\xff\xff\xff\xff"), SEM_OK);
-    ck_assert_int_ne(AGAINST("\x94\x01\x01\xc0"), SEM_OK);         /* hung up in the middle */
+    ck_assert_int_ne(AGAINST("\x94\x01\x01\xc0"), SEM_OK); /* hung up in the middle */
     ck_assert_int_ne(AGAINST(""), SEM_OK);
 }
 END_TEST
@@ -414,9 +414,9 @@ END_TEST
 
 START_TEST(bad_addresses_are_refused_with_their_form)
 {
-    static const char *const bad[] = {"", "localhost:7700", "tcp://", "tcp://localhost", "tcp://:7700", "tcp://h:",
-                                      "tcp://h:port", "tcp://h:77x", "tcp://::1:7700", "http://h:80", "unix:",
-                                      "tcp://h:123456789"};
+    static const char *const bad[] = {"",         "localhost:7700",   "tcp://",      "tcp://localhost", "tcp://:7700",
+                                      "tcp://h:", "tcp://h:port",     "tcp://h:77x", "tcp://::1:7700",  "http://h:80",
+                                      "unix:",    "tcp://h:123456789"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         client *c;
         ck_fails(client_connect(&c, bad[i], 1000, &error), SEM_INVALID_ARGUMENT);

@@ -1,12 +1,13 @@
-#include "proto/frame.h"
+#include "tests/common/testing.h"
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "proto/frame.h"
 #include "proto/pack.h"
 #include "proto/value.h"
-#include "tests/common/testing.h"
 
 #include <msgpack.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,8 +56,11 @@ static void pack_everything(buffer *out)
     pack_map(&p, 1);
     pack_str(&p, "k");
     pack_array(&p, 0);
-    pack_raw(&p, "\xd5\x01yy", 4);               /* fixext 2 */
-    pack_raw(&p, "\xc7\x03\x05" "abc", 6);       /* ext 8 */
+    pack_raw(&p, "\xd5\x01yy", 4); /* fixext 2 */
+    pack_raw(&p,
+             "\xc7\x03\x05"
+             "abc",
+             6); /* ext 8 */
     ck_assert(!p.failed);
 }
 
@@ -147,7 +151,9 @@ START_TEST(bad_msgid_breaks_the_stream)
     ck_assert_int_ne(SCAN("\x94\x00\xd0\x80\xa1m\x90"), SEM_OK);                             /* -128 */
     ck_assert_int_ne(SCAN("\x94\x00\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xa1m\x90"), SEM_OK); /* 2^32 */
     ck_assert_int_ne(SCAN("\x94\x00\xd3\xff\xff\xff\xff\xff\xff\xff\xff\xa1m\x90"), SEM_OK);
-    ck_assert_int_ne(SCAN("\x94\x00\xa1" "5\xa1m\x90"), SEM_OK);
+    ck_assert_int_ne(SCAN("\x94\x00\xa1"
+                          "5\xa1m\x90"),
+                     SEM_OK);
     ck_assert_int_ne(SCAN("\x94\x00\xca\x40\xa0\x00\x00\xa1m\x90"), SEM_OK); /* 5.0 */
     ck_assert_int_ne(SCAN("\x94\x00\xc0\xa1m\x90"), SEM_OK);
     ck_assert_int_ne(SCAN("\x94\x00\x90\xa1m\x90"), SEM_OK);
@@ -161,22 +167,22 @@ START_TEST(what_is_no_rpc_array_breaks_the_stream)
     ck_assert_int_ne(SCAN("\x80"), SEM_OK);
     ck_assert_int_ne(SCAN("\x90"), SEM_OK);
     ck_assert_int_ne(SCAN("\x95\x00\x01\xa1m\x90\x90"), SEM_OK);
-    ck_assert_int_ne(SCAN("\x93\x00\x01\xa1m"), SEM_OK);         /* a request of three */
-    ck_assert_int_ne(SCAN("\x94\x02\xa1m\x90\x90"), SEM_OK);     /* a notification of four */
-    ck_assert_int_ne(SCAN("\x94\x01\x01\xc0\xc0"), SEM_OK);      /* an answer */
+    ck_assert_int_ne(SCAN("\x93\x00\x01\xa1m"), SEM_OK);     /* a request of three */
+    ck_assert_int_ne(SCAN("\x94\x02\xa1m\x90\x90"), SEM_OK); /* a notification of four */
+    ck_assert_int_ne(SCAN("\x94\x01\x01\xc0\xc0"), SEM_OK);  /* an answer */
     ck_assert_int_ne(SCAN("\x94\x03\x01\xa1m\x90"), SEM_OK);
     ck_assert_int_ne(SCAN("\x94\xff\x01\xa1m\x90"), SEM_OK);
-    ck_assert_int_ne(SCAN("\x94\xc2\x01\xa1m\x90"), SEM_OK);     /* false is no 0 */
+    ck_assert_int_ne(SCAN("\x94\xc2\x01\xa1m\x90"), SEM_OK); /* false is no 0 */
     ck_assert_int_eq(SCAN("\x93\x02\xa1m\x90"), SEM_OK);
 }
 END_TEST
 
 START_TEST(what_is_only_a_bad_request_keeps_the_stream)
 {
-    ck_assert_int_eq(SCAN("\x94\x00\x01\xa2\xff\xfe\x90"), SEM_OK);       /* method that is no UTF-8 */
-    ck_assert_int_eq(SCAN("\x94\x00\x01\x05\x90"), SEM_OK);               /* method that is no str */
-    ck_assert_int_eq(SCAN("\x94\x00\x01\xa1m\xc0"), SEM_OK);              /* params that is no array */
-    ck_assert_int_eq(SCAN("\x94\x00\x01\xa1m\x91\xd4\x01\x00"), SEM_OK);  /* ext */
+    ck_assert_int_eq(SCAN("\x94\x00\x01\xa2\xff\xfe\x90"), SEM_OK);              /* method that is no UTF-8 */
+    ck_assert_int_eq(SCAN("\x94\x00\x01\x05\x90"), SEM_OK);                      /* method that is no str */
+    ck_assert_int_eq(SCAN("\x94\x00\x01\xa1m\xc0"), SEM_OK);                     /* params that is no array */
+    ck_assert_int_eq(SCAN("\x94\x00\x01\xa1m\x91\xd4\x01\x00"), SEM_OK);         /* ext */
     ck_assert_int_eq(SCAN("\x94\x00\x01\xa1m\x91\x82\x01\x01\x01\x01"), SEM_OK); /* keys twice, no str */
 }
 END_TEST

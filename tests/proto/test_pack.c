@@ -1,10 +1,10 @@
-#include "proto/pack.h"
+#include "tests/common/testing.h"
 
 #include "base/utf8.h"
 #include "proto/client.h"
 #include "proto/frame.h"
 #include "proto/number.h"
-#include "tests/common/testing.h"
+#include "proto/pack.h"
 
 #include <string.h>
 
@@ -29,8 +29,7 @@ static const msgpack_object *unpack(void)
 {
     size_t offset = 0;
     ck_assert(!p.failed);
-    ck_assert_int_eq(msgpack_unpack_next(&unpacked, (const char *)out.data, out.size, &offset),
-                     MSGPACK_UNPACK_SUCCESS);
+    ck_assert_int_eq(msgpack_unpack_next(&unpacked, (const char *)out.data, out.size, &offset), MSGPACK_UNPACK_SUCCESS);
     ck_assert_uint_eq(offset, out.size);
     return &unpacked.data;
 }
@@ -54,7 +53,10 @@ START_TEST(ids_keep_their_kind)
     pack_array(&p, 2);
     pack_id(&p, &seven);
     pack_id(&p, &text);
-    ck_assert_mem_eq(out.data, "\x92\x07\xa1" "7", 4);
+    ck_assert_mem_eq(out.data,
+                     "\x92\x07\xa1"
+                     "7",
+                     4);
 }
 END_TEST
 

@@ -1,12 +1,13 @@
-#include "proto/request.h"
+#include "tests/common/testing.h"
 
 #include "base/buffer.h"
 #include "base/random.h"
 #include "proto/frame.h"
 #include "proto/pack.h"
-#include "tests/common/testing.h"
+#include "proto/request.h"
 
 #include <jansson.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +30,8 @@ static void pack_value(packer *p, json_t *v)
     switch (json_typeof(v)) {
     case JSON_OBJECT:
         pack_map(p, json_object_size(v));
-        json_object_foreach(v, key, member) {
+        json_object_foreach(v, key, member)
+        {
             pack_str(p, key);
             pack_value(p, member);
         }
@@ -142,9 +144,24 @@ static bool is(span s, const char *text)
 
 START_TEST(every_method_has_its_name_back)
 {
-    static const char *const names[] = {"ping", "info", "encode", "collection.create", "collection.drop",
-                                        "collection.list", "upsert", "delete", "get", "count", "scroll", "search",
-                                        "click", "feedback", "finetune", "job", "generations", "rollback",
+    static const char *const names[] = {"ping",
+                                        "info",
+                                        "encode",
+                                        "collection.create",
+                                        "collection.drop",
+                                        "collection.list",
+                                        "upsert",
+                                        "delete",
+                                        "get",
+                                        "count",
+                                        "scroll",
+                                        "search",
+                                        "click",
+                                        "feedback",
+                                        "finetune",
+                                        "job",
+                                        "generations",
+                                        "rollback",
                                         "model.load"};
     ck_assert_uint_eq(sizeof names / sizeof *names, METHOD_COUNT_OF);
     for (unsigned i = 0; i < METHOD_COUNT_OF; i++)
@@ -218,12 +235,30 @@ END_TEST
 
 START_TEST(key_twice_is_refused_at_every_level)
 {
-    refuses_raw("ping", RAW("\x91\x82\xab" "deadline_ms\x01\xab" "deadline_ms\x01"), "deadline_ms: given twice");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa2" "id\x01\xa4text\xa0"),
+    refuses_raw("ping",
+                RAW("\x91\x82\xab"
+                    "deadline_ms\x01\xab"
+                    "deadline_ms\x01"),
+                "deadline_ms: given twice");
+    refuses_raw("upsert",
+                RAW("\x91\x81\xa4"
+                    "docs\x91\x83\xa2"
+                    "id\x01\xa2"
+                    "id\x01\xa4text\xa0"),
                 "docs[0]: id: given twice");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x82\xa1" "a\x01\xa1" "a\x02"),
+    refuses_raw("upsert",
+                RAW("\x91\x81\xa4"
+                    "docs\x91\x83\xa2"
+                    "id\x01\xa4text\xa0\xa4meta\x82\xa1"
+                    "a\x01\xa1"
+                    "a\x02"),
                 "docs[0]: meta: key \"a\" given twice");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xa3" "all\x91\x82\xa1" "a\x01\xa1" "a\x02"),
+    refuses_raw("count",
+                RAW("\x91\x81\xa6"
+                    "filter\x81\xa3"
+                    "all\x91\x82\xa1"
+                    "a\x01\xa1"
+                    "a\x02"),
                 "filter: key \"a\" given twice");
 }
 END_TEST
@@ -231,8 +266,15 @@ END_TEST
 START_TEST(key_that_is_no_str_is_refused_at_every_level)
 {
     refuses_raw("ping", RAW("\x91\x81\x01\x01"), "a str as every key");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xc4\x01" "a\x01"), "a str as every key");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"),
+    refuses_raw("count",
+                RAW("\x91\x81\xa6"
+                    "filter\x81\xc4\x01"
+                    "a\x01"),
+                "a str as every key");
+    refuses_raw("upsert",
+                RAW("\x91\x81\xa4"
+                    "docs\x91\x83\xa2"
+                    "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"),
                 "docs[0]: meta: must be a str as every key");
 }
 END_TEST
@@ -242,10 +284,24 @@ START_TEST(ext_and_bad_utf8_are_refused_and_keep_the_connection)
     refuses_raw("search", RAW("\x91\x81\xa5query\xd4\x01\x00"), "query: must be a str, found an ext");
     refuses_raw("search", RAW("\x91\x81\xa5query\xa2\xc3\x28"), "query: is not valid UTF-8");
     refuses_raw("search", RAW("\x91\x81\xa2\xff\xfe\xa1x"), "unknown key \"(not UTF-8)\"");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x82\xa5" "field\xa1" "a\xa2" "eq\xd4\x01\x00"), "filter: eq: ");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x82\xa5" "field\xa1" "a\xa2" "eq\xa1\xff"),
+    refuses_raw("count",
+                RAW("\x91\x81\xa6"
+                    "filter\x82\xa5"
+                    "field\xa1"
+                    "a\xa2"
+                    "eq\xd4\x01\x00"),
+                "filter: eq: ");
+    refuses_raw("count",
+                RAW("\x91\x81\xa6"
+                    "filter\x82\xa5"
+                    "field\xa1"
+                    "a\xa2"
+                    "eq\xa1\xff"),
                 "filter: eq: is not valid UTF-8");
-    refuses_raw("count", RAW("\x91\x81\xa6" "filter\x81\xa1\xff\x01"), "key is not valid UTF-8");
+    refuses_raw("count",
+                RAW("\x91\x81\xa6"
+                    "filter\x81\xa1\xff\x01"),
+                "key is not valid UTF-8");
 }
 END_TEST
 
@@ -312,7 +368,11 @@ START_TEST(upsert_refuses_bad_documents)
     refuses("upsert", "[{'docs': [{'id': 1.0, 'text': 'a'}]}]", "id");
     refuses("upsert", "[{'docs': [{'id': '', 'text': 'a'}]}]", "1 to 480 bytes");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': 'a'}], 'generation': 0}]", "generation");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x82\xa2" "id\x01\xa4text\xa3" "a\0b"),
+    refuses_raw("upsert",
+                RAW("\x91\x81\xa4"
+                    "docs\x91\x82\xa2"
+                    "id\x01\xa4text\xa3"
+                    "a\0b"),
                 "docs[0]: text: must not hold a NUL character, found one at byte 1");
 }
 END_TEST
@@ -361,7 +421,10 @@ START_TEST(broken_limits_are_named)
     limits.upsert_docs = 1001;
     request_limits_defaults(&limits);
     char *params = calloc(1, 9 + 1001);
-    memcpy(params, "\x91\x81\xa4" "docs\xdc\x03\xe9", 10);
+    memcpy(params,
+           "\x91\x81\xa4"
+           "docs\xdc\x03\xe9",
+           10);
     char *all = realloc(params, 10 + 1001);
     memset(all + 10, 0x80, 1001);
     refuses_raw("upsert", all, 10 + 1001, "docs: 1,001 documents, at most 1,000");
@@ -390,7 +453,11 @@ START_TEST(meta_is_flat)
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': {}}}]}]", "meta: a: must be nil, bool");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': [1]}}]}]", "meta: a: [0]: must be a str");
     refuses("upsert", "[{'docs': [{'id': 1, 'text': '', 'meta': {'a': 'bin:00'}}]}]", "found a bin");
-    refuses_raw("upsert", RAW("\x91\x81\xa4" "docs\x91\x83\xa2" "id\x01\xa4text\xa0\xa4meta\x81\xa1" "a\xca\x7f\xc0\x00\x00"),
+    refuses_raw("upsert",
+                RAW("\x91\x81\xa4"
+                    "docs\x91\x83\xa2"
+                    "id\x01\xa4text\xa0\xa4meta\x81\xa1"
+                    "a\xca\x7f\xc0\x00\x00"),
                 "meta: a: must not be NaN");
 }
 END_TEST
@@ -484,15 +551,17 @@ END_TEST
 
 START_TEST(filter_keeps_its_bytes)
 {
-    request *r = accepts("count",
-                "[{'filter': {'all': [{'field': 'a', 'in': [1, 'b', null]}, {'not': {'any': []}}]}}]");
+    request *r =
+        accepts("count", "[{'filter': {'all': [{'field': 'a', 'in': [1, 'b', null]}, {'not': {'any': []}}]}}]");
     ck_assert_int_eq((unsigned char)r->u.count.filter.data[0], 0x81);
     const char *end = r->u.count.filter.data + r->u.count.filter.size;
     ck_assert_ptr_eq(end, (const char *)r->frame + r->frame_size);
     request_free(r);
     refuses("count", "[{'filter': []}]", "filter: must be a map");
-    refuses("count", "[{'filter': {'a':1,'b':1,'c':1,'d':1,'e':1,'f':1,'g':1,'h':1,'i':1,'j':1,'k':1,'l':1,'m':1,"
-                     "'n':1,'o':1,'p':1,'q':1}}]", "filter: a map of 17 keys");
+    refuses("count",
+            "[{'filter': {'a':1,'b':1,'c':1,'d':1,'e':1,'f':1,'g':1,'h':1,'i':1,'j':1,'k':1,'l':1,'m':1,"
+            "'n':1,'o':1,'p':1,'q':1}}]",
+            "filter: a map of 17 keys");
 }
 END_TEST
 
@@ -527,8 +596,8 @@ END_TEST
 START_TEST(search_options_have_their_ranges)
 {
     request *r = accepts("search",
-                "[{'query': 'x', 'recall': 1, 'k': 10000, 'mode': 'hybrid', 'log': false, 'user': 'u',"
-                                   "'with': ['text','meta','vector'], 'filter': {}}]");
+                         "[{'query': 'x', 'recall': 1, 'k': 10000, 'mode': 'hybrid', 'log': false, 'user': 'u',"
+                         "'with': ['text','meta','vector'], 'filter': {}}]");
     ck_assert(r->u.search.has_recall && r->u.search.recall == 1.0 && r->u.search.mode == SEARCH_HYBRID);
     ck_assert(is(r->u.search.user, "u") && !r->u.search.log && r->u.search.with == 7);
     request_free(r);
@@ -624,7 +693,7 @@ START_TEST(collection_options_fit_together)
     refuses("collection.create", "[{'name': 'n', 'options': {'vectors': 'external'}}]", "options.dim: required");
     refuses("collection.create", "[{'name': 'n', 'options': {'dim': 8}}]", "options.dim: goes only with");
     refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]",
-                "options.dim: must be");
+            "options.dim: must be");
     refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64}}]",
             "options.passage_tokens: passages are not supported by this version");
     ck_assert_str_eq(error.message, "options.passage_tokens: passages are not supported by this version");
@@ -655,7 +724,10 @@ START_TEST(jobs_and_generations_are_numbered_from_one)
     ck_assert(is(r->u.model_load.path, "/m") && r->u.model_load.gate);
     request_free(r);
     refuses("model.load", "[{'path': ''}]", "path");
-    refuses_raw("model.load", RAW("\x91\x81\xa4path\xa3" "a\0b"), "path: must not hold a NUL");
+    refuses_raw("model.load",
+                RAW("\x91\x81\xa4path\xa3"
+                    "a\0b"),
+                "path: must not hold a NUL");
 }
 END_TEST
 

@@ -1,5 +1,10 @@
 /* semctl without a daemon: its tables, its conversions, and its commands against
  * a small server that parses every request as semd does. */
+#include "tests/common/testing.h"
+
+#include "base/files.h"
+#include "proto/frame.h"
+#include "proto/request.h"
 #include "tools/semctl_admin.c"
 #include "tools/semctl_bulk.c"
 #include "tools/semctl_call.c"
@@ -11,11 +16,6 @@
 #include "tools/semctl_options.c"
 #include "tools/semctl_search.c"
 #include "tools/semctl_text.c"
-
-#include "base/files.h"
-#include "proto/frame.h"
-#include "proto/request.h"
-#include "tests/common/testing.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -177,7 +177,10 @@ static void answer(fake *f, const request *r, packer *p)
 {
     f->last = r->method;
     switch (r->method) {
-    case METHOD_UPSERT: f->saw_generation = r->u.upsert.has_generation; answer_upsert(f, r, p); return;
+    case METHOD_UPSERT:
+        f->saw_generation = r->u.upsert.has_generation;
+        answer_upsert(f, r, p);
+        return;
     case METHOD_SCROLL: answer_scroll(f, r, p); return;
     case METHOD_SEARCH: answer_search(f, r, p); return;
     case METHOD_JOB: answer_job(f, r, p); return;
@@ -279,8 +282,8 @@ static sem_status run_words(fake *f, bool json, char **words, int count, bool *u
     if (status != SEM_OK)
         return status;
     start(f);
-    semctl ctl = {.address = f->address, .json = json, .timeout_ms = 10000, .deadline_ms = general_of(&a,
-                "deadline-ms")};
+    semctl ctl = {
+        .address = f->address, .json = json, .timeout_ms = 10000, .deadline_ms = general_of(&a, "deadline-ms")};
     fflush(stdout);
     int old = dup(STDOUT_FILENO), file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     ck_assert(old >= 0 && file >= 0 && dup2(file, STDOUT_FILENO) >= 0);
@@ -300,7 +303,7 @@ static sem_status run_words(fake *f, bool json, char **words, int count, bool *u
 }
 
 #define WORDS(...) ((char *[]){"semctl", __VA_ARGS__, NULL})
-#define RUN(f, json, usage, ...) \
+#define RUN(f, json, usage, ...)                                                                                       \
     run_words(f, json, WORDS(__VA_ARGS__), (int)(sizeof WORDS(__VA_ARGS__) / sizeof(char *)) - 1, usage)
 
 static void write_file(const char *name, const char *text, char path[FILES_PATH_MAX])
@@ -323,8 +326,7 @@ START_TEST(options_are_distinct_and_fit_their_tables)
             ck_assert(flag == (o->argument == NULL));
             ck_assert((o->key == NULL) == (o->kind == OPTION_LOCAL || o->kind == OPTION_FLAG));
             for (size_t b = 0; b < c->option_count + GENERAL_COUNT; b++) {
-                const option_spec *other =
-                    b < c->option_count ? &c->options[b] : &GENERAL_OPTIONS[b - c->option_count];
+                const option_spec *other = b < c->option_count ? &c->options[b] : &GENERAL_OPTIONS[b - c->option_count];
                 if (other == o)
                     continue;
                 ck_assert_msg(strcmp(o->name, other->name) != 0, "%s: --%s twice", c->name, o->name);
@@ -397,14 +399,22 @@ START_TEST(wrong_usage_is_told_from_failure)
     fake f;
     bool usage;
     static char *const wrong[][6] = {
-        {"semctl", "nonsense"},           {"semctl", "collection"},
-        {"semctl", "search", "--nope", "x"}, {"semctl", "search", "-k"},
-        {"semctl", "click", "a"},         {"semctl", "search", "a", "b"},
-        {"semctl", "search", "-k", "ten", "x"}, {"semctl", "search"},
-        {"semctl", "search", "x", "--filter", "{"}, {"semctl", "count", "--filter", "[]"},
-        {"semctl", "delete"},             {"semctl", "upsert", "a"},
-        {"semctl", "rollback", "-1x"},    {"semctl", "job", "x"},
-        {"semctl", "search", "x", "--recall", "nan"}, {"semctl", "encode"},
+        {"semctl", "nonsense"},
+        {"semctl", "collection"},
+        {"semctl", "search", "--nope", "x"},
+        {"semctl", "search", "-k"},
+        {"semctl", "click", "a"},
+        {"semctl", "search", "a", "b"},
+        {"semctl", "search", "-k", "ten", "x"},
+        {"semctl", "search"},
+        {"semctl", "search", "x", "--filter", "{"},
+        {"semctl", "count", "--filter", "[]"},
+        {"semctl", "delete"},
+        {"semctl", "upsert", "a"},
+        {"semctl", "rollback", "-1x"},
+        {"semctl", "job", "x"},
+        {"semctl", "search", "x", "--recall", "nan"},
+        {"semctl", "encode"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *words[6];
@@ -473,8 +483,14 @@ START_TEST(ids_are_read_as_people_write_them)
 {
     static const struct {
         const char *text, *json;
-    } cases[] = {{"7", "7"}, {"\"7\"", "\"7\""}, {"007", "\"007\""}, {"0", "0"}, {"a b", "\"a b\""},
-                 {"-3", "\"-3\""}, {"18446744073709551615", "18446744073709551615"}, {"1e3", "\"1e3\""}};
+    } cases[] = {{"7", "7"},
+                 {"\"7\"", "\"7\""},
+                 {"007", "\"007\""},
+                 {"0", "0"},
+                 {"a b", "\"a b\""},
+                 {"-3", "\"-3\""},
+                 {"18446744073709551615", "18446744073709551615"},
+                 {"1e3", "\"1e3\""}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         buffer b = {0};
         packer p;
@@ -538,8 +554,8 @@ START_TEST(bulk_upsert_names_the_line_and_goes_on)
     char path[FILES_PATH_MAX], text[8192] = "";
     for (int i = 1; i <= 35; i++) {
         char line[200];
-        snprintf(line, sizeof line,
-                "{\"id\": %d, \"text\": \"%s\", \"meta\": {\"n\": %d}}\n", i, i == 7 ? "bad" : "good", i);
+        snprintf(line, sizeof line, "{\"id\": %d, \"text\": \"%s\", \"meta\": {\"n\": %d}}\n", i,
+                 i == 7 ? "bad" : "good", i);
         strcat(text, i == 20 ? "{broken\n" : i == 21 ? "\n" : i == 22 ? "{\"id\": 1, \"txt\": \"a\"}\n" : line);
     }
     write_file("docs.jsonl", text, path);
