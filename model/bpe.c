@@ -234,7 +234,8 @@ static sem_status read_bytes(bpe *b, const json_t *vocab, const uint32_t charact
         b->bytes[byte] = find_id(vocab, text);
         if (b->bytes[byte] < 0)
             return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "%s: model.vocab has no token for byte %u, written \"%s\": only byte-level BPE is supported",
+                            "%s: model.vocab has no token for byte %u, written \"%s\": only byte-level BPE is "
+                            "supported",
                             where, byte, text);
     }
     return SEM_OK;
@@ -273,8 +274,8 @@ static sem_status read_merge(bpe *b, const json_t *vocab, const json_t *item, si
     char pair[2 * BYTE_TOKEN_MAX + 2], joined[2 * BYTE_TOKEN_MAX + 2];
     char *right;
     if (!split_merge(item, pair, &right))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: merge %zu is %s, expected two tokens of at most %d bytes", where,
-                        rank, json_type_name(item), BYTE_TOKEN_MAX);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: merge %zu is %s, expected two tokens of at most %d bytes",
+                        where, rank, json_type_name(item), BYTE_TOKEN_MAX);
     size_t n = strlen(pair);
     memcpy(joined, pair, n);
     strcpy(joined + n, right);

@@ -150,11 +150,13 @@ static sem_status check_added(const tokenizer *t, const json_t *vocab, const cha
     const json_t *known = json_object_get(vocab, content);
     if (known != NULL && json_integer_value(known) != id)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab", where, content, (long long)id, (long long)json_integer_value(known));
+                        "%s: added token \"%.64s\" has id %lld, expected %lld as in model.vocab", where, content,
+                        (long long)id, (long long)json_integer_value(known));
     const char *name = id >= 0 && (uint64_t)id < t->vocab ? t->names[id] : NULL;
     if (name != NULL && strcmp(name, content) != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"", where, content, (long long)id, name);
+                        "%s: added token \"%.64s\" has id %lld, which belongs to \"%.64s\"", where, content,
+                        (long long)id, name);
     return SEM_OK;
 }
 
@@ -216,16 +218,17 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
                         json_type_name(model));
     const token_kind *kind = find_kind(model_type(model));
     if (kind == NULL)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a tokenizer %s is not supported; WordPiece, BPE and Unigram are",
-                        where, model_type(model));
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s: a tokenizer %s is not supported; WordPiece, BPE and Unigram are", where, model_type(model));
     const json_t *added = json_object_get(root, "added_tokens");
-    sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), kind->vocab_is_list, where, err);
+    const json_t *vocab = json_object_get(model, "vocab");
+    sem_status status = name_vocabulary(t, vocab, kind->vocab_is_list, where, err);
     if (status == SEM_OK)
         status = kind->create(&t->model, root, where, err);
     if (status == SEM_OK)
         status = added_tokens_create(&t->added, added, where, &t->model, err);
     if (status == SEM_OK)
-        status = name_added(t, added, json_object_get(model, "vocab"), where, err);
+        status = name_added(t, added, vocab, where, err);
     if (status == SEM_OK)
         status = token_template_read(&t->around, json_object_get(root, "post_processor"), where, t->vocab, err);
     return status;

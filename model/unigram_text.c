@@ -117,14 +117,19 @@ static bool end_word(walk *w)
     return ok;
 }
 
+static inline bool is_mark(const char *text)
+{
+    return memcmp(text, MARK, MARK_BYTES) == 0;
+}
+
 /* Spaces become marks, a mark goes in front, and every mark begins a word. */
 static bool mark_words(walk *w, const char *text, size_t length)
 {
-    bool starts_marked = length > 0 && (text[0] == ' ' || (length >= MARK_BYTES && memcmp(text, MARK, MARK_BYTES) == 0));
+    bool starts_marked = length > 0 && (text[0] == ' ' || (length >= MARK_BYTES && is_mark(text)));
     bool ok = !w->t->prepend || starts_marked || buffer_append(&w->word, MARK, MARK_BYTES);
     for (size_t i = 0; ok && i < length && !token_sink_full(w->sink);) {
         bool space = text[i] == ' ';
-        bool mark = space || (length - i >= MARK_BYTES && memcmp(text + i, MARK, MARK_BYTES) == 0);
+        bool mark = space || (length - i >= MARK_BYTES && is_mark(text + i));
         if (mark && w->t->split_marks)
             ok = end_word(w);
         if (mark) {
@@ -273,8 +278,8 @@ static sem_status read_metaspace(unigram_text *t, const json_t *object, const ch
         scheme = add_prefix_space ? "always" : "never";
     if (strcmp(replacement, MARK) != 0 || (strcmp(scheme, "always") != 0 && strcmp(scheme, "never") != 0))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: Metaspace with replacement \"%.16s\" and prepend_scheme %.16s is not supported; \"%s\" with "
-                        "always or never is",
+                        "%s: Metaspace with replacement \"%.16s\" and prepend_scheme %.16s is not supported; \"%s\" "
+                        "with always or never is",
                         where, replacement, scheme, MARK);
     t->prepend = strcmp(scheme, "always") == 0;
     return SEM_OK;

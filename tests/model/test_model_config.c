@@ -17,7 +17,8 @@ static model_config config;
 #define MODULES(more)                                                                                               \
     "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"              \
     "{\"idx\":1,\"name\":\"1\",\"path\":\"1_Pooling\",\"type\":\"sentence_transformers.models.Pooling\"}" more "]"
-#define MODULE(type) ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_" type "\",\"type\":\"sentence_transformers.models." type "\"}"
+#define MODULE(type)                                                                                                \
+    ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_" type "\",\"type\":\"sentence_transformers.models." type "\"}"
 
 static const char *folder(void)
 {

@@ -55,7 +55,9 @@ static void expect(const char *text, size_t length, const int32_t *ids, size_t c
     ck_assert_msg(batch.tokens == count, "\"%s\": %zu tokens, expected %zu", text, batch.tokens, count);
 }
 
-#define EXPECT(text, ...) expect(text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / 4)
+#define EXPECT(text, ...)                                                                                           \
+    expect(text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__},                                                  \
+           sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 /* --- equality with the reference */
 
@@ -266,7 +268,8 @@ END_TEST
 #define BERT_AROUND "{\"type\":\"BertProcessing\",\"sep\":[\"[SEP]\",2],\"cls\":[\"[CLS]\",1]}"
 #define TEMPLATE_AROUND                                                                                              \
     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"[CLS]\",\"type_id\":0}},"                \
-    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}}],\"pair\":[],"     \
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}}],"              \
+    "\"pair\":[],"                                                                                                  \
     "\"special_tokens\":{\"[CLS]\":{\"id\":\"[CLS]\",\"ids\":[1],\"tokens\":[\"[CLS]\"]},"                            \
     "\"[SEP]\":{\"id\":\"[SEP]\",\"ids\":[2],\"tokens\":[\"[SEP]\"]}}}"
 
@@ -449,7 +452,9 @@ static const struct {
      "Whitespace", "BertPreTokenizer"},
     {"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "NFKC",
      "BertNormalizer"},
-#define SOUND "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\"a\":1}}"
+#define SOUND                                                                                                       \
+    "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"                                                              \
+    "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\"a\":1}}"
     {"{\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}",
      "unk_token", "[UNK]"},
     {"{\"added_tokens\":{}," SOUND "}", "added_tokens", "an object"},
