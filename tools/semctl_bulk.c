@@ -100,7 +100,7 @@ static void batch_remove(batch *t, size_t place)
 static sem_status batch_send(bulk *b, batch *t, sem_error *err)
 {
     params m;
-    buffer request = {0};
+    buffer message = {0};
     params_begin(&m);
     if (b->collection != NULL)
         pack_str(params_key(&m, "collection"), b->collection);
@@ -122,10 +122,10 @@ static sem_status batch_send(bulk *b, batch *t, sem_error *err)
     packer *p = params_key(&m, "docs");
     pack_array(p, t->count);
     pack_raw(p, t->docs.data, t->docs.size);
-    status = params_end(&m, &request, err);
+    status = params_end(&m, &message, err);
     if (status == SEM_OK)
-        status = client_send(b->ctl->client, "upsert", request.data, request.size, &t->msgid, err);
-    buffer_free(&request);
+        status = client_send(b->ctl->client, "upsert", message.data, message.size, &t->msgid, err);
+    buffer_free(&message);
     if (status == SEM_OK && !t->in_flight)
         b->flying++;
     t->in_flight = t->in_flight || status == SEM_OK;

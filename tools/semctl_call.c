@@ -201,13 +201,13 @@ sem_status ctl_connect(semctl *ctl, sem_error *err)
 sem_status ctl_call(semctl *ctl, const char *method, params *m, client_reply *reply, sem_error *err)
 {
     *reply = (client_reply){0};
-    buffer request = {0};
-    sem_status status = params_end(m, &request, err);
+    buffer message = {0};
+    sem_status status = params_end(m, &message, err);
     if (status == SEM_OK)
         status = ctl_connect(ctl, err);
     if (status == SEM_OK)
-        status = client_call(ctl->client, method, request.data, request.size, ctl->timeout_ms, reply, err);
-    buffer_free(&request);
+        status = client_call(ctl->client, method, message.data, message.size, ctl->timeout_ms, reply, err);
+    buffer_free(&message);
     if (status == SEM_OK)
         status = client_reply_status(reply, err);
     if (status != SEM_OK)

@@ -5,17 +5,12 @@
 #include "base/files.h"
 #include "proto/frame.h"
 #include "proto/request.h"
-#include "tools/semctl_admin.c"
-#include "tools/semctl_bulk.c"
-#include "tools/semctl_call.c"
-#include "tools/semctl_commands.c"
-#include "tools/semctl_convert.c"
-#include "tools/semctl_documents.c"
-#include "tools/semctl_files.c"
-#include "tools/semctl_job.c"
-#include "tools/semctl_options.c"
-#include "tools/semctl_search.c"
-#include "tools/semctl_text.c"
+#include "tools/semctl.h"
+#include "tools/semctl_bulk.h"
+#include "tools/semctl_convert.h"
+#include "tools/semctl_files.h"
+#include "tools/semctl_options.h"
+#include "tools/semctl_text.h"
 
 #include <fcntl.h>
 #include <pthread.h>
