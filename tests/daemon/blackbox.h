@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { BOX_TIMEOUT_MS = 60000, BOX_OPTIONS_MAX = 24 };
+enum { BOX_TIMEOUT_MS = 200000, BOX_OPTIONS_MAX = 24 };
 
 typedef struct box {
     process daemon;

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { CLIENTS = 4, DOCUMENTS = 300, REQUESTS = 10000, ROLLBACKS = 6 };
+enum { CLIENTS = 4, DOCUMENTS = 300, REQUESTS = 10000, ROLLBACKS = 6, PAUSE_US = 500 /* or nothing is left for the training */ };
 
 static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
 
@@ -82,6 +82,7 @@ static void *search_main(void *argument)
             s->failed++;
         }
         buffer_free(&params);
+        usleep(PAUSE_US);
     }
     return NULL;
 }

@@ -316,7 +316,7 @@ static void pack_in(msgpack_sbuffer *b, size_t count)
     msgpack_pack_str_with_body(&p, "in", 2);
     msgpack_pack_array(&p, count);
     for (size_t i = 0; i < count; i++) {
-        char text[16];
+        char text[32];
         snprintf(text, sizeof text, "s%zu", i);
         if (i % 2 == 0)
             msgpack_pack_uint64(&p, (i * 7919) % 100000);
