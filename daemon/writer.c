@@ -1,5 +1,6 @@
 #include "daemon/writer.h"
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/queue.h"
 #include "daemon/write_ops.h"
@@ -70,13 +71,26 @@ static void apply_item(writer *w, item *i, store_write *group)
     i->status = write_op_apply(w->core, i->task, group, &i->result, &i->error);
 }
 
+/* The log of searches is the one thing that may be lost without an answer: a
+ * store that is full of it must still take deletes. */
 static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
 {
-    for (item *i = w->searches; i != NULL; i = i->next) {
-        sem_status status = events_put_search(group, &i->search->event, err);
-        if (status != SEM_OK && status != SEM_NOT_FOUND)
-            return status;
-    }
+    if (w->search_count == 0)
+        return SEM_OK;
+    const event_search **searches = checked_realloc(NULL, w->search_count, sizeof *searches);
+    sem_status status = searches != NULL ? SEM_OK : sem_fail_memory(err, "the event log");
+    size_t count = 0;
+    for (item *i = w->searches; i != NULL && searches != NULL; i = i->next)
+        searches[count++] = &i->search->event;
+    if (status == SEM_OK)
+        status = events_put_searches(group, searches, count, err);
+    free(searches);
+    if (status == SEM_OK || status == SEM_INTERNAL)
+        return status;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    log_event(w->core->log, LOG_LEVEL_WARNING, "searches_not_logged", "count=%zu message=%s", w->search_count,
+              log_value(text, sizeof text, err->message));
+    atomic_fetch_add(&w->core->stats.events_dropped, w->search_count);
     return SEM_OK;
 }
 

@@ -215,7 +215,7 @@ static sem_status put_search(store_write *w, const event_search *e, size_t id_le
     return table_put(&s->events, txn, s->queries, e->query_id, id_length, number, sizeof number, err);
 }
 
-sem_status events_put_search(store_write *w, const event_search *e, sem_error *err)
+static sem_status check_and_put(store_write *w, const event_search *e, sem_error *err)
 {
     size_t id_length = strlen(e->query_id);
     size_t query_length = e->kind == QUERY_TEXT ? e->query_length : 0;
@@ -229,8 +229,22 @@ sem_status events_put_search(store_write *w, const event_search *e, sem_error *e
         size += SHOWN_FIXED + (e->shown[i].is_integer ? 9 : 1 + e->shown[i].length);
     event_search search = *e;
     search.query_length = query_length;
+    return put_search(w, &search, id_length, size, err);
+}
+
+sem_status events_put_searches(store_write *w, const event_search *const *searches, size_t count, sem_error *err)
+{
     sem_status status = operation_begin(w, err);
-    return status != SEM_OK ? status : operation_end(w, put_search(w, &search, id_length, size, err), err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        status = check_and_put(w, searches[i], err);
+    return operation_end(w, status, err);
+}
+
+sem_status events_put_search(store_write *w, const event_search *e, sem_error *err)
+{
+    return events_put_searches(w, &e, 1, err);
 }
 
 /* --- clicks */

@@ -6,7 +6,13 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { CLIENTS = 4, DOCUMENTS = 300, REQUESTS = 10000, ROLLBACKS = 6, PAUSE_US = 500 /* or nothing is left for the training */ };
+enum {
+    CLIENTS = 4,
+    DOCUMENTS = 300,
+    REQUESTS = 10000,
+    ROLLBACKS = 6,
+    PAUSE_US = 500 /* or nothing is left for the training */
+};
 
 static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
 
@@ -23,11 +29,14 @@ static void add_document(box *b, unsigned i)
     box_call(b, "upsert", "{'docs': [{'id': %u, 'text': '%s'}]}", i, text);
 }
 
+/* Every topic has another name in the queries: what is learned from some of
+ * them holds for the others, so the gate sees a gain whichever it holds out. */
 static void add_feedback(box *b)
 {
+    static const char *const names[] = {"music", "dog", "tree", "water", "king", "snow", "bread", "sun"};
     for (unsigned i = 0; i < DOCUMENTS; i++)
-        box_call(b, "feedback", "{'pairs': [{'query': 'question %u on %s', 'id': %u, 'label': 1}]}", i, topics[i % 8],
-                 i);
+        box_call(b, "feedback", "{'pairs': [{'query': '%s and %s or %s', 'id': %u, 'label': 1}]}", names[i % 8],
+                 names[i / 8 % 8], names[i / 64 % 8], i);
 }
 
 typedef struct searcher {
@@ -103,8 +112,9 @@ static bool start_everything(void)
 {
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
-    const char *options[] = {"finetune.min_pairs=20",     "finetune.min_heldout=1",    "finetune.max_p=1",
-                             "finetune.max_probe_loss=1", "train.learning_rate=0.001", "train.batch_size=16"};
+    const char *options[] = {
+        "finetune.min_pairs=20",     "finetune.min_heldout=1", "finetune.max_p=1", "finetune.max_probe_loss=1",
+        "train.learning_rate=0.002", "train.batch_size=16",    "train.epochs=6",   "train.dropout=0"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         b.options[i] = options[i];
     box_start(&b);
