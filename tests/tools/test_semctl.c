@@ -104,14 +104,22 @@ static void answer_search(fake *f, const request *r, packer *p)
     pack_str(p, "generation");
     pack_uint(p, 2);
     pack_str(p, "hits");
-    pack_array(p, 1);
-    pack_map(p, 3);
-    pack_str(p, "id");
-    pack_str(p, "first");
-    pack_str(p, "score");
-    pack_float(p, 0.75F);
-    pack_str(p, "text");
-    pack_str(p, "clear\x1b[2J the screen");
+    pack_array(p, 2);
+    for (int i = 0; i < 2; i++) {
+        pack_map(p, 3 + ((f->with & WITH_META) != 0));
+        pack_str(p, "id");
+        pack_str(p, i == 0 ? "first" : "7");
+        pack_str(p, "score");
+        pack_float(p, 0.75F);
+        pack_str(p, "text");
+        pack_str(p, "clear\x1b[2J the screen");
+        if ((f->with & WITH_META) == 0)
+            continue;
+        pack_str(p, "meta");
+        pack_map(p, 1);
+        pack_str(p, "lang");
+        pack_str(p, "en");
+    }
 }
 
 static void pack_metrics(packer *p, double mrr)
@@ -665,6 +673,38 @@ START_TEST(search_shows_hits_without_terminal_codes)
 }
 END_TEST
 
+START_TEST(search_shows_what_was_asked_for_and_ids_as_click_takes_them)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "search", "x", "--with", "text,meta"));
+    ck_assert_ptr_nonnull(strstr(output, "{\"lang\":\"en\"}"));
+    ck_assert_ptr_nonnull(strstr(output, "0.7500  \"7\"    clear"));
+    ck_assert_ptr_nonnull(strstr(output, "2 hits in"));
+}
+END_TEST
+
+/* Reads only from what can be sought would refuse `-f -` behind a pipe. */
+START_TEST(files_may_be_pipes)
+{
+    fake f;
+    bool usage;
+    char name[64];
+    static const char pair[] = "{\"query\":\"q\",\"id\":3,\"label\":-1}\n";
+    static char *const commands[] = {"feedback", "encode"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        int ends[2];
+        ck_assert_int_eq(pipe(ends), 0);
+        ck_assert_int_eq(write(ends[1], pair, strlen(pair)), (ssize_t)strlen(pair));
+        close(ends[1]);
+        snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+        ck_ok(RUN(&f, true, &usage, commands[i], "-f", name));
+        close(ends[0]);
+    }
+    ck_assert_int_eq(f.last, METHOD_ENCODE);
+}
+END_TEST
+
 START_TEST(every_command_sends_what_the_server_takes)
 {
     fake f;
@@ -733,6 +773,8 @@ int main(void)
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
     tcase_add_test(c, scroll_all_exports_every_page);
     tcase_add_test(c, search_shows_hits_without_terminal_codes);
+    tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
+    tcase_add_test(c, files_may_be_pipes);
     tcase_add_test(c, every_command_sends_what_the_server_takes);
     tcase_add_test(c, finetune_wait_ends_with_decision_and_metrics);
     suite_add_tcase(suite, c);
