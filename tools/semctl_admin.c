@@ -197,6 +197,16 @@ static void add_collection(table *t, const msgpack_object *o)
     free(metric);
 }
 
+/* The MRR on one set of queries; "-" where none were measured. */
+static void add_mrr(table *t, const msgpack_object *generation, const char *set)
+{
+    const msgpack_object *metrics = object_get(object_get(generation, "metrics"), set);
+    if (object_uint(object_get(metrics, "queries"), 0) > 0)
+        table_add(t, "%.4f", object_double(object_get(metrics, "mrr"), 0));
+    else
+        table_add(t, "-");
+}
+
 static void add_generation(table *t, const msgpack_object *o)
 {
     char text[TEXT_MAX], number[NUMBER_TEXT_MAX];
@@ -211,6 +221,8 @@ static void add_generation(table *t, const msgpack_object *o)
     table_add(t, "%s", mode != NULL ? mode : "?");
     table_add(t, "%s", text_time(text, object_uint(object_get(o, "created"), 0)));
     table_add(t, "%s", number_text(number, object_uint(object_get(o, "pairs"), 0)));
+    add_mrr(t, o, "heldout");
+    add_mrr(t, o, "probe");
     table_add(t, "%s", text_bytes(text, object_uint(object_get(o, "bytes"), 0)));
     free(state);
     free(mode);
@@ -250,8 +262,10 @@ sem_status run_collection_list(semctl *ctl, const command *c, const arguments *a
 
 sem_status run_generations(semctl *ctl, const command *c, const arguments *a, sem_error *err)
 {
-    static const char *const headers[] = {"generation", "parent", "state", "mode", "created", "pairs", "size"};
-    return show_list(ctl, c, a, headers, 7, 1U << 0 | 1U << 1 | 1U << 5 | 1U << 6, add_generation, err);
+    static const char *const headers[] = {"generation", "parent",       "state",     "mode", "created",
+                                          "pairs",      "held-out MRR", "probe MRR", "size"};
+    return show_list(ctl, c, a, headers, 9, 1U << 0 | 1U << 1 | 1U << 5 | 1U << 6 | 1U << 7 | 1U << 8, add_generation,
+                     err);
 }
 
 sem_status run_rollback(semctl *ctl, const command *c, const arguments *a, sem_error *err)
