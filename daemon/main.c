@@ -32,7 +32,7 @@ static int print_help(void)
            "  -o section.key=value    set one key over the file; repeatable\n"
            "  --check-config          read the configuration, print \"ok\" and exit\n"
            "  --version               print the version and exit\n"
-           "  --help                  print this and exit\n\n"
+           "  -h, --help              print this and exit\n\n"
            "SIGTERM drains and ends, SIGHUP reads the file again. Exit status: 0 after a drain,\n"
            "2 for a bad option or configuration, 1 for anything else that failed.\n\n"
            "Keys, with defaults; (restart) means that a reload does not change them:\n%.*s",

@@ -201,7 +201,10 @@ void op_job(worker *w, task *t)
     uint32_t wanted = q->u.job.has_job ? q->u.job.job : now;
     if (q->u.job.cancel) {
         if (!running || wanted != now) {
-            sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
+            if (q->u.job.has_job)
+                sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
+            else
+                sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: no job is under way");
             task_fail(w->core, t, &err);
             return;
         }

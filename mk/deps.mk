@@ -3,7 +3,7 @@
 # and start make again".
 
 GOALS := $(or $(MAKECMDGOALS),all)
-NO_DEPS_GOALS := help clean format lint
+NO_DEPS_GOALS := help clean format lint install-files
 BUILD_ONLY_GOALS := all install $(BUILD)/semd $(BUILD)/semctl
 MISSING :=
 ifneq ($(filter-out $(NO_DEPS_GOALS),$(GOALS)),)

@@ -8,10 +8,16 @@ CONF := $(wildcard conf/*.conf)
 UNITS := $(wildcard systemd/*.service systemd/*.socket systemd/*.timer)
 MANUAL := $(wildcard docs/man/*.[158])
 
-.PHONY: install
-# A configuration that the machine's owner has changed stays; the new one is put
-# beside it.
-install: all
+# The units in the tree name the places of this prefix; they are rewritten for others.
+UNIT_PREFIX := /usr/local
+UNIT_SYSCONFDIR := /usr/local/etc
+
+.PHONY: install install-files
+install: all install-files
+
+# Without asking whether the programs are up to date. A configuration that the
+# machine's owner has changed stays; the new one is put beside it.
+install-files: $(if $(filter install,$(GOALS)),| all)
 	$(call say,INST,$(BINDIR))
 	$(Q)install -d $(BINDIR) && install -m 755 $(PROGRAMS) $(BINDIR)
 	$(Q)install -d $(DESTDIR)$(SYSCONFDIR)/semd $(DESTDIR)$(UNITDIR)
@@ -23,7 +29,7 @@ install: all
 	    install -m 644 "$$f" "$$to"; \
 	done
 	$(Q)for f in $(UNITS); do \
-	    sed -e 's|/usr/bin/|$(PREFIX)/bin/|g' -e 's|/etc/semd/|$(SYSCONFDIR)/semd/|g' "$$f" \
+	    sed -e 's|$(UNIT_PREFIX)/bin/|$(PREFIX)/bin/|g' -e 's|$(UNIT_SYSCONFDIR)/semd/|$(SYSCONFDIR)/semd/|g' "$$f" \
 	        >$(DESTDIR)$(UNITDIR)/$$(basename $$f) && chmod 644 $(DESTDIR)$(UNITDIR)/$$(basename $$f); \
 	done
 	$(Q)for f in $(MANUAL); do \

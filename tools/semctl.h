@@ -42,6 +42,8 @@ void params_free(params *m);
 /* An id as people write it: only digits: an integer; in double quotes: that
  * string ("7" is a string); else the string as it stands. */
 sem_status pack_id_text(packer *p, const char *text, sem_error *err);
+/* An id as pack_id_text reads it back, so that 7 and "7" look different. Freed by the caller; NULL when memory is out. */
+char *ctl_id_text(const msgpack_object *id);
 /* Digits only, at most `most`. */
 sem_status parse_count(const char *text, uint64_t most, uint64_t *out, sem_error *err);
 sem_status parse_number(const char *text, double *out, sem_error *err);

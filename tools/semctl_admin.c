@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double DEFAULT_RECALL = 0.95; /* of a search that names none */
+
 static bool is_map(const msgpack_object *o)
 {
     return o != NULL && o->type == MSGPACK_OBJECT_MAP;
@@ -44,6 +46,8 @@ static void add_value(table *t, const char *key, size_t key_size, const msgpack_
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
         if (in_bytes)
             table_add(t, "%s", text_bytes(text, value->via.u64));
+        else if (in_seconds && value->via.u64 < 60)
+            table_add(t, "%" PRIu64 " s", value->via.u64);
         else if (in_seconds)
             table_add(t, "%s", text_duration(text, (double)value->via.u64));
         else
@@ -158,28 +162,49 @@ sem_status run_collection_drop(semctl *ctl, const command *c, const arguments *a
     return status;
 }
 
+/* The recall that a search gets which asks for none: the first measured one that
+ * reaches the default. Nothing where a search is exact. */
+static void add_recall(table *t, const msgpack_object *curve)
+{
+    bool measured = curve != NULL && curve->type == MSGPACK_OBJECT_ARRAY;
+    for (uint32_t i = 0; measured && i < curve->via.array.size; i++) {
+        double recall = object_double(object_get(&curve->via.array.ptr[i], "recall"), 0);
+        if (recall >= DEFAULT_RECALL) {
+            table_add(t, "%.3f", recall);
+            return;
+        }
+    }
+    table_add(t, "-");
+}
+
 static void add_collection(table *t, const msgpack_object *o)
 {
     char text[TEXT_MAX], number[NUMBER_TEXT_MAX];
     const msgpack_object *index = object_get(o, "index"), *options = object_get(o, "options");
     char *name = ctl_text(o, "name"), *kind = ctl_text(index, "kind"), *vectors = ctl_text(options, "vectors");
     char *metric = ctl_text(options, "metric");
-    const msgpack_object *recall = object_get(index, "recall");
     table_add(t, "%s", name != NULL ? name : "?");
     table_add(t, "%s", number_text(number, object_uint(object_get(o, "count"), 0)));
     table_add(t, "%s", vectors != NULL ? vectors : "?");
     table_add(t, "%s", metric != NULL ? metric : "?");
     table_add(t, "%s", kind != NULL ? kind : "?");
     table_add(t, "%s", number_text(number, object_uint(object_get(index, "nlist"), 0)));
-    if (recall != NULL && recall->type != MSGPACK_OBJECT_NIL)
-        table_add(t, "%.3f", object_double(recall, 0));
-    else
-        table_add(t, "-");
+    add_recall(t, object_get(index, "recall"));
     table_add(t, "%s", text_bytes(text, object_uint(object_get(o, "bytes"), 0)));
     free(name);
     free(kind);
     free(vectors);
     free(metric);
+}
+
+/* The MRR on one set of queries; "-" where none were measured. */
+static void add_mrr(table *t, const msgpack_object *generation, const char *set)
+{
+    const msgpack_object *metrics = object_get(object_get(generation, "metrics"), set);
+    if (object_uint(object_get(metrics, "queries"), 0) > 0)
+        table_add(t, "%.4f", object_double(object_get(metrics, "mrr"), 0));
+    else
+        table_add(t, "-");
 }
 
 static void add_generation(table *t, const msgpack_object *o)
@@ -196,6 +221,8 @@ static void add_generation(table *t, const msgpack_object *o)
     table_add(t, "%s", mode != NULL ? mode : "?");
     table_add(t, "%s", text_time(text, object_uint(object_get(o, "created"), 0)));
     table_add(t, "%s", number_text(number, object_uint(object_get(o, "pairs"), 0)));
+    add_mrr(t, o, "heldout");
+    add_mrr(t, o, "probe");
     table_add(t, "%s", text_bytes(text, object_uint(object_get(o, "bytes"), 0)));
     free(state);
     free(mode);
@@ -235,8 +262,10 @@ sem_status run_collection_list(semctl *ctl, const command *c, const arguments *a
 
 sem_status run_generations(semctl *ctl, const command *c, const arguments *a, sem_error *err)
 {
-    static const char *const headers[] = {"generation", "parent", "state", "mode", "created", "pairs", "size"};
-    return show_list(ctl, c, a, headers, 7, 1U << 0 | 1U << 1 | 1U << 5 | 1U << 6, add_generation, err);
+    static const char *const headers[] = {"generation", "parent",       "state",     "mode", "created",
+                                          "pairs",      "held-out MRR", "probe MRR", "size"};
+    return show_list(ctl, c, a, headers, 9, 1U << 0 | 1U << 1 | 1U << 5 | 1U << 6 | 1U << 7 | 1U << 8, add_generation,
+                     err);
 }
 
 sem_status run_rollback(semctl *ctl, const command *c, const arguments *a, sem_error *err)
@@ -249,6 +278,8 @@ sem_status run_rollback(semctl *ctl, const command *c, const arguments *a, sem_e
     if (status == SEM_OK && a->count > 0) {
         status = parse_count(a->words[0], UINT32_MAX, &number, err);
         ctl->usage = status != SEM_OK;
+        if (status != SEM_OK)
+            sem_error_prefix(err, "GENERATION");
         pack_uint(params_key(&m, "generation"), number);
     }
     if (status != SEM_OK) {

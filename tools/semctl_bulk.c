@@ -355,11 +355,13 @@ sem_status bulk_finish(bulk *b, sem_error *err)
         printf("{\"upserted\":%" PRIu64 ",\"truncated\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"seconds\":%.3f}\n",
                b->stored, b->truncated, b->failed, seconds);
     else
-        printf("%s documents stored in %s (%.0f/s), %s of them cut to the model's length\n", stored,
-               text_duration(took, seconds), seconds > 0 ? (double)b->stored / seconds : 0, truncated);
+        printf("%s %s stored in %s (%.0f/s), %s of them cut to the model's length\n", stored,
+               b->stored == 1 ? "document" : "documents", text_duration(took, seconds),
+               (double)b->stored / (seconds > 0.001 ? seconds : 0.001), truncated);
     if (status != SEM_OK)
         return status;
     if (b->failed > 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s documents were not stored", failed);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s %s not stored", failed,
+                        b->failed == 1 ? "document was" : "documents were");
     return SEM_OK;
 }

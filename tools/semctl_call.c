@@ -1,8 +1,10 @@
 #include "base/files.h"
+#include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -39,6 +41,23 @@ static bool is_integer(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
     return digits > 0 && text[digits] == '\0' && (digits == 1 || text[0] != '0');
+}
+
+char *ctl_id_text(const msgpack_object *id)
+{
+    char number[NUMBER_TEXT_MAX];
+    if (id == NULL || id->type != MSGPACK_OBJECT_STR) {
+        snprintf(number, sizeof number, "%" PRIu64, object_uint(id, 0));
+        return strdup(number);
+    }
+    char *plain = strndup(id->via.str.ptr, id->via.str.size);
+    if (plain == NULL || (plain[0] != '"' && !is_integer(plain) && strlen(plain) == id->via.str.size))
+        return plain;
+    json_t *string = json_stringn(id->via.str.ptr, id->via.str.size);
+    char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    json_decref(string);
+    free(plain);
+    return quoted;
 }
 
 sem_status pack_id_text(packer *p, const char *text, sem_error *err)

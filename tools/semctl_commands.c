@@ -28,7 +28,7 @@ static const option_spec ENCODE_OPTIONS[] = {
 };
 
 static const option_spec CREATE_OPTIONS[] = {
-    {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index"},
+    {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index (this version keeps none at all)"},
     {"metric", 'm', OPTION_TEXT, "NAME", "metric", "cosine (default) or dot"},
     {"vectors", 0, OPTION_TEXT, "NAME", "vectors", "model (default) or external: documents bring their vectors"},
     {"dim", 'd', OPTION_COUNT, "N", "dim", "width of external vectors"},
@@ -77,7 +77,7 @@ static const option_spec SEARCH_OPTIONS[] = {
     {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
     {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
     {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), lexical or hybrid"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), the only one in this version"},
     {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
     {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
     {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},
@@ -100,7 +100,7 @@ static const option_spec FEEDBACK_OPTIONS[] = {
 
 static const option_spec FINETUNE_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", "learn from this collection's clicks only"},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full, query or auto"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full (default), the only one in this version"},
     {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
 };
 

@@ -188,10 +188,11 @@ sem_status run_delete(semctl *ctl, const command *c, const arguments *a, sem_err
     if (status != SEM_OK)
         return status;
     char count[NUMBER_TEXT_MAX];
+    uint64_t deleted = object_uint(object_get(&reply.value, "deleted"), 0);
     if (ctl->json)
         ctl_print_json(&reply, BIN_FLOAT32);
     else
-        printf("%s documents deleted\n", number_text(count, object_uint(object_get(&reply.value, "deleted"), 0)));
+        printf("%s %s deleted\n", number_text(count, deleted), deleted == 1 ? "document" : "documents");
     client_reply_free(&reply);
     return SEM_OK;
 }

@@ -211,6 +211,8 @@ sem_status run_job(semctl *ctl, const command *c, const arguments *a, sem_error 
     if (status == SEM_OK && a->count > 0) {
         status = parse_count(a->words[0], UINT32_MAX, &number, err);
         ctl->usage = status != SEM_OK;
+        if (status != SEM_OK)
+            sem_error_prefix(err, "JOB");
         pack_uint(params_key(&m, "job"), number);
     }
     if (status != SEM_OK) {

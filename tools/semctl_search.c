@@ -8,12 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SNIPPET_COLUMNS = 72, SHOWN_NUMBERS = 4, FILE_BYTES_MAX = 64 << 20, FEEDBACK_BATCH = 500 };
+enum { SNIPPET_COLUMNS = 72, SHOWN_NUMBERS = 4, FILE_BYTES_MAX = 64 << 20, READ_CHUNK = 1 << 16, FEEDBACK_BATCH = 500 };
 
-/* The lines of a file, or of standard input for "-". *content is the caller's to free. */
-static sem_status read_input(const char *path, char **content, size_t *size, sem_error *err)
+/* The lines of a file or a pipe, or of standard input for "-". *content is the caller's to free. */
+static sem_status read_input(const char *path, buffer *content, sem_error *err)
 {
-    return files_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, FILE_BYTES_MAX, content, size, err);
+    bool standard = strcmp(path, "-") == 0;
+    FILE *in = standard ? stdin : fopen(path, "re");
+    sem_status status = SEM_OK;
+    if (in == NULL)
+        return sem_fail(err, SEM_NOT_FOUND, "cannot open %s: %s", path, strerror(errno));
+    while (status == SEM_OK && !feof(in)) {
+        if (!buffer_reserve(content, READ_CHUNK)) {
+            status = sem_fail_memory(err, path);
+            break;
+        }
+        content->size += fread(content->data + content->size, 1, READ_CHUNK, in);
+        if (ferror(in))
+            status = sem_fail(err, SEM_INTERNAL, "cannot read %s: %s", path, strerror(errno));
+        else if (content->size > FILE_BYTES_MAX)
+            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: more than %d bytes", path, FILE_BYTES_MAX);
+    }
+    if (!standard)
+        fclose(in);
+    return status;
 }
 
 /* The next line, without its end; false when there is none. */
@@ -53,7 +71,7 @@ static void print_embeddings(const client_reply *reply)
     printf("(--json prints all of it)\n");
 }
 
-static sem_status pack_texts(packer *p, const arguments *a, const char *content, size_t size)
+static void pack_texts(packer *p, const arguments *a, const char *content, size_t size)
 {
     size_t count = a->count, length;
     const char *line, *at = content;
@@ -65,25 +83,24 @@ static sem_status pack_texts(packer *p, const arguments *a, const char *content,
     at = content;
     while (content != NULL && next_line(&at, content + size, &line, &length))
         pack_strn(p, line, length);
-    return SEM_OK;
 }
 
 sem_status run_encode(semctl *ctl, const command *c, const arguments *a, sem_error *err)
 {
     const char *file = argument_of(c, a, "file"), *precision = argument_of(c, a, "precision");
+    const char *encoding = argument_of(c, a, "encoding");
     if ((file != NULL) == (a->count > 0))
         return ctl_usage(ctl, err, "give either texts or --file; try semctl encode --help");
-    char *content = NULL;
-    size_t size = 0;
-    sem_status status = file != NULL ? read_input(file, &content, &size, err) : SEM_OK;
+    buffer content = {0};
+    sem_status status = file != NULL ? read_input(file, &content, err) : SEM_OK;
     params m;
     client_reply reply;
     params_begin(&m);
     if (status == SEM_OK)
         status = params_options(ctl, &m, c, a, err);
     if (status == SEM_OK)
-        status = pack_texts(params_key(&m, "texts"), a, content, size);
-    free(content);
+        pack_texts(params_key(&m, "texts"), a, (const char *)content.data, content.size);
+    buffer_free(&content);
     if (status != SEM_OK) {
         params_free(&m);
         return status;
@@ -92,7 +109,8 @@ sem_status run_encode(semctl *ctl, const command *c, const arguments *a, sem_err
     if (status != SEM_OK)
         return status;
     bool plain = precision == NULL || strcmp(precision, "float32") == 0;
-    if (ctl->json || !plain)
+    bool bins = encoding == NULL || strcmp(encoding, "bin") == 0;
+    if (ctl->json || !plain || !bins)
         ctl_print_json(&reply, plain ? BIN_FLOAT32 : strcmp(precision, "int8") == 0 ? BIN_INT8 : BIN_UINT8);
     else
         print_embeddings(&reply);
@@ -102,26 +120,54 @@ sem_status run_encode(semctl *ctl, const command *c, const arguments *a, sem_err
 
 /* --- search */
 
-static void add_id(table *t, const msgpack_object *id)
+/* A string as it stands, anything else as JSON. */
+static void add_part(table *t, const msgpack_object *part)
 {
-    if (id != NULL && id->type == MSGPACK_OBJECT_STR)
-        table_add_text(t, id->via.str.ptr, id->via.str.size, SNIPPET_COLUMNS);
-    else
-        table_add(t, "%" PRIu64, object_uint(id, 0));
+    char *json = NULL;
+    size_t size = 0;
+    FILE *out;
+    if (part != NULL && part->type == MSGPACK_OBJECT_STR) {
+        table_add_text(t, part->via.str.ptr, part->via.str.size, SNIPPET_COLUMNS);
+        return;
+    }
+    if (part == NULL || (out = open_memstream(&json, &size)) == NULL) {
+        table_add(t, "%s", "");
+        return;
+    }
+    convert_write(out, part, BIN_FLOAT32);
+    t->failed = fclose(out) != 0 || t->failed;
+    table_add_text(t, json, size, SNIPPET_COLUMNS);
+    free(json);
 }
 
+static void add_id(table *t, const msgpack_object *id)
+{
+    char *text = ctl_id_text(id);
+    t->failed = text == NULL || t->failed;
+    table_add_text(t, text != NULL ? text : "", text != NULL ? strlen(text) : 0, SNIPPET_COLUMNS);
+    free(text);
+}
+
+/* Beside the score and the id, the parts that the hits came with. */
 static bool print_hits(const msgpack_object *hits)
 {
-    static const char *const headers[] = {"", "score", "id", "text"};
+    enum { FIXED = 3 };
+    static const char *const parts[] = {"text", "meta", "vector"};
+    const char *headers[FIXED + 3] = {"", "score", "id"};
+    size_t columns = FIXED;
+    const msgpack_object *first = hits->via.array.size > 0 ? hits->via.array.ptr : NULL;
+    for (size_t i = 0; first != NULL && i < sizeof parts / sizeof *parts; i++)
+        if (object_get(first, parts[i]) != NULL)
+            headers[columns++] = parts[i];
     table t;
-    table_init(&t, headers, 4, 1U << 0 | 1U << 1);
+    table_init(&t, headers, columns, 1U << 0 | 1U << 1);
     for (uint32_t i = 0; i < hits->via.array.size; i++) {
-        const msgpack_object *hit = &hits->via.array.ptr[i], *text = object_get(hit, "text");
-        bool has_text = text != NULL && text->type == MSGPACK_OBJECT_STR;
+        const msgpack_object *hit = &hits->via.array.ptr[i];
         table_add(&t, "%u", i + 1);
         table_add(&t, "%.4f", object_double(object_get(hit, "score"), 0));
         add_id(&t, object_get(hit, "id"));
-        table_add_text(&t, has_text ? text->via.str.ptr : "", has_text ? text->via.str.size : 0, SNIPPET_COLUMNS);
+        for (size_t c = FIXED; c < columns; c++)
+            add_part(&t, object_get(hit, headers[c]));
     }
     bool printed = table_print(&t, stdout);
     table_free(&t);
@@ -137,8 +183,8 @@ static sem_status show_search(const client_reply *reply, double seconds, sem_err
         return sem_fail_memory(err, "a table");
     char took[TEXT_MAX];
     char *query_id = ctl_text(&reply->value, "query_id");
-    printf("%u hits in %s, generation %" PRIu64 "\n", hits->via.array.size, text_duration(took, seconds),
-           object_uint(object_get(&reply->value, "generation"), 0));
+    printf("%u %s in %s, generation %" PRIu64 "\n", hits->via.array.size, hits->via.array.size == 1 ? "hit" : "hits",
+           text_duration(took, seconds), object_uint(object_get(&reply->value, "generation"), 0));
     if (query_id != NULL && query_id[0] != '\0')
         printf("query %s\n", query_id);
     free(query_id);
@@ -236,16 +282,17 @@ static sem_status send_pairs(semctl *ctl, const command *c, const arguments *a, 
 static sem_status feedback_file(semctl *ctl, const command *c, const arguments *a, const char *path, uint64_t *logged,
                                 sem_error *err)
 {
-    char *content;
-    size_t size, length, count = 0, number = 0;
-    sem_status status = read_input(path, &content, &size, err);
-    if (status != SEM_OK)
+    buffer content = {0}, pairs = {0};
+    size_t length, count = 0, number = 0;
+    sem_status status = read_input(path, &content, err);
+    if (status != SEM_OK) {
+        buffer_free(&content);
         return status;
-    buffer pairs = {0};
+    }
     packer p;
     pack_init(&p, &pairs);
-    const char *at = content, *line;
-    while (status == SEM_OK && next_line(&at, content + size, &line, &length)) {
+    const char *at = (const char *)content.data, *end = at + content.size, *line;
+    while (status == SEM_OK && next_line(&at, end, &line, &length)) {
         number++;
         if (length > 0 && convert_feedback(&p, line, length, err) != SEM_OK)
             status = sem_error_prefix(err, "%s:%zu", path, number);
@@ -261,7 +308,7 @@ static sem_status feedback_file(semctl *ctl, const command *c, const arguments *
     if (status == SEM_OK && count > 0)
         status = send_pairs(ctl, c, a, &pairs, count, logged, err);
     buffer_free(&pairs);
-    free(content);
+    buffer_free(&content);
     return status;
 }
 
@@ -304,6 +351,6 @@ sem_status run_feedback(semctl *ctl, const command *c, const arguments *a, sem_e
     if (ctl->json)
         printf("{\"logged\":%" PRIu64 "}\n", logged);
     else
-        printf("%s pairs logged\n", number_text(count, logged));
+        printf("%s %s logged\n", number_text(count, logged), logged == 1 ? "pair" : "pairs");
     return SEM_OK;
 }

@@ -6,6 +6,7 @@
 #include "proto/pack.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -48,6 +49,16 @@ static void start_unix(peer *p, void (*serve)(int fd, void *context), void *cont
     ck_assert_int_eq(pthread_create(&p->thread, NULL, serve_one, p), 0);
 }
 
+/* A minimal system has no /etc/hosts, and then no localhost. */
+static const char *loopback_name(void)
+{
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
+        return "127.0.0.1";
+    freeaddrinfo(found);
+    return "localhost";
+}
+
 static void start_tcp(peer *p, void (*serve)(int fd, void *context), void *context)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -56,7 +67,7 @@ static void start_tcp(peer *p, void (*serve)(int fd, void *context), void *conte
     ck_assert_int_eq(bind(p->listener, (struct sockaddr *)&a, sizeof a), 0);
     ck_assert_int_eq(listen(p->listener, 4), 0);
     ck_assert_int_eq(getsockname(p->listener, (struct sockaddr *)&a, &length), 0);
-    snprintf(p->address, sizeof p->address, "tcp://localhost:%d", ntohs(a.sin_port));
+    snprintf(p->address, sizeof p->address, "tcp://%s:%d", loopback_name(), ntohs(a.sin_port));
     ck_assert_int_eq(pthread_create(&p->thread, NULL, serve_one, p), 0);
 }
 

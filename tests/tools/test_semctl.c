@@ -104,14 +104,22 @@ static void answer_search(fake *f, const request *r, packer *p)
     pack_str(p, "generation");
     pack_uint(p, 2);
     pack_str(p, "hits");
-    pack_array(p, 1);
-    pack_map(p, 3);
-    pack_str(p, "id");
-    pack_str(p, "first");
-    pack_str(p, "score");
-    pack_float(p, 0.75F);
-    pack_str(p, "text");
-    pack_str(p, "clear\x1b[2J the screen");
+    pack_array(p, 2);
+    for (int i = 0; i < 2; i++) {
+        pack_map(p, 3 + ((f->with & WITH_META) != 0));
+        pack_str(p, "id");
+        pack_str(p, i == 0 ? "first" : "7");
+        pack_str(p, "score");
+        pack_float(p, 0.75F);
+        pack_str(p, "text");
+        pack_str(p, "clear\x1b[2J the screen");
+        if ((f->with & WITH_META) == 0)
+            continue;
+        pack_str(p, "meta");
+        pack_map(p, 1);
+        pack_str(p, "lang");
+        pack_str(p, "en");
+    }
 }
 
 static void pack_metrics(packer *p, double mrr)
@@ -156,6 +164,44 @@ static void answer_job(fake *f, const request *r, packer *p)
     pack_metrics(p, 0.75);
 }
 
+/* A measured generation and one that was not. */
+static void answer_generations(const request *r, packer *p)
+{
+    reply_begin(p, r->msgid);
+    pack_array(p, 2);
+    for (uint64_t i = 1; i <= 2; i++) {
+        pack_map(p, 2);
+        pack_str(p, "generation");
+        pack_uint(p, i);
+        pack_str(p, "metrics");
+        if (i == 2)
+            pack_metrics(p, 0.625);
+        else
+            pack_nil(p);
+    }
+}
+
+/* A searched-whole collection and one with lists. */
+static void answer_collections(const request *r, packer *p)
+{
+    reply_begin(p, r->msgid);
+    pack_array(p, 2);
+    for (int i = 0; i < 2; i++) {
+        pack_map(p, 1);
+        pack_str(p, "index");
+        pack_map(p, 2);
+        pack_str(p, "kind");
+        pack_str(p, i == 0 ? "exact" : "ivf");
+        pack_str(p, "recall");
+        pack_array(p, i == 0 ? 0 : 3);
+        for (int n = 0; i == 1 && n < 3; n++) {
+            pack_map(p, 1);
+            pack_str(p, "recall");
+            pack_double(p, 0.9 + 0.04 * n);
+        }
+    }
+}
+
 static void answer_info(const request *r, packer *p)
 {
     reply_begin(p, r->msgid);
@@ -180,6 +226,8 @@ static void answer(fake *f, const request *r, packer *p)
     case METHOD_SEARCH: answer_search(f, r, p); return;
     case METHOD_JOB: answer_job(f, r, p); return;
     case METHOD_INFO: answer_info(r, p); return;
+    case METHOD_GENERATIONS: answer_generations(r, p); return;
+    case METHOD_COLLECTION_LIST: answer_collections(r, p); return;
     case METHOD_FEEDBACK: f->label = r->u.feedback.pairs[0].label; break;
     default: break;
     }
@@ -665,6 +713,50 @@ START_TEST(search_shows_hits_without_terminal_codes)
 }
 END_TEST
 
+START_TEST(search_shows_what_was_asked_for_and_ids_as_click_takes_them)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "search", "x", "--with", "text,meta"));
+    ck_assert_ptr_nonnull(strstr(output, "{\"lang\":\"en\"}"));
+    ck_assert_ptr_nonnull(strstr(output, "0.7500  \"7\"    clear"));
+    ck_assert_ptr_nonnull(strstr(output, "2 hits in"));
+}
+END_TEST
+
+START_TEST(lists_show_what_was_measured_and_a_dash_for_what_was_not)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "generations"));
+    ck_assert_msg(strstr(output, "0.6250          -") != NULL, "%s", output);
+    ck_ok(RUN(&f, false, &usage, "collection", "list"));
+    ck_assert_msg(strstr(output, "exact      0       -") != NULL, "%s", output);
+    ck_assert_msg(strstr(output, "ivf        0   0.980") != NULL, "%s", output);
+}
+END_TEST
+
+/* Reads only from what can be sought would refuse `-f -` behind a pipe. */
+START_TEST(files_may_be_pipes)
+{
+    fake f;
+    bool usage;
+    char name[64];
+    static const char pair[] = "{\"query\":\"q\",\"id\":3,\"label\":-1}\n";
+    static char *const commands[] = {"feedback", "encode"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        int ends[2];
+        ck_assert_int_eq(pipe(ends), 0);
+        ck_assert_int_eq(write(ends[1], pair, strlen(pair)), (ssize_t)strlen(pair));
+        close(ends[1]);
+        snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+        ck_ok(RUN(&f, true, &usage, commands[i], "-f", name));
+        close(ends[0]);
+    }
+    ck_assert_int_eq(f.last, METHOD_ENCODE);
+}
+END_TEST
+
 START_TEST(every_command_sends_what_the_server_takes)
 {
     fake f;
@@ -733,6 +825,9 @@ int main(void)
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
     tcase_add_test(c, scroll_all_exports_every_page);
     tcase_add_test(c, search_shows_hits_without_terminal_codes);
+    tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
+    tcase_add_test(c, lists_show_what_was_measured_and_a_dash_for_what_was_not);
+    tcase_add_test(c, files_may_be_pipes);
     tcase_add_test(c, every_command_sends_what_the_server_takes);
     tcase_add_test(c, finetune_wait_ends_with_decision_and_metrics);
     suite_add_tcase(suite, c);
