@@ -220,6 +220,8 @@ static sem_status put_known(embedding *e, sem_error *err)
     write_call call = {.apply = put_batch, .committed = index_batch, .context = e};
     sem_status status = SEM_OK;
     for (size_t i = 0; i < j->known_count && status == SEM_OK;) {
+        if (atomic_load(j->cancel))
+            return sem_fail(err, SEM_CANCELLED, "cancelled");
         e->collection = j->known[i].collection;
         e->status = SEM_OK;
         for (; i < j->known_count && j->known[i].collection == e->collection && e->count < BATCH_DOCUMENTS; i++) {
@@ -423,6 +425,17 @@ static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error
     return status;
 }
 
+/* The job's record says what came of it in the same transaction: a crash
+ * right after it must not leave a current generation and a job that failed. */
+static sem_status put_promoted(const flip *f, store_write *w, sem_error *err)
+{
+    const job *j = f->embedding->job;
+    char *text = job_status_promoted_text(j->status, f->record->number);
+    sem_status status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
+    return status;
+}
+
 static sem_status apply_flip(void *context, store_write *w, sem_error *err)
 {
     flip *f = context;
@@ -431,9 +444,12 @@ static sem_status apply_flip(void *context, store_write *w, sem_error *err)
     sem_status status = is_behind(f->embedding, store_write_view(w), &behind, err);
     if (status != SEM_OK || behind)
         return status;
-    f->done = true;
     generation_state old = f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK : GENERATION_PREVIOUS;
-    return store_generation_flip(w, f->record->number, old, err);
+    status = store_generation_flip(w, f->record->number, old, err);
+    if (status == SEM_OK)
+        status = put_promoted(f, w, err);
+    f->done = status == SEM_OK;
+    return status;
 }
 
 static void swap_generations(void *context)
@@ -565,7 +581,8 @@ static void close_target(embedding *e, bool failed)
     if (failed) {
         write_call call = {.apply = nothing_to_write, .committed = leave_candidate, .context = e};
         atomic_store(&e->core->dual, false);
-        writer_run(e->core->writer, &call, NULL);
+        if (writer_run(e->core->writer, &call, NULL) != SEM_OK)
+            leave_candidate(e); /* no transaction could begin: then no write is under way either */
     }
     serving_release(e->next);
     free(e->vectors);

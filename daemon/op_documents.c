@@ -100,6 +100,7 @@ static sem_status prepare_external(task *t, const store_collection *c, sem_error
     if (!checked_mul(q->u.upsert.count, c->dim, &floats) ||
         (t->vectors = checked_alloc_aligned(floats, sizeof(float))) == NULL)
         return sem_fail_memory(err, "vectors");
+    task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < q->u.upsert.count; i++) {
         const span *v = &q->u.upsert.docs[i].vector;
         if (v->data == NULL)
@@ -172,6 +173,8 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     sem_status status = SEM_OK;
     if (texts == NULL || truncated == NULL || *vectors == NULL)
         status = sem_fail_memory(err, "an upsert");
+    else
+        task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         if (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL)
             texts[wanted++] = q->u.upsert.docs[i].text;

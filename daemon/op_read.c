@@ -82,7 +82,7 @@ static sem_status pack_document(reader *r, packer *p, const store_document *doc,
 static sem_status get_all(reader *r, answer *a, sem_error *err)
 {
     const request *q = r->task->request;
-    size_t limit = r->worker->core->settings.limits.frame_bytes;
+    size_t limit = core_limits(r->worker->core).frame_bytes;
     pack_array(&a->pack, q->u.get.count);
     for (size_t i = 0; i < q->u.get.count; i++) {
         store_document doc;

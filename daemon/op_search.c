@@ -307,7 +307,7 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 {
     uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
     bool with_vector = s->request->u.search.with & WITH_VECTOR;
-    size_t limit = s->worker->core->settings.limits.frame_bytes;
+    size_t limit = core_limits(s->worker->core).frame_bytes;
     for (size_t i = 0; i < s->count; i++) {
         store_document doc;
         bool found, has_vector = with_vector;
@@ -363,6 +363,7 @@ static search_record *make_record(const search *s, const docid *shown, const cha
         memcpy(text, q->u.search.query.data, q->u.search.query.size);
     memcpy(r->query_id, query_id, strlen(query_id) + 1);
     r->memory = memory;
+    r->memory_bytes = bytes;
     r->event = (event_search){
         .query_id = r->query_id,
         .time_ms = clock_wall_ms(),
