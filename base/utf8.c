@@ -100,3 +100,12 @@ size_t utf8_cut(const char *text, size_t size, size_t limit)
         limit--;
     return limit;
 }
+
+void utf8_repair(char *text, size_t size)
+{
+    if (utf8_valid(text, size))
+        return;
+    for (size_t i = 0; i < size; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            text[i] = '?';
+}

@@ -16,6 +16,9 @@ size_t utf8_decode(const char *text, size_t size, uint32_t *code);
 /* Writes code (a valid scalar value) as 1 to 4 bytes and returns how many. */
 size_t utf8_encode(uint32_t code, char out[4]);
 
+/* Makes text valid: where it is not, every byte beyond ASCII becomes '?'. */
+void utf8_repair(char *text, size_t size);
+
 /* The largest length <= limit at which text can be cut without splitting a character. */
 size_t utf8_cut(const char *text, size_t size, size_t limit);
 

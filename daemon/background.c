@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { INDEX_INTERVAL_MS = 500, TICK_INTERVAL_MS = 250 };
+enum {
+    INDEX_INTERVAL_MS = 500,
+    TICK_INTERVAL_MS = 250,
+    TICKS_BETWEEN_SIZES = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
+};
 
 struct background {
     core *core;
@@ -81,9 +85,12 @@ static void *index_main(void *argument)
 static void *ticker_main(void *argument)
 {
     background *b = argument;
-    do
+    unsigned ticks = 0;
+    do {
+        if (ticks++ % TICKS_BETWEEN_SIZES == 0)
+            atomic_store(&b->core->stats.store_bytes, store_bytes(b->core->store));
         jobs_tick(b->core);
-    while (rest(b, TICK_INTERVAL_MS));
+    } while (rest(b, TICK_INTERVAL_MS));
     return NULL;
 }
 

@@ -44,6 +44,7 @@ typedef struct config {
         unsigned workers;    /* threads; 0: one a core */
         size_t token_budget; /* tokens of one batch */
         size_t queue;        /* requests waiting, each lane */
+        size_t queue_bytes;  /* of requests waiting or under way, with what was made of them */
     } encode;
     struct {
         size_t exact_below; /* documents */

@@ -75,6 +75,8 @@ const config_key config_keys[] = {
      .help = "tokens of one batch"},
     {"encode", "queue", KEY_INTEGER, "4096", RANGE(1, 1000000), PLACE(encode.queue), .restart = true,
      .help = "requests waiting, queries and bulk work each; one more gets RESOURCE_EXHAUSTED"},
+    {"encode", "queue_bytes", KEY_SIZE, "1GiB", RANGE(1 * MIB, 1024 * GIB), PLACE(encode.queue_bytes), .restart = true,
+     .help = "memory of all requests waiting or under way; one more gets RESOURCE_EXHAUSTED"},
 
     {"index", "exact_below", KEY_INTEGER, "5000", RANGE(0, 100000000), PLACE(index.exact_below), .restart = true,
      .help = "documents of a collection below which search is exact"},

@@ -11,34 +11,48 @@
 #include "daemon/serving.h"
 #include "daemon/space.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
 struct writer;
 struct jobs;
 
+enum { CORE_BUCKETS = 13 };
+/* Upper ends of the buckets of /metrics' histogram; the last has none. */
+extern const uint32_t core_bucket_us[CORE_BUCKETS - 1];
+
 /* Counters for /metrics; any thread adds. */
 typedef struct core_stats {
     atomic_uint_fast64_t requests[METHOD_COUNT_OF];
     atomic_uint_fast64_t errors[METHOD_COUNT_OF];
-    atomic_uint_fast64_t micros[METHOD_COUNT_OF]; /* from arrival to answer */
+    atomic_uint_fast64_t micros[METHOD_COUNT_OF];               /* from arrival to answer, summed */
+    atomic_uint_fast64_t within[METHOD_COUNT_OF][CORE_BUCKETS]; /* answers by core_bucket_us */
     atomic_uint_fast64_t texts_encoded, tokens_encoded, commits, events_dropped;
+    atomic_uint_fast64_t store_bytes; /* on disk, as the ticker last saw it */
 } core_stats;
 
 typedef struct core {
-    config settings; /* as at start; [finetune] and [train] are copied anew to jobs at reload */
-    sem_log *log;    /* borrowed */
+    config settings;             /* as at start, but for: */
+    pthread_mutex_t limits_lock; /* guards limits and max_in_flight; rank 4, a leaf */
+    request_limits limits;       /* a reload changes them; core_limits() copies */
+    size_t max_in_flight;
+    sem_log *log; /* borrowed */
     engine_hooks hooks;
-    store *store;           /* owned */
-    serving_slot current;   /* the writer swaps it, at a flip; never empty while requests are served */
-    serving_slot candidate; /* the generation that is being embedded, or empty; the writer swaps it */
-    atomic_bool dual;       /* new writes are embedded with the candidate as well; the job sets it */
-    space *external;        /* owned; the space of external collections */
-    queue *work;            /* to the workers; fast lane: queries, slow lane: documents */
-    struct writer *writer;  /* owned */
-    struct jobs *jobs;      /* owned */
-    uint64_t started_ms;    /* monotonic */
+    store *store;             /* owned */
+    serving_slot current;     /* the writer swaps it, at a flip; never empty while requests are served */
+    serving_slot candidate;   /* the generation that is being embedded, or empty; the writer swaps it */
+    atomic_bool dual;         /* new writes are embedded with the candidate as well; the job sets it */
+    space *external;          /* owned; the space of external collections */
+    atomic_size_t held_bytes; /* of requests that wait or are under way; encode.queue_bytes limits it */
+    queue *work;              /* to the workers; fast lane: queries, slow lane: documents */
+    struct writer *writer;    /* owned */
+    struct jobs *jobs;        /* owned */
+    uint64_t started_ms;      /* monotonic */
     core_stats stats;
 } core;
+
+/* The limits of now. Any thread. */
+request_limits core_limits(core *c);
 
 #endif

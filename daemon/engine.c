@@ -4,14 +4,13 @@
 #include "base/queue.h"
 #include "daemon/background.h"
 #include "daemon/core.h"
+#include "daemon/core_metrics.h"
 #include "daemon/jobs.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -100,6 +99,9 @@ sem_status engine_create(engine **out, const config *c, const engine_hooks *hook
     e->core.log = log;
     e->core.hooks = *hooks;
     e->core.started_ms = clock_monotonic_ms();
+    pthread_mutex_init(&e->core.limits_lock, NULL);
+    e->core.limits = c->limits;
+    e->core.max_in_flight = c->server.max_in_flight;
     serving_slot_init(&e->core.current);
     serving_slot_init(&e->core.candidate);
     store_generation current = {0};
@@ -136,6 +138,7 @@ void engine_destroy(engine *e)
     serving_release(serving_slot_swap(&c->current, NULL));
     space_release(c->external);
     store_close(c->store);
+    pthread_mutex_destroy(&c->limits_lock);
     free(e);
 }
 
@@ -168,7 +171,7 @@ static void fail_request(core *c, uint64_t connection, request *r)
 void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_ns)
 {
     core *c = &e->core;
-    task *t = task_create(connection, r, arrived_ns);
+    task *t = task_create(c, connection, r, arrived_ns);
     if (t == NULL) {
         fail_request(c, connection, r);
         return;
@@ -177,10 +180,19 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
         answer_ping(c, t);
         return;
     }
+    sem_error err;
+    size_t held = atomic_load(&c->held_bytes);
+    if (held > c->settings.encode.queue_bytes) {
+        sem_fail(&err, SEM_RESOURCE_EXHAUSTED,
+                 "requests of %zu bytes are under way already (encode.queue_bytes is %zu)", held - t->held,
+                 c->settings.encode.queue_bytes);
+        err.retry_after_ms = RETRY_AFTER_MS;
+        task_fail(c, t, &err);
+        return;
+    }
     sem_status status = queue_push(c->work, worker_lane(r), t);
     if (status == SEM_OK)
         return;
-    sem_error err;
     if (status == SEM_UNAVAILABLE)
         sem_fail(&err, SEM_UNAVAILABLE, "the daemon is shutting down");
     else
@@ -191,8 +203,22 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
     task_fail(c, t, &err);
 }
 
+void engine_drain(engine *e)
+{
+    jobs_drain(e->core.jobs);
+}
+
+static void take_limits(core *to, const config *c)
+{
+    pthread_mutex_lock(&to->limits_lock);
+    to->limits = c->limits;
+    to->max_in_flight = c->server.max_in_flight;
+    pthread_mutex_unlock(&to->limits_lock);
+}
+
 void engine_reload(engine *e, const config *c)
 {
+    take_limits(&e->core, c);
     jobs_reload(e->core.jobs, c);
 }
 
@@ -206,55 +232,7 @@ bool engine_alive(engine *e)
     return true;
 }
 
-/* --- metrics */
-
-static bool line(buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool line(buffer *out, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return n > 0 && (size_t)n < sizeof text && buffer_append(out, text, (size_t)n);
-}
-
-static bool method_metrics(core *c, buffer *out)
-{
-    bool ok = line(out, "# TYPE semd_requests_total counter\n");
-    for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && line(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                        (unsigned long long)c->stats.requests[m]);
-    ok = ok && line(out, "# TYPE semd_request_errors_total counter\n");
-    for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && line(out, "semd_request_errors_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                        (unsigned long long)c->stats.errors[m]);
-    ok = ok && line(out, "# TYPE semd_request_seconds_total counter\n");
-    for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && line(out, "semd_request_seconds_total{method=\"%s\"} %.6f\n", rpc_method_name((rpc_method)m),
-                        (double)c->stats.micros[m] / 1e6);
-    return ok;
-}
-
 bool engine_metrics(engine *e, buffer *out)
 {
-    core *c = &e->core;
-    serving *s = serving_slot_acquire(&c->current);
-    uint32_t generation = s->generation;
-    serving_release(s);
-    return method_metrics(c, out) && line(out, "# TYPE semd_generation gauge\nsemd_generation %u\n", generation) &&
-           line(out, "# TYPE semd_queue_length gauge\nsemd_queue_length{lane=\"queries\"} %zu\n",
-                queue_length(c->work, QUEUE_FAST)) &&
-           line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
-           line(out, "# TYPE semd_texts_encoded_total counter\nsemd_texts_encoded_total %llu\n",
-                (unsigned long long)c->stats.texts_encoded) &&
-           line(out, "# TYPE semd_tokens_encoded_total counter\nsemd_tokens_encoded_total %llu\n",
-                (unsigned long long)c->stats.tokens_encoded) &&
-           line(out, "# TYPE semd_commits_total counter\nsemd_commits_total %llu\n",
-                (unsigned long long)c->stats.commits) &&
-           line(out, "# TYPE semd_events_dropped_total counter\nsemd_events_dropped_total %llu\n",
-                (unsigned long long)c->stats.events_dropped) &&
-           line(out, "# TYPE semd_store_bytes gauge\nsemd_store_bytes %llu\n",
-                (unsigned long long)store_bytes(c->store));
+    return core_metrics(&e->core, out);
 }

@@ -28,8 +28,12 @@ sem_status engine_create(engine **out, const config *c, const engine_hooks *hook
                          void (*progress)(void *context, const char *text), void *context, sem_error *err);
 
 /* Loop thread, never blocks. Takes ownership of r. Answers RESOURCE_EXHAUSTED
- * when its queue is full, and UNAVAILABLE once engine_drain was called. */
+ * when its queue is full or its memory is. */
 void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_ns);
+
+/* Loop thread, once, when the server begins to drain: the job under way is
+ * cancelled, so that nobody who waits for it holds the drain up. */
+void engine_drain(engine *e);
 
 /* Finishes what was accepted, commits, stops every thread (a fine-tune job is
  * cancelled and says so in its record) and frees all. Blocks. Accepts NULL. */

@@ -15,6 +15,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "finetune/bulk_encode.h"
+#include "daemon/changes.h"
 #include "daemon/job.h"
 #include "daemon/writer.h"
 
@@ -46,6 +47,8 @@ typedef struct embedding {
     uint32_t collection;
     batch_document documents[BATCH_DOCUMENTS];
     size_t count;
+    uint32_t removed[BATCH_DOCUMENTS]; /* to be taken out of the index; numbers are not used again */
+    size_t removed_count;
     buffer texts;
     float *vectors;   /* [BATCH_DOCUMENTS, dim] */
     buffer last;      /* key form of the last document looked at */
@@ -136,6 +139,8 @@ static void index_batch(void *context)
     for (size_t i = 0; index != NULL && i < e->count && e->status == SEM_OK; i++)
         if (e->documents[i].stored)
             e->status = vector_index_put(index->index, e->documents[i].docno, e->vectors + i * dim_of(e), e->err);
+    for (size_t i = 0; index != NULL && i < e->removed_count; i++)
+        vector_index_remove(index->index, e->removed[i]);
     space_index_release(index);
 }
 
@@ -145,7 +150,7 @@ static sem_status finish_batch(embedding *e, sem_error *err)
     sem_status status = SEM_OK;
     if (atomic_load(e->job->cancel))
         status = sem_fail(err, SEM_CANCELLED, "cancelled");
-    if (status == SEM_OK && e->count > 0) {
+    if (status == SEM_OK && e->count + e->removed_count > 0) {
         status = encode_batch(e, err);
         write_call call = {.apply = put_batch, .committed = index_batch, .context = e};
         if (status == SEM_OK)
@@ -153,7 +158,7 @@ static sem_status finish_batch(embedding *e, sem_error *err)
         if (status == SEM_OK)
             status = e->status;
     }
-    e->count = e->texts.size = 0;
+    e->count = e->removed_count = e->texts.size = 0;
     return status;
 }
 
@@ -220,6 +225,8 @@ static sem_status put_known(embedding *e, sem_error *err)
     write_call call = {.apply = put_batch, .committed = index_batch, .context = e};
     sem_status status = SEM_OK;
     for (size_t i = 0; i < j->known_count && status == SEM_OK;) {
+        if (atomic_load(j->cancel))
+            return sem_fail(err, SEM_CANCELLED, "cancelled");
         e->collection = j->known[i].collection;
         e->status = SEM_OK;
         for (; i < j->known_count && j->known[i].collection == e->collection && e->count < BATCH_DOCUMENTS; i++) {
@@ -254,89 +261,25 @@ static sem_status first_pass(embedding *e, sem_error *err)
 
 /* --- catching up */
 
-typedef struct change {
-    uint32_t collection, docno;
-} change;
-
-typedef struct changes {
-    change *items;
-    size_t count, capacity;
-    uint64_t seq;
-    bool failed;
-} changes;
-
-static bool add_change(void *context, uint64_t seq, uint32_t collection, uint32_t docno, bool removed)
+/* ours: its collection exists and the model makes its vectors. */
+static sem_status find_changed(store_read *r, const change *c, store_document *doc, bool *ours, bool *found,
+                               sem_error *err)
 {
-    changes *c = context;
-    (void)removed; /* whether the document exists is looked up: it may have come back */
-    if (c->count == c->capacity) {
-        size_t capacity = c->capacity == 0 ? 256 : c->capacity * 2;
-        change *grown = checked_realloc(c->items, capacity, sizeof *grown);
-        if (grown == NULL) {
-            c->failed = true;
-            return false;
-        }
-        c->items = grown;
-        c->capacity = capacity;
-    }
-    c->items[c->count++] = (change){collection, docno};
-    c->seq = seq;
-    return true;
-}
-
-static int compare_changes(const void *a, const void *b)
-{
-    const change *x = a, *y = b;
-    if (x->collection != y->collection)
-        return x->collection < y->collection ? -1 : 1;
-    return (x->docno > y->docno) - (x->docno < y->docno);
-}
-
-static sem_status read_changes(const embedding *e, store_read *r, changes *out, sem_error *err)
-{
-    *out = (changes){.seq = e->log_seq};
-    sem_status status = store_log_walk(r, e->log_seq, add_change, out, err);
-    if (status == SEM_OK && out->failed)
-        status = sem_fail_memory(err, "the list of changes");
-    if (status != SEM_OK) {
-        free(out->items);
-        return status;
-    }
-    if (out->count > 0)
-        qsort(out->items, out->count, sizeof *out->items, compare_changes);
-    return SEM_OK;
-}
-
-/* Deleted after the index was filled, but before deletes reached it. */
-typedef struct removal {
-    embedding *embedding;
-    change change;
-} removal;
-
-static sem_status nothing_to_write(void *context, store_write *w, sem_error *err)
-{
-    (void)context, (void)w, (void)err;
-    return SEM_OK;
-}
-
-static void remove_from_index(void *context)
-{
-    removal *r = context;
-    space_index *index = space_acquire(r->embedding->next->space, r->change.collection);
-    if (index != NULL)
-        vector_index_remove(index->index, r->change.docno);
-    space_index_release(index);
+    store_collection owner;
+    sem_status status = store_collection_at(r, c->collection, &owner, err);
+    *ours = status == SEM_OK && !owner.external;
+    *found = false;
+    if (*ours)
+        return store_document_by_number(r, c->collection, c->docno, doc, found, err);
+    return status == SEM_NOT_FOUND ? SEM_OK : status;
 }
 
 static sem_status catch_up_one(embedding *e, const change *c, sem_error *err)
 {
     store_document doc;
-    store_collection owner;
-    bool found;
-    if (store_collection_at(e->read, c->collection, &owner, NULL) != SEM_OK || owner.external)
-        return SEM_OK; /* dropped, or none of the model's */
-    sem_status status = store_document_by_number(e->read, c->collection, c->docno, &doc, &found, err);
-    if (status != SEM_OK)
+    bool ours, found;
+    sem_status status = find_changed(e->read, c, &doc, &ours, &found, err);
+    if (status != SEM_OK || !ours)
         return status;
     if (found) {
         e->status = SEM_OK;
@@ -344,9 +287,9 @@ static sem_status catch_up_one(embedding *e, const change *c, sem_error *err)
             add_to_batch(e, &doc);
         return e->status;
     }
-    removal r = {e, *c};
-    write_call call = {.apply = nothing_to_write, .committed = remove_from_index, .context = &r};
-    return writer_run(e->core->writer, &call, err);
+    /* Perhaps deleted after the index was filled, but before deletes reached it. */
+    e->removed[e->removed_count++] = c->docno;
+    return SEM_OK;
 }
 
 /* One batch of changes of one collection, from *at on. */
@@ -357,8 +300,8 @@ static sem_status catch_up_some(embedding *e, const changes *c, size_t *at, sem_
         return status;
     e->collection = c->items[*at].collection;
     while (*at < c->count && c->items[*at].collection == e->collection && e->count < BATCH_DOCUMENTS &&
-           e->texts.size <= BATCH_BYTES && status == SEM_OK) {
-        bool repeated = *at > 0 && compare_changes(&c->items[*at - 1], &c->items[*at]) == 0;
+           e->removed_count < BATCH_DOCUMENTS && e->texts.size <= BATCH_BYTES && status == SEM_OK) {
+        bool repeated = *at > 0 && change_compare(&c->items[*at - 1], &c->items[*at]) == 0;
         if (!repeated)
             status = catch_up_one(e, &c->items[*at], err);
         (*at)++;
@@ -374,7 +317,7 @@ static sem_status catch_up(embedding *e, sem_error *err)
     sem_status status = store_read_begin(e->core->store, &r, err);
     if (status != SEM_OK)
         return status;
-    status = read_changes(e, r, &c, err);
+    status = changes_read(&c, r, e->log_seq, err);
     store_read_end(r);
     if (status != SEM_OK)
         return status;
@@ -401,18 +344,15 @@ typedef struct flip {
 static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error *err)
 {
     changes c;
-    sem_status status = read_changes(e, r, &c, err);
+    sem_status status = changes_read(&c, r, e->log_seq, err);
     if (status != SEM_OK)
         return status;
     *behind = false;
     e->read = r;
     for (size_t i = 0; i < c.count && status == SEM_OK && !*behind; i++) {
         store_document doc;
-        store_collection owner;
-        bool found;
-        if (store_collection_at(r, c.items[i].collection, &owner, NULL) != SEM_OK || owner.external)
-            continue;
-        status = store_document_by_number(r, c.items[i].collection, c.items[i].docno, &doc, &found, err);
+        bool ours, found;
+        status = find_changed(r, &c.items[i], &doc, &ours, &found, err);
         if (status == SEM_OK && found) {
             e->status = SEM_OK;
             *behind = !is_up_to_date(e, c.items[i].collection, &doc);
@@ -420,6 +360,17 @@ static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error
         }
     }
     free(c.items);
+    return status;
+}
+
+/* The job's record says what came of it in the same transaction: a crash
+ * right after it must not leave a current generation and a job that failed. */
+static sem_status put_promoted(const flip *f, store_write *w, sem_error *err)
+{
+    const job *j = f->embedding->job;
+    char *text = job_status_promoted_text(j->status, f->record->number);
+    sem_status status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
     return status;
 }
 
@@ -431,9 +382,12 @@ static sem_status apply_flip(void *context, store_write *w, sem_error *err)
     sem_status status = is_behind(f->embedding, store_write_view(w), &behind, err);
     if (status != SEM_OK || behind)
         return status;
-    f->done = true;
     generation_state old = f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK : GENERATION_PREVIOUS;
-    return store_generation_flip(w, f->record->number, old, err);
+    status = store_generation_flip(w, f->record->number, old, err);
+    if (status == SEM_OK)
+        status = put_promoted(f, w, err);
+    f->done = status == SEM_OK;
+    return status;
 }
 
 static void swap_generations(void *context)
@@ -553,6 +507,12 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
     return writer_run(e->core->writer, &call, err);
 }
 
+static sem_status nothing_to_write(void *context, store_write *w, sem_error *err)
+{
+    (void)context, (void)w, (void)err;
+    return SEM_OK;
+}
+
 static void leave_candidate(void *context)
 {
     embedding *e = context;
@@ -565,7 +525,8 @@ static void close_target(embedding *e, bool failed)
     if (failed) {
         write_call call = {.apply = nothing_to_write, .committed = leave_candidate, .context = e};
         atomic_store(&e->core->dual, false);
-        writer_run(e->core->writer, &call, NULL);
+        if (writer_run(e->core->writer, &call, NULL) != SEM_OK)
+            leave_candidate(e); /* no transaction could begin: then no write is under way either */
     }
     serving_release(e->next);
     free(e->vectors);

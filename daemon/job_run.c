@@ -113,9 +113,8 @@ static sem_status roll_back(job *j, sem_error *err)
         status = sem_fail(err, SEM_NOT_FOUND, "generation: there is no generation %u", j->target);
     if (status != SEM_OK)
         return status;
+    job_status_decide(j->status, true, "rolled back"); /* shown once the job is done */
     status = job_embed_and_flip(j, &record, false, err);
-    if (status == SEM_OK)
-        job_status_decide(j->status, true, "rolled back");
     store_generation_free(&record);
     return status;
 }

@@ -1,6 +1,7 @@
 #include "daemon/job_status.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,6 +10,16 @@ static const char *const state_names[] = {"queued", "running", "done", "failed",
 static const char *const kind_names[] = {"finetune", "model.load", "rollback"};
 static const char *const phase_names[PHASE_COUNT] = {NULL,        "pairs",       "training", "evaluating",
                                                      "embedding", "catching_up", "flip"};
+
+const char *job_kind_name(job_kind kind)
+{
+    return kind_names[kind];
+}
+
+const char *job_state_name(job_state state)
+{
+    return state_names[state];
+}
 
 void job_status_init(job_status *s)
 {
@@ -85,8 +96,11 @@ static void copy_reason(job_status *s, const char *reason)
 {
     if (reason == NULL)
         return;
-    strncpy(s->reason, reason, sizeof s->reason - 1);
-    s->reason[sizeof s->reason - 1] = '\0';
+    /* It may quote a path; in JSON a string is always UTF-8. */
+    size_t length = utf8_cut(reason, strlen(reason), sizeof s->reason - 1);
+    memcpy(s->reason, reason, length);
+    s->reason[length] = '\0';
+    utf8_repair(s->reason, length);
 }
 
 void job_status_decide(job_status *s, bool promoted, const char *reason)
@@ -138,15 +152,37 @@ static json_t *seconds_json(const job_status *s)
 json_t *job_status_json(job_status *s)
 {
     pthread_mutex_lock(&s->lock);
-    json_t *out = json_pack(
-        "{s:I, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "job", (json_int_t)s->number,
-        "kind", kind_names[s->kind], "state", state_names[s->state], "phase", text_or_null(phase_names[s->phase]),
-        "step", (json_int_t)s->step, "steps", (json_int_t)s->steps, "loss",
-        isnan(s->loss) ? json_null() : json_real(s->loss), "pairs", (json_int_t)s->pairs, "metrics_before",
-        s->before != NULL ? json_incref(s->before) : json_null(), "metrics_after",
-        s->after != NULL ? json_incref(s->after) : json_null(), "decision", text_or_null(s->decision), "reason",
-        text_or_null(s->reason), "eta_s", s->eta_s >= 0 ? json_real(s->eta_s) : json_null(), "generation",
-        s->generation != 0 ? json_integer(s->generation) : json_null(), "seconds", seconds_json(s));
+    json_t *out = json_pack("{s:I, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "job",
+                            (json_int_t)s->number, "kind", kind_names[s->kind], "state", state_names[s->state], "phase",
+                            text_or_null(phase_names[s->phase]), "step", (json_int_t)s->step, "steps",
+                            (json_int_t)s->steps, "loss", isnan(s->loss) ? json_null() : json_real(s->loss), "pairs",
+                            (json_int_t)s->pairs, "metrics_before",
+                            s->before != NULL ? json_incref(s->before) : json_null(), "metrics_after",
+                            s->after != NULL ? json_incref(s->after) : json_null(), "decision",
+                            text_or_null(s->state == JOB_DONE ? s->decision : NULL), "reason", text_or_null(s->reason),
+                            "eta_s", s->eta_s >= 0 ? json_real(s->eta_s) : json_null(), "generation",
+                            s->generation != 0 ? json_integer(s->generation) : json_null(), "seconds", seconds_json(s));
     pthread_mutex_unlock(&s->lock);
     return out;
+}
+
+char *job_status_text(job_status *s)
+{
+    json_t *value = job_status_json(s);
+    char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    return text;
+}
+
+char *job_status_promoted_text(job_status *s, uint32_t generation)
+{
+    json_t *value = job_status_json(s);
+    char *text = NULL;
+    if (value != NULL && json_object_set_new(value, "state", json_string("done")) == 0 &&
+        json_object_set_new(value, "decision", json_string("promoted")) == 0 &&
+        json_object_set_new(value, "eta_s", json_real(0)) == 0 &&
+        json_object_set_new(value, "generation", json_integer(generation)) == 0)
+        text = json_dumps(value, JSON_COMPACT);
+    json_decref(value);
+    return text;
 }

@@ -43,6 +43,9 @@ typedef struct job_status {
     uint64_t phase_began_ns;
 } job_status;
 
+const char *job_kind_name(job_kind kind);
+const char *job_state_name(job_state state);
+
 void job_status_init(job_status *s);
 void job_status_free(job_status *s);
 
@@ -60,6 +63,12 @@ void job_status_end(job_status *s, job_state state, const char *reason);
 /* As the wire contract's `job` result; a new reference, NULL when memory is out. */
 json_t *job_status_json(job_status *s);
 
+/* The same as JSON text, for the record in the store; malloc'd, NULL when memory is out. */
+char *job_status_text(job_status *s);
+/* As the text will be once the job has made `generation` current. */
+char *job_status_promoted_text(job_status *s, uint32_t generation);
+
+/* *number: of the job that runs, or of the last one; 0 if there has been none. */
 bool job_status_running(job_status *s, uint32_t *number);
 
 #endif

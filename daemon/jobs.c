@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "daemon/json_pack.h"
+#include "daemon/model_name.h"
 #include "daemon/retire.h"
 #include "daemon/writer.h"
 
@@ -10,10 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    LOG_TRIM_INTERVAL_S = 60,
-    MODEL_BASE_MAX = 40 /* bytes of a candidate's name before "-job-N" */
-};
+enum { LOG_TRIM_INTERVAL_S = 60 };
 
 typedef struct waiter {
     struct waiter *next;
@@ -40,34 +38,44 @@ struct jobs {
 /* --- records in the store */
 
 typedef struct record_write {
-    jobs *jobs;
-    uint32_t number; /* 0: take the next one */
+    uint32_t number;
     char *json;
+    job_kind kind; /* of a new one */
 } record_write;
 
 static sem_status put_record(void *context, store_write *w, sem_error *err)
 {
     record_write *r = context;
-    sem_status status = SEM_OK;
-    if (r->number == 0)
-        status = store_job_next(w, &r->number, err);
-    return status == SEM_OK ? store_job_put(w, r->number, r->json, err) : status;
+    return store_job_put(w, r->number, r->json, err);
+}
+
+/* The first record of a job, with the next number and every field. */
+static sem_status put_new_record(void *context, store_write *w, sem_error *err)
+{
+    record_write *r = context;
+    sem_status status = store_job_next(w, &r->number, err);
+    if (status != SEM_OK)
+        return status;
+    job_status fresh;
+    job_status_init(&fresh);
+    job_status_begin(&fresh, r->number, r->kind);
+    char *text = job_status_text(&fresh);
+    job_status_free(&fresh);
+    status = text != NULL ? store_job_put(w, r->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
+    return status;
 }
 
 static void save_record(jobs *j)
 {
     sem_error err;
-    json_t *value = job_status_json(&j->status);
-    record_write r = {.jobs = j, .json = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL};
-    uint32_t number;
-    job_status_running(&j->status, &number);
-    r.number = number;
+    record_write r = {.json = job_status_text(&j->status)};
+    job_status_running(&j->status, &r.number);
     write_call call = {.apply = put_record, .context = &r};
     sem_status status = r.json != NULL ? writer_run(j->core->writer, &call, &err) : sem_fail_memory(&err, "a job");
     if (status != SEM_OK)
-        log_event(j->core->log, LOG_LEVEL_ERROR, "job_record", "job=%u message=\"%s\"", number, err.message);
+        log_event(j->core->log, LOG_LEVEL_ERROR, "job_record", "job=%u message=\"%s\"", r.number, err.message);
     free(r.json);
-    json_decref(value);
 }
 
 static void drop_candidate_folder(job *j)
@@ -86,10 +94,7 @@ static void answer_waiters(jobs *j);
 static void run_job(jobs *j, job *work)
 {
     sem_error err = {0};
-    log_event(j->core->log, LOG_LEVEL_INFO, "job_start", "job=%u kind=%s", work->number,
-              work->kind == JOB_FINETUNE ? "finetune"
-              : work->kind == JOB_LOAD   ? "model.load"
-                                         : "rollback");
+    log_event(j->core->log, LOG_LEVEL_INFO, "job_start", "job=%u kind=%s", work->number, job_kind_name(work->kind));
     uint32_t before = 0;
     serving *now = serving_slot_acquire(&j->core->current);
     before = now->generation;
@@ -108,11 +113,8 @@ static void run_job(jobs *j, job *work)
     job_status_end(&j->status, state, status == SEM_OK ? NULL : err.message);
     char text[SEM_ERROR_MESSAGE_MAX];
     log_event(j->core->log, status == SEM_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "job_end",
-              "job=%u state=%s decision=%s reason=%s", work->number,
-              state == JOB_DONE        ? "done"
-              : state == JOB_CANCELLED ? "cancelled"
-                                       : "failed",
-              j->status.decision, log_value(text, sizeof text, j->status.reason));
+              "job=%u state=%s decision=%s reason=%s", work->number, job_state_name(state), j->status.decision,
+              log_value(text, sizeof text, j->status.reason));
     save_record(j);
     answer_waiters(j);
 }
@@ -191,8 +193,9 @@ sem_status jobs_claim(jobs *j, sem_error *err)
     if (j->stop)
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     else if (j->accepting || j->next != NULL || job_status_running(&j->status, &number)) {
-        job_status_running(&j->status, &number);
-        status = sem_fail(err, SEM_ALREADY_EXISTS, "job %u is under way", number);
+        bool running = job_status_running(&j->status, &number);
+        status = running ? sem_fail(err, SEM_ALREADY_EXISTS, "job %u is under way", number)
+                         : sem_fail(err, SEM_ALREADY_EXISTS, "a job is just being started");
     } else {
         j->accepting = true;
     }
@@ -210,13 +213,10 @@ void jobs_unclaim(jobs *j)
 /* "all-MiniLM-L6-v2" becomes "all-MiniLM-L6-v2-job-7", and so does "all-MiniLM-L6-v2-job-6". */
 static void name_model(job *work, const char *base)
 {
-    size_t length = strlen(base);
+    char plain[MODEL_NAME_MAX + 1];
     const char *suffix = strstr(base, "-job-");
-    if (suffix != NULL)
-        length = (size_t)(suffix - base);
-    if (length > MODEL_BASE_MAX)
-        length = MODEL_BASE_MAX;
-    snprintf(work->model, sizeof work->model, "%.*s-job-%u", (int)length, base, work->number);
+    model_name_plain(base, suffix != NULL ? (size_t)(suffix - base) : strlen(base), plain);
+    snprintf(work->model, sizeof work->model, "%s-job-%u", plain, work->number);
 }
 
 static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
@@ -226,7 +226,6 @@ static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
     if (j->stop) {
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     } else {
-        atomic_store(&j->cancel, false);
         j->next = work;
         if (w != NULL) {
             w->next = j->waiters;
@@ -248,14 +247,14 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
         return sem_fail_memory(err, "a waiting request");
     if (w != NULL)
         *w = (waiter){.task = waiting, .wants_generation = wants_generation};
-    record_write r = {.jobs = j, .json = (char *)(uintptr_t) "{\"state\":\"queued\"}"};
-    write_call call = {.apply = put_record, .context = &r};
+    record_write r = {.kind = work->kind};
+    write_call call = {.apply = put_new_record, .context = &r};
     sem_status status = writer_run(j->core->writer, &call, err);
     if (status == SEM_OK) {
         *number = work->number = r.number;
         name_model(work, base);
+        atomic_store(&j->cancel, false);
         job_status_begin(&j->status, r.number, work->kind);
-        save_record(j);
         status = hand_over(j, work, w, err);
     }
     if (status != SEM_OK)
@@ -309,9 +308,17 @@ job_status *jobs_status(jobs *j)
     return &j->status;
 }
 
-void jobs_cancel(jobs *j)
+/* Under the lock, so that the next job, which has another number, can't be
+ * the one that is hit. */
+bool jobs_cancel(jobs *j, uint32_t number)
 {
-    atomic_store(&j->cancel, true);
+    uint32_t now;
+    pthread_mutex_lock(&j->lock);
+    bool running = job_status_running(&j->status, &now) && now == number;
+    if (running)
+        atomic_store(&j->cancel, true);
+    pthread_mutex_unlock(&j->lock);
+    return running;
 }
 
 void jobs_answer_json(core *c, task *t, json_t *value)
@@ -437,13 +444,24 @@ void jobs_reload(jobs *j, const config *c)
     pthread_mutex_unlock(&j->lock);
 }
 
+void jobs_drain(jobs *j)
+{
+    pthread_mutex_lock(&j->lock);
+    j->stop = true;
+    atomic_store(&j->cancel, true);
+    pthread_cond_signal(&j->wake);
+    pthread_cond_broadcast(&j->idle);
+    pthread_mutex_unlock(&j->lock);
+}
+
 /* --- life */
 
-/* A record that still says queued or running was cut short by a crash. */
+/* A record that still says queued or running was cut short by a crash, and
+ * before the flip: that writes its own (job_embed.c). */
 static void mark_interrupted(jobs *j)
 {
     store_read *r;
-    record_write record = {.jobs = j};
+    record_write record = {0};
     char *text = NULL;
     bool found = false;
     if (store_read_begin(j->core->store, &r, NULL) != SEM_OK)
@@ -466,6 +484,15 @@ static void mark_interrupted(jobs *j)
     free(text);
 }
 
+static void jobs_release(jobs *j)
+{
+    job_status_free(&j->status);
+    pthread_cond_destroy(&j->wake);
+    pthread_cond_destroy(&j->idle);
+    pthread_mutex_destroy(&j->lock);
+    free(j);
+}
+
 sem_status jobs_create(jobs **out, core *c, sem_error *err)
 {
     jobs *j = calloc(1, sizeof *j);
@@ -485,8 +512,7 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     mark_interrupted(j);
     retire_generations(c, c->settings.finetune.keep);
     if (pthread_create(&j->thread, NULL, jobs_main, j) != 0) {
-        job_status_free(&j->status);
-        free(j);
+        jobs_release(j);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the job thread");
     }
     *out = j;
@@ -497,17 +523,8 @@ void jobs_destroy(jobs *j)
 {
     if (j == NULL)
         return;
-    pthread_mutex_lock(&j->lock);
-    j->stop = true;
-    atomic_store(&j->cancel, true);
-    pthread_cond_signal(&j->wake);
-    pthread_cond_broadcast(&j->idle);
-    pthread_mutex_unlock(&j->lock);
+    jobs_drain(j);
     pthread_join(j->thread, NULL);
     answer_waiters(j);
-    job_status_free(&j->status);
-    pthread_cond_destroy(&j->wake);
-    pthread_cond_destroy(&j->idle);
-    pthread_mutex_destroy(&j->lock);
-    free(j);
+    jobs_release(j);
 }

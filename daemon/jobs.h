@@ -46,8 +46,8 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
 /* --- asking */
 
 job_status *jobs_status(jobs *j);
-/* Asks the job under way to stop. */
-void jobs_cancel(jobs *j);
+/* Asks the job to stop; false when it is not under way. Any thread. */
+bool jobs_cancel(jobs *j, uint32_t number);
 /* Answers t with one number: {key: number}. */
 void jobs_answer_number(core *c, task *t, const char *key, uint32_t number);
 /* Answers t with a job; value may be NULL (memory was out). */
@@ -58,6 +58,9 @@ void jobs_answer_json(core *c, task *t, json_t *value);
 /* Every moment, from the ticker: answers those whose deadline is over while they
  * wait for a job, starts one when finetune.interval says so. */
 void jobs_tick(core *c);
+
+/* Loop thread: takes no more jobs and cancels the one under way. */
+void jobs_drain(jobs *j);
 
 /* Loop thread: [finetune] and [train] for the next job. */
 void jobs_reload(jobs *j, const config *c);

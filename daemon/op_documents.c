@@ -71,7 +71,7 @@ static sem_status drop_repeats(request *q, sem_error *err)
     return SEM_OK;
 }
 
-static bool given_vectors(const request *q)
+static bool has_vectors(const request *q)
 {
     for (size_t i = 0; i < q->u.upsert.count; i++)
         if (q->u.upsert.docs[i].vector.data != NULL)
@@ -100,6 +100,7 @@ static sem_status prepare_external(task *t, const store_collection *c, sem_error
     if (!checked_mul(q->u.upsert.count, c->dim, &floats) ||
         (t->vectors = checked_alloc_aligned(floats, sizeof(float))) == NULL)
         return sem_fail_memory(err, "vectors");
+    task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < q->u.upsert.count; i++) {
         const span *v = &q->u.upsert.docs[i].vector;
         if (v->data == NULL)
@@ -116,7 +117,7 @@ static sem_status prepare_external(task *t, const store_collection *c, sem_error
 static sem_status check_space(worker *w, const task *t, sem_error *err)
 {
     const request *q = t->request;
-    if (!given_vectors(q))
+    if (!has_vectors(q))
         return SEM_OK;
     if (!q->u.upsert.has_generation)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
@@ -138,23 +139,11 @@ static sem_status check_space(worker *w, const task *t, sem_error *err)
                            q->u.upsert.generation, t->serving->generation);
 }
 
-typedef struct long_write {
-    worker *worker;
-    task *task;
-} long_write;
-
-static bool between_slices(void *context)
-{
-    long_write *l = context;
-    worker_serve_queries(l->worker);
-    return task_check_deadline(l->task, NULL) == SEM_OK;
-}
-
 /* Encodes texts with one generation; out[count, dim]. */
 static sem_status encode_documents(worker *w, task *t, serving *s, const span *texts, size_t count, float *out,
                                    bool *truncated, sem_error *err)
 {
-    long_write l = {w, t};
+    worker_long l = {w, t};
     encoding_job job = {.serving = s,
                         .prompt = model_config_document_prompt(model_get_config(s->model)),
                         .texts = texts,
@@ -163,15 +152,17 @@ static sem_status encode_documents(worker *w, task *t, serving *s, const span *t
                         .slice_tokens = DOCUMENT_SLICE_TOKENS,
                         .out = out,
                         .truncated = truncated,
-                        .between = between_slices,
+                        .between = worker_between,
                         .context = &l};
     sem_status status = encoding_run(w->encoding, &job, err);
     return status == SEM_CANCELLED ? task_check_deadline(t, err) : status;
 }
 
+typedef enum given_vectors { GIVEN_IGNORED, GIVEN_NORMALIZED, GIVEN_AS_THEY_ARE } given_vectors;
+
 /* Encodes every document without a vector of its own and spreads the results:
- * row i of vectors belongs to docs[i]. use_given: vectors from outside count. */
-static sem_status encode_all(worker *w, task *t, serving *s, bool use_given, float **vectors, uint64_t *cut,
+ * row i of vectors belongs to docs[i]. */
+static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given, float **vectors, uint64_t *cut,
                              sem_error *err)
 {
     const request *q = t->request;
@@ -182,16 +173,18 @@ static sem_status encode_all(worker *w, task *t, serving *s, bool use_given, flo
     sem_status status = SEM_OK;
     if (texts == NULL || truncated == NULL || *vectors == NULL)
         status = sem_fail_memory(err, "an upsert");
+    else
+        task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < count && status == SEM_OK; i++)
-        if (!use_given || q->u.upsert.docs[i].vector.data == NULL)
+        if (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL)
             texts[wanted++] = q->u.upsert.docs[i].text;
     if (status == SEM_OK && wanted > 0)
         status = encode_documents(w, t, s, texts, wanted, *vectors, truncated, err);
     /* From the back, so that no row is overwritten before it was moved. */
     for (size_t i = count, from = wanted; i-- > 0 && status == SEM_OK;) {
-        const span *given = &q->u.upsert.docs[i].vector;
-        if (use_given && given->data != NULL)
-            status = copy_given(given, dim, true, *vectors + i * dim, i, err);
+        const span *own = &q->u.upsert.docs[i].vector;
+        if (given != GIVEN_IGNORED && own->data != NULL)
+            status = copy_given(own, dim, given == GIVEN_NORMALIZED, *vectors + i * dim, i, err);
         else if (--from != i)
             memcpy(*vectors + i * dim, *vectors + from * dim, dim * sizeof(float));
     }
@@ -218,12 +211,13 @@ static sem_status prepare_upsert(worker *w, task *t, sem_error *err)
     store_read_end(w->read);
     w->read = NULL;
     if (status == SEM_OK)
-        status = encode_all(w, t, t->serving, true, &t->vectors, &t->truncated, err);
+        status = encode_all(w, t, t->serving, c.metric == METRIC_DOT ? GIVEN_AS_THEY_ARE : GIVEN_NORMALIZED,
+                            &t->vectors, &t->truncated, err);
     if (status != SEM_OK || !atomic_load(&w->core->dual))
         return status;
     t->candidate = serving_slot_acquire(&w->core->candidate);
     uint64_t ignored = 0;
-    return t->candidate == NULL ? SEM_OK : encode_all(w, t, t->candidate, false, &t->second, &ignored, err);
+    return t->candidate == NULL ? SEM_OK : encode_all(w, t, t->candidate, GIVEN_IGNORED, &t->second, &ignored, err);
 }
 
 void op_upsert(worker *w, task *t)
@@ -249,6 +243,7 @@ typedef struct filtered {
     docid *ids;       /* [DELETE_STEP], into keys */
     size_t deleted;
     uint64_t seq;
+    walk_clock clock;
 } filtered;
 
 static bool collect(void *context, const store_document *doc)
@@ -258,6 +253,8 @@ static bool collect(void *context, const store_document *doc)
         f->more = true;
         return false;
     }
+    if (!walk_goes_on(&f->clock))
+        return false;
     unsigned char key[2 + DOCID_KEY_MAX];
     size_t length = docid_to_key(&doc->id, key + 2);
     f->last.size = 0;
@@ -309,18 +306,21 @@ static sem_status delete_filtered(worker *w, task *t, filtered *f, uint64_t *tot
     f->ids = checked_realloc(NULL, DELETE_STEP, sizeof *f->ids);
     if (f->docnos == NULL || f->ids == NULL)
         return sem_fail_memory(err, "a delete");
-    store_collection c;
+    store_collection c = {0};
     status = worker_collection(w, t, &c, err);
     f->collection = c.number;
+    f->clock = (walk_clock){.task = t, .err = err};
     do {
         f->count = f->keys.size = 0;
         f->more = false;
         if (status == SEM_OK)
+            status = worker_pause(w, t, err);
+        if (status == SEM_OK)
             status = worker_renew(w, err);
         if (status == SEM_OK)
             status = store_document_walk(w->read, f->collection, f->last.data, f->last.size, collect, f, err);
-        if (status == SEM_OK && f->failed)
-            status = sem_fail_memory(err, "a delete");
+        if (status == SEM_OK)
+            status = f->failed ? sem_fail_memory(err, "a delete") : f->clock.status;
         store_read_end(w->read);
         w->read = NULL;
         write_call call = {.apply = delete_step, .committed = delete_committed, .context = f};

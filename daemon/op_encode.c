@@ -114,19 +114,6 @@ static sem_status find_prompt(const task *t, const serving *s, const char **out,
                     (int)(name->size < 64 ? name->size : 64), name->data, settings->prompt_count);
 }
 
-/* Between two slices of a long encode: queries first, then whether it still matters. */
-typedef struct long_encode {
-    worker *worker;
-    task *task;
-} long_encode;
-
-static bool between_slices(void *context)
-{
-    long_encode *l = context;
-    worker_serve_queries(l->worker);
-    return task_check_deadline(l->task, NULL) == SEM_OK;
-}
-
 typedef struct encoded {
     float *vectors;
     uint32_t *tokens;
@@ -159,7 +146,7 @@ void op_encode(worker *w, task *t)
 {
     sem_error err;
     encoded e = {0};
-    long_encode l = {w, t};
+    worker_long l = {w, t};
     serving *s = serving_slot_acquire(&w->core->current);
     encoding_job job = {.serving = s,
                         .texts = t->request->u.encode.texts,
@@ -167,7 +154,7 @@ void op_encode(worker *w, task *t)
                         .refuse_long = !t->request->u.encode.truncate,
                         .field = "texts",
                         .slice_tokens = ENCODE_SLICE_TOKENS,
-                        .between = between_slices,
+                        .between = worker_between,
                         .context = &l};
     sem_status status = find_prompt(t, s, &job.prompt, &err);
     if (status == SEM_OK)
@@ -189,33 +176,6 @@ void op_encode(worker *w, task *t)
 }
 
 /* --- queries that wait together */
-
-/* A query with a prompt of its own, or one that must not be cut, may fail alone:
- * it must not take the others with it. */
-static bool can_share(const task *t)
-{
-    const request *q = t->request;
-    return q->method == METHOD_SEARCH;
-}
-
-static void answer_alone(worker *w, task *t, serving *s)
-{
-    sem_error err;
-    float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof(float));
-    encoding_job job = {.serving = s,
-                        .prompt = model_config_query_prompt(model_get_config(s->model)),
-                        .texts = &t->request->u.search.query,
-                        .count = 1,
-                        .field = "query",
-                        .slice_tokens = SIZE_MAX,
-                        .out = vector};
-    sem_status status = vector == NULL ? sem_fail_memory(&err, "a query") : encoding_run(w->encoding, &job, &err);
-    if (status == SEM_OK)
-        op_search_with(w, t, s, vector);
-    else
-        task_fail(w->core, t, &err);
-    free(vector);
-}
 
 static void answer_together(worker *w, task **tasks, size_t count, serving *s)
 {
@@ -255,17 +215,14 @@ void op_queries(worker *w, task **tasks, size_t count)
         task *t = tasks[i];
         if (task_check_deadline(t, &err) != SEM_OK)
             task_fail(w->core, t, &err);
-        else if (can_share(t))
+        else if (t->request->method == METHOD_SEARCH)
             tasks[searches++] = t;
         else
-            op_encode(w, t);
+            op_encode(w, t); /* its prompt is its own, and it may fail alone */
     }
     if (searches == 0)
         return;
     serving *s = serving_slot_acquire(&w->core->current);
-    if (searches == 1)
-        answer_alone(w, tasks[0], s);
-    else
-        answer_together(w, tasks, searches, s);
+    answer_together(w, tasks, searches, s);
     serving_release(s);
 }

@@ -29,9 +29,12 @@ static void pack_model(packer *p, const model *m)
     pack_str(p, "float32");
 }
 
-static void pack_limits(packer *p, const config *c)
+static void pack_limits(packer *p, core *c)
 {
-    const request_limits *l = &c->limits;
+    pthread_mutex_lock(&c->limits_lock);
+    const request_limits now = c->limits, *l = &now;
+    size_t in_flight = c->max_in_flight;
+    pthread_mutex_unlock(&c->limits_lock);
     const struct {
         const char *name;
         uint64_t value;
@@ -47,7 +50,7 @@ static void pack_limits(packer *p, const config *c)
         {"ids", l->ids},
         {"scroll", l->scroll},
         {"filter_values", l->filter_values},
-        {"in_flight", c->server.max_in_flight},
+        {"in_flight", in_flight},
     };
     pack_map(p, sizeof rows / sizeof *rows);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -89,7 +92,7 @@ void op_info(worker *w, task *t)
     pack_str(&a.pack, "simd");
     pack_str(&a.pack, simd->name);
     pack_str(&a.pack, "limits");
-    pack_limits(&a.pack, &w->core->settings);
+    pack_limits(&a.pack, w->core);
     serving_release(s);
     answer_send(w->core, t, &a);
 }

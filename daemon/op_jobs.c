@@ -75,17 +75,6 @@ void op_finetune(worker *w, task *t)
         refuse(w, t, work, &err);
 }
 
-/* The last part of a path, whether or not slashes follow it; inside path, which
- * loses those slashes. */
-static const char *base_name(char *path)
-{
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/')
-        path[--length] = '\0';
-    const char *slash = strrchr(path, '/');
-    return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
-}
-
 void op_model_load(worker *w, task *t)
 {
     jobs *j = w->core->jobs;
@@ -109,7 +98,7 @@ void op_model_load(worker *w, task *t)
     }
     if (status == SEM_OK) {
         work->gate = t->request->u.model_load.gate;
-        start_for(w, t, work, base_name(work->path), false);
+        start_for(w, t, work, work->path, false);
     } else {
         refuse(w, t, work, &err);
     }
@@ -197,18 +186,15 @@ void op_job(worker *w, task *t)
     sem_error err;
     uint32_t now;
     const request *q = t->request;
-    bool running = job_status_running(jobs_status(j), &now);
+    job_status_running(jobs_status(j), &now);
     uint32_t wanted = q->u.job.has_job ? q->u.job.job : now;
-    if (q->u.job.cancel) {
-        if (!running || wanted != now) {
-            if (q->u.job.has_job)
-                sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
-            else
-                sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: no job is under way");
-            task_fail(w->core, t, &err);
-            return;
-        }
-        jobs_cancel(j);
+    if (q->u.job.cancel && !jobs_cancel(j, wanted)) {
+        if (q->u.job.has_job)
+            sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
+        else
+            sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: no job is under way");
+        task_fail(w->core, t, &err);
+        return;
     }
     json_t *value = NULL;
     sem_status status = SEM_OK;

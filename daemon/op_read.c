@@ -1,4 +1,4 @@
-/* Requests that only read: get, count, scroll, info, collection.list, generations. */
+/* Requests that only read documents: get, count, scroll. */
 #include "base/checked.h"
 #include "index/filter.h"
 #include "daemon/worker.h"
@@ -23,15 +23,27 @@ static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, sem_
 {
     *r = (reader){.worker = w, .task = t};
     sem_status status = worker_collection(w, t, &r->collection, err);
-    if (status != SEM_OK)
+    if (status != SEM_OK || !(with & WITH_VECTOR))
         return status;
-    serving *s = serving_slot_acquire(&w->core->current);
-    r->space = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->space);
-    r->dim = r->collection.external ? r->collection.dim : space_dim(s->space);
-    serving_release(s);
-    if (with & WITH_VECTOR)
-        r->vector = checked_alloc_aligned(r->dim, sizeof(float));
-    return (with & WITH_VECTOR) && r->vector == NULL ? sem_fail_memory(err, "a vector") : SEM_OK;
+    /* The generation that is current in this snapshot, in which every document
+     * has its vector: around a flip the one in memory can be another. */
+    if (r->collection.external) {
+        r->space = STORE_SPACE_EXTERNAL;
+        r->dim = r->collection.dim;
+    } else {
+        store_generation g;
+        bool found;
+        status = store_generation_current(w->read, &g, &found, err);
+        if (status == SEM_OK && !found)
+            status = sem_fail(err, SEM_INTERNAL, "the store names no current generation");
+        if (status != SEM_OK)
+            return status;
+        r->space = g.space;
+        r->dim = g.dim;
+        store_generation_free(&g);
+    }
+    r->vector = checked_alloc_aligned(r->dim, sizeof(float));
+    return r->vector == NULL ? sem_fail_memory(err, "a vector") : SEM_OK;
 }
 
 static sem_status pack_document(reader *r, packer *p, const store_document *doc, unsigned with, sem_error *err)
@@ -70,7 +82,7 @@ static sem_status pack_document(reader *r, packer *p, const store_document *doc,
 static sem_status get_all(reader *r, answer *a, sem_error *err)
 {
     const request *q = r->task->request;
-    size_t limit = r->worker->core->settings.limits.frame_bytes;
+    size_t limit = core_limits(r->worker->core).frame_bytes;
     pack_array(&a->pack, q->u.get.count);
     for (size_t i = 0; i < q->u.get.count; i++) {
         store_document doc;
@@ -113,13 +125,14 @@ void op_get(worker *w, task *t)
 typedef struct counting {
     const filter *filter;
     uint64_t count;
+    walk_clock clock;
 } counting;
 
 static bool count_one(void *context, const store_document *doc)
 {
     counting *c = context;
     c->count += filter_match(c->filter, doc->meta, doc->meta_length);
-    return true;
+    return walk_goes_on(&c->clock);
 }
 
 static sem_status count_documents(worker *w, task *t, uint64_t *count, sem_error *err)
@@ -135,8 +148,10 @@ static sem_status count_documents(worker *w, task *t, uint64_t *count, sem_error
     status = filter_parse(&compiled, (const unsigned char *)f->data, f->size, err);
     if (status != SEM_OK)
         return status;
-    counting counter = {compiled, 0};
+    counting counter = {.filter = compiled, .clock = {.task = t, .err = err}};
     status = store_document_walk(w->read, c.number, NULL, 0, count_one, &counter, err);
+    if (status == SEM_OK)
+        status = counter.clock.status;
     *count = counter.count;
     filter_free(compiled);
     return status;
@@ -194,6 +209,7 @@ typedef struct scrolling {
     bool more;
     unsigned char last[DOCID_KEY_MAX];
     size_t last_length;
+    walk_clock clock;
     sem_status status;
     sem_error *err;
 } scrolling;
@@ -202,6 +218,8 @@ static bool scroll_one(void *context, const store_document *doc)
 {
     scrolling *s = context;
     const request *q = s->reader.task->request;
+    if (!walk_goes_on(&s->clock))
+        return false;
     if (s->filter != NULL && !filter_match(s->filter, doc->meta, doc->meta_length))
         return true;
     if (s->count == q->u.scroll.limit || (s->count > 0 && s->docs.size > SCROLL_BYTES)) {
@@ -233,10 +251,11 @@ static sem_status scroll_documents(scrolling *s, worker *w, task *t, sem_error *
         return status;
     pack_init(&s->pack, &s->docs);
     s->err = err;
+    s->clock = (walk_clock){.task = t, .err = err};
     status = store_document_walk(w->read, s->reader.collection.number, after_length > 0 ? after : NULL, after_length,
                                  scroll_one, s, err);
     if (status == SEM_OK)
-        status = s->status;
+        status = s->status != SEM_OK ? s->status : s->clock.status;
     return status == SEM_OK && s->pack.failed ? sem_fail_memory(err, "an answer") : status;
 }
 

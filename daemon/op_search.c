@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SNAPSHOT_TRIES = 8 }; /* documents can come and go faster than one search; then a hit may be missing */
+enum {
+    SNAPSHOT_TRIES = 4, /* documents can come faster than one search takes; then: */
+    SPARE_HITS = 256    /* so many more than k are asked for, and those that the snapshot does not know left out */
+};
 static const double DEFAULT_RECALL = 0.95;
 
 /* One search under way. */
@@ -30,6 +33,7 @@ typedef struct search {
     filter *filter; /* owned */
     bool has_exclude;
     uint32_t exclude;
+    size_t spare;     /* hits asked for beyond k */
     vector_hit *hits; /* owned */
     size_t count;
 } search;
@@ -126,6 +130,7 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
 
 typedef struct mark {
     search *search;
+    walk_clock clock;
     sem_status status;
     sem_error *err;
 } mark;
@@ -134,6 +139,8 @@ static bool mark_document(void *context, const store_document *doc)
 {
     mark *m = context;
     search *s = m->search;
+    if (!walk_goes_on(&m->clock))
+        return false;
     if (!filter_match(s->filter, doc->meta, doc->meta_length))
         return true;
     if (doc->docno >= s->allowed_bits) {
@@ -165,8 +172,10 @@ static sem_status apply_filter(search *s, sem_error *err)
     s->allowed_bits = 4096;
     if (s->allowed == NULL)
         return sem_fail_memory(err, "a filter");
-    mark m = {.search = s, .err = err};
+    mark m = {.search = s, .clock = {.task = s->task, .err = err}, .err = err};
     status = store_document_walk(s->worker->read, s->collection.number, NULL, 0, mark_document, &m, err);
+    if (status == SEM_OK)
+        status = m.clock.status;
     return status != SEM_OK ? status : m.status;
 }
 
@@ -201,7 +210,8 @@ static sem_status all_known(search *s, bool *known, sem_error *err)
     return SEM_OK;
 }
 
-/* After the last try: hits whose document is gone are left out. */
+/* After the last try: hits whose document the snapshot does not know are left
+ * out, which the spare ones make up for. */
 static sem_status drop_unknown(search *s, sem_error *err)
 {
     size_t kept = 0;
@@ -216,15 +226,15 @@ static sem_status drop_unknown(search *s, sem_error *err)
         if (found)
             s->hits[kept++] = s->hits[i];
     }
-    s->count = kept;
+    s->count = kept < s->request->u.search.k ? kept : s->request->u.search.k;
     return SEM_OK;
 }
 
 static sem_status scan(search *s, sem_error *err)
 {
     const request *q = s->request;
-    size_t live = vector_index_count(s->index->index);
-    size_t k = q->u.search.k < live + 64 ? q->u.search.k : live + 64;
+    size_t live = vector_index_count(s->index->index), wanted = q->u.search.k + s->spare;
+    size_t k = wanted < live + 64 ? wanted : live + 64;
     s->hits = checked_realloc(NULL, k + 1, sizeof *s->hits);
     if (s->hits == NULL)
         return sem_fail_memory(err, "hits");
@@ -253,10 +263,9 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     s->index =
         space_acquire(s->collection.external ? s->worker->core->external : s->serving->space, s->collection.number);
     if (s->index == NULL) {
-        /* Made after this generation was pinned, or dropped meanwhile. */
+        /* Dropped since the snapshot, or its creation is not answered yet. */
         *whole = false;
-        return sem_fail(err, SEM_UNAVAILABLE, "collection: %s is just being made or dropped; try again",
-                        s->collection.name);
+        return sem_fail(err, SEM_NOT_FOUND, "collection: there is no collection %s", s->collection.name);
     }
     s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
     status = take_vector(s, encoded, err);
@@ -298,7 +307,7 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 {
     uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
     bool with_vector = s->request->u.search.with & WITH_VECTOR;
-    size_t limit = s->worker->core->settings.limits.frame_bytes;
+    size_t limit = core_limits(s->worker->core).frame_bytes;
     for (size_t i = 0; i < s->count; i++) {
         store_document doc;
         bool found, has_vector = with_vector;
@@ -354,6 +363,7 @@ static search_record *make_record(const search *s, const docid *shown, const cha
         memcpy(text, q->u.search.query.data, q->u.search.query.size);
     memcpy(r->query_id, query_id, strlen(query_id) + 1);
     r->memory = memory;
+    r->memory_bytes = bytes;
     r->event = (event_search){
         .query_id = r->query_id,
         .time_ms = clock_wall_ms(),
@@ -430,8 +440,11 @@ void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
     for (int tries = 1;; tries++) {
         search s = {.worker = w, .task = t, .request = t->request, .serving = pinned};
         bool whole = true;
-        sem_status status = try_once(&s, encoded, &whole, &err);
-        if ((status == SEM_OK || status == SEM_UNAVAILABLE) && !whole && tries < SNAPSHOT_TRIES) {
+        s.spare = tries == SNAPSHOT_TRIES ? SPARE_HITS : 0;
+        sem_status status = task_check_deadline(t, &err);
+        if (status == SEM_OK)
+            status = try_once(&s, encoded, &whole, &err);
+        if ((status == SEM_OK || status == SEM_NOT_FOUND) && !whole && tries < SNAPSHOT_TRIES) {
             search_free(&s);
             continue;
         }

@@ -96,4 +96,3 @@ void retire_generations(core *owner, size_t keep)
     free(c);
 }
 
-/* A candidate that came to nothing leaves its folder and perhaps a record. */

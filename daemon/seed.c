@@ -3,11 +3,10 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "model/model.h"
+#include "daemon/model_name.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { SEED_NAME_MAX = 40 /* bytes */ };
 
 /* Read and checked whole before anything is copied. */
 static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem_error *err)
@@ -22,25 +21,6 @@ static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem
     *dim = (uint32_t)model_get_config(m)->dim;
     model_close(m);
     return SEM_OK;
-}
-
-/* The folder's name is what clients see as the model's: the last part of the
- * path, with what a folder's name should not hold replaced. */
-static void seed_name(const char *path, char out[STORE_MODEL_MAX + 1])
-{
-    size_t end = strlen(path);
-    while (end > 0 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start > 0 && path[start - 1] != '/' && end - start < SEED_NAME_MAX)
-        start--;
-    for (size_t i = start; i < end; i++) {
-        char c = path[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                     c == '_' || (c == '.' && i > start);
-        out[i - start] = plain ? c : '_';
-    }
-    out[end - start] = '\0';
 }
 
 static sem_status copy_model(const store *s, const char *name, const config *c, sem_error *err)
@@ -86,7 +66,7 @@ static sem_status seed(store *s, store_generation *g, const config *c, sem_log *
 {
     char text[FILES_PATH_MAX];
     *g = (store_generation){.created_ms = clock_wall_ms(), .state = GENERATION_CURRENT, .mode = "seed"};
-    seed_name(c->model.path, g->model);
+    model_name_plain(c->model.path, strlen(c->model.path), g->model);
     sem_status status = check_model(c->model.path, &g->dim, log, err);
     if (status == SEM_OK)
         status = copy_model(s, g->model, c, err);

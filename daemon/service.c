@@ -247,6 +247,8 @@ static void begin_close(void *context)
 static void begin_drain(service *s)
 {
     s->phase = PHASE_DRAINING;
+    if (s->engine != NULL)
+        engine_drain(s->engine);
     server_drain(s->server, begin_close, s);
 }
 

@@ -4,18 +4,26 @@
 
 #include <stdlib.h>
 
-task *task_create(uint64_t connection, request *r, uint64_t arrived_ns)
+task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
 {
     task *t = calloc(1, sizeof *t);
     if (t == NULL)
         return NULL;
+    t->core = c;
     t->connection = connection;
     t->request = r;
     t->arrived_ns = arrived_ns;
     /* A deadline beyond the clock's range is none. */
     if (r->has_deadline && r->deadline_ms < (UINT64_MAX - arrived_ns) / 1000000u)
         t->deadline_ns = arrived_ns + r->deadline_ms * 1000000u;
+    task_hold(t, sizeof *t + r->frame_size);
     return t;
+}
+
+void task_hold(task *t, size_t bytes)
+{
+    t->held += bytes;
+    atomic_fetch_add(&t->core->held_bytes, bytes);
 }
 
 void task_reset(task *t)
@@ -27,6 +35,9 @@ void task_reset(task *t)
     t->serving = t->candidate = NULL;
     t->vectors = t->second = NULL;
     t->truncated = 0;
+    size_t least = sizeof *t + t->request->frame_size;
+    atomic_fetch_sub(&t->core->held_bytes, t->held - least);
+    t->held = least;
 }
 
 void task_free(task *t)
@@ -34,6 +45,7 @@ void task_free(task *t)
     if (t == NULL)
         return;
     task_reset(t);
+    atomic_fetch_sub(&t->core->held_bytes, t->held);
     request_free(t->request);
     free(t);
 }
@@ -46,11 +58,27 @@ sem_status task_check_deadline(const task *t, sem_error *err)
                     (unsigned long long)t->request->deadline_ms);
 }
 
+const uint32_t core_bucket_us[CORE_BUCKETS - 1] = {100,   250,   500,    1000,   2500,    5000,
+                                                   10000, 25000, 100000, 500000, 2500000, 10000000};
+
+request_limits core_limits(core *c)
+{
+    pthread_mutex_lock(&c->limits_lock);
+    request_limits now = c->limits;
+    pthread_mutex_unlock(&c->limits_lock);
+    return now;
+}
+
 static void count(core *c, const task *t, bool failed)
 {
     rpc_method m = t->request->method;
+    uint64_t micros = (clock_monotonic_ns() - t->arrived_ns) / 1000u;
+    size_t bucket = 0;
+    while (bucket < CORE_BUCKETS - 1 && micros > core_bucket_us[bucket])
+        bucket++;
     atomic_fetch_add(&c->stats.requests[m], 1);
-    atomic_fetch_add(&c->stats.micros[m], (clock_monotonic_ns() - t->arrived_ns) / 1000u);
+    atomic_fetch_add(&c->stats.micros[m], micros);
+    atomic_fetch_add(&c->stats.within[m][bucket], 1);
     if (failed)
         atomic_fetch_add(&c->stats.errors[m], 1);
 }

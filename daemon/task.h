@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 typedef struct task {
+    core *core; /* borrowed */
     uint64_t connection;
     request *request;     /* owned */
     uint64_t arrived_ns;  /* monotonic */
@@ -23,10 +24,13 @@ typedef struct task {
     float *second;       /* [documents, the candidate's dim], owned */
     uint64_t truncated;  /* documents that were cut */
     uint32_t collection; /* number of its collection; never 0 once it was looked up */
+    size_t held;         /* bytes that it counts for in core.held_bytes */
 } task;
 
 /* Takes ownership of r. NULL when memory is out (then r stays the caller's). */
-task *task_create(uint64_t connection, request *r, uint64_t arrived_ns);
+task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns);
+/* Counts more memory of the task until it is reset or freed. */
+void task_hold(task *t, size_t bytes);
 /* Frees the task with all that it owns; accepts NULL. */
 void task_free(task *t);
 /* Drops vectors and pins, so that the task can be encoded anew. */

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 enum {
-    BATCH_TASKS = 64,      /* queries that share a forward pass */
-    SMALL_ENCODE_TEXTS = 8 /* an encode of so many texts counts as a query */
+    BATCH_TASKS = 64,       /* queries that share a forward pass */
+    SMALL_ENCODE_TEXTS = 8, /* an encode of so many texts counts as a query */
+    WALK_CALLS = 1024       /* documents between two looks at the clock */
 };
 
 struct worker_pool {
@@ -107,14 +108,36 @@ static void run_one(worker *w, task *t)
     w->read = NULL;
 }
 
-void worker_serve_queries(worker *w)
+static void serve_queries(worker *w)
 {
     store_read *outer = w->read;
     w->read = NULL;
+    w->between = true;
     for (task *t; (t = queue_try_pop(w->core->work, false)) != NULL;)
         run_one(w, t);
+    w->between = false;
     w->read = outer;
     atomic_store(&w->busy_since_ns, clock_monotonic_ns());
+}
+
+sem_status worker_pause(worker *w, const task *t, sem_error *err)
+{
+    if (!w->between)
+        serve_queries(w);
+    return task_check_deadline(t, err);
+}
+
+bool worker_between(void *context)
+{
+    worker_long *l = context;
+    return worker_pause(l->worker, l->task, NULL) == SEM_OK;
+}
+
+bool walk_goes_on(walk_clock *c)
+{
+    if (++c->calls % WALK_CALLS == 0)
+        c->status = task_check_deadline(c->task, c->err);
+    return c->status == SEM_OK;
 }
 
 static void *worker_main(void *argument)

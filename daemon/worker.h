@@ -19,6 +19,7 @@ typedef struct worker {
     core *core;
     encoding *encoding;
     store_read *read;                   /* renewed by each request that reads */
+    bool between;                       /* inside worker_serve_queries */
     atomic_uint_fast64_t busy_since_ns; /* monotonic; 0: it waits */
 } worker;
 
@@ -39,9 +40,26 @@ queue_lane worker_lane(const request *r);
 sem_status worker_renew(worker *w, sem_error *err);
 /* Renews, finds the request's collection and remembers its number in t. */
 sem_status worker_collection(worker *w, task *t, store_collection *out, sem_error *err);
-/* Answers what waits in the fast lane, for use between slices of a long
- * encoding; context is the worker. */
-void worker_serve_queries(worker *w);
+/* Between two steps of long work: answers what waits in the fast lane (but not
+ * when that is what is just being done: a queue of encodes would become a depth
+ * of calls), then says whether t may go on (SEM_DEADLINE_EXCEEDED). */
+sem_status worker_pause(worker *w, const task *t, sem_error *err);
+/* The same as encoding_job.between. */
+typedef struct worker_long {
+    worker *worker;
+    const task *task;
+} worker_long;
+bool worker_between(void *context); /* a worker_long */
+
+/* For walks over a collection: false, with the error in *err and *status, when
+ * the deadline of t is over; looks at the clock every so many calls only. */
+typedef struct walk_clock {
+    const task *task;
+    unsigned calls;
+    sem_status status;
+    sem_error *err;
+} walk_clock;
+bool walk_goes_on(walk_clock *c);
 
 void op_encode(worker *w, task *t);
 /* Several searches by text and small encodes in one forward pass. */

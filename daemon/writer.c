@@ -11,9 +11,9 @@
 #include <string.h>
 
 enum {
-    GROUP_MAX = 256,         /* writes that share a commit: their answers wait for it */
-    FLUSH_INTERVAL_MS = 500, /* a search is in the log at the latest then */
-    SEARCHES_MAX = 20000     /* kept in memory; more are dropped and counted */
+    GROUP_MAX = 256,            /* writes that share a commit: their answers wait for it */
+    FLUSH_INTERVAL_MS = 500,    /* a search is in the log at the latest then */
+    SEARCH_BYTES_MAX = 64 << 20 /* of searches that wait for it; more are dropped and counted */
 };
 
 typedef enum item_kind { ITEM_TASK, ITEM_CALL, ITEM_SEARCH } item_kind;
@@ -42,7 +42,9 @@ struct writer {
     pthread_t thread;
     item *searches, **searches_tail; /* waiting for the next commit; writer thread only */
     size_t search_count;
-    uint64_t flush_at_ms; /* monotonic; 0: nothing waits */
+    uint64_t flush_at_ms;       /* monotonic; 0: nothing waits */
+    atomic_size_t search_bytes; /* of all searches handed over and not yet forgotten */
+    atomic_bool closing;
     atomic_uint_fast64_t busy_since_ns;
 };
 
@@ -54,8 +56,14 @@ void search_record_free(search_record *record)
     free(record);
 }
 
-static void item_free(item *i)
+static size_t search_size(const search_record *r)
 {
+    return sizeof(item) + sizeof *r + r->memory_bytes;
+}
+
+static void forget_search(writer *w, item *i)
+{
+    atomic_fetch_sub(&w->search_bytes, search_size(i->search));
     search_record_free(i->search);
     free(i);
 }
@@ -98,7 +106,7 @@ static void forget_searches(writer *w)
 {
     for (item *i = w->searches, *next; i != NULL; i = next) {
         next = i->next;
-        item_free(i);
+        forget_search(w, i);
     }
     w->searches = NULL;
     w->searches_tail = &w->searches;
@@ -181,11 +189,6 @@ static void run_group(writer *w, item **items, size_t count)
 
 static void keep_search(writer *w, item *i)
 {
-    if (w->search_count == SEARCHES_MAX) {
-        atomic_fetch_add(&w->core->stats.events_dropped, 1);
-        item_free(i);
-        return;
-    }
     if (w->flush_at_ms == 0)
         w->flush_at_ms = clock_monotonic_ms() + FLUSH_INTERVAL_MS;
     i->next = NULL;
@@ -211,7 +214,7 @@ static bool gather(writer *w, item **items, size_t *count)
         timeout = now >= w->flush_at_ms ? 0 : (int)(w->flush_at_ms - now);
     }
     item *i = queue_pop(w->queue, timeout);
-    bool open = i != NULL || timeout >= 0;
+    bool open = i != NULL || (timeout >= 0 && !atomic_load(&w->closing));
     atomic_store(&w->busy_since_ns, clock_monotonic_ns());
     while (i != NULL) {
         if (i->kind == ITEM_SEARCH)
@@ -270,7 +273,7 @@ sem_status writer_create(writer **out, core *c, sem_error *err)
         return sem_fail_memory(err, "the writer");
     w->core = c;
     w->searches_tail = &w->searches;
-    /* No limit of its own: what arrives here was already let in by the queue of work. */
+    /* No limit of its own: requests count in core.held_bytes, searches in search_bytes. */
     sem_status status = queue_create(&w->queue, 0, err);
     if (status == SEM_OK && pthread_create(&w->thread, NULL, writer_main, w) != 0)
         status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the writer thread");
@@ -287,6 +290,7 @@ void writer_destroy(writer *w)
 {
     if (w == NULL)
         return;
+    atomic_store(&w->closing, true);
     queue_close(w->queue);
     pthread_join(w->thread, NULL);
     queue_destroy(w->queue);
@@ -328,13 +332,16 @@ void writer_submit(writer *w, task *t)
 
 void writer_log_search(writer *w, search_record *record)
 {
-    item *i = calloc(1, sizeof *i);
+    size_t size = search_size(record);
+    bool room = atomic_fetch_add(&w->search_bytes, size) + size <= SEARCH_BYTES_MAX;
+    item *i = room ? calloc(1, sizeof *i) : NULL;
     if (i != NULL) {
         i->search = record;
         if (push(w, ITEM_SEARCH, i, QUEUE_SLOW, NULL) == SEM_OK)
             return;
         free(i);
     }
+    atomic_fetch_sub(&w->search_bytes, size);
     search_record_free(record);
     atomic_fetch_add(&w->core->stats.events_dropped, 1);
 }

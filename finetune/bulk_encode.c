@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -75,11 +76,20 @@ static sem_status encode_share(helper *h)
     return status;
 }
 
+/* Without the right to lower itself the work is done all the same. */
+static void lower_priority(int nice_added)
+{
+    id_t thread = (id_t)gettid();
+    errno = 0;
+    int now = getpriority(PRIO_PROCESS, thread);
+    if (nice_added > 0 && (now != -1 || errno == 0))
+        (void)setpriority(PRIO_PROCESS, thread, now + nice_added < 19 ? now + nice_added : 19);
+}
+
 static void *helper_main(void *argument)
 {
     helper *h = argument;
-    /* Without the right to lower itself the work is done all the same. */
-    setpriority(PRIO_PROCESS, (id_t)gettid(), h->shared->job->nice);
+    lower_priority(h->shared->job->nice);
     h->status = encode_share(h);
     if (h->status != SEM_OK)
         atomic_store(&h->shared->stop, true);

@@ -124,6 +124,11 @@ size_t vector_index_count(const vector_index *v)
     return atomic_load_explicit(&v->count, memory_order_relaxed);
 }
 
+size_t vector_index_dim(const vector_index *v)
+{
+    return v->options.dim;
+}
+
 sem_status vector_index_search(vector_index *v, const vector_query *query, vector_hit *hits, size_t *count,
                                vector_plan *plan, sem_error *err)
 {

@@ -44,6 +44,7 @@ sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector
 /* No effect if there is none. Writer only. */
 void vector_index_remove(vector_index *v, uint32_t docno);
 size_t vector_index_count(const vector_index *v); /* live documents */
+size_t vector_index_dim(const vector_index *v);
 
 typedef struct vector_hit {
     uint32_t docno;

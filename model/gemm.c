@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 /* Behind each row of C stand this many values that a product must not touch. */
@@ -108,6 +109,8 @@ bool gemm_self_test(const gemm *candidate, size_t hidden, size_t intermediate, s
     return all_forms(candidate, 17, 33, 65) && all_forms(candidate, 5, 1, 7);
 }
 
+enum { CHOICES_MAX = 8 /* shapes that are remembered */ };
+
 const gemm *gemm_choose_checked(const gemm *candidate, const char *kernel, size_t hidden, size_t intermediate,
                                 size_t head, sem_log *log)
 {
@@ -126,8 +129,35 @@ const gemm *gemm_choose_checked(const gemm *candidate, const char *kernel, size_
     return own;
 }
 
+/* The library and the processor stay what they are while the process runs, so
+ * what was found out for these shapes holds: a test takes a third of a second,
+ * and a start, a job and a rollback each open models of the same shapes. */
+static struct {
+    pthread_mutex_t lock; /* guards the rest; held during a test; a leaf */
+    struct {
+        size_t hidden, intermediate, head;
+        const gemm *found;
+    } rows[CHOICES_MAX];
+    size_t next;
+} choices = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 const gemm *gemm_choose(size_t hidden, size_t intermediate, size_t head, sem_log *log)
 {
-    gemm_openblas_single_thread();
-    return gemm_choose_checked(&gemm_openblas, gemm_openblas_kernel(), hidden, intermediate, head, log);
+    const gemm *found = NULL;
+    pthread_mutex_lock(&choices.lock);
+    for (size_t i = 0; i < CHOICES_MAX && found == NULL; i++)
+        if (choices.rows[i].found != NULL && choices.rows[i].hidden == hidden &&
+            choices.rows[i].intermediate == intermediate && choices.rows[i].head == head)
+            found = choices.rows[i].found;
+    if (found == NULL) {
+        gemm_openblas_single_thread();
+        found = gemm_choose_checked(&gemm_openblas, gemm_openblas_kernel(), hidden, intermediate, head, log);
+        size_t at = choices.next++ % CHOICES_MAX;
+        choices.rows[at].hidden = hidden;
+        choices.rows[at].intermediate = intermediate;
+        choices.rows[at].head = head;
+        choices.rows[at].found = found;
+    }
+    pthread_mutex_unlock(&choices.lock);
+    return found;
 }

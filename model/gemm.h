@@ -27,11 +27,11 @@ extern const gemm gemm_portable;
  * gemm_portable for the generic one. */
 const gemm *gemm_own(const kernels *level);
 
-/* Chooses once at start. Sets OpenBLAS to one thread a call, then compares its
+/* Chooses once for each set of widths, and remembers. Sets OpenBLAS to one thread a call, then compares its
  * products with gemm_portable's on every transpose form and on the shapes that
  * a model of these widths uses (edges of kernels and odd sizes included). A
  * library that fails is never used: the log says so, names the kernel and
- * OPENBLAS_CORETYPE, and own kernels take over. */
+ * OPENBLAS_CORETYPE, and own kernels take over. Any thread. */
 const gemm *gemm_choose(size_t hidden, size_t intermediate, size_t head, sem_log *log);
 
 /* What gemm_choose does with any library, for tests: candidate (whose kernels

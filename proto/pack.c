@@ -144,10 +144,7 @@ static void pack_message(packer *p, const char *message)
     char safe[SEM_ERROR_MESSAGE_MAX];
     size_t length = strnlen(message, sizeof safe - 1);
     memcpy(safe, message, length);
-    if (!utf8_valid(safe, length))
-        for (size_t i = 0; i < length; i++)
-            if ((unsigned char)safe[i] >= 0x80)
-                safe[i] = '?';
+    utf8_repair(safe, length);
     pack_strn(p, safe, length);
 }
 

@@ -1,0 +1,127 @@
+#include "daemon/core_metrics.h"
+
+#include "daemon/jobs.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool line(buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool line(buffer *out, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return n > 0 && (size_t)n < sizeof text && buffer_append(out, text, (size_t)n);
+}
+
+static bool metric(buffer *out, const char *name, const char *kind, uint64_t value)
+{
+    return line(out, "# TYPE %s %s\n%s %llu\n", name, kind, name, (unsigned long long)value);
+}
+
+/* Time from arrival to answer; a method that was never called has no rows. */
+static bool latencies(core *c, buffer *out)
+{
+    static const char name[] = "semd_request_seconds";
+    bool ok = line(out, "# TYPE %s histogram\n", name);
+    for (int m = 0; m < METHOD_COUNT_OF; m++) {
+        const char *method = rpc_method_name((rpc_method)m);
+        uint64_t sum = 0;
+        if (c->stats.requests[m] == 0)
+            continue;
+        for (int i = 0; i < CORE_BUCKETS - 1; i++) {
+            sum += c->stats.within[m][i];
+            ok = ok && line(out, "%s_bucket{method=\"%s\",le=\"%g\"} %llu\n", name, method,
+                            (double)core_bucket_us[i] / 1e6, (unsigned long long)sum);
+        }
+        sum += c->stats.within[m][CORE_BUCKETS - 1];
+        ok = ok && line(out, "%s_bucket{method=\"%s\",le=\"+Inf\"} %llu\n", name, method, (unsigned long long)sum) &&
+             line(out, "%s_sum{method=\"%s\"} %.6f\n", name, method, (double)c->stats.micros[m] / 1e6) &&
+             line(out, "%s_count{method=\"%s\"} %llu\n", name, method, (unsigned long long)sum);
+    }
+    return ok;
+}
+
+static bool methods(core *c, buffer *out)
+{
+    bool ok = line(out, "# TYPE semd_requests_total counter\n");
+    for (int m = 0; m < METHOD_COUNT_OF; m++)
+        ok = ok && line(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
+                        (unsigned long long)c->stats.requests[m]);
+    ok = ok && line(out, "# TYPE semd_request_errors_total counter\n");
+    for (int m = 0; m < METHOD_COUNT_OF; m++)
+        ok = ok && line(out, "semd_request_errors_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
+                        (unsigned long long)c->stats.errors[m]);
+    return ok;
+}
+
+/* Vectors in memory, summed over the collections of a space. */
+static bool add_space(space *s, uint64_t *vectors, uint64_t *bytes)
+{
+    space_index **all;
+    size_t count;
+    sem_error err;
+    if (space_acquire_all(s, &all, &count, &err) != SEM_OK)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        size_t rows = vector_index_count(all[i]->index);
+        *vectors += rows;
+        *bytes += rows * vector_index_dim(all[i]->index) * sizeof(float);
+        space_index_release(all[i]);
+    }
+    free(all);
+    return true;
+}
+
+static bool indices(core *c, buffer *out)
+{
+    uint64_t vectors = 0, bytes = 0;
+    serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
+    bool ok = add_space(c->external, &vectors, &bytes) && add_space(now->space, &vectors, &bytes) &&
+              (next == NULL || add_space(next->space, &vectors, &bytes));
+    ok = ok && metric(out, "semd_generation", "gauge", now->generation) &&
+         metric(out, "semd_index_vectors", "gauge", vectors) && metric(out, "semd_index_bytes", "gauge", bytes);
+    serving_release(now);
+    serving_release(next);
+    return ok;
+}
+
+static bool job_gauges(core *c, buffer *out)
+{
+    uint32_t number;
+    bool running = job_status_running(jobs_status(c->jobs), &number);
+    return metric(out, "semd_job_running", "gauge", running) && metric(out, "semd_job_number", "gauge", number);
+}
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long total, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f != NULL) {
+        if (fscanf(f, "%llu %llu", &total, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+bool core_metrics(core *c, buffer *out)
+{
+    core_stats *s = &c->stats;
+    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) &&
+           line(out, "# TYPE semd_queue_length gauge\n") &&
+           line(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
+           line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
+           metric(out, "semd_queue_bytes", "gauge", c->held_bytes) &&
+           metric(out, "semd_texts_encoded_total", "counter", s->texts_encoded) &&
+           metric(out, "semd_tokens_encoded_total", "counter", s->tokens_encoded) &&
+           metric(out, "semd_commits_total", "counter", s->commits) &&
+           metric(out, "semd_events_dropped_total", "counter", s->events_dropped) &&
+           metric(out, "semd_store_bytes", "gauge", s->store_bytes) &&
+           metric(out, "process_resident_memory_bytes", "gauge", resident_bytes());
+}

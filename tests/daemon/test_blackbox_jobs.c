@@ -1,0 +1,378 @@
+/* Jobs as a client sees them: what they say, how they end, what they survive. */
+#include "tests/daemon/blackbox.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+enum { DOCUMENTS = 200 };
+
+static box b;
+static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
+
+static void document_text(unsigned i, char *out, size_t size)
+{
+    snprintf(out, size, "my %s and a %s or %s in the bank", topics[i % 8], topics[i / 8 % 8], topics[i / 64 % 8]);
+}
+
+static void add_document(unsigned i)
+{
+    char text[128];
+    document_text(i, text, sizeof text);
+    box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': '%s'}]}", i, text);
+}
+
+/* promote: the gate lets everything through, else it hardly lets anything. */
+static bool start(bool promote, const char *more)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return false;
+    size_t n = 0;
+    b.options[n++] = "finetune.min_pairs=20";
+    b.options[n++] = "finetune.min_heldout=1";
+    b.options[n++] = "train.batch_size=16";
+    b.options[n++] = promote ? "finetune.max_p=1" : "finetune.max_p=0.000001";
+    b.options[n++] = "finetune.max_probe_loss=1";
+    b.options[n++] = "train.learning_rate=0.001";
+    b.options[n++] = more;
+    box_start(&b);
+    for (unsigned i = 0; i < DOCUMENTS; i++) {
+        add_document(i);
+        box_call(&b, "feedback", "{'pairs': [{'query': 'question %u on %s', 'id': %u, 'label': 1}]}", i, topics[i % 8],
+                 i);
+    }
+    return true;
+}
+
+static bool is_number(const msgpack_object *o)
+{
+    return o != NULL && o->type != MSGPACK_OBJECT_NIL;
+}
+
+static void wait_for_state(const char *state)
+{
+    for (int i = 0; i < 1200; i++) {
+        if (object_is(object_get(box_call(&b, "job", "{}"), "state"), state))
+            return;
+        usleep(50000);
+    }
+    ck_abort_msg("the job never was %s", state);
+}
+
+/* The same model as a new generation, without a gate that could say no; returns the job. */
+static unsigned begin_load(void)
+{
+    char path[FILES_PATH_MAX];
+    ck_assert_ptr_nonnull(realpath(b.model + strlen("model.path="), path));
+    return (unsigned)object_uint(object_get(box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path), "job"),
+                                 0);
+}
+
+/* Until training helps with the queries that this store's secret has held out. */
+static unsigned finetune_until_promoted(void)
+{
+    for (unsigned i = 1; i < 10; i++)
+        if (object_is(object_get(box_call(&b, "finetune", "{'wait': true}"), "decision"), "promoted"))
+            return i;
+    ck_abort_msg("nothing was promoted");
+}
+
+static void check_fields(const msgpack_object *job)
+{
+    static const char *const fields[] = {"job",    "state", "phase",          "step",          "steps",
+                                         "loss",   "pairs", "metrics_before", "metrics_after", "decision",
+                                         "reason", "eta_s", "generation"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        ck_assert_msg(object_get(job, fields[i]) != NULL, "no field %s", fields[i]);
+}
+
+START_TEST(a_discarded_candidate_says_why_and_leaves_nothing)
+{
+    if (!start(false, NULL))
+        return;
+    const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
+    check_fields(job);
+    ck_assert(object_is(object_get(job, "state"), "done"));
+    ck_assert(object_is(object_get(job, "decision"), "discarded"));
+    ck_assert_int_eq(object_get(job, "reason")->type, MSGPACK_OBJECT_STR);
+    ck_assert_int_eq(object_get(job, "generation")->type, MSGPACK_OBJECT_NIL);
+    const msgpack_object *after = object_get(job, "metrics_after");
+    ck_assert(is_number(object_get(object_get(after, "heldout"), "mrr")));
+    ck_assert(is_number(object_get(object_get(after, "probe"), "queries")));
+    ck_assert_ptr_nonnull(object_get(after, "p_value"));
+    const msgpack_object *all = box_call(&b, "generations", NULL);
+    ck_assert_uint_eq(box_count(all), 1);
+    ck_assert(object_is(object_get(box_at(all, 0), "state"), "current"));
+    char folder[FILES_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/data/models/tiny-bert-job-1", testing_folder());
+    ck_assert_int_ne(access(folder, F_OK), 0);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(generations_and_old_jobs_are_told_after_a_restart)
+{
+    if (!start(true, NULL))
+        return;
+    unsigned made = finetune_until_promoted();
+    box_call(&b, "rollback", "{}");
+    for (int round = 0; round < 2; round++) {
+        const msgpack_object *all = box_call(&b, "generations", NULL);
+        ck_assert_uint_eq(box_count(all), 2);
+        const msgpack_object *second = box_at(all, 1);
+        ck_assert_uint_eq(object_uint(object_get(second, "generation"), 0), 2);
+        ck_assert_uint_eq(object_uint(object_get(second, "parent"), 0), 1);
+        ck_assert(object_is(object_get(second, "state"), "rolled_back"));
+        ck_assert(object_is(object_get(second, "mode"), "full"));
+        ck_assert_uint_gt(object_uint(object_get(second, "created"), 0), 0);
+        ck_assert_uint_gt(object_uint(object_get(second, "pairs"), 0), 0);
+        ck_assert_uint_gt(object_uint(object_get(second, "bytes"), 0), 0);
+        ck_assert(is_number(object_get(object_get(object_get(second, "metrics"), "heldout"), "mrr")));
+        const msgpack_object *job = box_call(&b, "job", "{'job': %u}", made);
+        check_fields(job);
+        ck_assert_uint_eq(object_uint(object_get(job, "job"), 0), made);
+        ck_assert(object_is(object_get(job, "state"), "done"));
+        ck_assert(object_is(object_get(job, "decision"), "promoted"));
+        ck_assert_uint_eq(object_uint(object_get(job, "generation"), 0), 2);
+        job = box_call(&b, "job", "{}");
+        check_fields(job);
+        ck_assert_uint_eq(object_uint(object_get(job, "job"), 0), made + 1);
+        ck_assert_uint_eq(object_uint(object_get(job, "generation"), 0), 1);
+        box_fails(&b, "NOT_FOUND", "job", "{'job': %u}", made + 2);
+        box_fails(&b, "FAILED_PRECONDITION", "job", "{'job': %u, 'cancel': true}", made);
+        if (round == 0) {
+            box_kill(&b);
+            box_start(&b);
+        }
+    }
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_job_is_cancelled_and_another_can_follow)
+{
+    if (!start(true, "train.epochs=1000"))
+        return;
+    uint64_t first = object_uint(object_get(box_call(&b, "finetune", "{}"), "job"), 0);
+    wait_for_state("running");
+    const char *message = box_fails(&b, "ALREADY_EXISTS", "finetune", "{}");
+    ck_assert_ptr_nonnull(strstr(message, "1"));
+    box_fails(&b, "ALREADY_EXISTS", "rollback", "{}");
+    box_call(&b, "job", "{'cancel': true}");
+    wait_for_state("cancelled");
+    const msgpack_object *job = box_call(&b, "job", "{}");
+    check_fields(job);
+    ck_assert_int_eq(object_get(job, "decision")->type, MSGPACK_OBJECT_NIL);
+    box_fails(&b, "FAILED_PRECONDITION", "job", "{'cancel': true}");
+    uint64_t second = object_uint(object_get(box_call(&b, "finetune", "{}"), "job"), 0);
+    ck_assert_uint_eq(second, first + 1);
+    box_call(&b, "job", "{'job': %u, 'cancel': true}", (unsigned)second);
+    wait_for_state("cancelled");
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_job_cut_short_by_a_crash_has_failed)
+{
+    if (!start(true, "train.epochs=1000"))
+        return;
+    box_call(&b, "finetune", "{}");
+    wait_for_state("running");
+    box_kill(&b);
+    box_start(&b);
+    const msgpack_object *job = box_call(&b, "job", "{}");
+    check_fields(job);
+    ck_assert_uint_eq(object_uint(object_get(job, "job"), 0), 1);
+    ck_assert(object_is(object_get(job, "state"), "failed"));
+    ck_assert_int_eq(object_get(job, "reason")->type, MSGPACK_OBJECT_STR);
+    ck_assert_uint_eq(box_count(box_call(&b, "generations", NULL)), 1);
+    box_stop(&b);
+}
+END_TEST
+
+/* One that waits for a job longer than its deadline is told so; the job goes on.
+ * One that waits when the daemon is asked to end gets its answer at once. */
+START_TEST(who_waits_for_a_job_is_answered_in_time)
+{
+    sem_error error;
+    if (!start(true, "train.epochs=1000"))
+        return;
+    box_fails(&b, "DEADLINE_EXCEEDED", "finetune", "{'wait': true, 'deadline_ms': 600}");
+    ck_assert(object_is(object_get(box_call(&b, "job", "{}"), "state"), "running"));
+    box_call(&b, "job", "{'cancel': true}");
+    wait_for_state("cancelled");
+    uint32_t msgid;
+    buffer params = {0};
+    packer p;
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    pack_map(&p, 1);
+    pack_str(&p, "wait");
+    pack_bool(&p, true);
+    client *waiting = box_connect(&b);
+    ck_ok(client_send(waiting, "finetune", params.data, params.size, &msgid, &error));
+    wait_for_state("running");
+    time_t before = time(NULL);
+    kill(b.daemon.pid, SIGTERM);
+    client_reply reply;
+    ck_ok(client_receive(waiting, BOX_TIMEOUT_MS, &reply, &error));
+    ck_assert(!reply.is_error);
+    ck_assert(object_is(object_get(&reply.value, "state"), "cancelled"));
+    client_reply_free(&reply);
+    client_close(waiting);
+    buffer_free(&params);
+    box_disconnect(&b);
+    int status;
+    ck_assert_int_eq(waitpid(b.daemon.pid, &status, 0), b.daemon.pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ck_assert_int_lt(time(NULL) - before, 15); /* drain_timeout is 30 s */
+}
+END_TEST
+
+typedef struct writing {
+    client *client;
+    atomic_bool *stop;
+    unsigned first, written, deleted;
+    bool failed;
+    pthread_t thread;
+} writing;
+
+static bool write_one(writing *w, const char *method, const buffer *params)
+{
+    sem_error error;
+    client_reply reply;
+    bool ok = client_call(w->client, method, params->data, params->size, BOX_TIMEOUT_MS, &reply, &error) == SEM_OK;
+    if (ok && reply.is_error)
+        ok = false;
+    if (ok)
+        client_reply_free(&reply);
+    return ok;
+}
+
+/* Puts a document, and deletes every third that it put. */
+static void *write_main(void *argument)
+{
+    writing *w = argument;
+    for (unsigned i = w->first; !atomic_load(w->stop) && !w->failed; i++) {
+        char text[160];
+        buffer params = {0};
+        packer p;
+        document_text(i % 512, text, sizeof text);
+        pack_init(&p, &params);
+        pack_array(&p, 1);
+        pack_map(&p, 1);
+        pack_str(&p, "docs");
+        pack_array(&p, 1);
+        pack_map(&p, 2);
+        pack_str(&p, "id");
+        pack_uint(&p, i);
+        pack_str(&p, "text");
+        pack_str(&p, text);
+        w->failed = !write_one(w, "upsert", &params);
+        params.size = 0;
+        w->written++;
+        if (i % 3 == 0 && !w->failed) {
+            pack_array(&p, 1);
+            pack_map(&p, 1);
+            pack_str(&p, "ids");
+            pack_array(&p, 1);
+            pack_uint(&p, i);
+            w->failed = !write_one(w, "delete", &params);
+            w->deleted++;
+        }
+        buffer_free(&params);
+    }
+    return NULL;
+}
+
+/* Whatever was put and not deleted while the generation changed is found in the
+ * new one, with a vector of its own, and nothing that was deleted is. */
+static void check_all_present(const writing *w)
+{
+    uint64_t count = object_uint(object_get(box_call(&b, "count", "{}"), "count"), 0);
+    ck_assert_uint_eq(count, DOCUMENTS + w->written - w->deleted);
+    const msgpack_object *r = box_call(&b, "search", "{'query': 'my card', 'k': 10000, 'exact': true}");
+    const msgpack_object *hits = object_get(r, "hits");
+    ck_assert_uint_eq(box_count(hits), count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = object_uint(object_get(box_at(hits, i), "id"), UINT64_MAX);
+        ck_assert(id < DOCUMENTS || (id - w->first < w->written && id % 3 != 0));
+    }
+}
+
+START_TEST(writes_during_a_flip_are_in_the_new_generation)
+{
+    if (!start(true, NULL))
+        return;
+    atomic_bool stop = false;
+    for (int round = 0; round < 3; round++) {
+        static writing w;
+        atomic_store(&stop, false);
+        if (round == 0)
+            w = (writing){.first = 1000, .stop = &stop};
+        unsigned from = w.first + w.written;
+        writing now = {.first = from, .stop = &stop, .client = box_connect(&b)};
+        ck_assert_int_eq(pthread_create(&now.thread, NULL, write_main, &now), 0);
+        if (round == 0) {
+            usleep(100000);
+            begin_load();
+            wait_for_state("done");
+        } else {
+            box_call(&b, "rollback", "{'generation': %d}", round == 1 ? 1 : 2);
+        }
+        /* A collection that is dropped and made anew meanwhile is the new one. */
+        box_call(&b, "collection.create", "{'name': 'other'}");
+        box_call(&b, "upsert", "{'collection': 'other', 'docs': [{'id': 1, 'text': 'old card'}]}");
+        box_call(&b, "collection.drop", "{'name': 'other'}");
+        atomic_store(&stop, true);
+        pthread_join(now.thread, NULL);
+        client_close(now.client);
+        ck_assert(!now.failed);
+        w.written += now.written;
+        w.deleted += now.deleted;
+        check_all_present(&w);
+    }
+    box_stop(&b);
+    box_start(&b); /* and after a restart */
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "info", NULL), "generation"), 0), 2);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_collection_made_anew_during_a_job_is_whole_after_it)
+{
+    if (!start(true, NULL))
+        return;
+    box_call(&b, "collection.create", "{'name': 'other'}");
+    for (unsigned i = 0; i < 20; i++)
+        box_call(&b, "upsert", "{'collection': 'other', 'docs': [{'id': %u, 'text': 'old card %u'}]}", i, i);
+    begin_load();
+    for (bool done = false; !done;) {
+        done = object_is(object_get(box_call(&b, "job", "{}"), "state"), "done");
+        box_call(&b, "collection.drop", "{'name': 'other'}");
+        box_call(&b, "collection.create", "{'name': 'other'}");
+        box_call(&b, "upsert", "{'collection': 'other', 'docs': [{'id': 3, 'text': 'new fee'}]}");
+    }
+    const msgpack_object *r = box_call(&b, "search", "{'collection': 'other', 'query': 'new fee'}");
+    ck_assert_uint_eq(object_uint(object_get(r, "generation"), 0), 2);
+    ck_assert_uint_eq(box_count(object_get(r, "hits")), 1);
+    ck_assert_double_eq_tol(object_double(object_get(box_at(object_get(r, "hits"), 0), "score"), 0), 1.0, 1e-4);
+    box_stop(&b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jobs");
+    TCase *t = tcase_create("jobs");
+    tcase_set_timeout(t, 180);
+    tcase_add_test(t, a_discarded_candidate_says_why_and_leaves_nothing);
+    tcase_add_test(t, generations_and_old_jobs_are_told_after_a_restart);
+    tcase_add_test(t, a_job_is_cancelled_and_another_can_follow);
+    tcase_add_test(t, a_job_cut_short_by_a_crash_has_failed);
+    tcase_add_test(t, who_waits_for_a_job_is_answered_in_time);
+    tcase_add_test(t, writes_during_a_flip_are_in_the_new_generation);
+    tcase_add_test(t, a_collection_made_anew_during_a_job_is_whole_after_it);
+    suite_add_tcase(s, t);
+    return testing_run(s);
+}

@@ -1,0 +1,281 @@
+/* Many clients, much at a time, little room: every request has one answer. */
+#include "tests/daemon/blackbox.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS = 200, PIPELINE = 24, LARGE = 100, LARGE_DOCS = 1000 };
+
+static box b;
+static sem_error error;
+
+static bool start(const char *const *options, size_t count)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        b.options[i] = options[i];
+    box_start(&b);
+    return true;
+}
+
+__attribute__((format(printf, 3, 4))) static uint32_t send_call(client *c, const char *method, const char *format, ...)
+{
+    uint32_t msgid;
+    buffer params = {0};
+    va_list args;
+    va_start(args, format);
+    box_params(&params, format, args);
+    va_end(args);
+    ck_ok(client_send(c, method, params.data, params.size, &msgid, &error));
+    buffer_free(&params);
+    return msgid;
+}
+
+static void send_mixed(client *c, unsigned i)
+{
+    switch (i % 6) {
+    case 0: send_call(c, "encode", "{'texts': ['my card', 'a fee %u']}", i); break;
+    case 1: send_call(c, "upsert", "{'docs': [{'id': %u, 'text': 'my card and a fee'}]}", i); break;
+    case 2: send_call(c, "search", "{'query': 'my card', 'k': 3, 'with': ['text', 'vector']}"); break;
+    case 3: send_call(c, "get", "{'ids': [%u], 'with': ['text', 'meta', 'vector']}", i); break;
+    case 4: send_call(c, "count", "{}"); break;
+    default: send_call(c, "delete", "{'ids': [%u]}", i); break;
+    }
+}
+
+/* Each of the msgids 0.. or 1.. comes once, in whatever order. */
+static void take_answers(client *c, size_t count, size_t *refused)
+{
+    bool seen[256] = {false};
+    ck_assert_uint_lt(count + 1, 256);
+    for (size_t i = 0; i < count; i++) {
+        client_reply reply;
+        ck_ok(client_receive(c, BOX_TIMEOUT_MS, &reply, &error));
+        ck_assert_uint_lt(reply.msgid, 256);
+        ck_assert(!seen[reply.msgid]);
+        seen[reply.msgid] = true;
+        if (reply.is_error) {
+            ck_assert_str_eq(reply.code, "RESOURCE_EXHAUSTED");
+            ck_assert_uint_gt(reply.retry_after_ms, 0);
+            ++*refused;
+        }
+        client_reply_free(&reply);
+    }
+    client_reply more;
+    ck_assert_int_eq(client_receive(c, 1, &more, &error), SEM_DEADLINE_EXCEEDED);
+}
+
+START_TEST(two_hundred_pipelining_clients_get_every_answer_once)
+{
+    static client *clients[CLIENTS];
+    const char *options[] = {"encode.queue=100000"};
+    size_t refused = 0;
+    if (!start(options, 1))
+        return;
+    for (unsigned i = 0; i < CLIENTS; i++)
+        clients[i] = box_connect(&b);
+    for (unsigned k = 0; k < PIPELINE; k++)
+        for (unsigned i = 0; i < CLIENTS; i++)
+            send_mixed(clients[i], i + k);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        take_answers(clients[i], PIPELINE, &refused);
+        client_close(clients[i]);
+    }
+    ck_assert_uint_eq(refused, 0);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(requests_beyond_the_memory_for_them_are_refused_and_answered)
+{
+    const char *options[] = {"encode.queue_bytes=1MiB"};
+    if (!start(options, 1))
+        return;
+    buffer docs = {0};
+    for (unsigned i = 0; i < LARGE_DOCS; i++) {
+        char one[128];
+        int n = snprintf(one, sizeof one,
+                         "%s{'id': %u, 'text': 'my card and a fee or a transfer in the bank, my account %u'}",
+                         i > 0 ? ", " : "", i, i);
+        ck_assert(buffer_append(&docs, one, (size_t)n));
+    }
+    for (unsigned i = 0; i < LARGE; i++)
+        send_call(b.client, "upsert", "{'docs': [%.*s]}", (int)docs.size, (const char *)docs.data);
+    buffer_free(&docs);
+    size_t refused = 0;
+    take_answers(b.client, LARGE, &refused);
+    ck_assert_uint_gt(refused, 0);
+    ck_assert_uint_lt(refused, LARGE);
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "count", "{}"), "count"), 0), LARGE_DOCS);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_full_disk_refuses_upserts_but_not_what_makes_room)
+{
+    const char *options[] = {"storage.max_size=3MiB"};
+    if (!start(options, 1))
+        return;
+    char text[20001];
+    memset(text, 'c', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    unsigned put = 0;
+    for (bool full = false; !full; put++) {
+        ck_assert_uint_lt(put, 2000);
+        buffer params = {0};
+        client_reply reply;
+        char json[20100];
+        snprintf(json, sizeof json, "{\"docs\": [{\"id\": %u, \"text\": \"%s\"}]}", put, text);
+        packer p;
+        json_t *value = json_loads(json, 0, NULL);
+        pack_init(&p, &params);
+        pack_array(&p, 1);
+        json_pack_value(&p, value);
+        json_decref(value);
+        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
+        full = reply.is_error;
+        if (full)
+            ck_assert_str_eq(reply.code, "RESOURCE_EXHAUSTED");
+        client_reply_free(&reply);
+        buffer_free(&params);
+    }
+    for (unsigned i = 0; i + 1 < put; i++) {
+        box_call(&b, "search", "{'query': 'my card', 'k': 1}"); /* it would be logged, if there were room */
+        box_call(&b, "delete", "{'ids': [%u]}", i);
+    }
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "count", "{}"), "count"), 9), 0);
+    box_stop(&b);
+}
+END_TEST
+
+/* --- reload */
+
+static void write_file(const char *path, const char *text)
+{
+    ck_ok(files_write(path, text, strlen(text), &error));
+}
+
+static void limits_after_reload(const char *path)
+{
+    write_file(path, "[limits]\nk = 7\n[server]\nmax_in_flight = 77\n");
+    kill(b.daemon.pid, SIGHUP);
+    for (int i = 0; i < 200; i++) {
+        const msgpack_object *limits = object_get(box_call(&b, "info", NULL), "limits");
+        if (object_uint(object_get(limits, "k"), 0) == 7) {
+            ck_assert_uint_eq(object_uint(object_get(limits, "in_flight"), 0), 77);
+            return;
+        }
+        usleep(10000);
+    }
+    ck_abort_msg("the limit was not reloaded");
+}
+
+START_TEST(info_tells_the_limits_of_now)
+{
+    char path[FILES_PATH_MAX];
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    ck_ok(files_join(path, &error, "%s/semd.conf", testing_folder()));
+    write_file(path, "[limits]\nk = 100\n");
+    char *argv[] = {b.binary,
+                    (char *)"-c",
+                    path,
+                    (char *)"-o",
+                    (char *)"server.listen=tcp://127.0.0.1:0",
+                    (char *)"-o",
+                    (char *)"server.http=",
+                    (char *)"-o",
+                    b.storage,
+                    (char *)"-o",
+                    b.model,
+                    NULL};
+    ck_ok(process_start(&b.daemon, argv, b.log, false, NULL, &error));
+    b.client = box_connect(&b);
+    const msgpack_object *limits = object_get(box_call(&b, "info", NULL), "limits");
+    ck_assert_uint_eq(object_uint(object_get(limits, "k"), 0), 100);
+    limits_after_reload(path);
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'k': 8}");
+    box_stop(&b);
+}
+END_TEST
+
+/* --- metrics */
+
+static int http_socket(void)
+{
+    char *text, host[64], port[8];
+    size_t size;
+    ck_ok(files_read(b.log, 1 << 20, &text, &size, &error));
+    const char *at = strstr(text, "address=http://");
+    ck_assert_ptr_nonnull(at);
+    ck_assert_int_eq(sscanf(at, "address=http://%63[^:]:%7[0-9]", host, port), 2);
+    free(text);
+    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM};
+    ck_assert_int_eq(getaddrinfo(host, port, &hints, &found), 0);
+    int fd = socket(found->ai_family, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(fd, found->ai_addr, found->ai_addrlen), 0);
+    freeaddrinfo(found);
+    return fd;
+}
+
+static void fetch_metrics(char *out, size_t size)
+{
+    static const char get[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    int fd = http_socket();
+    ck_assert_int_eq(write(fd, get, sizeof get - 1), sizeof get - 1);
+    size_t used = 0;
+    for (ssize_t n; used + 1 < size && (n = read(fd, out + used, size - used - 1)) > 0;)
+        used += (size_t)n;
+    out[used] = '\0';
+    close(fd);
+}
+
+START_TEST(metrics_tell_latencies_memory_indices_and_jobs)
+{
+    static char text[1 << 18];
+    const char *options[] = {"server.http=127.0.0.1:0"};
+    if (!start(options, 1))
+        return;
+    for (unsigned i = 0; i < 5; i++)
+        box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': 'my card'}]}", i);
+    box_call(&b, "search", "{'query': 'my card'}");
+    box_fails(&b, "NOT_FOUND", "search", "{'collection': 'none', 'query': 'my card'}");
+    fetch_metrics(text, sizeof text);
+    static const char *const lines[] = {
+        "semd_requests_total{method=\"upsert\"} 5\n",
+        "semd_requests_total{method=\"search\"} 2\n",
+        "semd_request_errors_total{method=\"search\"} 1\n",
+        "semd_request_seconds_bucket{method=\"upsert\",le=\"+Inf\"} 5\n",
+        "semd_request_seconds_count{method=\"search\"} 2\n",
+        "semd_index_vectors 5\n",
+        "semd_index_bytes 960\n",
+        "semd_generation 1\n",
+        "semd_job_running 0\n",
+        "semd_queue_bytes 0\n",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        ck_assert_msg(strstr(text, lines[i]) != NULL, "no line %s in\n%s", lines[i], text);
+    unsigned long long resident = 0;
+    const char *at = strstr(text, "\nprocess_resident_memory_bytes ");
+    ck_assert_ptr_nonnull(at);
+    ck_assert_int_eq(sscanf(at, "\nprocess_resident_memory_bytes %llu", &resident), 1);
+    ck_assert_uint_gt(resident, 1 << 20);
+    box_stop(&b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("load and limits");
+    TCase *t = tcase_create("load");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, two_hundred_pipelining_clients_get_every_answer_once);
+    tcase_add_test(t, requests_beyond_the_memory_for_them_are_refused_and_answered);
+    tcase_add_test(t, a_full_disk_refuses_upserts_but_not_what_makes_room);
+    tcase_add_test(t, info_tells_the_limits_of_now);
+    tcase_add_test(t, metrics_tell_latencies_memory_indices_and_jobs);
+    suite_add_tcase(s, t);
+    return testing_run(s);
+}
