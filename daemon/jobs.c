@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "daemon/json_pack.h"
 #include "daemon/retire.h"
+#include "daemon/seed.h"
 #include "daemon/writer.h"
 
 #include <pthread.h>
@@ -10,10 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    LOG_TRIM_INTERVAL_S = 60,
-    MODEL_BASE_MAX = 40 /* bytes of a candidate's name before "-job-N" */
-};
+enum { LOG_TRIM_INTERVAL_S = 60 };
 
 typedef struct waiter {
     struct waiter *next;
@@ -103,7 +101,7 @@ static void run_job(jobs *j, job *work)
     }
     serving_release(now);
     drop_candidate_folder(work);
-    retire_generations(j->core, work->settings.finetune.keep);
+    retire_generations(j->core, work->settings.finetune.keep, before);
     job_state state = status == SEM_OK ? JOB_DONE : status == SEM_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
     job_status_end(&j->status, state, status == SEM_OK ? NULL : err.message);
     char text[SEM_ERROR_MESSAGE_MAX];
@@ -210,13 +208,11 @@ void jobs_unclaim(jobs *j)
 /* "all-MiniLM-L6-v2" becomes "all-MiniLM-L6-v2-job-7", and so does "all-MiniLM-L6-v2-job-6". */
 static void name_model(job *work, const char *base)
 {
-    size_t length = strlen(base);
+    char stem[FILES_PATH_MAX], clean[STORE_MODEL_MAX + 1];
     const char *suffix = strstr(base, "-job-");
-    if (suffix != NULL)
-        length = (size_t)(suffix - base);
-    if (length > MODEL_BASE_MAX)
-        length = MODEL_BASE_MAX;
-    snprintf(work->model, sizeof work->model, "%.*s-job-%u", (int)length, base, work->number);
+    snprintf(stem, sizeof stem, "%.*s", suffix != NULL ? (int)(suffix - base) : (int)strlen(base), base);
+    seed_name(stem, clean); /* a folder may be called anything, a name that clients see is plain */
+    snprintf(work->model, sizeof work->model, "%.*s-job-%u", SEED_NAME_MAX, clean, work->number);
 }
 
 static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
@@ -226,7 +222,6 @@ static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
     if (j->stop) {
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     } else {
-        atomic_store(&j->cancel, false);
         j->next = work;
         if (w != NULL) {
             w->next = j->waiters;
@@ -254,7 +249,11 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
     if (status == SEM_OK) {
         *number = work->number = r.number;
         name_model(work, base);
+        /* From here on it can be cancelled: together, or a cancel between the two is lost. */
+        pthread_mutex_lock(&j->lock);
+        atomic_store(&j->cancel, j->stop);
         job_status_begin(&j->status, r.number, work->kind);
+        pthread_mutex_unlock(&j->lock);
         save_record(j);
         status = hand_over(j, work, w, err);
     }
@@ -309,9 +308,15 @@ job_status *jobs_status(jobs *j)
     return &j->status;
 }
 
-void jobs_cancel(jobs *j)
+bool jobs_cancel(jobs *j, uint32_t number)
 {
-    atomic_store(&j->cancel, true);
+    uint32_t now;
+    pthread_mutex_lock(&j->lock);
+    bool running = job_status_running(&j->status, &now) && now == number;
+    if (running)
+        atomic_store(&j->cancel, true);
+    pthread_mutex_unlock(&j->lock);
+    return running;
 }
 
 void jobs_answer_json(core *c, task *t, json_t *value)
@@ -483,7 +488,7 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     pthread_cond_init(&j->idle, NULL);
     pthread_condattr_destroy(&attributes);
     mark_interrupted(j);
-    retire_generations(c, c->settings.finetune.keep);
+    retire_generations(c, c->settings.finetune.keep, 0);
     if (pthread_create(&j->thread, NULL, jobs_main, j) != 0) {
         job_status_free(&j->status);
         free(j);

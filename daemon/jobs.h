@@ -46,8 +46,8 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
 /* --- asking */
 
 job_status *jobs_status(jobs *j);
-/* Asks the job under way to stop. */
-void jobs_cancel(jobs *j);
+/* Asks the job of this number to stop; false if it is not under way. */
+bool jobs_cancel(jobs *j, uint32_t number);
 /* Answers t with one number: {key: number}. */
 void jobs_answer_number(core *c, task *t, const char *key, uint32_t number);
 /* Answers t with a job; value may be NULL (memory was out). */

@@ -197,15 +197,12 @@ void op_job(worker *w, task *t)
     sem_error err;
     uint32_t now;
     const request *q = t->request;
-    bool running = job_status_running(jobs_status(j), &now);
+    job_status_running(jobs_status(j), &now);
     uint32_t wanted = q->u.job.has_job ? q->u.job.job : now;
-    if (q->u.job.cancel) {
-        if (!running || wanted != now) {
-            sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
-            task_fail(w->core, t, &err);
-            return;
-        }
-        jobs_cancel(j);
+    if (q->u.job.cancel && !jobs_cancel(j, wanted)) {
+        sem_fail(&err, SEM_FAILED_PRECONDITION, "cancel: job %u is not under way", wanted);
+        task_fail(w->core, t, &err);
+        return;
     }
     json_t *value = NULL;
     sem_status status = SEM_OK;

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCROLL_BYTES = 16 << 20 /* an answer of scroll ends early beyond this */ };
+enum {
+    SCROLL_BYTES = 16 << 20, /* an answer of scroll ends early beyond this */
+    SNAPSHOT_TRIES = 8       /* generations do not change that often */
+};
 
 /* --- one document of an answer */
 
@@ -21,14 +24,21 @@ typedef struct reader {
 
 static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, sem_error *err)
 {
-    *r = (reader){.worker = w, .task = t};
-    sem_status status = worker_collection(w, t, &r->collection, err);
-    if (status != SEM_OK)
-        return status;
-    serving *s = serving_slot_acquire(&w->core->current);
-    r->space = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->space);
-    r->dim = r->collection.external ? r->collection.dim : space_dim(s->space);
-    serving_release(s);
+    *r = (reader){.worker = w, .task = t, .collection = {.number = 0}};
+    bool flipped = true;
+    /* Again if a flip came between: the snapshot may not know the vectors of the other generation. */
+    for (int tries = 0; flipped && tries < SNAPSHOT_TRIES; tries++) {
+        serving *s = serving_slot_acquire(&w->core->current);
+        sem_status status = worker_collection(w, t, &r->collection, err);
+        r->space = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->space);
+        r->dim = r->collection.external ? r->collection.dim : space_dim(s->space);
+        serving *now = serving_slot_acquire(&w->core->current);
+        flipped = now != s;
+        serving_release(now);
+        serving_release(s);
+        if (status != SEM_OK)
+            return status;
+    }
     if (with & WITH_VECTOR)
         r->vector = checked_alloc_aligned(r->dim, sizeof(float));
     return (with & WITH_VECTOR) && r->vector == NULL ? sem_fail_memory(err, "a vector") : SEM_OK;

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEED_NAME_MAX = 40 /* bytes */ };
-
 /* Read and checked whole before anything is copied. */
 static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem_error *err)
 {
@@ -24,9 +22,7 @@ static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem
     return SEM_OK;
 }
 
-/* The folder's name is what clients see as the model's: the last part of the
- * path, with what a folder's name should not hold replaced. */
-static void seed_name(const char *path, char out[STORE_MODEL_MAX + 1])
+void seed_name(const char *path, char out[STORE_MODEL_MAX + 1])
 {
     size_t end = strlen(path);
     while (end > 0 && path[end - 1] == '/')

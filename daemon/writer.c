@@ -12,7 +12,8 @@
 enum {
     GROUP_MAX = 256,         /* writes that share a commit: their answers wait for it */
     FLUSH_INTERVAL_MS = 500, /* a search is in the log at the latest then */
-    SEARCHES_MAX = 20000     /* kept in memory; more are dropped and counted */
+    SEARCHES_MAX = 20000,    /* kept in memory; more are dropped and counted */
+    COMPLAIN_INTERVAL_MS = 10000
 };
 
 typedef enum item_kind { ITEM_TASK, ITEM_CALL, ITEM_SEARCH } item_kind;
@@ -41,7 +42,8 @@ struct writer {
     pthread_t thread;
     item *searches, **searches_tail; /* waiting for the next commit; writer thread only */
     size_t search_count;
-    uint64_t flush_at_ms; /* monotonic; 0: nothing waits */
+    uint64_t flush_at_ms;       /* monotonic; 0: nothing waits */
+    uint64_t complain_after_ms; /* monotonic: dropped searches are in the daemon's log once in a while */
     atomic_uint_fast64_t busy_since_ns;
 };
 
@@ -70,13 +72,36 @@ static void apply_item(writer *w, item *i, store_write *group)
     i->status = write_op_apply(w->core, i->task, group, &i->result, &i->error);
 }
 
+static void searches_dropped(writer *w, size_t count, const sem_error *reason)
+{
+    char text[SEM_ERROR_MESSAGE_MAX];
+    uint64_t now = clock_monotonic_ms();
+    atomic_fetch_add(&w->core->stats.events_dropped, count);
+    if (w->complain_after_ms > now)
+        return;
+    w->complain_after_ms = now + COMPLAIN_INTERVAL_MS;
+    log_event(w->core->log, LOG_LEVEL_WARNING, "searches_dropped", "count=%zu message=%s", count,
+              log_value(text, sizeof text, reason->message));
+}
+
+/* A full store has no room for its log: those searches are lost (their query_id
+ * is then NOT_FOUND), but never a write that shares their group, least of all a
+ * delete, which is what makes room again. */
 static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
 {
+    size_t dropped = 0;
+    sem_error reason = {0};
     for (item *i = w->searches; i != NULL; i = i->next) {
         sem_status status = events_put_search(group, &i->search->event, err);
-        if (status != SEM_OK && status != SEM_NOT_FOUND)
+        if (status == SEM_RESOURCE_EXHAUSTED) {
+            reason = *err;
+            dropped++;
+        } else if (status != SEM_OK && status != SEM_NOT_FOUND) {
             return status;
+        }
     }
+    if (dropped > 0)
+        searches_dropped(w, dropped, &reason);
     return SEM_OK;
 }
 

@@ -314,21 +314,51 @@ static uint64_t reusable_bytes(store *s)
     return bytes;
 }
 
+static uint64_t pending_bytes(const store_write *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < w->part_count; i++)
+        bytes += w->parts[i].pending;
+    return bytes;
+}
+
+static uint64_t measure_reusable(store_write *w)
+{
+    if (!w->reusable_known)
+        w->reusable = reusable_bytes(w->s);
+    w->reusable_known = true;
+    return w->reusable;
+}
+
+/* LMDB writes a page anew before it frees the old one, so a delete needs room on
+ * the disk as well: writes leave it some. */
+static sem_status check_disk(store_write *w, uint64_t more, sem_error *err)
+{
+    if (!w->disk_known) {
+        uint64_t size, left = environment_disk_free(&w->s->main, &size), reserve = environment_reserve(size);
+        w->disk_room = left > reserve ? left - reserve : 0;
+    }
+    w->disk_known = true;
+    more += pending_bytes(w);
+    if (more <= w->disk_room || more <= measure_reusable(w))
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                    "the disk is nearly full: %llu bytes are left beside those kept for deletes, about %llu are "
+                    "needed; delete something or make room on it",
+                    (unsigned long long)w->disk_room, (unsigned long long)more);
+}
+
 static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
 {
     store *s = w->s;
-    for (size_t i = 0; i < w->part_count; i++)
-        more += w->parts[i].pending;
+    more += pending_bytes(w);
     /* Files grow when a group is committed; within it one measurement will do. */
     if (!w->bytes_known)
         w->bytes = store_bytes(s);
     w->bytes_known = true;
     if (w->bytes + more <= s->max_size)
         return SEM_OK;
-    if (!w->reusable_known)
-        w->reusable = reusable_bytes(s);
-    w->reusable_known = true;
-    if (w->bytes + more <= s->max_size + w->reusable)
+    if (w->bytes + more <= s->max_size + measure_reusable(w))
         return SEM_OK;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                     "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
@@ -345,15 +375,18 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_er
         return status;
     if (w->s->max_size != 0 && (status = check_max_size(w, bytes, err)) != SEM_OK)
         return status;
+    status = check_disk(w, bytes, err);
+    if (status != SEM_OK)
+        return status;
     write_part *part = w->parts;
     while (part->e != e)
         part++;
-    uint64_t need = part->pending + bytes + environment_reserve(e);
+    uint64_t need = part->pending + bytes + environment_reserve(e->map_size);
     if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                         "environment %s is nearly full: its map size is %llu bytes, of which %llu are kept for "
                         "deletes; delete something or raise storage.map_size",
-                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e));
+                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e->map_size));
     part->pending += bytes;
     return SEM_OK;
 }
