@@ -49,11 +49,19 @@ static inline client *box_connect(box *b)
 static inline void box_start(box *b)
 {
     sem_error error;
-    char *argv[2 * BOX_OPTIONS_MAX + 16] = {
-        b->binary,    (char *)"-o",           (char *)"server.listen=tcp://127.0.0.1:0",
-        (char *)"-o", (char *)"server.http=", (char *)"-o",
-        b->storage,   (char *)"-o",           b->model};
-    size_t n = 9;
+    char *argv[2 * BOX_OPTIONS_MAX + 18] = {
+        b->binary,
+        (char *)"-o",
+        (char *)"server.listen=tcp://127.0.0.1:0",
+        (char *)"-o",
+        (char *)"server.http=",
+        (char *)"-o",
+        b->storage,
+        (char *)"-o",
+        b->model,
+        (char *)"-o",
+        (char *)"storage.map_size=4GiB"}; /* ThreadSanitizer leaves no room for the default */
+    size_t n = 11;
     for (size_t i = 0; b->options[i] != NULL; i++) {
         argv[n++] = (char *)"-o";
         argv[n++] = (char *)(uintptr_t)b->options[i];

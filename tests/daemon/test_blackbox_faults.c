@@ -257,6 +257,24 @@ START_TEST(a_job_can_be_cancelled_from_its_very_beginning)
 }
 END_TEST
 
+START_TEST(a_store_that_was_cut_short_is_refused_with_the_reason)
+{
+    char path[FILES_PATH_MAX], model[FILES_PATH_MAX], *text;
+    sem_error error;
+    size_t size;
+    if (!start_with_documents(model))
+        return;
+    box_stop(&b);
+    ck_ok(files_join(path, &error, "%s/main/data.mdb", b.storage + strlen("storage.path=")));
+    ck_assert_int_eq(truncate(path, 2 * 4096), 0);
+    char *argv[] = {b.binary, (char *)"-o", (char *)"server.listen=tcp://127.0.0.1:0", (char *)"-o", b.storage, NULL};
+    ck_assert_int_ne(process_start(&b.daemon, argv, b.log, false, NULL, &error), SEM_OK);
+    ck_ok(files_read(b.log, 1 << 20, &text, &size, &error));
+    ck_assert_ptr_nonnull(strstr(text, "event=store_unreadable"));
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("faults");
@@ -267,6 +285,7 @@ int main(void)
     tcase_add_test(t, the_generation_that_was_just_left_is_kept_after_a_rollback_too);
     tcase_add_test(t, a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called);
     tcase_add_test(t, a_job_can_be_cancelled_from_its_very_beginning);
+    tcase_add_test(t, a_store_that_was_cut_short_is_refused_with_the_reason);
     suite_add_tcase(s, t);
     return testing_run(s);
 }
