@@ -92,7 +92,8 @@ struct store_write {
     bool bytes_known, reusable_known, disk_known; /* what was measured in this group, of the following */
     uint64_t bytes;                               /* on disk */
     uint64_t reusable;                            /* of them, pages that LMDB uses again */
-    uint64_t disk_room;                           /* left on the disk beside the reserve for deletes */
+    uint64_t disk_left;                           /* free on the disk */
+    uint64_t disk_reserve;                        /* of that, what only deletes may use */
 };
 
 /* --- bytes: all numbers in keys and values are big-endian, vectors excepted */

@@ -322,30 +322,27 @@ static uint64_t pending_bytes(const store_write *w)
     return bytes;
 }
 
-static uint64_t measure_reusable(store_write *w)
-{
-    if (!w->reusable_known)
-        w->reusable = reusable_bytes(w->s);
-    w->reusable_known = true;
-    return w->reusable;
-}
-
 /* LMDB writes a page anew before it frees the old one, so a delete needs room on
- * the disk as well: writes leave it some. */
-static sem_status check_disk(store_write *w, uint64_t more, sem_error *err)
+ * the disk as well: writes leave it some. Free pages help only the environment
+ * that has them. */
+static sem_status check_disk(store_write *w, const write_part *part, uint64_t bytes, sem_error *err)
 {
     if (!w->disk_known) {
-        uint64_t size, left = environment_disk_free(&w->s->main, &size), reserve = environment_reserve(size);
-        w->disk_room = left > reserve ? left - reserve : 0;
+        uint64_t size;
+        w->disk_left = environment_disk_free(&w->s->main, &size);
+        w->disk_reserve = environment_reserve(size);
     }
     w->disk_known = true;
-    more += pending_bytes(w);
-    if (more <= w->disk_room || more <= measure_reusable(w))
+    uint64_t more = pending_bytes(w) + bytes + w->disk_reserve;
+    if (more <= w->disk_left)
+        return SEM_OK;
+    uint64_t reusable = environment_used(part->e, false) - environment_used(part->e, true);
+    if (part->pending + bytes + w->disk_reserve <= w->disk_left + reusable)
         return SEM_OK;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                    "the disk is nearly full: %llu bytes are left beside those kept for deletes, about %llu are "
-                    "needed; delete something or make room on it",
-                    (unsigned long long)w->disk_room, (unsigned long long)more);
+                    "the disk is nearly full: %llu bytes are left, about %llu are needed, of which %llu are kept for "
+                    "deletes; delete something or make room on it",
+                    (unsigned long long)w->disk_left, (unsigned long long)more, (unsigned long long)w->disk_reserve);
 }
 
 static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
@@ -358,7 +355,10 @@ static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
     w->bytes_known = true;
     if (w->bytes + more <= s->max_size)
         return SEM_OK;
-    if (w->bytes + more <= s->max_size + measure_reusable(w))
+    if (!w->reusable_known)
+        w->reusable = reusable_bytes(s);
+    w->reusable_known = true;
+    if (w->bytes + more <= s->max_size + w->reusable)
         return SEM_OK;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                     "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
@@ -375,12 +375,11 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_er
         return status;
     if (w->s->max_size != 0 && (status = check_max_size(w, bytes, err)) != SEM_OK)
         return status;
-    status = check_disk(w, bytes, err);
-    if (status != SEM_OK)
-        return status;
     write_part *part = w->parts;
     while (part->e != e)
         part++;
+    if ((status = check_disk(w, part, bytes, err)) != SEM_OK)
+        return status;
     uint64_t need = part->pending + bytes + environment_reserve(e->map_size);
     if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,

@@ -1,6 +1,9 @@
 /* A daemon that is cut off, or has no room left, in the middle of something. */
 #include "tests/daemon/blackbox.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MANY = 45000, A_REQUEST = 1000, LOAD_PATIENCE = 600 };
@@ -125,12 +128,20 @@ static unsigned fill_up(void)
     }
 }
 
-START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
+/* A small disk below the storage, seen by this process and its daemon only. */
+static bool mount_small_disk(void)
 {
-    if (!box_create(&b, "golden/tiny-bert"))
-        return;
-    b.options[0] = "storage.max_size=6MiB";
-    box_start(&b);
+    const char *path = b.storage + strlen("storage.path=");
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("semd-test", path, "tmpfs", 0, "size=16m") == 0)
+        return true;
+    printf("skipped: mounting a small disk needs privileges\n");
+    return false;
+}
+
+static void fill_and_empty(void)
+{
     unsigned count = fill_up();
     ck_assert_uint_gt(count, 10);
     for (unsigned i = 0; i < count; i++) {
@@ -142,6 +153,28 @@ START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
     box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'a refund'}]}");
     const msgpack_object *hits = object_get(box_call(&b, "search", "{'query': 'a refund'}"), "hits");
     ck_assert_uint_eq(box_count(hits), 1);
+}
+
+START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    b.options[0] = "storage.max_size=6MiB";
+    box_start(&b);
+    fill_and_empty();
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_full_disk_still_searches_and_is_emptied)
+{
+    if (!box_create(&b, "golden/tiny-bert") || !mount_small_disk())
+        return;
+    box_start(&b);
+    fill_and_empty();
+    box_stop(&b);
+    box_start(&b);
+    ck_assert_uint_eq(count_of("default"), 1);
     box_stop(&b);
 }
 END_TEST
@@ -282,6 +315,7 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_test(t, a_delete_by_filter_that_a_crash_cut_off_is_finished_by_the_next_start);
     tcase_add_test(t, a_full_store_still_searches_and_is_emptied_while_searches_are_logged);
+    tcase_add_test(t, a_full_disk_still_searches_and_is_emptied);
     tcase_add_test(t, the_generation_that_was_just_left_is_kept_after_a_rollback_too);
     tcase_add_test(t, a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called);
     tcase_add_test(t, a_job_can_be_cancelled_from_its_very_beginning);
