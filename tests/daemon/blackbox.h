@@ -113,7 +113,7 @@ static inline void box_kill(box *b)
 }
 
 /* One array with one map, from printf-like JSON with ' for ". */
-static inline void box_params(buffer *out, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out, const char *format, va_list args)
 {
     char *text;
     packer pack;
@@ -131,7 +131,9 @@ static inline void box_params(buffer *out, const char *format, va_list args)
     ck_assert(!pack.failed);
 }
 
-static inline const msgpack_object *box_call_on(box *b, client *c, const char *method, const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static inline const msgpack_object *box_call_on(box *b, client *c,
+                                                                                      const char *method,
+                                                                                      const char *format, va_list args)
 {
     sem_error error;
     buffer params = {0};
