@@ -5,6 +5,7 @@
 #include "daemon/background.h"
 #include "daemon/core.h"
 #include "daemon/core_metrics.h"
+#include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
@@ -80,8 +81,10 @@ static sem_status start_threads(engine *e, sem_error *err)
     sem_status status = queue_create(&c->work, c->settings.encode.queue, err);
     if (status == SEM_OK)
         status = writer_create(&c->writer, c, err);
-    if (status == SEM_OK)
+    if (status == SEM_OK) {
+        filtered_delete_resume(c);
         status = jobs_create(&c->jobs, c, err);
+    }
     if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), err);
     if (status == SEM_OK)

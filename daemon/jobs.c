@@ -108,7 +108,7 @@ static void run_job(jobs *j, job *work)
     }
     serving_release(now);
     drop_candidate_folder(work);
-    retire_generations(j->core, work->settings.finetune.keep);
+    retire_generations(j->core, work->settings.finetune.keep, before);
     job_state state = status == SEM_OK ? JOB_DONE : status == SEM_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
     job_status_end(&j->status, state, status == SEM_OK ? NULL : err.message);
     char text[SEM_ERROR_MESSAGE_MAX];
@@ -253,8 +253,11 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
     if (status == SEM_OK) {
         *number = work->number = r.number;
         name_model(work, base);
-        atomic_store(&j->cancel, false);
+        /* From here on it can be cancelled: together, or a cancel between the two is lost. */
+        pthread_mutex_lock(&j->lock);
+        atomic_store(&j->cancel, j->stop);
         job_status_begin(&j->status, r.number, work->kind);
+        pthread_mutex_unlock(&j->lock);
         status = hand_over(j, work, w, err);
     }
     if (status != SEM_OK)
@@ -510,7 +513,7 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     pthread_cond_init(&j->idle, NULL);
     pthread_condattr_destroy(&attributes);
     mark_interrupted(j);
-    retire_generations(c, c->settings.finetune.keep);
+    retire_generations(c, c->settings.finetune.keep, 0);
     if (pthread_create(&j->thread, NULL, jobs_main, j) != 0) {
         jobs_release(j);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the job thread");

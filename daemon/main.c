@@ -4,6 +4,7 @@
 #include "daemon/service.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -69,6 +70,18 @@ static void read_options(options *o, int argc, char **argv)
     }
 }
 
+/* The store is read through memory maps, so a file that was cut short, or a disk
+ * that fails, is a signal and not an error code. Nothing can go on then; but who
+ * restarts the daemon is told what it was. */
+static void on_bus_error(int number)
+{
+    static const char text[] = "level=error event=store_unreadable reason=\"a page of a mapped file could not be read: "
+                               "a file below storage.path was cut short, or its disk fails; restore a backup\"\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored, (void)number;
+    _exit(EXIT_FAILED);
+}
+
 static int run(const options *o)
 {
     sem_error error;
@@ -86,6 +99,7 @@ static int run(const options *o)
         return EXIT_SUCCESS;
     }
     log_init(&log, STDERR_FILENO, c.log_level);
+    signal(SIGBUS, on_bus_error);
     service_source source = {.path = o->config_path, .overrides = o->overrides, .count = o->count};
     sem_status status = service_run(&c, &source, &log, &abandoned, &error);
     int code = status == SEM_OK ? EXIT_SUCCESS : EXIT_FAILED;

@@ -1,8 +1,7 @@
 /* What a worker prepares before the writer takes over: upsert, delete, feedback. */
 #include "base/checked.h"
-#include "index/filter.h"
+#include "daemon/filtered_delete.h"
 #include "daemon/worker.h"
-#include "daemon/write_ops.h"
 #include "daemon/writer.h"
 
 #include <math.h>
@@ -10,8 +9,7 @@
 #include <string.h>
 
 enum {
-    DOCUMENT_SLICE_TOKENS = 512, /* documents are encoded so many tokens at a time: a query waits no longer than that */
-    DELETE_STEP = 10000          /* documents that one step of a delete by filter takes */
+    DOCUMENT_SLICE_TOKENS = 512 /* documents are encoded so many tokens at a time: a query waits no longer than that */
 };
 
 /* --- upsert */
@@ -229,132 +227,35 @@ void op_upsert(worker *w, task *t)
         task_fail(w->core, t, &err);
 }
 
-/* --- delete by filter, in steps: each is atomic, the whole is not */
-
-typedef struct filtered {
-    core *core;
-    filter *filter;
-    uint32_t collection;
-    size_t count;
-    buffer keys; /* key forms with a two-byte length before each */
-    buffer last; /* key form of the last document seen: where the next step begins */
-    bool more, failed;
-    uint32_t *docnos; /* [DELETE_STEP] */
-    docid *ids;       /* [DELETE_STEP], into keys */
-    size_t deleted;
-    uint64_t seq;
-    walk_clock clock;
-} filtered;
-
-static bool collect(void *context, const store_document *doc)
-{
-    filtered *f = context;
-    if (f->count == DELETE_STEP) {
-        f->more = true;
-        return false;
-    }
-    if (!walk_goes_on(&f->clock))
-        return false;
-    unsigned char key[2 + DOCID_KEY_MAX];
-    size_t length = docid_to_key(&doc->id, key + 2);
-    f->last.size = 0;
-    f->failed = !buffer_append(&f->last, key + 2, length);
-    if (f->failed || !filter_match(f->filter, doc->meta, doc->meta_length))
-        return !f->failed;
-    key[0] = (unsigned char)(length >> 8);
-    key[1] = (unsigned char)length;
-    f->failed = !buffer_append(&f->keys, key, length + 2);
-    f->count++;
-    return !f->failed;
-}
-
-/* In the writer: what no longer matches stays. */
-static sem_status delete_step(void *context, store_write *w, sem_error *err)
-{
-    filtered *f = context;
-    size_t count = 0;
-    for (const unsigned char *p = f->keys.data; p < f->keys.data + f->keys.size;) {
-        size_t length = (size_t)p[0] << 8 | p[1];
-        docid id;
-        store_document doc;
-        bool found;
-        if (!docid_from_key(p + 2, length, &id))
-            return sem_fail(err, SEM_INTERNAL, "a document's key of %zu bytes is none", length);
-        sem_status status = store_document_get(store_write_view(w), f->collection, &id, &doc, &found, err);
-        if (status != SEM_OK)
-            return status;
-        if (found && filter_match(f->filter, doc.meta, doc.meta_length))
-            f->ids[count++] = id;
-        p += 2 + length;
-    }
-    return store_documents_delete(w, f->collection, f->ids, count, f->docnos, &f->deleted, &f->seq, err);
-}
-
-static void delete_committed(void *context)
-{
-    filtered *f = context;
-    write_ops_unindex(f->core, f->collection, f->docnos, f->deleted);
-}
-
-static sem_status delete_filtered(worker *w, task *t, filtered *f, uint64_t *total, sem_error *err)
-{
-    const span *text = &t->request->u.erase.filter;
-    sem_status status = filter_parse(&f->filter, (const unsigned char *)text->data, text->size, err);
-    if (status != SEM_OK)
-        return status;
-    f->docnos = checked_realloc(NULL, DELETE_STEP, sizeof *f->docnos);
-    f->ids = checked_realloc(NULL, DELETE_STEP, sizeof *f->ids);
-    if (f->docnos == NULL || f->ids == NULL)
-        return sem_fail_memory(err, "a delete");
-    store_collection c = {0};
-    status = worker_collection(w, t, &c, err);
-    f->collection = c.number;
-    f->clock = (walk_clock){.task = t, .err = err};
-    do {
-        f->count = f->keys.size = 0;
-        f->more = false;
-        if (status == SEM_OK)
-            status = worker_pause(w, t, err);
-        if (status == SEM_OK)
-            status = worker_renew(w, err);
-        if (status == SEM_OK)
-            status = store_document_walk(w->read, f->collection, f->last.data, f->last.size, collect, f, err);
-        if (status == SEM_OK)
-            status = f->failed ? sem_fail_memory(err, "a delete") : f->clock.status;
-        store_read_end(w->read);
-        w->read = NULL;
-        write_call call = {.apply = delete_step, .committed = delete_committed, .context = f};
-        if (status == SEM_OK)
-            status = writer_run(w->core->writer, &call, err);
-        if (status == SEM_OK)
-            *total += f->deleted;
-    } while (status == SEM_OK && f->more);
-    return status;
-}
+/* --- delete */
 
 static void delete_by_filter(worker *w, task *t)
 {
     sem_error err;
-    uint64_t total = 0;
-    filtered f = {.core = w->core};
-    sem_status status = delete_filtered(w, t, &f, &total, &err);
+    store_collection c;
+    uint64_t total = 0, seq = 0;
+    const span *text = &t->request->u.erase.filter;
+    sem_status status = worker_collection(w, t, &c, &err);
+    /* Each step has a snapshot of its own. */
+    store_read_end(w->read);
+    w->read = NULL;
     if (status == SEM_OK) {
-        answer a;
-        answer_begin(&a, t);
-        pack_map(&a.pack, 2);
-        pack_str(&a.pack, "deleted");
-        pack_uint(&a.pack, total);
-        pack_str(&a.pack, "seq");
-        pack_uint(&a.pack, f.seq);
-        answer_send(w->core, t, &a);
-    } else {
-        task_fail(w->core, t, &err);
+        store_delete what = {
+            .collection = c.number, .filter = (const unsigned char *)text->data, .filter_size = text->size};
+        status = filtered_delete_run(w->core, &what, t, &total, &seq, &err);
     }
-    filter_free(f.filter);
-    buffer_free(&f.keys);
-    buffer_free(&f.last);
-    free(f.docnos);
-    free(f.ids);
+    if (status != SEM_OK) {
+        task_fail(w->core, t, &err);
+        return;
+    }
+    answer a;
+    answer_begin(&a, t);
+    pack_map(&a.pack, 2);
+    pack_str(&a.pack, "deleted");
+    pack_uint(&a.pack, total);
+    pack_str(&a.pack, "seq");
+    pack_uint(&a.pack, seq);
+    answer_send(w->core, t, &a);
 }
 
 void op_delete(worker *w, task *t)

@@ -13,8 +13,7 @@ typedef struct cleaning {
     store_generation *all;
     size_t count;
     size_t keep;
-    uint32_t current_space;
-    char current_model[STORE_MODEL_MAX + 1];
+    uint32_t just_left;
     uint32_t spaces[RETIRE_MAX];
     size_t space_count;
     char models[RETIRE_MAX][STORE_MODEL_MAX + 1];
@@ -38,31 +37,51 @@ static void note_files(cleaning *c, const store_generation *g)
     strcpy(c->models[c->model_count++], g->model);
 }
 
-/* Candidates that no job embeds any more go; of the previous generations and
- * those rolled back the newest `keep` stay. */
-static sem_status retire_records(void *context, store_write *w, sem_error *err)
+/* In which order old generations are kept: first the one that was just current,
+ * from which requests that began under it still read, then the previous ones,
+ * then those that were rolled back; -1: not an old one. */
+static int turn_of(const cleaning *c, const store_generation *g)
 {
-    cleaning *c = context;
-    sem_status status = store_generation_list(store_write_view(w), &c->all, &c->count, err);
+    if (g->state != GENERATION_PREVIOUS && g->state != GENERATION_ROLLED_BACK)
+        return -1;
+    return g->number == c->just_left ? 0 : g->state == GENERATION_PREVIOUS ? 1 : 2;
+}
+
+static sem_status retire_old(cleaning *c, store_write *w, sem_error *err)
+{
+    sem_status status = SEM_OK;
     size_t kept = 0;
-    for (size_t i = c->count; i-- > 0 && status == SEM_OK;) {
-        store_generation *g = &c->all[i];
-        bool old = g->state == GENERATION_PREVIOUS || g->state == GENERATION_ROLLED_BACK;
-        if (g->state == GENERATION_CANDIDATE) {
-            note_files(c, g);
-            g->state = GENERATION_RETIRED;
-            status = store_generation_remove(w, g->number, err);
-        } else if (old && ++kept > c->keep) {
+    for (int turn = 0; turn <= 2; turn++)
+        for (size_t i = c->count; i-- > 0 && status == SEM_OK;) {
+            store_generation *g = &c->all[i];
+            if (turn_of(c, g) != turn || ++kept <= c->keep)
+                continue;
             note_files(c, g);
             g->state = GENERATION_RETIRED;
             status = store_generation_put(w, g, err);
         }
-    }
     return status;
 }
 
+/* Candidates that no job embeds any more go; of the old generations the newest
+ * `keep` stay. */
+static sem_status retire_records(void *context, store_write *w, sem_error *err)
+{
+    cleaning *c = context;
+    sem_status status = store_generation_list(store_write_view(w), &c->all, &c->count, err);
+    for (size_t i = 0; i < c->count && status == SEM_OK; i++) {
+        store_generation *g = &c->all[i];
+        if (g->state != GENERATION_CANDIDATE)
+            continue;
+        note_files(c, g);
+        g->state = GENERATION_RETIRED;
+        status = store_generation_remove(w, g->number, err);
+    }
+    return status == SEM_OK ? retire_old(c, w, err) : status;
+}
+
 /* Whoever read from these has long finished: since they were current another
- * generation was (finetune.keep is at least 1). */
+ * generation was (the one just left is kept, finetune.keep is at least 1). */
 static void remove_files(cleaning *c)
 {
     char dir[FILES_PATH_MAX];
@@ -77,13 +96,14 @@ static void remove_files(cleaning *c)
             log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "model=%s message=\"%s\"", c->models[i], err.message);
 }
 
-void retire_generations(core *owner, size_t keep)
+void retire_generations(core *owner, size_t keep, uint32_t just_left)
 {
     cleaning *c = calloc(1, sizeof *c);
     if (c == NULL)
         return;
     c->core = owner;
     c->keep = keep;
+    c->just_left = just_left;
     write_call call = {.apply = retire_records, .context = c};
     sem_error err;
     if (writer_run(owner->writer, &call, &err) == SEM_OK)
@@ -95,4 +115,3 @@ void retire_generations(core *owner, size_t keep)
     free(c->all);
     free(c);
 }
-

@@ -11,9 +11,10 @@
 #include <string.h>
 
 enum {
-    GROUP_MAX = 256,            /* writes that share a commit: their answers wait for it */
-    FLUSH_INTERVAL_MS = 500,    /* a search is in the log at the latest then */
-    SEARCH_BYTES_MAX = 64 << 20 /* of searches that wait for it; more are dropped and counted */
+    GROUP_MAX = 256,             /* writes that share a commit: their answers wait for it */
+    FLUSH_INTERVAL_MS = 500,     /* a search is in the log at the latest then */
+    SEARCH_BYTES_MAX = 64 << 20, /* of searches that wait for it; more are dropped and counted */
+    COMPLAIN_INTERVAL_MS = 10000 /* between two lines in the daemon's log about dropped searches */
 };
 
 typedef enum item_kind { ITEM_TASK, ITEM_CALL, ITEM_SEARCH } item_kind;
@@ -45,6 +46,7 @@ struct writer {
     uint64_t flush_at_ms;       /* monotonic; 0: nothing waits */
     atomic_size_t search_bytes; /* of all searches handed over and not yet forgotten */
     atomic_bool closing;
+    uint64_t complain_after_ms; /* monotonic: dropped searches are in the daemon's log once in a while */
     atomic_uint_fast64_t busy_since_ns;
 };
 
@@ -79,8 +81,21 @@ static void apply_item(writer *w, item *i, store_write *group)
     i->status = write_op_apply(w->core, i->task, group, &i->result, &i->error);
 }
 
-/* The log of searches is the one thing that may be lost without an answer: a
- * store that is full of it must still take deletes. */
+static void searches_dropped(writer *w, size_t count, const sem_error *reason)
+{
+    char text[SEM_ERROR_MESSAGE_MAX];
+    uint64_t now = clock_monotonic_ms();
+    atomic_fetch_add(&w->core->stats.events_dropped, count);
+    if (w->complain_after_ms > now)
+        return;
+    w->complain_after_ms = now + COMPLAIN_INTERVAL_MS;
+    log_event(w->core->log, LOG_LEVEL_WARNING, "searches_dropped", "count=%zu message=%s", count,
+              log_value(text, sizeof text, reason->message));
+}
+
+/* A full store has no room for its log: those searches are lost (their query_id
+ * is then NOT_FOUND), but never a write that shares their group, least of all a
+ * delete, which is what makes room again. */
 static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
 {
     if (w->search_count == 0)
@@ -95,10 +110,7 @@ static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
     free(searches);
     if (status == SEM_OK || status == SEM_INTERNAL)
         return status;
-    char text[SEM_ERROR_MESSAGE_MAX];
-    log_event(w->core->log, LOG_LEVEL_WARNING, "searches_not_logged", "count=%zu message=%s", w->search_count,
-              log_value(text, sizeof text, err->message));
-    atomic_fetch_add(&w->core->stats.events_dropped, w->search_count);
+    searches_dropped(w, w->search_count, err);
     return SEM_OK;
 }
 

@@ -161,6 +161,20 @@ sem_status store_documents_put(store_write *w, uint32_t collection, uint32_t spa
 sem_status store_documents_delete(store_write *w, uint32_t collection, const docid *ids, size_t count, uint32_t *docnos,
                                   size_t *deleted, uint64_t *seq, sem_error *err);
 
+/* A delete by filter that takes several groups is noted with the first and
+ * forgotten with the last; what is still noted at start was cut off by a crash. */
+typedef struct store_delete {
+    uint64_t number; /* given by store_delete_begin; 0: not noted */
+    uint32_t collection;
+    uint64_t seq;                /* documents written after it are not meant; not 0 when it is noted */
+    const unsigned char *filter; /* a MessagePack map; borrowed */
+    size_t filter_size;
+} store_delete;
+sem_status store_delete_begin(store_write *w, const store_delete *d, uint64_t *number, sem_error *err);
+sem_status store_delete_end(store_write *w, uint64_t number, sem_error *err); /* no error if it is not there */
+/* The first with a number above `after`; its filter lasts until the read ends. */
+sem_status store_delete_next(store_read *r, uint64_t after, store_delete *out, bool *found, sem_error *err);
+
 /* Re-embedding: sets a document's vector in a space if its text_version is
  * still `version`; *stored says whether. */
 sem_status store_vector_put(store_write *w, uint32_t space, uint32_t collection, uint32_t docno, uint64_t version,

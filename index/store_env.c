@@ -3,17 +3,40 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
     DATABASES_MAX = 16,
     RESERVE_SHARE = 16,      /* one part in so many of a map is kept for deletes */
     RESERVE_MIN = 256 << 10, /* bytes: some 60 pages, what a small delete may touch */
-    RESERVE_MAX = 256 << 20  /* bytes */
+    RESERVE_MAX = 256 << 20, /* bytes */
+    DISK_FULL_BYTES = 1 << 20
 };
+
+uint64_t environment_disk_free(const environment *e, uint64_t *size)
+{
+    struct statvfs st;
+    const char *path;
+    if (mdb_env_get_path(e->env, &path) != 0 || statvfs(path, &st) != 0) {
+        *size = 0;
+        return UINT64_MAX; /* unknown is no reason to refuse */
+    }
+    *size = (uint64_t)st.f_blocks * st.f_frsize;
+    return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+/* LMDB calls a short write an I/O error; on a full disk that is what a write is. */
+static bool disk_is_full(const environment *e)
+{
+    uint64_t size;
+    return environment_disk_free(e, &size) < DISK_FULL_BYTES;
+}
 
 sem_status environment_fail(const environment *e, const char *what, int rc, sem_error *err)
 {
+    if (rc == EIO && disk_is_full(e))
+        rc = ENOSPC;
     switch (rc) {
     case MDB_MAP_FULL:
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
@@ -173,9 +196,9 @@ uint64_t environment_used(const environment *e, bool exact)
     return (pages > unused ? pages - unused : 0) * stat.ms_psize;
 }
 
-uint64_t environment_reserve(const environment *e)
+uint64_t environment_reserve(uint64_t size)
 {
-    uint64_t part = e->map_size / RESERVE_SHARE;
+    uint64_t part = size / RESERVE_SHARE;
     return part < RESERVE_MIN ? RESERVE_MIN : part > RESERVE_MAX ? RESERVE_MAX : part;
 }
 

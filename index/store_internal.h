@@ -47,7 +47,7 @@ struct store {
     int lock_fd;
     unsigned char user_key[STORE_USER_KEY];
     environment main;
-    MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs;
+    MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs, deletes;
     environment events;
     MDB_dbi event_log, queries, clicks;
     pthread_mutex_t
@@ -88,10 +88,12 @@ struct store_write {
     write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
     size_t part_count;
     bool in_operation;
-    bool broken;                      /* an operation ended with SEM_INTERNAL, or half merged */
-    bool bytes_known, reusable_known; /* the two below were measured in this group */
-    uint64_t bytes;                   /* on disk */
-    uint64_t reusable;                /* of them, pages that LMDB uses again */
+    bool broken;                                  /* an operation ended with SEM_INTERNAL, or half merged */
+    bool bytes_known, reusable_known, disk_known; /* what was measured in this group, of the following */
+    uint64_t bytes;                               /* on disk */
+    uint64_t reusable;                            /* of them, pages that LMDB uses again */
+    uint64_t disk_left;                           /* free on the disk */
+    uint64_t disk_reserve;                        /* of that, what only deletes may use */
 };
 
 /* --- bytes: all numbers in keys and values are big-endian, vectors excepted */
@@ -145,8 +147,11 @@ typedef struct named_database {
 sem_status environment_databases(environment *e, const named_database *list, size_t count, sem_error *err);
 /* Bytes in use of the map; with exact, pages that LMDB can use again are not counted. */
 uint64_t environment_used(const environment *e, bool exact);
-/* Bytes of the map that only deletes may use, so that a full store can be emptied. */
-uint64_t environment_reserve(const environment *e);
+/* Bytes of a map or of a disk of this size that only deletes may use, so that a
+ * full store can be emptied. */
+uint64_t environment_reserve(uint64_t size);
+/* Bytes that the disk has left for us, UINT64_MAX when that is unknown; *size: all of it. */
+uint64_t environment_disk_free(const environment *e, uint64_t *size);
 
 /* mdb_get: *found says whether. */
 sem_status table_get(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size, MDB_val *value,

@@ -314,11 +314,41 @@ static uint64_t reusable_bytes(store *s)
     return bytes;
 }
 
+static uint64_t pending_bytes(const store_write *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < w->part_count; i++)
+        bytes += w->parts[i].pending;
+    return bytes;
+}
+
+/* LMDB writes a page anew before it frees the old one, so a delete needs room on
+ * the disk as well: writes leave it some. Free pages help only the environment
+ * that has them. */
+static sem_status check_disk(store_write *w, const write_part *part, uint64_t bytes, sem_error *err)
+{
+    if (!w->disk_known) {
+        uint64_t size;
+        w->disk_left = environment_disk_free(&w->s->main, &size);
+        w->disk_reserve = environment_reserve(size);
+    }
+    w->disk_known = true;
+    uint64_t more = pending_bytes(w) + bytes + w->disk_reserve;
+    if (more <= w->disk_left)
+        return SEM_OK;
+    uint64_t reusable = environment_used(part->e, false) - environment_used(part->e, true);
+    if (part->pending + bytes + w->disk_reserve <= w->disk_left + reusable)
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                    "the disk is nearly full: %llu bytes are left, about %llu are needed, of which %llu are kept for "
+                    "deletes; delete something or make room on it",
+                    (unsigned long long)w->disk_left, (unsigned long long)more, (unsigned long long)w->disk_reserve);
+}
+
 static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
 {
     store *s = w->s;
-    for (size_t i = 0; i < w->part_count; i++)
-        more += w->parts[i].pending;
+    more += pending_bytes(w);
     /* Files grow when a group is committed; within it one measurement will do. */
     if (!w->bytes_known)
         w->bytes = store_bytes(s);
@@ -348,12 +378,14 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_er
     write_part *part = w->parts;
     while (part->e != e)
         part++;
-    uint64_t need = part->pending + bytes + environment_reserve(e);
+    if ((status = check_disk(w, part, bytes, err)) != SEM_OK)
+        return status;
+    uint64_t need = part->pending + bytes + environment_reserve(e->map_size);
     if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
                         "environment %s is nearly full: its map size is %llu bytes, of which %llu are kept for "
                         "deletes; delete something or raise storage.map_size",
-                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e));
+                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e->map_size));
     part->pending += bytes;
     return SEM_OK;
 }

@@ -49,11 +49,19 @@ static inline client *box_connect(box *b)
 static inline void box_start(box *b)
 {
     sem_error error;
-    char *argv[2 * BOX_OPTIONS_MAX + 16] = {
-        b->binary,    (char *)"-o",           (char *)"server.listen=tcp://127.0.0.1:0",
-        (char *)"-o", (char *)"server.http=", (char *)"-o",
-        b->storage,   (char *)"-o",           b->model};
-    size_t n = 9;
+    char *argv[2 * BOX_OPTIONS_MAX + 18] = {
+        b->binary,
+        (char *)"-o",
+        (char *)"server.listen=tcp://127.0.0.1:0",
+        (char *)"-o",
+        (char *)"server.http=",
+        (char *)"-o",
+        b->storage,
+        (char *)"-o",
+        b->model,
+        (char *)"-o",
+        (char *)"storage.map_size=4GiB"}; /* ThreadSanitizer leaves no room for the default */
+    size_t n = 11;
     for (size_t i = 0; b->options[i] != NULL; i++) {
         argv[n++] = (char *)"-o";
         argv[n++] = (char *)(uintptr_t)b->options[i];
@@ -105,7 +113,7 @@ static inline void box_kill(box *b)
 }
 
 /* One array with one map, from printf-like JSON with ' for ". */
-static inline void box_params(buffer *out, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out, const char *format, va_list args)
 {
     char *text;
     packer pack;
@@ -123,7 +131,9 @@ static inline void box_params(buffer *out, const char *format, va_list args)
     ck_assert(!pack.failed);
 }
 
-static inline const msgpack_object *box_call_on(box *b, client *c, const char *method, const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static inline const msgpack_object *box_call_on(box *b, client *c,
+                                                                                      const char *method,
+                                                                                      const char *format, va_list args)
 {
     sem_error error;
     buffer params = {0};

@@ -206,6 +206,45 @@ START_TEST(jobs_are_kept_by_number)
 }
 END_TEST
 
+START_TEST(an_unfinished_delete_is_noted_until_it_is_ended)
+{
+    sem_error error;
+    store *s = open_with(MAP, 0);
+    store_write *w;
+    store_read *r;
+    store_delete found_one;
+    uint64_t a, b;
+    bool found;
+    const unsigned char first[] = "\x81\xa1", second[] = "\x82";
+    ck_ok(store_write_begin(s, &w, &error));
+    store_delete d = {.collection = 7, .seq = 99, .filter = first, .filter_size = 2};
+    ck_ok(store_delete_begin(w, &d, &a, &error));
+    d = (store_delete){.collection = 8, .seq = 100, .filter = second, .filter_size = 1};
+    ck_ok(store_delete_begin(w, &d, &b, &error));
+    ck_assert_uint_gt(b, a);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    s = open_with(MAP, 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_delete_next(r, 0, &found_one, &found, &error));
+    ck_assert(found && found_one.number == a && found_one.collection == 7 && found_one.seq == 99);
+    ck_assert_uint_eq(found_one.filter_size, 2);
+    ck_assert_mem_eq(found_one.filter, first, 2);
+    ck_ok(store_delete_next(r, a, &found_one, &found, &error));
+    ck_assert(found && found_one.number == b && found_one.collection == 8);
+    ck_ok(store_delete_next(r, b, &found_one, &found, &error));
+    ck_assert(!found);
+    store_read_end(r);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_delete_end(w, a, &error));
+    ck_ok(store_delete_end(w, a, &error));
+    ck_ok(store_delete_next(store_write_view(w), 0, &found_one, &found, &error));
+    ck_assert(found && found_one.number == b);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store generations");
@@ -216,6 +255,7 @@ int main(void)
     tcase_add_test(tests, a_space_is_removed_when_nobody_reads_it);
     tcase_add_test(tests, a_flip_is_one_step);
     tcase_add_test(tests, jobs_are_kept_by_number);
+    tcase_add_test(tests, an_unfinished_delete_is_noted_until_it_is_ended);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

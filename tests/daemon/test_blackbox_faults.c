@@ -1,0 +1,325 @@
+/* A daemon that is cut off, or has no room left, in the middle of something. */
+#include "tests/daemon/blackbox.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MANY = 45000, A_REQUEST = 1000, LOAD_PATIENCE = 600 };
+
+static box b;
+
+static uint64_t count_of(const char *collection)
+{
+    return object_uint(object_get(box_call(&b, "count", "{'collection': '%s'}", collection), "count"), UINT64_MAX);
+}
+
+/* `count` documents with vectors of their own, so that nothing is encoded; every
+ * tenth is to be kept. */
+static void fill_external(unsigned count)
+{
+    sem_error error;
+    const float vector[4] = {1, 0.5f, 0.25f, 0.125f};
+    box_call(&b, "collection.create", "{'name': 'many', 'options': {'vectors': 'external', 'dim': 4}}");
+    for (unsigned from = 0; from < count; from += A_REQUEST) {
+        buffer params = {0};
+        packer p;
+        client_reply reply;
+        pack_init(&p, &params);
+        pack_array(&p, 1);
+        pack_map(&p, 2);
+        pack_str(&p, "collection");
+        pack_str(&p, "many");
+        pack_str(&p, "docs");
+        pack_array(&p, A_REQUEST);
+        for (unsigned i = from; i < from + A_REQUEST; i++) {
+            pack_map(&p, 4);
+            pack_str(&p, "id");
+            pack_uint(&p, i);
+            pack_str(&p, "text");
+            pack_str(&p, "");
+            pack_str(&p, "meta");
+            pack_map(&p, 1);
+            pack_str(&p, "gone");
+            pack_bool(&p, i % 10 != 0);
+            pack_str(&p, "vector");
+            pack_bin(&p, vector, sizeof vector);
+        }
+        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
+        ck_assert(!reply.is_error);
+        client_reply_free(&reply);
+        buffer_free(&params);
+    }
+}
+
+START_TEST(a_delete_by_filter_that_a_crash_cut_off_is_finished_by_the_next_start)
+{
+    sem_error error;
+    uint32_t msgid;
+    buffer params = {0};
+    packer p;
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    box_start(&b);
+    fill_external(MANY);
+    client *other = box_connect(&b);
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    json_t *what = json_loads("{\"collection\": \"many\", \"filter\": {\"field\": \"gone\", \"eq\": true}}", 0, NULL);
+    json_pack_value(&p, what);
+    json_decref(what);
+    ck_ok(client_send(other, "delete", params.data, params.size, &msgid, &error));
+    buffer_free(&params);
+    uint64_t left = MANY;
+    while (left == MANY)
+        left = count_of("many");
+    ck_assert_uint_ge(left, MANY / 10);
+    client_close(other);
+    bool cut = left > MANY / 10;
+    box_kill(&b);
+    printf("killed with %llu of %d documents left\n", (unsigned long long)left, MANY);
+    box_start(&b);
+    ck_assert_uint_eq(count_of("many"), MANY / 10);
+    const msgpack_object *docs = box_call(&b, "get", "{'collection': 'many', 'ids': [0, 1, %d]}", MANY - 10);
+    ck_assert_int_eq(box_at(docs, 0)->type, MSGPACK_OBJECT_MAP);
+    ck_assert_int_eq(box_at(docs, 1)->type, MSGPACK_OBJECT_NIL);
+    ck_assert_int_eq(box_at(docs, 2)->type, MSGPACK_OBJECT_MAP);
+    /* It is over: a document like those it deleted stays through the next start. */
+    box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'a refund', 'meta': {'gone': true}}]}");
+    box_stop(&b);
+    box_start(&b);
+    ck_assert_uint_eq(count_of("default"), 1);
+    ck_assert_uint_eq(count_of("many"), MANY / 10);
+    ck_assert_msg(cut, "the delete was faster than the kill: nothing was tested");
+    box_stop(&b);
+}
+END_TEST
+
+/* Upserts until the store refuses; returns how many documents it took. */
+static unsigned fill_up(void)
+{
+    static char text[20001];
+    memset(text, 'x', sizeof text - 1);
+    for (unsigned i = 0;; i++) {
+        ck_assert_uint_lt(i, 5000);
+        sem_error error;
+        buffer params = {0};
+        packer p;
+        client_reply reply;
+        pack_init(&p, &params);
+        pack_array(&p, 1);
+        pack_map(&p, 1);
+        pack_str(&p, "docs");
+        pack_array(&p, 1);
+        pack_map(&p, 2);
+        pack_str(&p, "id");
+        pack_uint(&p, i);
+        pack_str(&p, "text");
+        pack_str(&p, text);
+        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
+        buffer_free(&params);
+        bool full = reply.is_error;
+        if (full)
+            ck_assert_str_eq(reply.code, "RESOURCE_EXHAUSTED");
+        client_reply_free(&reply);
+        if (full)
+            return i;
+    }
+}
+
+/* A small disk below the storage, seen by this process and its daemon only. */
+static bool mount_small_disk(void)
+{
+    const char *path = b.storage + strlen("storage.path=");
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("semd-test", path, "tmpfs", 0, "size=16m") == 0)
+        return true;
+    printf("skipped: mounting a small disk needs privileges\n");
+    return false;
+}
+
+static void fill_and_empty(void)
+{
+    unsigned count = fill_up();
+    ck_assert_uint_gt(count, 10);
+    for (unsigned i = 0; i < count; i++) {
+        /* Logged, and there is no room for the log: that must not cost the delete. */
+        box_call(&b, "search", "{'query': 'a refund', 'k': 100}");
+        const msgpack_object *r = box_call(&b, "delete", "{'ids': [%u]}", i);
+        ck_assert_uint_eq(object_uint(object_get(r, "deleted"), 0), 1);
+    }
+    box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'a refund'}]}");
+    const msgpack_object *hits = object_get(box_call(&b, "search", "{'query': 'a refund'}"), "hits");
+    ck_assert_uint_eq(box_count(hits), 1);
+}
+
+START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    b.options[0] = "storage.max_size=6MiB";
+    box_start(&b);
+    fill_and_empty();
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_full_disk_still_searches_and_is_emptied)
+{
+    if (!box_create(&b, "golden/tiny-bert") || !mount_small_disk())
+        return;
+    box_start(&b);
+    fill_and_empty();
+    box_stop(&b);
+    box_start(&b);
+    ck_assert_uint_eq(count_of("default"), 1);
+    box_stop(&b);
+}
+END_TEST
+
+static void wait_for_job(const char *state)
+{
+    for (int i = 0; i < LOAD_PATIENCE; i++) {
+        const msgpack_object *now = object_get(box_call(&b, "job", "{}"), "state");
+        if (object_is(now, state))
+            return;
+        ck_assert_msg(object_is(now, "queued") || object_is(now, "running"), "%.*s", (int)now->via.str.size,
+                      now->via.str.ptr);
+        usleep(20000);
+    }
+    ck_abort_msg("the job did not end");
+}
+
+static void load(const char *path)
+{
+    box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
+    wait_for_job("done");
+}
+
+static bool start_with_documents(char model[FILES_PATH_MAX])
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return false;
+    ck_assert_ptr_nonnull(realpath(b.model + strlen("model.path="), model));
+    box_start(&b);
+    for (int i = 0; i < 20; i++)
+        box_call(&b, "upsert", "{'docs': [{'id': %d, 'text': 'my refund and a card or %d'}]}", i, i);
+    return true;
+}
+
+START_TEST(the_generation_that_was_just_left_is_kept_after_a_rollback_too)
+{
+    char model[FILES_PATH_MAX];
+    if (!start_with_documents(model))
+        return;
+    load(model);                    /* 2 */
+    box_call(&b, "rollback", "{}"); /* 1, and 2 is rolled back */
+    load(model);                    /* 3; 1 is its parent and was current a moment ago */
+    const msgpack_object *list = box_call(&b, "generations", NULL);
+    ck_assert_uint_eq(box_count(list), 3);
+    ck_assert(object_is(object_get(box_at(list, 0), "state"), "previous"));
+    ck_assert(object_is(object_get(box_at(list, 1), "state"), "retired"));
+    ck_assert(object_is(object_get(box_at(list, 2), "state"), "current"));
+    const msgpack_object *r = box_call(&b, "rollback", "{}");
+    ck_assert_uint_eq(object_uint(object_get(r, "generation"), 0), 1);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called)
+{
+    sem_error error;
+    char model[FILES_PATH_MAX], odd[FILES_PATH_MAX];
+    if (!start_with_documents(model))
+        return;
+    /* 41 bytes and more, cut inside of a character if cut by bytes. */
+    ck_ok(files_join(odd, &error,
+                     "%s/a\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+                     "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9 b",
+                     testing_folder()));
+    ck_ok(files_copy_folder(model, odd, &error));
+    load(odd);
+    const msgpack_object *name = object_get(object_get(box_call(&b, "info", NULL), "model"), "name");
+    ck_assert_uint_gt(name->via.str.size, 0);
+    for (uint32_t i = 0; i < name->via.str.size; i++)
+        ck_assert_ptr_nonnull(memchr("abcdefghijklmnopqrstuvwxyz0123456789-_", name->via.str.ptr[i], 38));
+    box_stop(&b);
+    box_start(&b);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_job_can_be_cancelled_from_its_very_beginning)
+{
+    sem_error error;
+    char model[FILES_PATH_MAX];
+    if (!start_with_documents(model))
+        return;
+    int cancelled = 0;
+    for (int round = 0; round < 20; round++) {
+        const msgpack_object *r = box_call(&b, "model.load", "{'path': '%s', 'gate': false}", model);
+        unsigned number = (unsigned)object_uint(object_get(r, "job"), 0);
+        /* Acknowledged, so it is not lost: it ends as cancelled, or had ended already. */
+        box_forget_reply(&b);
+        buffer params = {0};
+        packer p;
+        pack_init(&p, &params);
+        pack_array(&p, 1);
+        pack_map(&p, 2);
+        pack_str(&p, "job");
+        pack_uint(&p, number);
+        pack_str(&p, "cancel");
+        pack_bool(&p, true);
+        client_reply reply;
+        ck_ok(client_call(b.client, "job", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
+        buffer_free(&params);
+        client_reply_free(&reply);
+        for (;;) {
+            const msgpack_object *state = object_get(box_call(&b, "job", "{'job': %u}", number), "state");
+            cancelled += object_is(state, "cancelled");
+            if (!object_is(state, "queued") && !object_is(state, "running"))
+                break;
+        }
+        /* Another number's cancel does not reach the next job. */
+        box_fails(&b, "FAILED_PRECONDITION", "job", "{'job': %u, 'cancel': true}", number);
+    }
+    ck_assert_int_gt(cancelled, 0);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_store_that_was_cut_short_is_refused_with_the_reason)
+{
+    char path[FILES_PATH_MAX], model[FILES_PATH_MAX], *text;
+    sem_error error;
+    size_t size;
+    if (!start_with_documents(model))
+        return;
+    box_stop(&b);
+    ck_ok(files_join(path, &error, "%s/main/data.mdb", b.storage + strlen("storage.path=")));
+    ck_assert_int_eq(truncate(path, 2 * 4096), 0);
+    char *argv[] = {b.binary, (char *)"-o", (char *)"server.listen=tcp://127.0.0.1:0", (char *)"-o", b.storage, NULL};
+    ck_assert_int_ne(process_start(&b.daemon, argv, b.log, false, NULL, &error), SEM_OK);
+    ck_ok(files_read(b.log, 1 << 20, &text, &size, &error));
+    ck_assert_ptr_nonnull(strstr(text, "event=store_unreadable"));
+    free(text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("faults");
+    TCase *t = tcase_create("faults");
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, a_delete_by_filter_that_a_crash_cut_off_is_finished_by_the_next_start);
+    tcase_add_test(t, a_full_store_still_searches_and_is_emptied_while_searches_are_logged);
+    tcase_add_test(t, a_full_disk_still_searches_and_is_emptied);
+    tcase_add_test(t, the_generation_that_was_just_left_is_kept_after_a_rollback_too);
+    tcase_add_test(t, a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called);
+    tcase_add_test(t, a_job_can_be_cancelled_from_its_very_beginning);
+    tcase_add_test(t, a_store_that_was_cut_short_is_refused_with_the_reason);
+    suite_add_tcase(s, t);
+    return testing_run(s);
+}
