@@ -73,9 +73,9 @@ static void add_rows(table *t, const char *prefix, const msgpack_object *map)
             continue;
         char name[2 * TEXT_MAX];
         int length = key->via.str.size < TEXT_MAX / 2 ? (int)key->via.str.size : TEXT_MAX / 2;
-        snprintf(name, sizeof name, "%s%.*s", prefix, length, key->via.str.ptr);
-        if (is_map(value) && prefix[0] == '\0') {
-            strcat(name, ".");
+        bool deeper = is_map(value) && prefix[0] == '\0';
+        snprintf(name, sizeof name, "%s%.*s%s", prefix, length, key->via.str.ptr, deeper ? "." : "");
+        if (deeper) {
             add_rows(t, name, value);
             continue;
         }

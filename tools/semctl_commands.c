@@ -2,7 +2,7 @@
  * manual page must hold. */
 #include "tools/semctl.h"
 
-#define OPTIONS(table) .options = table, .option_count = sizeof table / sizeof *table
+#define OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)
 
 static const char FILTER_HELP[] = "only documents whose meta matches, e.g. '{\"field\": \"lang\", \"eq\": \"en\"}'";
 static const char COLLECTION_HELP[] = "the collection (default: default)";

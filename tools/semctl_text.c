@@ -192,8 +192,8 @@ static void print_row(FILE *out, const table *t, const char *const *row, const s
 bool table_print(const table *t, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX] = {0};
-    if (t->failed)
-        return false;
+    if (t->failed || t->columns == 0)
+        return !t->failed;
     bool headed = false;
     for (size_t c = 0; c < t->columns; c++) {
         widths[c] = text_columns(t->headers[c], strlen(t->headers[c]));
