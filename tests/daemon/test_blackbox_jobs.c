@@ -10,6 +10,8 @@ enum { DOCUMENTS = 200 };
 static box b;
 static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
 
+static const char *const names[] = {"music", "dog", "tree", "water", "king", "snow", "bread", "sun"};
+
 static void document_text(unsigned i, char *out, size_t size)
 {
     snprintf(out, size, "my %s and a %s or %s in the bank", topics[i % 8], topics[i / 8 % 8], topics[i / 64 % 8]);
@@ -33,13 +35,17 @@ static bool start(bool promote, const char *more)
     b.options[n++] = "train.batch_size=16";
     b.options[n++] = promote ? "finetune.max_p=1" : "finetune.max_p=0.000001";
     b.options[n++] = "finetune.max_probe_loss=1";
-    b.options[n++] = "train.learning_rate=0.001";
+    b.options[n++] = "train.learning_rate=0.002";
+    b.options[n++] = "train.epochs=6";
+    b.options[n++] = "train.dropout=0";
     b.options[n++] = more;
     box_start(&b);
     for (unsigned i = 0; i < DOCUMENTS; i++) {
         add_document(i);
-        box_call(&b, "feedback", "{'pairs': [{'query': 'question %u on %s', 'id': %u, 'label': 1}]}", i, topics[i % 8],
-                 i);
+        /* Every topic has another name in the queries: what is learned from some
+         * holds for the others, so the gate sees a gain whichever it holds out. */
+        box_call(&b, "feedback", "{'pairs': [{'query': '%s and %s or %s', 'id': %u, 'label': 1}]}", names[i % 8],
+                 names[i / 8 % 8], names[i / 64 % 8], i);
     }
     return true;
 }
