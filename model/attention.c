@@ -39,10 +39,44 @@ static void unpack_rows(const float *packed, size_t n, size_t width, float *x, s
         memcpy(x, packed, width * sizeof *x);
 }
 
+/* --- biases by distance */
+
+/* line[2n - 1] = one head's biases of distances -(n - 1) to n - 1, for scores
+ * that are scaled only after they were added. */
+static void bias_line(const attention_shape *shape, size_t head, size_t n, float *line)
+{
+    const uint8_t *buckets = shape->buckets + shape->reach - n;
+    const float scale = sqrtf((float)shape->width);
+    for (size_t i = 0; i < 2 * n - 1; i++)
+        line[i] = scale * shape->bias[buckets[i] * shape->heads + head];
+}
+
+/* Adds to the rows [rows, N] of scores of the queries from `query` on. */
+static void add_bias(const kernels *k, const float *line, size_t n, size_t query, size_t rows, float *scores, size_t N)
+{
+    for (size_t r = 0; r < rows; r++)
+        k->axpy(1, line + (n - 1 - (query + r)), scores + r * N, n);
+}
+
+/* line[2n - 1] is overwritten; ds[n, N] are gradients of scores before scaling. */
+static void bias_backward(const kernels *k, const attention_shape *shape, size_t head, size_t n, const float *ds,
+                          size_t N, float *line, float *d_bias)
+{
+    const uint8_t *buckets = shape->buckets + shape->reach - n;
+    const float scale = sqrtf((float)shape->width);
+    memset(line, 0, (2 * n - 1) * sizeof *line);
+    for (size_t i = 0; i < n; i++)
+        k->axpy(1, ds + i * N, line + (n - 1 - i), n);
+    for (size_t i = 0; i < 2 * n - 1; i++)
+        d_bias[buckets[i] * shape->heads + head] += scale * line[i];
+}
+
+/* --- forward */
+
 size_t attention_forward_space(const attention_shape *shape, size_t n)
 {
     size_t wide = padded(shape->width);
-    return shape->width * padded(n) + n * wide + QUERY_BLOCK * (padded(n) + wide);
+    return shape->width * padded(n) + n * wide + QUERY_BLOCK * (padded(n) + wide) + 2 * n;
 }
 
 void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
@@ -52,15 +86,20 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
     const size_t N = padded(n), W = padded(D);
     const float scale = 1.0f / sqrtf((float)D);
     float *keys = space, *values = keys + D * N, *scores = values + n * W, *out = scores + QUERY_BLOCK * N;
+    float *line = out + QUERY_BLOCK * W;
 
     for (size_t head = 0; head < A; head++) {
         const float *queries = qkv + head * D;
         pack_columns(queries + H, stride, n, D, keys);
         pack_rows(queries + 2 * H, stride, n, D, values);
+        if (shape->bias != NULL)
+            bias_line(shape, head, n, line);
         for (size_t i = 0; i < n; i += QUERY_BLOCK) {
             size_t rows = n - i < QUERY_BLOCK ? n - i : QUERY_BLOCK;
             float inverse[QUERY_BLOCK];
             k->multiply(rows, N, D, queries + i * stride, stride, 1, keys, N, scores, N, 0);
+            if (shape->bias != NULL)
+                add_bias(k, line, n, i, rows, scores, N);
             for (size_t r = 0; r < rows; r++) {
                 inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale);
                 dropout_row(k, drop, (first + i + r) * A + head, scores + r * N, n);
@@ -73,10 +112,12 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
     }
 }
 
+/* --- backward */
+
 size_t attention_backward_space(const attention_shape *shape, size_t n)
 {
     size_t wide = padded(shape->width);
-    return 2 * shape->width * padded(n) + 4 * n * wide + 2 * n * padded(n);
+    return 2 * shape->width * padded(n) + 4 * n * wide + 2 * n * padded(n) + 2 * n;
 }
 
 /* The working space of one head, cut up. */
@@ -84,6 +125,7 @@ typedef struct backward_space {
     float *keys_t, *values_t;             /* [D, N] */
     float *queries, *keys, *d_out, *grad; /* [n, W] */
     float *p, *ds;                        /* [n, N] probabilities and gradients of the scores */
+    float *line;                          /* [2n - 1] */
 } backward_space;
 
 static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size_t W)
@@ -97,6 +139,7 @@ static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size
     s.grad = s.d_out + n * W;
     s.p = s.grad + n * W;
     s.ds = s.p + n * N;
+    s.line = s.ds + n * N;
     return s;
 }
 
@@ -116,7 +159,7 @@ static void scores_backward(const kernels *k, const backward_space *s, size_t n,
 }
 
 void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
-                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *space)
+                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space)
 {
     const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
     const size_t N = padded(n), W = padded(D);
@@ -133,7 +176,13 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
 
         k->multiply(n, N, D, queries, stride, 1, s.keys_t, N, s.p, N, 0);
         k->multiply(n, N, D, d_out, H, 1, s.values_t, N, s.ds, N, 0);
+        if (shape->bias != NULL) {
+            bias_line(shape, head, n, s.line);
+            add_bias(k, s.line, n, 0, n, s.p, N);
+        }
         scores_backward(k, &s, n, N, 1.0f / sqrtf((float)D), drop, first * A + head, A);
+        if (shape->bias != NULL)
+            bias_backward(k, shape, head, n, s.ds, N, s.line, d_bias);
 
         k->multiply(n, W, n, s.ds, N, 1, s.keys, W, s.grad, W, 0);
         unpack_rows(s.grad, n, D, d_queries, stride);

@@ -12,6 +12,12 @@ typedef struct attention_shape {
     size_t hidden; /* H */
     size_t heads;  /* A */
     size_t width;  /* D = H / A */
+    /* A bias for each distance of key and query and each head, added to the
+     * scaled scores (Shaw et al. 2018; with buckets Raffel et al. 2020, section
+     * 2.1); NULL where there is none. */
+    const float *bias;      /* [buckets, A] among the parameters */
+    const uint8_t *buckets; /* [2 reach - 1]: the bucket of key - query + reach - 1 */
+    size_t reach;           /* tokens of the longest text */
 } attention_shape;
 
 /* Floats of working space for texts of up to n tokens; forward's grows with n,
@@ -25,8 +31,9 @@ size_t attention_backward_space(const attention_shape *shape, size_t n);
 void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
                        const dropout_site *drop, size_t first, float *context, float *space);
 
-/* d_qkv[n, 3H] (overwritten) from d_context[n, H]; the probabilities are computed again. */
+/* d_qkv[n, 3H] (overwritten) from d_context[n, H]; the probabilities are computed
+ * again. Adds to d_bias[buckets, A] where there is a bias. */
 void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
-                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *space);
+                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space);
 
 #endif

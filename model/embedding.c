@@ -2,22 +2,37 @@
 
 #include <string.h>
 
-void embedding_forward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *words,
-                       const float *positions, const float *type, float *y)
+/* The row of the position table for a token, *next being the one for the next
+ * token that is no padding. */
+static size_t place_of(const embedding_shape *shape, int32_t id, size_t *next)
 {
-    for (size_t i = 0; i < n; i++, y += hidden) {
-        memcpy(y, words + (size_t)ids[i] * hidden, hidden * sizeof *y);
-        k->axpy(1, positions + i * hidden, y, hidden);
-        k->axpy(1, type, y, hidden);
+    if (shape->position_start > 0 && (size_t)id == shape->position_start - 1)
+        return shape->position_start - 1;
+    return (*next)++;
+}
+
+void embedding_forward(const kernels *k, const embedding_shape *shape, const int32_t *ids, size_t n,
+                       const float *params, float *y)
+{
+    const size_t H = shape->hidden;
+    size_t next = shape->position_start;
+    for (size_t i = 0; i < n; i++, y += H) {
+        memcpy(y, params + shape->words + (size_t)ids[i] * H, H * sizeof *y);
+        k->axpy(1, params + shape->positions + place_of(shape, ids[i], &next) * H, y, H);
+        if (shape->has_types)
+            k->axpy(1, params + shape->types, y, H);
     }
 }
 
-void embedding_backward(const kernels *k, size_t hidden, const int32_t *ids, size_t n, const float *dy, float *d_words,
-                        float *d_positions, float *d_type)
+void embedding_backward(const kernels *k, const embedding_shape *shape, const int32_t *ids, size_t n, const float *dy,
+                        float *grads)
 {
-    for (size_t i = 0; i < n; i++, dy += hidden) {
-        k->axpy(1, dy, d_words + (size_t)ids[i] * hidden, hidden);
-        k->axpy(1, dy, d_positions + i * hidden, hidden);
-        k->axpy(1, dy, d_type, hidden);
+    const size_t H = shape->hidden;
+    size_t next = shape->position_start;
+    for (size_t i = 0; i < n; i++, dy += H) {
+        k->axpy(1, dy, grads + shape->words + (size_t)ids[i] * H, H);
+        k->axpy(1, dy, grads + shape->positions + place_of(shape, ids[i], &next) * H, H);
+        if (shape->has_types)
+            k->axpy(1, dy, grads + shape->types, H);
     }
 }

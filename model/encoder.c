@@ -1,5 +1,4 @@
 #include "base/checked.h"
-#include "model/embedding.h"
 #include "model/encoder_plan.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
@@ -33,6 +32,7 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
         return status;
     }
     e->params = params;
+    encoder_plan_bind(&e->plan, params);
     *out = e;
     return SEM_OK;
 }
@@ -70,6 +70,7 @@ typedef struct activations {
     float *y;       /* [T, H] */
     float *context; /* [T, H] */
     float *wide;    /* [T, max(3H, F)] queries, keys and values, then the feed-forward layer */
+    float *head;    /* what the Dense modules need for one text */
     float *attention;
 } activations;
 
@@ -78,6 +79,7 @@ static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, s
     const model_config *c = e->plan.config;
     size_t count;
     if (!checked_mul(tokens, 3 * c->hidden + encoder_wide_columns(c), &count) ||
+        !checked_add(count, dense_head_space(&e->plan.head), &count) ||
         !checked_add(count, attention_forward_space(&e->plan.attention, longest), &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", tokens);
     return float_area_reserve(&s->area, count, err);
@@ -91,7 +93,8 @@ static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_
     a.y = a.x + tokens * c->hidden;
     a.context = a.y + tokens * c->hidden;
     a.wide = a.context + tokens * c->hidden;
-    a.attention = a.wide + tokens * encoder_wide_columns(c);
+    a.head = a.wide + tokens * encoder_wide_columns(c);
+    a.attention = a.head + dense_head_space(&e->plan.head);
     return a;
 }
 
@@ -126,8 +129,7 @@ static void embed(const encoder *e, const activations *a, const int32_t *ids, co
     const size_t H = p->config->hidden;
     size_t first = 0;
     for (size_t b = 0; b < size->texts; b++) {
-        embedding_forward(p->k, H, ids + first, lengths[b], e->params + p->words, e->params + p->positions,
-                          e->params + p->types, a->x + first * H);
+        embedding_forward(p->k, &p->embedding, ids + first, lengths[b], e->params, a->x + first * H);
         first += lengths[b];
     }
     layer_norm_forward(p->k, size->tokens, H, a->x, NULL, e->params + p->norm_weight, e->params + p->norm_bias,
@@ -159,7 +161,7 @@ static void run_layer(const encoder *e, const layer_params *l, const activations
     layer_norm_forward(p->k, T, H, a->y, a->x, w + l->norm1_weight, w + l->norm1_bias, eps, NULL, NULL, a->y);
 
     linear_forward(p->g, p->k, T, H, F, a->y, w + l->up_weight, w + l->up_bias, a->wide);
-    p->k->gelu(a->wide, T * F, a->wide);
+    p->activate(a->wide, T * F, a->wide);
     linear_forward(p->g, p->k, T, F, H, a->wide, w + l->down_weight, w + l->down_bias, a->x);
     layer_norm_forward(p->k, T, H, a->x, a->y, w + l->norm2_weight, w + l->norm2_bias, eps, NULL, NULL, a->x);
 }
@@ -170,7 +172,8 @@ static sem_status pool(const encoder *e, const activations *a, const uint32_t *l
     const model_config *c = e->plan.config;
     const float *x = a->x;
     for (size_t b = 0; b < texts; b++, out += c->dim) {
-        pooling_forward(e->plan.k, c->pooling, c->hidden, x, lengths[b], out);
+        pooling_forward(e->plan.k, c->pooling, c->hidden, x, lengths[b], dense_head_input(&e->plan.head, a->head, out));
+        dense_head_forward(e->plan.k, &e->plan.head, e->params, a->head, out);
         float length = pooling_normalize(e->plan.k, out, c->dim);
         if (!(length > 0 && length < INFINITY))
             return encoder_fail_length(b, length, err);

@@ -19,10 +19,15 @@
 /* --- parameters: one flat float32 array and a table that says what lies where */
 
 typedef struct param {
-    char name[120]; /* as in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight" */
-    size_t rows;    /* 1 for a vector */
+    /* As in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight";
+     * before the names of a module with a file of its own stands its folder,
+     * e.g. "2_Dense/linear.weight". */
+    char name[120];
+    size_t folder; /* bytes of the name up to the slash and with it; mostly 0 */
+    size_t rows;   /* 1 for a vector */
     size_t cols;
     size_t offset;    /* floats from the start */
+    bool vector;      /* of one dimension in the checkpoint */
     bool decay;       /* weight decay applies: not for biases and LayerNorm */
     bool rows_sparse; /* a token table: a step touches only some rows */
 } param;
@@ -39,11 +44,13 @@ void param_layout_free(param_layout *layout);
 /* NULL when there is none of that name. */
 const param *param_layout_find(const param_layout *layout, const char *name);
 
-/* Reads every parameter of the layout from the checkpoint (an optional prefix
+/* Reads every parameter of the layout that lies in folder ("" for the model's own,
+ * else with the slash) from that folder's checkpoint (an optional prefix
  * such as "bert." or "0.auto_model." before the names is accepted), with shapes
  * checked; out has layout->total floats. Tensors that the model has no use for
  * (pooler, position_ids, an output head) are ignored by name, others refused. */
-sem_status params_read(const param_layout *layout, const safetensors *file, float *out, sem_error *err);
+sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
+                       sem_error *err);
 
 /* --- serving */
 

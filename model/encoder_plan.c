@@ -3,34 +3,77 @@
 #include "base/checked.h"
 #include "model/pooling.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 
-static sem_status check_config(const model_config *c, sem_error *err)
+enum { RELATIVE_BUCKETS = 32 };
+
+/* --- what can be computed */
+
+static sem_status check_tables(const model_config *c, sem_error *err)
 {
-    if (c->family != FAMILY_BERT || c->activation != ACT_GELU)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "the encoder computes BERT with erf-GELU only, not %s",
-                        c->family_name);
-    if (c->hidden == 0 || c->heads == 0 || c->hidden % c->heads != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "hidden size %zu is not a multiple of %zu heads", c->hidden,
-                        c->heads);
-    if (c->vocab == 0 || c->layers == 0 || c->intermediate == 0 || c->types == 0)
+    const bool has_types = c->family == FAMILY_BERT || c->family == FAMILY_ROBERTA;
+    if (has_types != (c->types > 0) || (c->family == FAMILY_MPNET) != (c->relative_buckets > 0))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%zu token types and %zu relative positions are not those of %s",
+                        c->types, c->relative_buckets, c->family_name);
+    if (c->relative_buckets != 0 && c->relative_buckets != RELATIVE_BUCKETS)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%zu relative positions are not supported; %d are",
+                        c->relative_buckets, RELATIVE_BUCKETS);
+    if (c->max_tokens == 0 || c->position_start > c->positions || c->max_tokens > c->positions - c->position_start)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "vocabulary %zu, layers %zu, intermediate size %zu and token types %zu must not be 0", c->vocab,
-                        c->layers, c->intermediate, c->types);
-    if (c->max_tokens == 0 || c->max_tokens > c->positions)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "texts of %zu tokens need a position table of as many rows, it has %zu", c->max_tokens,
-                        c->positions);
-    size_t parts = pooling_parts(c->pooling);
-    if (parts == 0 || c->dim != parts * c->hidden)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "pooling %#x of hidden size %zu does not give embeddings of width %zu", c->pooling, c->hidden,
-                        c->dim);
+                        "texts of %zu tokens that start at position %zu need a position table of as many rows, it has "
+                        "%zu",
+                        c->max_tokens, c->position_start, c->positions);
     return SEM_OK;
 }
 
-/* Offsets of the parameters of layer i in the order in which param_layout_create put them. */
+static sem_status check_widths(const model_config *c, sem_error *err)
+{
+    size_t width = pooling_parts(c->pooling) * c->hidden;
+    bool joined = width > 0 && c->dense_count <= MODEL_DENSE_MAX;
+    for (size_t i = 0; joined && i < c->dense_count; i++) {
+        joined = c->dense[i].in == width && c->dense[i].out > 0;
+        width = c->dense[i].out;
+    }
+    if (!joined || c->dim != width)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "pooling %#x of hidden size %zu and %zu Dense modules do not give embeddings of width %zu",
+                        c->pooling, c->hidden, c->dense_count, c->dim);
+    return SEM_OK;
+}
+
+static sem_status check_config(const model_config *c, sem_error *err)
+{
+    if (c->family > FAMILY_MPNET || c->activation > ACT_SILU)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "the encoder does not compute family %d (%s) with activation %d",
+                        (int)c->family, c->family_name, (int)c->activation);
+    if (c->hidden == 0 || c->heads == 0 || c->hidden % c->heads != 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "hidden size %zu is not a multiple of %zu heads", c->hidden,
+                        c->heads);
+    if (c->vocab == 0 || c->layers == 0 || c->intermediate == 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "vocabulary %zu, layers %zu and intermediate size %zu must not be 0",
+                        c->vocab, c->layers, c->intermediate);
+    sem_status status = check_tables(c, err);
+    return status == SEM_OK ? check_widths(c, err) : status;
+}
+
+/* --- where the parameters lie, in the order in which param_layout_create put them */
+
+static const param *place_embedding(encoder_plan *p, const model_config *c, const param *at)
+{
+    p->embedding = (embedding_shape){.hidden = c->hidden, .position_start = c->position_start};
+    p->embedding.words = at++->offset;
+    p->embedding.positions = at++->offset;
+    p->embedding.has_types = c->types > 0;
+    if (p->embedding.has_types)
+        p->embedding.types = at++->offset;
+    p->norm_weight = at++->offset;
+    p->norm_bias = at++->offset;
+    if (c->relative_buckets > 0)
+        p->relative_bias = at++->offset;
+    return at;
+}
+
 static void place_layer(layer_params *p, const param *at)
 {
     p->qkv_weight = at[0].offset;
@@ -47,31 +90,110 @@ static void place_layer(layer_params *p, const param *at)
     p->norm2_bias = at[15].offset;
 }
 
+static void place_head(dense_head *head, const model_config *c, const param *at)
+{
+    head->count = c->dense_count;
+    for (size_t i = 0; i < c->dense_count; i++) {
+        const model_dense *d = &c->dense[i];
+        head->layers[i] = (dense_layer){.in = d->in, .out = d->out, .has_bias = d->bias, .activation = d->activation};
+        head->layers[i].weight = at++->offset;
+        if (d->bias)
+            head->layers[i].bias = at++->offset;
+    }
+}
+
+/* Entries that the configuration asks for. */
+static size_t count_params(const model_config *c)
+{
+    size_t count = 4 + (c->types > 0) + (c->relative_buckets > 0) + LAYER_PARAMS * c->layers;
+    for (size_t i = 0; i < c->dense_count; i++)
+        count += c->dense[i].bias ? 2 : 1;
+    return count;
+}
+
+/* --- what differs from family to family */
+
+/* The bucket of a key `distance` behind its query: each near distance has its
+ * own, far ones share those that are left by their logarithm (Raffel et al. 2020,
+ * section 2.1; the numbers are MPNet's). In float as in the reference, whose
+ * rounding decides at the edges. */
+static uint8_t bucket_of(long distance)
+{
+    enum { HALF = RELATIVE_BUCKETS / 2, NEAR = HALF / 2, FURTHEST = 128 };
+    size_t bucket = distance > 0 ? HALF : 0, away = (size_t)labs(distance);
+    if (away < NEAR)
+        return (uint8_t)(bucket + away);
+    float share = logf((float)away / NEAR) / (float)log((double)FURTHEST / NEAR);
+    size_t far = NEAR + (size_t)(share * (HALF - NEAR));
+    return (uint8_t)(bucket + (far < HALF - 1 ? far : HALF - 1));
+}
+
+static sem_status plan_attention(encoder_plan *plan, sem_error *err)
+{
+    const model_config *c = plan->config;
+    plan->attention = (attention_shape){.hidden = c->hidden, .heads = c->heads, .width = c->hidden / c->heads};
+    if (c->relative_buckets == 0)
+        return SEM_OK;
+    plan->buckets = checked_realloc(NULL, 2 * c->max_tokens, sizeof *plan->buckets);
+    if (plan->buckets == NULL)
+        return sem_fail_memory(err, "the encoder's plan");
+    for (size_t i = 0; i < 2 * c->max_tokens - 1; i++)
+        plan->buckets[i] = bucket_of((long)i - (long)(c->max_tokens - 1));
+    plan->attention.buckets = plan->buckets;
+    plan->attention.reach = c->max_tokens;
+    return SEM_OK;
+}
+
+static void plan_activation(encoder_plan *plan)
+{
+    const kernels *k = plan->k;
+    switch (plan->config->activation) {
+    case ACT_GELU_TANH:
+        plan->activate = k->gelu_tanh;
+        plan->activate_backward = k->gelu_tanh_backward;
+        return;
+    case ACT_RELU:
+        plan->activate = k->relu;
+        plan->activate_backward = k->relu_backward;
+        return;
+    case ACT_SILU:
+        plan->activate = k->silu;
+        plan->activate_backward = k->silu_backward;
+        return;
+    case ACT_GELU: break;
+    }
+    plan->activate = k->gelu;
+    plan->activate_backward = k->gelu_backward;
+}
+
+/* --- the plan */
+
 sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout, const gemm *g,
                                sem_error *err)
 {
-    encoder_plan plan = {.config = config, .g = g};
+    encoder_plan plan = {.config = config, .g = g, .total = layout->total};
     sem_status status = check_config(config, err);
     if (status != SEM_OK)
         return status;
-    if (layout->count != EMBEDDING_PARAMS + LAYER_PARAMS * config->layers)
+    if (layout->count != count_params(config))
         return sem_fail(err, SEM_INTERNAL, "the layout of %zu parameters is not that of %zu layers", layout->count,
                         config->layers);
     status = kernels_choose(&plan.k, err);
+    if (status == SEM_OK)
+        status = plan_attention(&plan, err);
     if (status != SEM_OK)
         return status;
     plan.layers = checked_realloc(NULL, config->layers, sizeof *plan.layers);
-    if (plan.layers == NULL)
+    if (plan.layers == NULL) {
+        encoder_plan_free(&plan);
         return sem_fail_memory(err, "the encoder's plan");
-    plan.attention = (attention_shape){config->hidden, config->heads, config->hidden / config->heads};
-    plan.words = layout->items[0].offset;
-    plan.positions = layout->items[1].offset;
-    plan.types = layout->items[2].offset;
-    plan.norm_weight = layout->items[3].offset;
-    plan.norm_bias = layout->items[4].offset;
-    plan.total = layout->total;
-    for (size_t i = 0; i < config->layers; i++)
-        place_layer(&plan.layers[i], layout->items + EMBEDDING_PARAMS + LAYER_PARAMS * i);
+    }
+    plan_activation(&plan);
+    plan.drops_attention_output = config->family != FAMILY_DISTILBERT;
+    const param *at = place_embedding(&plan, config, layout->items);
+    for (size_t i = 0; i < config->layers; i++, at += LAYER_PARAMS)
+        place_layer(&plan.layers[i], at);
+    place_head(&plan.head, config, at);
     *out = plan;
     return SEM_OK;
 }
@@ -79,7 +201,15 @@ sem_status encoder_plan_create(encoder_plan *out, const model_config *config, co
 void encoder_plan_free(encoder_plan *plan)
 {
     free(plan->layers);
+    free(plan->buckets);
     plan->layers = NULL;
+    plan->buckets = NULL;
+}
+
+void encoder_plan_bind(encoder_plan *plan, const float *params)
+{
+    if (plan->buckets != NULL)
+        plan->attention.bias = params + plan->relative_bias;
 }
 
 size_t encoder_wide_columns(const model_config *config)

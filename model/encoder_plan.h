@@ -4,11 +4,13 @@
 #define SEM_MODEL_ENCODER_PLAN_H
 
 #include "model/attention.h"
+#include "model/dense.h"
+#include "model/embedding.h"
 #include "model/encoder.h"
 #include "model/kernels.h"
 
-/* Entries of a param_layout: the embedding's first, then each layer's. */
-enum { EMBEDDING_PARAMS = 5, LAYER_PARAMS = 16 };
+/* Entries of a param_layout: the embedding's first, then each layer's, then the Dense modules'. */
+enum { LAYER_PARAMS = 16, OTHER_PARAMS_MAX = 6 + 2 * MODEL_DENSE_MAX };
 
 /* Tokens of one batch: sizes of matrices then fit in the 32-bit integers of a BLAS. */
 enum { ENCODER_TOKENS_MAX = 1 << 22 };
@@ -23,21 +25,31 @@ typedef struct layer_params {
     size_t norm2_weight, norm2_bias; /* [H] */
 } layer_params;
 
+/* All in which the families differ stands here: what encoder.c and
+ * encoder_train.c do is the same for each. */
 typedef struct encoder_plan {
     const model_config *config; /* borrowed */
     const gemm *g;              /* borrowed */
     const kernels *k;
-    attention_shape attention;
-    size_t words, positions, types; /* offsets of the three tables */
+    embedding_shape embedding;
+    attention_shape attention; /* its bias is set by encoder_plan_bind */
     size_t norm_weight, norm_bias;
-    layer_params *layers; /* [L], owned */
-    size_t total;         /* floats of the layout */
+    size_t relative_bias;                                 /* offset, where attention.buckets is not NULL */
+    void (*activate)(const float *x, size_t n, float *y); /* of the feed-forward layers */
+    void (*activate_backward)(float *u, float *d, size_t n);
+    bool drops_attention_output; /* dropout behind the attention's output: all but DistilBERT */
+    layer_params *layers;        /* [L], owned */
+    uint8_t *buckets;            /* attention's, owned; NULL where there is no bias */
+    dense_head head;
+    size_t total; /* floats of the layout */
 } encoder_plan;
 
 /* Refuses what the encoder cannot compute. */
 sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout, const gemm *g,
                                sem_error *err);
 void encoder_plan_free(encoder_plan *plan);
+/* Says from which parameters attention takes its bias, until the next call. */
+void encoder_plan_bind(encoder_plan *plan, const float *params);
 
 /* max(3H, F): what the widest activations of a layer share. */
 size_t encoder_wide_columns(const model_config *config);

@@ -2,7 +2,6 @@
  * two normalised sums and the feed-forward layer before its activation: 6 H + F
  * floats. Everything else is computed again on the way back. */
 #include "base/checked.h"
-#include "model/embedding.h"
 #include "model/encoder_plan.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
@@ -17,7 +16,7 @@ typedef struct layer_tape {
     float *qkv;           /* [T, 3H] */
     float *context;       /* [T, H] */
     float *xhat1, *rstd1; /* [T, H], [T] */
-    float *up;            /* [T, F] before GELU */
+    float *up;            /* [T, F] before the activation */
     float *xhat2, *rstd2; /* [T, H], [T] */
     dropout_site drop_p, drop_out, drop_down;
 } layer_tape;
@@ -28,13 +27,14 @@ struct encoder_tape {
     float_area kept;
     float *xhat, *rstd;       /* the embedding's LayerNorm */
     float *out, *lengths_out; /* [B, E] unit vectors and [B] their lengths before */
+    float *head;              /* [B, dense_head_space] */
     dropout_site drop_embedding;
     float_area work;
     float *x, *y;       /* [T, H] a layer's input and middle */
     float *dx;          /* [T, H] */
     float *d;           /* [T, H] gradient behind a dropout */
     float *wide;        /* [T, max(3H, F)] */
-    float *d_embedding; /* [E] */
+    float *d_embedding; /* [2, max(E, dense_head_width)] */
     float *attention;
     int32_t *ids;      /* [T] */
     uint32_t *lengths; /* [B] */
@@ -78,6 +78,13 @@ void encoder_tape_destroy(encoder_tape *t)
     free(t);
 }
 
+/* Floats of an embedding's gradient on its way through the Dense modules. */
+static size_t gradient_width(const encoder_plan *p)
+{
+    size_t head = dense_head_width(&p->head);
+    return head > p->config->dim ? head : p->config->dim;
+}
+
 /* Takes count floats from the front of *area. */
 static float *cut(float **area, size_t count)
 {
@@ -105,6 +112,7 @@ static void cut_kept(encoder_tape *t)
     }
     t->out = cut(&area, t->size.texts * c->dim);
     t->lengths_out = cut(&area, t->size.texts);
+    t->head = cut(&area, t->size.texts * dense_head_space(&t->plan.head));
 }
 
 static void cut_work(encoder_tape *t)
@@ -116,7 +124,7 @@ static void cut_work(encoder_tape *t)
     t->dx = cut(&area, T * H);
     t->d = cut(&area, T * H);
     t->wide = cut(&area, T * encoder_wide_columns(t->plan.config));
-    t->d_embedding = cut(&area, t->plan.config->dim);
+    t->d_embedding = cut(&area, 2 * gradient_width(&t->plan));
     t->attention = area;
 }
 
@@ -156,9 +164,10 @@ static sem_status reserve(encoder_tape *t, const int32_t *ids, const uint32_t *l
     const size_t T = t->size.tokens, H = c->hidden;
     size_t layers, kept, texts, work;
     bool fits = checked_mul(T, 6 * H + c->intermediate + 2, &layers) && checked_mul(layers, c->layers, &kept) &&
-                checked_add(kept, T * (H + 1), &kept) && checked_mul(t->size.texts, c->dim + 1, &texts) &&
+                checked_add(kept, T * (H + 1), &kept) &&
+                checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
                 checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
-                checked_add(work, c->dim, &work) &&
+                checked_add(work, 2 * gradient_width(&t->plan), &work) &&
                 checked_add(work, attention_backward_space(&t->plan.attention, t->size.longest), &work);
     if (!fits)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", T);
@@ -188,7 +197,7 @@ static sem_status set_dropout(encoder_tape *t, const dropout *drop, sem_error *e
     for (size_t i = 0; i < t->plan.config->layers; i++) {
         layer_tape *l = &t->layers[i];
         l->drop_p = dropout_make_site(drop->attention, drop->seed, 3 * i + 1);
-        l->drop_out = dropout_make_site(drop->hidden, drop->seed, 3 * i + 2);
+        l->drop_out = dropout_make_site(t->plan.drops_attention_output ? drop->hidden : 0, drop->seed, 3 * i + 2);
         l->drop_down = dropout_make_site(drop->hidden, drop->seed, 3 * i + 3);
     }
     return SEM_OK;
@@ -200,8 +209,7 @@ static void embed(encoder_tape *t, const float *w)
     const size_t T = t->size.tokens, H = p->config->hidden;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        embedding_forward(p->k, H, t->ids + first, t->lengths[b], w + p->words, w + p->positions, w + p->types,
-                          t->x + first * H);
+        embedding_forward(p->k, &p->embedding, t->ids + first, t->lengths[b], w, t->x + first * H);
         first += t->lengths[b];
     }
     layer_norm_forward(p->k, T, H, t->x, NULL, w + p->norm_weight, w + p->norm_bias, p->config->layer_norm_eps, t->xhat,
@@ -233,19 +241,22 @@ static void layer_forward(encoder_tape *t, const float *w, const layer_params *a
     layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1, t->y);
 
     linear_forward(p->g, p->k, T, H, F, t->y, w + at->up_weight, w + at->up_bias, l->up);
-    p->k->gelu(l->up, T * F, t->wide);
+    p->activate(l->up, T * F, t->wide);
     linear_forward(p->g, p->k, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, t->x);
     dropout_rows(p->k, &l->drop_down, t->x, T, H);
     layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->x);
 }
 
-static sem_status pool(encoder_tape *t, float *out, sem_error *err)
+static sem_status pool(encoder_tape *t, const float *w, float *out, sem_error *err)
 {
     const model_config *c = t->plan.config;
+    const dense_head *head = &t->plan.head;
     const float *x = t->x;
     for (size_t b = 0; b < t->size.texts; b++) {
         float *y = t->out + b * c->dim;
-        pooling_forward(t->plan.k, c->pooling, c->hidden, x, t->lengths[b], y);
+        float *kept = t->head + b * dense_head_space(head);
+        pooling_forward(t->plan.k, c->pooling, c->hidden, x, t->lengths[b], dense_head_input(head, kept, y));
+        dense_head_forward(t->plan.k, head, w, kept, y);
         t->lengths_out[b] = pooling_normalize(t->plan.k, y, c->dim);
         if (!(t->lengths_out[b] > 0 && t->lengths_out[b] < INFINITY))
             return encoder_fail_length(b, t->lengths_out[b], err);
@@ -268,10 +279,11 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
         status = set_dropout(t, drop, err);
     if (status != SEM_OK)
         return status;
+    encoder_plan_bind(&t->plan, params);
     embed(t, params);
     for (size_t i = 0; i < t->plan.config->layers; i++)
         layer_forward(t, params, &t->plan.layers[i], &t->layers[i]);
-    status = pool(t, out, err);
+    status = pool(t, params, out, err);
     t->ready = status == SEM_OK;
     return status;
 }
@@ -279,14 +291,17 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
 /* --- backward */
 
 /* dx[T, H] from the gradient of the embeddings; x still holds the last layer's output. */
-static void pool_backward(encoder_tape *t, const float *d_out)
+static void pool_backward(encoder_tape *t, const float *w, const float *d_out, float *dw)
 {
     const model_config *c = t->plan.config;
+    const dense_head *head = &t->plan.head;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
         float *d = t->d_embedding;
         memcpy(d, d_out + b * c->dim, c->dim * sizeof *d);
         pooling_normalize_backward(t->plan.k, t->out + b * c->dim, t->lengths_out[b], d, c->dim);
+        dense_head_backward(t->plan.k, head, w, t->head + b * dense_head_space(head), d, d + gradient_width(&t->plan),
+                            dw);
         pooling_backward(t->plan.k, c->pooling, c->hidden, t->x + first * c->hidden, t->lengths[b], d,
                          t->dx + first * c->hidden);
         first += t->lengths[b];
@@ -304,7 +319,7 @@ static void feed_forward_backward(encoder_tape *t, const float *w, const layer_p
     memcpy(t->d, t->dx, T * H * sizeof *t->d);
     dropout_rows(p->k, &l->drop_down, t->d, T, H);
     linear_backward_input(p->g, T, F, H, w + at->down_weight, t->d, 0, t->wide);
-    p->k->gelu_backward(l->up, t->wide, T * F);
+    p->activate_backward(l->up, t->wide, T * F);
     linear_backward_weight(p->g, p->k, T, F, H, l->up, t->d, dw + at->down_weight, dw + at->down_bias);
     layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
     linear_backward(p->g, p->k, T, H, F, t->y, w + at->up_weight, t->wide, t->dx, dw + at->up_weight, dw + at->up_bias);
@@ -322,10 +337,11 @@ static void self_attention_backward(encoder_tape *t, const float *w, const layer
     dropout_rows(p->k, &l->drop_out, t->d, T, H);
     linear_backward_weight(p->g, p->k, T, H, H, l->context, t->d, dw + at->out_weight, dw + at->out_bias);
     linear_backward_input(p->g, T, H, H, w + at->out_weight, t->d, 0, l->context);
+    float *d_bias = p->buckets != NULL ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
         attention_backward(p->k, &p->attention, l->qkv + first * 3 * H, l->context + first * H, t->lengths[b],
-                           &l->drop_p, first, t->wide + first * 3 * H, t->attention);
+                           &l->drop_p, first, t->wide + first * 3 * H, d_bias, t->attention);
         first += t->lengths[b];
     }
     linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
@@ -355,8 +371,7 @@ static void embed_backward(encoder_tape *t, const float *w, float *dw)
                         dw + p->norm_bias);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        embedding_backward(p->k, H, t->ids + first, t->lengths[b], t->dx + first * H, dw + p->words, dw + p->positions,
-                           dw + p->types);
+        embedding_backward(p->k, &p->embedding, t->ids + first, t->lengths[b], t->dx + first * H, dw);
         first += t->lengths[b];
     }
 }
@@ -367,7 +382,8 @@ sem_status encoder_train_backward(encoder_tape *t, const float *params, const fl
     if (!t->ready)
         return sem_fail(err, SEM_FAILED_PRECONDITION, "a backward pass needs a forward pass of its own before it");
     t->ready = false;
-    pool_backward(t, d_out);
+    encoder_plan_bind(&t->plan, params);
+    pool_backward(t, params, d_out, grads);
     for (size_t i = t->plan.config->layers; i-- > 0;) {
         feed_forward_backward(t, params, &t->plan.layers[i], &t->layers[i], grads);
         input_again(t, params, i);

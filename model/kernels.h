@@ -37,6 +37,15 @@ typedef struct kernels {
     /* u[n] becomes gelu(u), d[n] becomes d * gelu'(u). */
     void (*gelu_backward)(float *u, float *d, size_t n);
 
+    /* The same for the other activations: GELU by tanh (Hendrycks and Gimpel
+     * 2016, section 2), x sigmoid(x), max(x, 0). */
+    void (*gelu_tanh)(const float *x, size_t n, float *y);
+    void (*gelu_tanh_backward)(float *u, float *d, size_t n);
+    void (*silu)(const float *x, size_t n, float *y);
+    void (*silu_backward)(float *u, float *d, size_t n);
+    void (*relu)(const float *x, size_t n, float *y);
+    void (*relu_backward)(float *u, float *d, size_t n);
+
     /* s = x + residual (may be NULL); xhat (may be NULL) = (s - mean) * rstd;
      * y = xhat * weight + bias. Returns rstd. y and xhat may be x. */
     float (*layer_norm)(const float *x, const float *residual, const float *weight, const float *bias, float eps,

@@ -180,6 +180,101 @@ KERNEL void gelu_backward(float *u, float *d, size_t n)
     }
 }
 
+/* --- the other activations */
+
+enum { GELU_TANH, SILU, RELU };
+
+INLINE vec vec_sigmoid(vec x)
+{
+    return vec_splat(1.0f) / (vec_splat(1.0f) + vec_exp(-x));
+}
+
+/* 0.5 (1 + tanh(c (x + 0.044715 x^3))) = sigmoid(2c (x + 0.044715 x^3)), c = sqrt(2 / pi);
+ * *slope is its derivative. Beyond 20 the sigmoid is 0 or 1 to the last bit. */
+INLINE vec vec_gate(vec x, vec *slope)
+{
+    const vec one = vec_splat(1.0f), twice_c = vec_splat(1.59576912f);
+    x = vec_min(vec_max(x, vec_splat(-20.0f)), vec_splat(20.0f));
+    vec square = x * x;
+    vec s = vec_sigmoid(twice_c * x * vec_fma(square, vec_splat(0.044715f), one));
+    *slope = s * (one - s) * twice_c * vec_fma(square, vec_splat(3 * 0.044715f), one);
+    return s;
+}
+
+/* f(u); *slope = f'(u). What is no number stays none. */
+INLINE vec activated(int kind, vec u, vec *slope)
+{
+    const vec zero = {0}, one = vec_splat(1.0f);
+    if (kind == RELU) {
+        *slope = (vec)((uvec)one & (uvec)(u > zero));
+        return vec_max(zero, u);
+    }
+    vec s;
+    if (kind == SILU) {
+        s = vec_sigmoid(u);
+        *slope = s * vec_fma(u, one - s, one);
+    } else {
+        vec gate_slope;
+        s = vec_gate(u, &gate_slope);
+        *slope = vec_fma(u, gate_slope, s);
+    }
+    return u * s;
+}
+
+INLINE void activate(int kind, const float *x, size_t n, float *y)
+{
+    vec slope;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, activated(kind, vec_load(x + i), &slope));
+    if (i < n)
+        vec_store_part(y + i, activated(kind, vec_load_part(x + i, n - i), &slope), n - i);
+}
+
+INLINE void activate_backward(int kind, float *u, float *d, size_t n)
+{
+    vec slope;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec_store(u + i, activated(kind, vec_load(u + i), &slope));
+        vec_store(d + i, vec_load(d + i) * slope);
+    }
+    if (i < n) {
+        vec_store_part(u + i, activated(kind, vec_load_part(u + i, n - i), &slope), n - i);
+        vec_store_part(d + i, vec_load_part(d + i, n - i) * slope, n - i);
+    }
+}
+
+KERNEL void gelu_tanh(const float *x, size_t n, float *y)
+{
+    activate(GELU_TANH, x, n, y);
+}
+
+KERNEL void gelu_tanh_backward(float *u, float *d, size_t n)
+{
+    activate_backward(GELU_TANH, u, d, n);
+}
+
+KERNEL void silu(const float *x, size_t n, float *y)
+{
+    activate(SILU, x, n, y);
+}
+
+KERNEL void silu_backward(float *u, float *d, size_t n)
+{
+    activate_backward(SILU, u, d, n);
+}
+
+KERNEL void relu(const float *x, size_t n, float *y)
+{
+    activate(RELU, x, n, y);
+}
+
+KERNEL void relu_backward(float *u, float *d, size_t n)
+{
+    activate_backward(RELU, u, d, n);
+}
+
 /* --- layer normalisation (Ba, Kiros and Hinton 2016) */
 
 /* y = x + residual; returns the sum of y. */
@@ -386,6 +481,12 @@ const kernels TABLE = {
     .multiply_few = multiply_few,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
+    .gelu_tanh = gelu_tanh,
+    .gelu_tanh_backward = gelu_tanh_backward,
+    .silu = silu,
+    .silu_backward = silu_backward,
+    .relu = relu,
+    .relu_backward = relu_backward,
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .scale_shift = scale_shift,

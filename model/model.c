@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "model/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,21 +16,41 @@ struct model {
     const gemm *g;
 };
 
+/* The parameters of one of the model's folders ("" or a name with a slash). */
+static sem_status read_folder(const param_layout *layout, const char *dir, const char *folder, float *params,
+                              sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    safetensors *file;
+    const size_t length = strlen(folder);
+    sem_status status = length == 0 ? files_join(path, err, "%s", dir)
+                                    : files_join(path, err, "%s/%.*s", dir, (int)length - 1, folder);
+    if (status == SEM_OK)
+        status = safetensors_open_folder(&file, path, err);
+    if (status != SEM_OK)
+        return status;
+    status = params_read(layout, folder, file, params, err);
+    safetensors_close(file);
+    return status;
+}
+
 /* The weights as one flat array in the layout of the configuration. */
-static sem_status read_weights(const model_config *config, const char *path, float **out, sem_error *err)
+static sem_status read_weights(const model_config *config, const char *dir, float **out, sem_error *err)
 {
     param_layout layout = {0};
-    safetensors *file = NULL;
     float *params = NULL;
-    sem_status status = safetensors_open(&file, path, err);
-    if (status == SEM_OK)
-        status = param_layout_create(&layout, config, err);
+    sem_status status = param_layout_create(&layout, config, err);
     if (status == SEM_OK) {
         params = checked_alloc_aligned(layout.total, sizeof *params);
-        status = params == NULL ? sem_fail_memory(err, "a model's weights") : params_read(&layout, file, params, err);
+        status = params == NULL ? sem_fail_memory(err, "a model's weights")
+                                : read_folder(&layout, dir, "", params, err);
+    }
+    for (size_t i = 0; status == SEM_OK && i < config->dense_count; i++) {
+        char folder[sizeof config->dense[i].folder + 1];
+        snprintf(folder, sizeof folder, "%s/", config->dense[i].folder);
+        status = read_folder(&layout, dir, folder, params, err);
     }
     param_layout_free(&layout);
-    safetensors_close(file);
     if (status != SEM_OK) {
         free(params);
         return status;
@@ -40,11 +61,8 @@ static sem_status read_weights(const model_config *config, const char *path, flo
 
 static sem_status open_encoder(model *m, sem_log *log, sem_error *err)
 {
-    char path[FILES_PATH_MAX];
     float *params;
-    sem_status status = files_join(path, err, "%s/model.safetensors", m->dir);
-    if (status == SEM_OK)
-        status = read_weights(&m->config, path, &params, err);
+    sem_status status = read_weights(&m->config, m->dir, &params, err);
     if (status != SEM_OK)
         return status;
     if (m->g == NULL)

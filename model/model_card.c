@@ -94,6 +94,23 @@ static sem_status write_pooling(const char *dir, const char *folder, const model
     return status;
 }
 
+/* Without the keys that only new readers know: the defaults mean the same. */
+static sem_status write_dense(const char *dir, const model_dense *dense, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    sem_status status = files_join(path, err, "%s/%s", dir, dense->folder);
+    if (status != SEM_OK)
+        return status;
+    json_t *c =
+        json_pack("{s:I, s:I, s:b, s:o}", "in_features", (json_int_t)dense->in, "out_features", (json_int_t)dense->out,
+                  "bias", (int)dense->bias, "activation_function",
+                  json_sprintf("torch.nn.modules.%s.%s", dense->activation == DENSE_IDENTITY ? "linear" : "activation",
+                               model_config_dense_activation_name(dense->activation)));
+    status = write_json(path, "config.json", c, err);
+    json_decref(c);
+    return status;
+}
+
 /* Old names of the types; what model_config_read has accepted has no others. */
 static sem_status write_modules(const char *dir, const model_config *config, sem_error *err)
 {
@@ -117,6 +134,8 @@ static sem_status write_modules(const char *dir, const model_config *config, sem
     const char *pooling = json_string_value(json_object_get(json_array_get(modules, 1), "path"));
     if (status == SEM_OK)
         status = write_pooling(dir, pooling != NULL ? pooling : "1_Pooling", config, err);
+    for (size_t i = 0; status == SEM_OK && i < config->dense_count; i++)
+        status = write_dense(dir, &config->dense[i], err);
     json_decref(modules);
     return status;
 }
@@ -204,6 +223,15 @@ static bool add_kept_lines(buffer *b, const char *card)
     return true;
 }
 
+static bool add_dense(buffer *b, const model_config *config)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < config->dense_count; i++)
+        ok = add(b, "- then a dense layer: %zu to %zu, %s\n", config->dense[i].in, config->dense[i].out,
+                 model_config_dense_activation_name(config->dense[i].activation));
+    return ok;
+}
+
 /* Quoted as in JSON: a prompt may end in a space or hold a line break. */
 static bool add_prompts(buffer *b, const model_config *config)
 {
@@ -233,7 +261,7 @@ static bool add_body(buffer *b, const model_config *config, bool has_generation)
            add(b, "- longest text: %zu tokens\n- pooling: %s%s\n", config->max_tokens,
                model_config_pooling_name(config, pooling, sizeof pooling),
                config->normalize ? ", then normalised" : "") &&
-           add_prompts(b, config) &&
+           add_dense(b, config) && add_prompts(b, config) &&
            add(b, "\n```python\nfrom sentence_transformers import SentenceTransformer\n\n"
                   "model = SentenceTransformer(\"path/to/this/folder\")\n"
                   "vectors = model.encode([\"a text\", \"another one\"], normalize_embeddings=True)\n```\n") &&

@@ -48,26 +48,94 @@ static sem_status refuse_unsupported(const json_t *c, const char *where, sem_err
     return SEM_OK;
 }
 
-static sem_status read_family(model_config *out, const json_t *c, const char *where, sem_error *err)
+/* What the families call the same things. */
+typedef struct family_keys {
+    const char *type; /* model_type */
+    model_family family;
+    const char *activation, *hidden, *layers, *heads, *intermediate;
+    const char *dropout, *attention_dropout;
+} family_keys;
+
+#define BERT_KEYS                                                                                                      \
+    "hidden_act", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",                      \
+        "hidden_dropout_prob", "attention_probs_dropout_prob"
+
+static const family_keys FAMILIES[] = {
+    {"bert", FAMILY_BERT, BERT_KEYS},
+    {"roberta", FAMILY_ROBERTA, BERT_KEYS},
+    {"xlm-roberta", FAMILY_ROBERTA, BERT_KEYS},
+    {"mpnet", FAMILY_MPNET, BERT_KEYS},
+    {"distilbert", FAMILY_DISTILBERT, "activation", "dim", "n_layers", "n_heads", "hidden_dim", "dropout",
+     "attention_dropout"},
+};
+
+static const struct {
+    const char *name;
+    model_activation activation;
+} ACTIVATIONS[] = {
+    {"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
+    {"relu", ACT_RELU}, {"silu", ACT_SILU},          {"swish", ACT_SILU},
+};
+
+static sem_status read_activation(model_config *out, const family_keys *keys, const json_t *c, const char *where,
+                                  sem_error *err)
 {
-    const char *type = NULL, *activation = NULL;
+    const char *name = NULL;
+    sem_status status = json_get_string(c, where, keys->activation, true, &name, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < sizeof ACTIVATIONS / sizeof ACTIVATIONS[0]; i++)
+        if (strcmp(name, ACTIVATIONS[i].name) == 0) {
+            out->activation = ACTIVATIONS[i].activation;
+            return SEM_OK;
+        }
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    "%s: %s %.64s is not supported; gelu, gelu_new, gelu_pytorch_tanh, relu and silu are", where,
+                    keys->activation, name);
+}
+
+static sem_status read_family(model_config *out, const family_keys **keys, const json_t *c, const char *where,
+                              sem_error *err)
+{
+    const char *type = NULL;
     sem_status status = json_get_string(c, where, "model_type", true, &type, err);
     if (status != SEM_OK)
         return status;
-    if (strcmp(type, "bert") != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model_type %.64s is not supported; bert is", where, type);
-    out->family = FAMILY_BERT;
-    snprintf(out->family_name, sizeof out->family_name, "%s", type);
-    status = json_get_string(c, where, "hidden_act", true, &activation, err);
-    if (status != SEM_OK)
-        return status;
-    if (strcmp(activation, "gelu") != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: hidden_act %.64s is not supported; gelu is", where, activation);
-    out->activation = ACT_GELU;
-    return SEM_OK;
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof FAMILIES[0]; i++)
+        if (strcmp(type, FAMILIES[i].type) == 0) {
+            *keys = &FAMILIES[i];
+            out->family = FAMILIES[i].family;
+            snprintf(out->family_name, sizeof out->family_name, "%s", type);
+            return read_activation(out, *keys, c, where, err);
+        }
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    "%s: model_type %.64s is not supported; bert, distilbert, roberta, xlm-roberta and mpnet are",
+                    where, type);
 }
 
-static sem_status read_sizes(model_config *out, const json_t *c, const char *where, sem_error *err)
+/* How a family tells tokens their places. */
+static sem_status read_places(model_config *out, const json_t *c, const char *where, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    size_t pad = 1;
+    if (out->family == FAMILY_BERT || out->family == FAMILY_ROBERTA)
+        status = json_get_size(c, where, "type_vocab_size", true, 1, WIDTH_MAX, &out->types, err);
+    if (status == SEM_OK && out->family == FAMILY_ROBERTA)
+        status = json_get_size(c, where, "pad_token_id", false, 0, out->vocab - 1, &pad, err);
+    if (status != SEM_OK)
+        return status;
+    /* MPNet's padding is 1 whatever pad_token_id says: transformers has it in the code. */
+    if (out->family == FAMILY_ROBERTA || out->family == FAMILY_MPNET)
+        out->position_start = pad + 1;
+    if (out->family != FAMILY_MPNET)
+        return SEM_OK;
+    out->relative_buckets = 32;
+    /* transformers computes the buckets for a table of 32 rows and no other. */
+    return json_get_size(c, where, "relative_attention_num_buckets", false, 32, 32, &out->relative_buckets, err);
+}
+
+static sem_status read_sizes(model_config *out, const family_keys *keys, const json_t *c, const char *where,
+                             sem_error *err)
 {
     const struct {
         const char *key;
@@ -75,12 +143,11 @@ static sem_status read_sizes(model_config *out, const json_t *c, const char *whe
         size_t *out;
     } sizes[] = {
         {"vocab_size", VOCAB_MAX, &out->vocab},
-        {"hidden_size", WIDTH_MAX, &out->hidden},
-        {"num_hidden_layers", LAYERS_MAX, &out->layers},
-        {"num_attention_heads", WIDTH_MAX, &out->heads},
-        {"intermediate_size", WIDTH_MAX * 4, &out->intermediate},
+        {keys->hidden, WIDTH_MAX, &out->hidden},
+        {keys->layers, LAYERS_MAX, &out->layers},
+        {keys->heads, WIDTH_MAX, &out->heads},
+        {keys->intermediate, WIDTH_MAX * 4, &out->intermediate},
         {"max_position_embeddings", POSITIONS_MAX, &out->positions},
-        {"type_vocab_size", WIDTH_MAX, &out->types},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         sem_status status = json_get_size(c, where, sizes[i].key, true, 1, sizes[i].max, sizes[i].out, err);
@@ -88,9 +155,9 @@ static sem_status read_sizes(model_config *out, const json_t *c, const char *whe
             return status;
     }
     if (out->hidden % out->heads != 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: hidden_size %zu is no multiple of num_attention_heads %zu",
-                        where, out->hidden, out->heads);
-    return SEM_OK;
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s %zu is no multiple of %s %zu", where, keys->hidden,
+                        out->hidden, keys->heads, out->heads);
+    return read_places(out, c, where, err);
 }
 
 /* A number in [0, 1) that has a default. */
@@ -112,22 +179,24 @@ static sem_status read_config(model_config *out, const char *dir, sem_error *err
 {
     char path[FILES_PATH_MAX];
     json_t *c;
+    const family_keys *keys = NULL;
     sem_status status = files_join(path, err, "%s/config.json", dir);
     if (status == SEM_OK)
         status = json_load_path(&c, path, CONFIG_FILE_MAX, err);
     if (status != SEM_OK)
         return status;
-    status = read_family(out, c, path, err);
+    status = read_family(out, &keys, c, path, err);
     if (status == SEM_OK)
         status = refuse_unsupported(c, path, err);
     if (status == SEM_OK)
-        status = read_sizes(out, c, path, err);
-    if (status == SEM_OK)
+        status = read_sizes(out, keys, c, path, err);
+    out->layer_norm_eps = 1e-12f; /* DistilBERT's, which its configuration can't change */
+    if (status == SEM_OK && out->family != FAMILY_DISTILBERT)
         status = read_fraction(c, path, "layer_norm_eps", 1e-12, &out->layer_norm_eps, err);
     if (status == SEM_OK)
-        status = read_fraction(c, path, "hidden_dropout_prob", 0.1, &out->hidden_dropout, err);
+        status = read_fraction(c, path, keys->dropout, 0.1, &out->hidden_dropout, err);
     if (status == SEM_OK)
-        status = read_fraction(c, path, "attention_probs_dropout_prob", 0.1, &out->attention_dropout, err);
+        status = read_fraction(c, path, keys->attention_dropout, 0.1, &out->attention_dropout, err);
     json_decref(c);
     return status;
 }
@@ -218,10 +287,11 @@ static sem_status read_max_tokens(model_config *out, const char *dir, sem_error 
     }
     if (status != SEM_OK)
         return status;
-    out->max_tokens = max < out->positions ? max : out->positions;
-    if (out->max_tokens < MIN_TOKENS)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: max_position_embeddings is %zu, expected at least %d", dir,
-                        out->positions, MIN_TOKENS);
+    if (out->positions < out->position_start + MIN_TOKENS)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: max_position_embeddings is %zu, expected at least %zu", dir,
+                        out->positions, out->position_start + MIN_TOKENS);
+    size_t places = out->positions - out->position_start;
+    out->max_tokens = max < places ? max : places;
     return SEM_OK;
 }
 

@@ -10,8 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum model_family { FAMILY_BERT } model_family;
-typedef enum model_activation { ACT_GELU } model_activation;
+typedef enum model_family {
+    FAMILY_BERT,
+    FAMILY_ROBERTA, /* XLM-RoBERTa too: positions count from behind the padding's id */
+    FAMILY_DISTILBERT,
+    FAMILY_MPNET
+} model_family;
+/* Of the feed-forward layers: x Phi(x), its approximation by tanh, max(x, 0), x sigmoid(x). */
+typedef enum model_activation { ACT_GELU, ACT_GELU_TANH, ACT_RELU, ACT_SILU } model_activation;
 /* Several may be joined; then they are concatenated in this order. */
 typedef enum model_pooling {
     POOL_CLS = 1,
@@ -21,6 +27,25 @@ typedef enum model_pooling {
     POOL_WEIGHTED_MEAN = 16,
     POOL_LAST_TOKEN = 32
 } model_pooling;
+
+/* A Dense module behind the pooling: activation(W x + b). */
+typedef enum dense_activation {
+    DENSE_TANH, /* where the module names none */
+    DENSE_IDENTITY,
+    DENSE_RELU,
+    DENSE_GELU,
+    DENSE_SILU,
+    DENSE_SIGMOID
+} dense_activation;
+
+typedef struct model_dense {
+    char folder[64]; /* below the model's own */
+    size_t in, out;
+    bool bias;
+    dense_activation activation;
+} model_dense;
+
+enum { MODEL_DENSE_MAX = 4 };
 
 typedef struct model_prompt {
     char *name; /* "query", "document", ... */
@@ -36,12 +61,18 @@ typedef struct model_config {
     size_t heads;         /* A; H = A * D */
     size_t intermediate;  /* F, width of the feed-forward layer */
     size_t positions;     /* rows of the position table */
-    size_t types;         /* rows of the token type table */
+    /* 0, or the padding's id + 1 where a text's positions count from there; then
+     * the padding token itself, should a text spell it, has the position of its id. */
+    size_t position_start;
+    size_t types;            /* rows of the token type table; 0: there is none */
+    size_t relative_buckets; /* rows of the table of relative position biases; 0: there is none */
     float layer_norm_eps;
     float hidden_dropout;    /* probability, used in training only */
     float attention_dropout; /* probability, used in training only */
     model_activation activation;
-    unsigned pooling;      /* model_pooling bits */
+    unsigned pooling;                   /* model_pooling bits */
+    model_dense dense[MODEL_DENSE_MAX]; /* applied in this order to what is pooled */
+    size_t dense_count;
     bool normalize;        /* a Normalize module is present (what encode returns is unit length anyway) */
     size_t dim;            /* width of an embedding */
     size_t max_tokens;     /* special tokens included; <= what positions allow */
@@ -60,6 +91,8 @@ const char *model_config_prompt(const model_config *config, const char *name);
  * else `passage`, else the default); "" where there is none. */
 const char *model_config_query_prompt(const model_config *config);
 const char *model_config_document_prompt(const model_config *config);
+/* "Tanh", "Identity", ... */
+const char *model_config_dense_activation_name(dense_activation activation);
 /* "mean", "cls", ... or "cls+mean" when several are joined; static or inside buffer. */
 const char *model_config_pooling_name(const model_config *config, char *buffer, size_t size);
 

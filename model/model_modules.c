@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MODULES_FILE_MAX = 1 << 20 }; /* bytes */
+enum { MODULES_FILE_MAX = 1 << 20 /* bytes */, DENSE_WIDTH_MAX = 1 << 16 };
 
 typedef struct pooling_row {
     model_pooling bit;
@@ -109,6 +109,100 @@ static sem_status read_pooling(model_config *config, const char *dir, const char
     return status;
 }
 
+/* --- Dense */
+
+static const struct {
+    dense_activation activation;
+    const char *name; /* the last part of its Python path */
+} DENSE_ACTIVATIONS[] = {
+    {DENSE_TANH, "Tanh"}, {DENSE_IDENTITY, "Identity"}, {DENSE_RELU, "ReLU"},
+    {DENSE_GELU, "GELU"}, {DENSE_SILU, "SiLU"},         {DENSE_SIGMOID, "Sigmoid"},
+};
+
+enum { DENSE_ACTIVATION_COUNT = sizeof DENSE_ACTIVATIONS / sizeof DENSE_ACTIVATIONS[0] };
+
+const char *model_config_dense_activation_name(dense_activation activation)
+{
+    for (size_t i = 0; i < DENSE_ACTIVATION_COUNT; i++)
+        if (DENSE_ACTIVATIONS[i].activation == activation)
+            return DENSE_ACTIVATIONS[i].name;
+    return "unknown";
+}
+
+/* A class of torch's own; one of the same name from elsewhere may be anything. */
+static sem_status read_dense_activation(dense_activation *out, const json_t *c, const char *where, sem_error *err)
+{
+    const char *path = "torch.nn.modules.activation.Tanh";
+    sem_status status = json_get_string(c, where, "activation_function", false, &path, err);
+    if (status != SEM_OK)
+        return status;
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot != NULL && strncmp(path, "torch.nn.", 9) == 0 && i < DENSE_ACTIVATION_COUNT; i++)
+        if (strcmp(dot + 1, DENSE_ACTIVATIONS[i].name) == 0) {
+            *out = DENSE_ACTIVATIONS[i].activation;
+            return SEM_OK;
+        }
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    "%s: activation_function %.128s is not supported; torch.nn's Tanh, Identity, ReLU, GELU, SiLU and "
+                    "Sigmoid are",
+                    where, path);
+}
+
+/* What would make it something else than a layer from one embedding to the next. */
+static sem_status check_dense(const json_t *c, const char *where, sem_error *err)
+{
+    static const char *const NAMES[] = {"module_input_name", "module_output_name"};
+    bool residual = false;
+    sem_status status = json_get_bool(c, where, "use_residual", false, &residual, err);
+    if (status == SEM_OK && residual)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: use_residual is true, which is not supported", where);
+    for (size_t i = 0; status == SEM_OK && i < 2; i++) {
+        const char *name = "sentence_embedding";
+        status = json_get_string(c, where, NAMES[i], false, &name, err);
+        if (status == SEM_OK && strcmp(name, "sentence_embedding") != 0)
+            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s %.64s is not supported; sentence_embedding is", where,
+                              NAMES[i], name);
+    }
+    return status;
+}
+
+static sem_status read_dense(model_config *config, const char *dir, const char *module, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    json_t *c;
+    sem_status status = files_join(path, err, "%s/%s/config.json", dir, module);
+    if (status == SEM_OK)
+        status = json_load_path(&c, path, MODULES_FILE_MAX, err);
+    if (status != SEM_OK)
+        return status;
+    model_dense dense = {.bias = true};
+    if (module[0] == '\0' || snprintf(dense.folder, sizeof dense.folder, "%s", module) >= (int)sizeof dense.folder)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT,
+                          "%s: a Dense needs a folder of its own with a name below %zu bytes", path,
+                          sizeof dense.folder);
+    if (status == SEM_OK)
+        status = json_get_size(c, path, "in_features", true, 1, DENSE_WIDTH_MAX, &dense.in, err);
+    if (status == SEM_OK)
+        status = json_get_size(c, path, "out_features", true, 1, DENSE_WIDTH_MAX, &dense.out, err);
+    if (status == SEM_OK)
+        status = json_get_bool(c, path, "bias", false, &dense.bias, err);
+    if (status == SEM_OK)
+        status = read_dense_activation(&dense.activation, c, path, err);
+    if (status == SEM_OK)
+        status = check_dense(c, path, err);
+    if (status == SEM_OK && dense.in != config->dim)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: in_features is %zu, expected %zu from the module before it",
+                          path, dense.in, config->dim);
+    json_decref(c);
+    if (status != SEM_OK)
+        return status;
+    config->dense[config->dense_count++] = dense;
+    config->dim = dense.out;
+    return SEM_OK;
+}
+
+/* --- modules.json */
+
 /* Paths are folders below the model's: never up, never elsewhere. */
 static sem_status check_path(const char *where, const char *path, sem_error *err)
 {
@@ -133,14 +227,19 @@ static sem_status read_module(model_config *config, const char *dir, const char 
         return status;
     const char *dot = strrchr(type, '.');
     const char *name = dot != NULL ? dot + 1 : type;
+    if (place >= 2 && strcmp(name, "Dense") == 0 && !config->normalize && config->dense_count < MODEL_DENSE_MAX)
+        return read_dense(config, dir, path, err);
     const char *expected = place == 0 ? "Transformer" : place == 1 ? "Pooling" : "Normalize";
     if (strcmp(name, expected) != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s: module %zu is %.128s (%.64s), which is not supported there; Transformer, Pooling and an "
-                        "optional Normalize, in this order, are",
-                        where, place, type, path);
-    if (place == 1)
-        return read_pooling(config, dir, path, include_prompt, err);
+                        "%s: module %zu is %.128s (%.64s), which is not supported there; Transformer, Pooling, up to "
+                        "%d Dense and an optional Normalize, in this order, are",
+                        where, place, type, path, MODEL_DENSE_MAX);
+    if (place == 1) {
+        status = read_pooling(config, dir, path, include_prompt, err);
+        config->dim = config->hidden * (size_t)__builtin_popcount(config->pooling);
+        return status;
+    }
     if (place >= 2)
         config->normalize = true;
     else if (path[0] != '\0' && strcmp(path, ".") != 0)
@@ -167,6 +266,7 @@ sem_status model_modules_read(model_config *config, const char *dir, bool *inclu
     char path[FILES_PATH_MAX];
     config->pooling = POOL_MEAN;
     config->normalize = false;
+    config->dim = config->hidden;
     sem_status status = files_join(path, err, "%s/modules.json", dir);
     if (status == SEM_OK && access(path, F_OK) == 0) {
         json_t *modules;
@@ -176,7 +276,6 @@ sem_status model_modules_read(model_config *config, const char *dir, bool *inclu
         status = read_list(config, dir, path, modules, include_prompt, err);
         json_decref(modules);
     }
-    config->dim = config->hidden * (size_t)__builtin_popcount(config->pooling);
     return status;
 }
 

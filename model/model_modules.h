@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* Fills pooling, normalize and dim of a config whose sizes are known. Without a
+/* Fills pooling, dense, normalize and dim of a config whose sizes are known. Without a
  * modules.json the directory is a plain Hugging Face model, which
  * sentence-transformers opens as Transformer and mean Pooling: so does this. */
 sem_status model_modules_read(model_config *config, const char *dir, bool *include_prompt, sem_error *err);

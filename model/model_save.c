@@ -114,18 +114,10 @@ static sem_status copy_folder(const char *from, const char *to, int depth, sem_e
 
 /* --- weights */
 
-/* Vectors are one-dimensional in a checkpoint; a table of one row is not. */
-static bool is_vector(const param *p)
-{
-    size_t n = strlen(p->name);
-    bool bias = n >= 5 && strcmp(p->name + n - 5, ".bias") == 0;
-    return p->rows == 1 && (bias || strcasestr(p->name, "norm") != NULL);
-}
-
 static tensor_source describe(const param *p, const float *params)
 {
-    tensor_source t = {.name = p->name, .data = params + p->offset};
-    if (!is_vector(p))
+    tensor_source t = {.name = p->name + p->folder, .data = params + p->offset};
+    if (!p->vector)
         t.shape[t.dims++] = p->rows;
     t.shape[t.dims++] = p->cols;
     return t;
@@ -159,15 +151,12 @@ static sem_status carry_pooler(const safetensors *from, tensor_source *tensors, 
     return SEM_OK;
 }
 
-/* from's model.safetensors, or NULL in *out where its weights lie elsewhere. */
+/* from's weights, or NULL in *out where they lie elsewhere. */
 static sem_status open_parent(safetensors **out, const char *from, sem_error *err)
 {
-    char path[FILES_PATH_MAX];
     *out = NULL;
-    sem_status status = files_join(path, err, "%s/model.safetensors", from);
-    if (status != SEM_OK || access(path, F_OK) != 0)
-        return status;
-    return safetensors_open(out, path, err);
+    sem_status status = safetensors_open_folder(out, from, err);
+    return status == SEM_NOT_FOUND ? SEM_OK : status;
 }
 
 static sem_status write_weights(const char *from, const char *to, const param_layout *layout, const float *params,
@@ -186,8 +175,9 @@ static sem_status write_weights(const char *from, const char *to, const param_la
     size_t count = 0;
     if (tensors == NULL || copies == NULL)
         status = sem_fail_memory(err, "the weights' header");
-    for (; status == SEM_OK && count < layout->count; count++)
-        tensors[count] = describe(&layout->items[count], params);
+    for (size_t i = 0; status == SEM_OK && i < layout->count; i++)
+        if (layout->items[i].folder == 0)
+            tensors[count++] = describe(&layout->items[i], params);
     if (status == SEM_OK && parent != NULL)
         status = carry_pooler(parent, tensors, copies, &count, err);
     if (status == SEM_OK)
@@ -198,6 +188,25 @@ static sem_status write_weights(const char *from, const char *to, const param_la
     free(tensors);
     safetensors_close(parent);
     return status;
+}
+
+/* A Dense module's weights, to the file of its own. */
+static sem_status write_dense(const char *to, const model_dense *dense, const param_layout *layout, const float *params,
+                              sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    sem_status status = files_join(path, err, "%s/%s/model.safetensors", to, dense->folder);
+    if (status != SEM_OK)
+        return status;
+    const size_t length = strlen(dense->folder);
+    tensor_source tensors[2];
+    size_t count = 0;
+    for (size_t i = 0; i < layout->count && count < 2; i++) {
+        const param *p = &layout->items[i];
+        if (p->folder == length + 1 && strncmp(p->name, dense->folder, length) == 0)
+            tensors[count++] = describe(p, params);
+    }
+    return safetensors_write(path, tensors, count, err);
 }
 
 /* --- the whole directory */
@@ -217,6 +226,8 @@ static sem_status fill_folder(const char *from, const char *to, const param_layo
     if (status != SEM_OK)
         return status;
     status = write_weights(from, to, layout, params, err);
+    for (size_t i = 0; status == SEM_OK && i < config.dense_count; i++)
+        status = write_dense(to, &config.dense[i], layout, params, err);
     if (status == SEM_OK)
         status = model_card_write_configs(to, &config, err);
     if (status == SEM_OK)

@@ -8,23 +8,76 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* --- names */
+
+/* What one layer consists of, in the layout's order: query, key and value
+ * weights follow each other, and so do their biases, since the encoder reads
+ * them as one matrix [3H, H] and one vector [3H]. */
+typedef struct layer_part {
+    bool bias_or_norm; /* a vector, without weight decay */
+    bool tall;         /* F rows instead of H */
+    bool wide;         /* F columns instead of H */
+} layer_part;
+
+static const layer_part PARTS[LAYER_PARAMS] = {
+    {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {1, 0, 0}, {1, 0, 0}, {1, 0, 0}, /* query, key, value */
+    {0, 0, 0}, {1, 0, 0},                                             /* attention's output */
+    {1, 0, 0}, {1, 0, 0},                                             /* LayerNorm */
+    {0, 1, 0}, {1, 1, 0},                                             /* up */
+    {0, 0, 1}, {1, 0, 0},                                             /* down */
+    {1, 0, 0}, {1, 0, 0},                                             /* LayerNorm */
+};
+
+#define BERT_LAYER                                                                                                     \
+    {                                                                                                                  \
+        "attention.self.query.weight", "attention.self.key.weight", "attention.self.value.weight",                     \
+            "attention.self.query.bias", "attention.self.key.bias", "attention.self.value.bias",                       \
+            "attention.output.dense.weight", "attention.output.dense.bias", "attention.output.LayerNorm.weight",       \
+            "attention.output.LayerNorm.bias", "intermediate.dense.weight", "intermediate.dense.bias",                 \
+            "output.dense.weight", "output.dense.bias", "output.LayerNorm.weight", "output.LayerNorm.bias"             \
+    }
+
+typedef struct family_names {
+    const char *stack; /* before a layer's number */
+    const char *parts[LAYER_PARAMS];
+} family_names;
+
+static const family_names FAMILIES[] = {
+    [FAMILY_BERT] = {"encoder.layer", BERT_LAYER},
+    [FAMILY_ROBERTA] = {"encoder.layer", BERT_LAYER},
+    [FAMILY_DISTILBERT] = {"transformer.layer",
+                           {"attention.q_lin.weight", "attention.k_lin.weight", "attention.v_lin.weight",
+                            "attention.q_lin.bias", "attention.k_lin.bias", "attention.v_lin.bias",
+                            "attention.out_lin.weight", "attention.out_lin.bias", "sa_layer_norm.weight",
+                            "sa_layer_norm.bias", "ffn.lin1.weight", "ffn.lin1.bias", "ffn.lin2.weight",
+                            "ffn.lin2.bias", "output_layer_norm.weight", "output_layer_norm.bias"}},
+    [FAMILY_MPNET] = {"encoder.layer",
+                      {"attention.attn.q.weight", "attention.attn.k.weight", "attention.attn.v.weight",
+                       "attention.attn.q.bias", "attention.attn.k.bias", "attention.attn.v.bias",
+                       "attention.attn.o.weight", "attention.attn.o.bias", "attention.LayerNorm.weight",
+                       "attention.LayerNorm.bias", "intermediate.dense.weight", "intermediate.dense.bias",
+                       "output.dense.weight", "output.dense.bias", "output.LayerNorm.weight", "output.LayerNorm.bias"}},
+};
+
 /* --- the layout */
 
-/* Appends a matrix, or a vector where rows is 1. False when the sizes overflow. */
-static bool add_param(param_layout *layout, size_t rows, size_t cols, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+/* Appends a matrix or, where vector says so, a vector of cols. False when the sizes overflow. */
+static bool add_param(param_layout *layout, bool vector, size_t rows, size_t cols, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
-static bool add_param(param_layout *layout, size_t rows, size_t cols, const char *format, ...)
+static bool add_param(param_layout *layout, bool vector, size_t rows, size_t cols, const char *format, ...)
 {
     param *p = &layout->items[layout->count];
     va_list args;
     va_start(args, format);
     vsnprintf(p->name, sizeof p->name, format, args);
     va_end(args);
+    p->folder = 0;
     p->rows = rows;
     p->cols = cols;
     p->offset = layout->total;
-    p->decay = rows > 1;
+    p->vector = vector;
+    p->decay = !vector;
     p->rows_sparse = false;
     size_t elements;
     if (!checked_mul(rows, cols, &elements) || !checked_add(layout->total, elements, &layout->total))
@@ -35,44 +88,40 @@ static bool add_param(param_layout *layout, size_t rows, size_t cols, const char
 
 static bool add_embeddings(param_layout *l, const model_config *c)
 {
-    bool fits = add_param(l, c->vocab, c->hidden, "embeddings.word_embeddings.weight") &&
-                add_param(l, c->positions, c->hidden, "embeddings.position_embeddings.weight") &&
-                add_param(l, c->types, c->hidden, "embeddings.token_type_embeddings.weight") &&
-                add_param(l, 1, c->hidden, "embeddings.LayerNorm.weight") &&
-                add_param(l, 1, c->hidden, "embeddings.LayerNorm.bias");
-    if (!fits)
-        return false;
-    /* A table is a matrix even if it has one row. */
-    for (size_t i = 0; i < 3; i++)
-        l->items[i].decay = true;
+    bool fits = add_param(l, false, c->vocab, c->hidden, "embeddings.word_embeddings.weight") &&
+                add_param(l, false, c->positions, c->hidden, "embeddings.position_embeddings.weight");
     l->items[0].rows_sparse = true;
-    return true;
+    if (c->types > 0)
+        fits = fits && add_param(l, false, c->types, c->hidden, "embeddings.token_type_embeddings.weight");
+    fits = fits && add_param(l, true, 1, c->hidden, "embeddings.LayerNorm.weight") &&
+           add_param(l, true, 1, c->hidden, "embeddings.LayerNorm.bias");
+    if (!fits || c->relative_buckets == 0)
+        return fits;
+    fits = add_param(l, false, c->relative_buckets, c->heads, "encoder.relative_attention_bias.weight");
+    l->items[l->count - 1].decay = false; /* a bias, if one in a table */
+    return fits;
 }
 
-/* Query, key and value weights follow each other, and so do their biases: the
- * encoder reads them as one matrix [3H, H] and one vector [3H]. */
 static bool add_layer(param_layout *l, const model_config *c, size_t layer)
 {
-    static const char *const projections[] = {"query", "key", "value"};
-    const size_t H = c->hidden, F = c->intermediate, first = l->count;
+    const family_names *names = &FAMILIES[c->family];
     bool fits = true;
-    for (int i = 0; i < 3; i++)
-        fits = fits && add_param(l, H, H, "encoder.layer.%zu.attention.self.%s.weight", layer, projections[i]);
-    for (int i = 0; i < 3; i++)
-        fits = fits && add_param(l, 1, H, "encoder.layer.%zu.attention.self.%s.bias", layer, projections[i]);
-    fits = fits && add_param(l, H, H, "encoder.layer.%zu.attention.output.dense.weight", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.attention.output.dense.bias", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.attention.output.LayerNorm.weight", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.attention.output.LayerNorm.bias", layer) &&
-           add_param(l, F, H, "encoder.layer.%zu.intermediate.dense.weight", layer) &&
-           add_param(l, 1, F, "encoder.layer.%zu.intermediate.dense.bias", layer) &&
-           add_param(l, H, F, "encoder.layer.%zu.output.dense.weight", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.output.dense.bias", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.output.LayerNorm.weight", layer) &&
-           add_param(l, 1, H, "encoder.layer.%zu.output.LayerNorm.bias", layer);
-    /* A weight is a matrix even if it has one row. */
+    for (size_t i = 0; i < LAYER_PARAMS && fits; i++) {
+        const layer_part *part = &PARTS[i];
+        size_t height = part->tall ? c->intermediate : c->hidden, width = part->wide ? c->intermediate : c->hidden;
+        fits = add_param(l, part->bias_or_norm, part->bias_or_norm ? 1 : height, part->bias_or_norm ? height : width,
+                         "%s.%zu.%s", names->stack, layer, names->parts[i]);
+    }
+    return fits;
+}
+
+static bool add_dense(param_layout *l, const model_dense *d)
+{
+    size_t first = l->count;
+    bool fits = add_param(l, false, d->out, d->in, "%s/linear.weight", d->folder) &&
+                (!d->bias || add_param(l, true, 1, d->out, "%s/linear.bias", d->folder));
     for (size_t i = first; i < l->count; i++)
-        l->items[i].decay = i - first < 3 || i - first == 6 || i - first == 10 || i - first == 12;
+        l->items[i].folder = strlen(d->folder) + 1;
     return fits;
 }
 
@@ -80,7 +129,7 @@ sem_status param_layout_create(param_layout *out, const model_config *config, se
 {
     param_layout layout = {0};
     size_t count;
-    if (!checked_mul(config->layers, LAYER_PARAMS, &count) || !checked_add(count, EMBEDDING_PARAMS, &count))
+    if (!checked_mul(config->layers, LAYER_PARAMS, &count) || !checked_add(count, OTHER_PARAMS_MAX, &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a model of %zu layers is too large", config->layers);
     layout.items = checked_realloc(NULL, count, sizeof *layout.items);
     if (layout.items == NULL)
@@ -88,6 +137,8 @@ sem_status param_layout_create(param_layout *out, const model_config *config, se
     bool fits = add_embeddings(&layout, config);
     for (size_t i = 0; i < config->layers && fits; i++)
         fits = add_layer(&layout, config, i);
+    for (size_t i = 0; i < config->dense_count && fits; i++)
+        fits = add_dense(&layout, &config->dense[i]);
     size_t bytes;
     if (!fits || !checked_mul(layout.total, sizeof(float), &bytes)) {
         param_layout_free(&layout);
@@ -116,12 +167,21 @@ const param *param_layout_find(const param_layout *layout, const char *name)
 
 /* --- reading a checkpoint */
 
-static const char *const PREFIXES[] = {"", "bert.", "0.auto_model.", "auto_model.", "model."};
+static const char *const PREFIXES[] = {"",       "bert.",         "roberta.",    "distilbert.",
+                                       "mpnet.", "0.auto_model.", "auto_model.", "model."};
 
 /* Parts of a checkpoint that an embedding does not depend on. */
-static const char *const UNUSED[] = {
-    "pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "cls.", "classifier.", "qa_outputs.",
-    "lm_head."};
+static const char *const UNUSED[] = {"pooler.",
+                                     "embeddings.position_ids",
+                                     "embeddings.token_type_ids",
+                                     "cls.",
+                                     "classifier.",
+                                     "qa_outputs.",
+                                     "lm_head.",
+                                     "vocab_transform.",
+                                     "vocab_layer_norm.",
+                                     "vocab_projector.",
+                                     "pre_classifier."};
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -153,9 +213,9 @@ static bool old_name(const char *name, char *out, size_t size)
 static const tensor_view *find_tensor(const safetensors *file, const char *prefix, const param *p)
 {
     char old[sizeof p->name], name[sizeof p->name + 16];
-    snprintf(name, sizeof name, "%s%s", prefix, p->name);
+    snprintf(name, sizeof name, "%s%s", prefix, p->name + p->folder);
     const tensor_view *view = safetensors_find(file, name);
-    if (view != NULL || !old_name(p->name, old, sizeof old))
+    if (view != NULL || p->folder > 0 || !old_name(p->name, old, sizeof old))
         return view;
     snprintf(name, sizeof name, "%s%s", prefix, old);
     return safetensors_find(file, name);
@@ -173,8 +233,7 @@ static const char *shape_text(const tensor_view *view, char *buffer, size_t size
 
 static sem_status read_param(const param *p, const tensor_view *view, const char *path, float *out, sem_error *err)
 {
-    /* A vector has one dimension; only weights and tables have two. */
-    bool vector = !p->decay;
+    const bool vector = p->vector;
     bool right = vector ? view->dims == 1 && view->shape[0] == p->cols
                         : view->dims == 2 && view->shape[0] == p->rows && view->shape[1] == p->cols;
     char found[TENSOR_DIMS_MAX * 24];
@@ -204,32 +263,43 @@ static bool is_unused(const char *name, const char *prefix)
     return false;
 }
 
-static bool is_param(const param_layout *layout, const safetensors *file, const char *prefix, const tensor_view *view)
+/* Whether the parameter lies in the folder's file. */
+static bool belongs(const param *p, const char *folder)
+{
+    return strlen(folder) == p->folder && strncmp(p->name, folder, p->folder) == 0;
+}
+
+static bool is_param(const param_layout *layout, const char *folder, const safetensors *file, const char *prefix,
+                     const tensor_view *view)
 {
     for (size_t i = 0; i < layout->count; i++)
-        if (find_tensor(file, prefix, &layout->items[i]) == view)
+        if (belongs(&layout->items[i], folder) && find_tensor(file, prefix, &layout->items[i]) == view)
             return true;
     return false;
 }
 
-sem_status params_read(const param_layout *layout, const safetensors *file, float *out, sem_error *err)
+sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
+                       sem_error *err)
 {
-    const char *path = safetensors_path(file), *prefix = find_prefix(file);
-    size_t needless = safetensors_count(file) - layout->count;
+    const char *path = safetensors_path(file), *prefix = folder[0] == '\0' ? find_prefix(file) : "";
+    size_t needless = safetensors_count(file);
     for (size_t i = 0; i < layout->count; i++) {
         const param *p = &layout->items[i];
+        if (!belongs(p, folder))
+            continue;
         const tensor_view *view = find_tensor(file, prefix, p);
         if (view == NULL)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s%s is missing", path, prefix, p->name);
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s%s is missing", path, prefix, p->name + p->folder);
         sem_status status = read_param(p, view, path, out + p->offset, err);
         if (status != SEM_OK)
             return status;
+        needless--;
     }
     for (size_t i = 0; i < safetensors_count(file) && needless > 0; i++) {
         const tensor_view *view = safetensors_at(file, i);
-        if (is_unused(view->name, prefix))
+        if (folder[0] == '\0' && is_unused(view->name, prefix))
             needless--;
-        else if (!is_param(layout, file, prefix, view))
+        else if (!is_param(layout, folder, file, prefix, view))
             return sem_fail(err, SEM_INVALID_ARGUMENT,
                             "%s: tensor %s is not known: the checkpoint is not of the kind that config.json describes",
                             path, view->name);

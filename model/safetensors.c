@@ -1,8 +1,7 @@
-#include "model/safetensors.h"
-
 #include "base/checked.h"
 #include "base/files.h"
 #include "model/json.h"
+#include "model/safetensors_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,16 +18,6 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are little-en
 enum {
     PREFIX_BYTES = 8,
     HEADER_MAX = 100 << 20 /* bytes; the format's own limit */
-};
-
-struct safetensors {
-    char *path;
-    json_t *header; /* owns the names */
-    void *map;
-    size_t size;        /* bytes of the file */
-    tensor_view *views; /* [count] in file order */
-    size_t count;
-    size_t *by_name; /* [count] indices into views */
 };
 
 typedef struct dtype_row {
@@ -193,6 +182,13 @@ static int compare_names(const void *a, const void *b, void *views)
     return strcmp(v[*(const size_t *)a].name, v[*(const size_t *)b].name);
 }
 
+void safetensors_sort(safetensors *f)
+{
+    for (size_t i = 0; i < f->count; i++)
+        f->by_name[i] = i;
+    qsort_r(f->by_name, f->count, sizeof *f->by_name, compare_names, f->views);
+}
+
 static sem_status read_header(safetensors *f, const char *data, size_t data_size, sem_error *err)
 {
     size_t entries = json_object_size(f->header);
@@ -219,9 +215,7 @@ static sem_status read_header(safetensors *f, const char *data, size_t data_size
     sem_status status = check_places(f, data, data_size, err);
     if (status != SEM_OK)
         return status;
-    for (size_t i = 0; i < f->count; i++)
-        f->by_name[i] = i;
-    qsort_r(f->by_name, f->count, sizeof *f->by_name, compare_names, f->views);
+    safetensors_sort(f);
     return SEM_OK;
 }
 
@@ -298,6 +292,9 @@ void safetensors_close(safetensors *f)
 {
     if (f == NULL)
         return;
+    for (size_t i = 0; i < f->shard_count; i++)
+        safetensors_close(f->shards[i]);
+    free(f->shards);
     if (f->map != NULL)
         munmap(f->map, f->size);
     json_decref(f->header);

@@ -29,6 +29,9 @@ typedef struct safetensors safetensors;
  * known keys, shapes whose product matches the byte range, offsets inside the
  * file, no overlap, no hole. Errors name file, tensor, found and expected. */
 sem_status safetensors_open(safetensors **out, const char *path, sem_error *err);
+/* The same for the weights of a folder: its model.safetensors or, where there is
+ * only a model.safetensors.index.json, all the files that it names as one. */
+sem_status safetensors_open_folder(safetensors **out, const char *dir, sem_error *err);
 void safetensors_close(safetensors *file); /* accepts NULL */
 
 size_t safetensors_count(const safetensors *file);

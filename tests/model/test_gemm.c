@@ -161,6 +161,61 @@ static void check_gelu(const kernels *k)
     ck_assert(extreme[0] == 0 && extreme[1] == 0 && extreme[2] == 0 && extreme[3] == 100 && extreme[4] == 1e30f);
 }
 
+typedef struct activation_case {
+    const char *name;
+    void (*forward)(const float *x, size_t n, float *y);
+    void (*backward)(float *u, float *d, size_t n);
+    double (*formula)(double x);
+} activation_case;
+
+static double gelu_tanh_formula(double x)
+{
+    return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static double silu_formula(double x)
+{
+    return x / (1 + exp(-x));
+}
+
+static double relu_formula(double x)
+{
+    return x > 0 ? x : 0;
+}
+
+static void check_activation(const kernels *k, const activation_case *a)
+{
+    enum { N = 20001 };
+    static float x[N], u[N], d[N];
+    for (size_t i = 0; i < N; i++) {
+        x[i] = u[i] = ((float)i - N / 2) * 1e-3f + 1e-4f;
+        d[i] = 2;
+    }
+    a->forward(x, N, x);
+    a->backward(u, d, N);
+    for (size_t i = 0; i < N; i++) {
+        double v = (double)(((float)i - N / 2) * 1e-3f + 1e-4f);
+        double slope = (a->formula(v + 1e-5) - a->formula(v - 1e-5)) / 2e-5;
+        ck_assert_msg(fabs((double)x[i] - a->formula(v)) < 2e-6 && x[i] == u[i], "%s %s(%g) = %g", k->name, a->name, v,
+                      (double)x[i]);
+        ck_assert_msg(fabs((double)d[i] - 2 * slope) < 5e-6, "%s %s'(%g) = %g", k->name, a->name, v, (double)d[i]);
+    }
+    float extreme[] = {-1e20f, -100, 0, 100, 1e20f, NAN}, slopes[] = {1, 1, 1, 1, 1, 1};
+    a->backward(extreme, slopes, 6);
+    ck_assert(fabsf(extreme[0]) < 1e-6f && fabsf(extreme[1]) < 1e-6f && extreme[2] == 0 && extreme[3] == 100);
+    ck_assert(extreme[4] == 1e20f && isnan(extreme[5]));
+    ck_assert(fabsf(slopes[0]) < 1e-6f && fabsf(slopes[1]) < 1e-6f && slopes[3] == 1 && slopes[4] == 1);
+}
+
+static void check_activations(const kernels *k)
+{
+    const activation_case cases[] = {{"gelu_tanh", k->gelu_tanh, k->gelu_tanh_backward, gelu_tanh_formula},
+                                     {"silu", k->silu, k->silu_backward, silu_formula},
+                                     {"relu", k->relu, k->relu_backward, relu_formula}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_activation(k, &cases[i]);
+}
+
 static void check_layer_norm(const kernels *k)
 {
     float x[ROW], residual[ROW], w[ROW], b[ROW], xhat[ROW], y[ROW];
@@ -267,6 +322,7 @@ START_TEST(every_level_computes_the_formulas)
     kernels_available(levels);
     for (size_t l = 0; levels[l] != NULL; l++) {
         check_gelu(levels[l]);
+        check_activations(levels[l]);
         check_layer_norm(levels[l]);
         check_softmax(levels[l]);
         check_vectors(levels[l]);
@@ -290,6 +346,14 @@ START_TEST(kernels_touch_nothing_behind_the_row)
             fill(w, n, n, 1);
             k->gelu(x, n, y);
             k->gelu_backward(x, y, n);
+            k->gelu_tanh(x, n, y);
+            k->gelu_tanh_backward(x, y, n);
+            k->silu(x, n, y);
+            k->silu_backward(x, y, n);
+            k->relu(x, n, y);
+            k->relu_backward(x, y, n);
+            fill(x, n, n, 1);
+            fill(y, n, n, 1);
             float rstd = k->layer_norm(x, y, w, w, 1e-3f, n, x, y);
             k->layer_norm_backward(y, x, rstd, w, n, x, y, y);
             k->softmax_backward(x, y, n, 2);

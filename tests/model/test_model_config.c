@@ -183,6 +183,116 @@ START_TEST(poolings_are_understood)
 }
 END_TEST
 
+/* --- families */
+
+#define SIZES                                                                                                          \
+    "\"vocab_size\":100,\"hidden_size\":8,\"num_hidden_layers\":2,\"num_attention_heads\":2,"                          \
+    "\"intermediate_size\":16,\"max_position_embeddings\":64"
+
+static const struct {
+    const char *config;
+    model_family family;
+    model_activation activation;
+    size_t position_start, types, relative_buckets, max_tokens;
+} FAMILIES[] = {
+    {"{\"model_type\":\"roberta\",\"hidden_act\":\"gelu_new\",\"type_vocab_size\":1," SIZES "}", FAMILY_ROBERTA,
+     ACT_GELU_TANH, 2, 1, 0, 62},
+    {"{\"model_type\":\"xlm-roberta\",\"hidden_act\":\"relu\",\"type_vocab_size\":1,\"pad_token_id\":5," SIZES "}",
+     FAMILY_ROBERTA, ACT_RELU, 6, 1, 0, 58},
+    {"{\"model_type\":\"mpnet\",\"hidden_act\":\"gelu_pytorch_tanh\",\"pad_token_id\":0," SIZES "}", FAMILY_MPNET,
+     ACT_GELU_TANH, 2, 0, 32, 62},
+    {"{\"model_type\":\"bert\",\"hidden_act\":\"swish\",\"type_vocab_size\":2," SIZES "}", FAMILY_BERT, ACT_SILU, 0, 2,
+     0, 64},
+    {"{\"model_type\":\"distilbert\",\"activation\":\"gelu\",\"vocab_size\":100,\"dim\":8,\"n_layers\":2,"
+     "\"n_heads\":2,\"hidden_dim\":16,\"max_position_embeddings\":64}",
+     FAMILY_DISTILBERT, ACT_GELU, 0, 0, 0, 64},
+};
+
+START_TEST(families_are_understood)
+{
+    make_model();
+    put("sentence_bert_config.json", NULL);
+    put("tokenizer_config.json", NULL);
+    put("config.json", FAMILIES[_i].config);
+    accept();
+    ck_assert_int_eq(config.family, FAMILIES[_i].family);
+    ck_assert_int_eq(config.activation, FAMILIES[_i].activation);
+    ck_assert_uint_eq(config.position_start, FAMILIES[_i].position_start);
+    ck_assert_uint_eq(config.types, FAMILIES[_i].types);
+    ck_assert_uint_eq(config.relative_buckets, FAMILIES[_i].relative_buckets);
+    ck_assert_uint_eq(config.max_tokens, FAMILIES[_i].max_tokens);
+    ck_assert(config.hidden == 8 && config.layers == 2 && config.heads == 2 && config.intermediate == 16);
+    ck_assert(strstr(FAMILIES[_i].config, config.family_name) != NULL);
+    model_config_free(&config);
+}
+END_TEST
+
+/* --- Dense */
+
+/* The plain model with a Dense that has this configuration. */
+static void put_dense(const char *text)
+{
+    char path[FILES_PATH_MAX];
+    make_model();
+    ck_ok(files_join(path, &error, "%s/2_Dense", folder()));
+    ck_ok(files_make_folder(path, &error));
+    put("modules.json", MODULES(MODULE("Dense") MODULE("Normalize")));
+    put("2_Dense/config.json", text);
+}
+
+#define DENSE "\"in_features\":8,\"out_features\":5"
+
+static const struct {
+    const char *text;
+    dense_activation activation;
+    bool bias;
+} DENSES[] = {
+    {"{" DENSE "}", DENSE_TANH, true},
+    {"{" DENSE ",\"bias\":false,\"activation_function\":\"torch.nn.modules.linear.Identity\"}", DENSE_IDENTITY, false},
+    {"{" DENSE ",\"activation_function\":\"torch.nn.modules.activation.ReLU\"}", DENSE_RELU, true},
+    {"{" DENSE ",\"activation_function\":\"torch.nn.modules.activation.GELU\"}", DENSE_GELU, true},
+    {"{" DENSE ",\"activation_function\":\"torch.nn.modules.activation.SiLU\"}", DENSE_SILU, true},
+    {"{" DENSE ",\"activation_function\":\"torch.nn.modules.activation.Sigmoid\",\"use_residual\":false}",
+     DENSE_SIGMOID, true},
+};
+
+START_TEST(dense_modules_are_understood)
+{
+    put_dense(DENSES[_i].text);
+    accept();
+    ck_assert_uint_eq(config.dense_count, 1);
+    ck_assert_str_eq(config.dense[0].folder, "2_Dense");
+    ck_assert_uint_eq(config.dense[0].in, 8);
+    ck_assert_uint_eq(config.dense[0].out, 5);
+    ck_assert_int_eq(config.dense[0].activation, DENSES[_i].activation);
+    ck_assert(config.dense[0].bias == DENSES[_i].bias);
+    ck_assert_uint_eq(config.dim, 5);
+    ck_assert(config.normalize);
+    model_config_free(&config);
+}
+END_TEST
+
+static const struct {
+    const char *text, *first, *second;
+} DENSES_REFUSED[] = {
+    {"{\"in_features\":9,\"out_features\":5}", "in_features is 9", "expected 8"},
+    {"{\"in_features\":8}", "out_features", "missing"},
+    {"{" DENSE ",\"bias\":1}", "bias", "true or false"},
+    {"{" DENSE ",\"use_residual\":true}", "use_residual", "not supported"},
+    {"{" DENSE ",\"module_input_name\":\"token_embeddings\"}", "module_input_name", "token_embeddings"},
+    {"{" DENSE ",\"module_output_name\":\"other\"}", "module_output_name", "other"},
+    {"{" DENSE ",\"activation_function\":\"torch.nn.modules.activation.Softplus\"}", "activation_function", "Softplus"},
+    {"{" DENSE ",\"activation_function\":\"somebody.elses.Tanh\"}", "activation_function", "somebody.elses"},
+    {"{" DENSE ",\"activation_function\":\"Tanh\"}", "activation_function", "not supported"},
+};
+
+START_TEST(dense_modules_that_are_not_understood_are_refused_by_name)
+{
+    put_dense(DENSES_REFUSED[_i].text);
+    refuse(DENSES_REFUSED[_i].first, DENSES_REFUSED[_i].second);
+}
+END_TEST
+
 START_TEST(longest_text_is_the_least_of_what_is_said)
 {
     make_model();
@@ -217,9 +327,20 @@ static const struct {
 } REFUSED[] = {
     {"config.json", "{" BERT, "not valid JSON", "line 1"},
     {"config.json", "[]", "an array", "model_type"},
-    {"config.json", "{\"model_type\":\"t5\"}", "t5", "bert is"},
-    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"silu\"}", "silu", "gelu is"},
+    {"config.json", "{\"model_type\":\"t5\"}", "t5", "bert, distilbert"},
+    {"config.json", "{\"model_type\":\"modernbert\"}", "modernbert", "not supported"},
+    {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"mish\"}", "mish", "gelu, gelu_new"},
+    {"config.json", "{\"model_type\":\"distilbert\",\"activation\":\"quick_gelu\"}", "activation quick_gelu", "gelu"},
     {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\"}", "vocab_size", "missing"},
+    {"config.json",
+     "{\"model_type\":\"roberta\",\"hidden_act\":\"gelu\",\"type_vocab_size\":1,\"pad_token_id\":100," SIZES "}",
+     "pad_token_id", "100"},
+    {"config.json",
+     "{\"model_type\":\"roberta\",\"hidden_act\":\"gelu\",\"type_vocab_size\":1,\"pad_token_id\":61," SIZES "}",
+     "max_position_embeddings is 64", "65"},
+    {"config.json",
+     "{\"model_type\":\"mpnet\",\"hidden_act\":\"gelu\",\"relative_attention_num_buckets\":64," SIZES "}",
+     "relative_attention_num_buckets", "64"},
     {"config.json", "{" BERT ",\"position_embedding_type\":\"relative_key\"}", "relative_key", "absolute is"},
     {"config.json", "{" BERT ",\"is_decoder\":true}", "is_decoder", "not supported"},
     {"config.json", "{" BERT ",\"quantization_config\":{\"bits\":4}}", "quantization_config", "not supported"},
@@ -235,7 +356,6 @@ static const struct {
     {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":2.5}", "vocab_size", "a fraction"},
     {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\",\"vocab_size\":99999999999}", "vocab_size",
      "99999999999"},
-    {"modules.json", MODULES(MODULE("Dense")), "Dense", "not supported"},
     {"modules.json", MODULES(MODULE("Router")), "Router", "not supported"},
     {"modules.json", MODULES(MODULE("Normalize") MODULE("Dense")), "Dense", "not supported"},
     {"modules.json", "[]", "0 modules", "at least 2"},
@@ -313,6 +433,10 @@ static Suite *suite(void)
     tcase_add_test(c, prompts_fall_back_to_the_default);
     tcase_add_test(c, plain_hugging_face_directory_pools_the_mean);
     tcase_add_loop_test(c, poolings_are_understood, 0, sizeof POOLINGS / sizeof POOLINGS[0]);
+    tcase_add_loop_test(c, families_are_understood, 0, sizeof FAMILIES / sizeof FAMILIES[0]);
+    tcase_add_loop_test(c, dense_modules_are_understood, 0, sizeof DENSES / sizeof DENSES[0]);
+    tcase_add_loop_test(c, dense_modules_that_are_not_understood_are_refused_by_name, 0,
+                        sizeof DENSES_REFUSED / sizeof DENSES_REFUSED[0]);
     tcase_add_test(c, longest_text_is_the_least_of_what_is_said);
     tcase_add_loop_test(c, what_is_not_understood_is_refused_by_name, 0, sizeof REFUSED / sizeof REFUSED[0]);
     tcase_add_test(c, prompt_left_out_of_the_pooling_is_refused);

@@ -16,8 +16,8 @@ static sem_error error;
 static param ITEMS[] = {
     {.name = "embeddings.word_embeddings.weight", .rows = 3, .cols = 2, .offset = 0},
     {.name = "embeddings.token_type_embeddings.weight", .rows = 1, .cols = 2, .offset = 6},
-    {.name = "embeddings.LayerNorm.weight", .rows = 1, .cols = 2, .offset = 8},
-    {.name = "encoder.layer.0.output.dense.bias", .rows = 1, .cols = 2, .offset = 10},
+    {.name = "embeddings.LayerNorm.weight", .rows = 1, .cols = 2, .offset = 8, .vector = true},
+    {.name = "encoder.layer.0.output.dense.bias", .rows = 1, .cols = 2, .offset = 10, .vector = true},
 };
 static const param_layout LAYOUT = {ITEMS, 4, 12};
 static const float PARAMS[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
@@ -195,6 +195,7 @@ START_TEST(plain_directory_becomes_a_sentence_transformers_one)
     unlink(path_of("from", "modules.json"));
     unlink(path_of("from", "README.md"));
     unlink(path_of("from", "model.safetensors"));
+    unlink(path_of("from", "model.safetensors.index.json"));
     ck_ok(save(NULL));
     contains("modules.json", "\"1_Pooling\"");
     contains("1_Pooling/config.json", "\"pooling_mode_mean_tokens\": true");
