@@ -157,7 +157,8 @@ static int compare_documents(const void *a, const void *b)
  * a text that stands twice could never be ranked first. */
 static void sort_documents(gate *g)
 {
-    qsort(g->documents, g->count, sizeof *g->documents, compare_documents);
+    if (g->count > 0)
+        qsort(g->documents, g->count, sizeof *g->documents, compare_documents);
     size_t kept = 0;
     for (size_t i = 0; i < g->count; i++) {
         if (kept > 0 && compare_documents(&g->documents[kept - 1], &g->documents[i]) == 0)

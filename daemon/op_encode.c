@@ -125,6 +125,7 @@ static void encoded_free(encoded *e)
     free(e->vectors);
     free(e->tokens);
     free(e->truncated);
+    *e = (encoded){0};
 }
 
 static sem_status encoded_create(encoded *e, size_t texts, size_t dim, sem_error *err)
