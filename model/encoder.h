@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "model/gemm.h"
 #include "model/model_config.h"
+#include "model/packed.h"
 #include "model/safetensors.h"
 #include "model/tokenizer.h"
 
@@ -51,9 +52,15 @@ typedef struct encoder encoder;                 /* immutable; shared by all work
 typedef struct encoder_scratch encoder_scratch; /* one a thread */
 
 /* Takes ownership of params (malloc'd, layout of config) on success. config
- * and g must outlive the encoder. */
+ * and g must outlive the encoder. It computes in float32. */
 sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err);
 void encoder_destroy(encoder *e); /* accepts NULL */
+/* Packs the layers' matrices in another precision. In int8, those whose entry in
+ * keep[encoder_matrices(e)] (NULL: none) is true are packed in bfloat16. Nothing
+ * else may use the encoder meanwhile; what it computed with stays on failure. */
+sem_status encoder_pack(encoder *e, packed_precision precision, const bool *keep, sem_error *err);
+/* Four in a layer: queries, keys and values; output; up; down. */
+size_t encoder_matrices(const encoder *e);
 const float *encoder_params(const encoder *e);
 const param_layout *encoder_layout(const encoder *e);
 /* The instruction set in use: "generic", "avx2", "avx512". */
