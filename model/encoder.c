@@ -90,6 +90,16 @@ const float *encoder_params(const encoder *e)
     return e->params;
 }
 
+size_t encoder_width(const encoder *e)
+{
+    return e->plan.config->dim;
+}
+
+bool encoder_is_fast(const encoder *e, packed_precision precision)
+{
+    return packed_is_fast(packed_choose(e->plan.k->name), precision);
+}
+
 const param_layout *encoder_layout(const encoder *e)
 {
     return &e->layout;

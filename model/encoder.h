@@ -63,6 +63,9 @@ sem_status encoder_pack(encoder *e, packed_precision precision, const bool *keep
 size_t encoder_matrices(const encoder *e);
 const float *encoder_params(const encoder *e);
 const param_layout *encoder_layout(const encoder *e);
+size_t encoder_width(const encoder *e); /* E */
+/* Whether this machine computes faster in this precision than in float32. */
+bool encoder_is_fast(const encoder *e, packed_precision precision);
 /* The instruction set in use: "generic", "avx2", "avx512". */
 const char *encoder_simd(const encoder *e);
 
