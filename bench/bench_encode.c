@@ -28,8 +28,8 @@ typedef struct bench {
     bool one;
     float *out; /* [texts, E] */
     pthread_mutex_t lock;
-    size_t next; /* guarded by lock: the next text in order */
-    bool failed; /* the same */
+    size_t next;     /* guarded by lock: the next text in order */
+    bool failed;     /* the same */
     double *latency; /* [texts], one at a time */
 } bench;
 

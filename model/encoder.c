@@ -41,7 +41,7 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
         return status;
     }
     e->params = params;
-    status = encoder_pack(e, PACKED_FLOAT32, NULL, err);
+    status = encoder_pack(e, PACKED_FLOAT32, PACKED_FLOAT32, err);
     if (status != SEM_OK) {
         e->params = NULL; /* stays the caller's */
         encoder_destroy(e);
@@ -51,22 +51,12 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
     return SEM_OK;
 }
 
-size_t encoder_matrices(const encoder *e)
+sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
 {
-    return e->plan.config->layers * LAYER_MATRICES;
-}
-
-sem_status encoder_pack(encoder *e, packed_precision precision, const bool *keep, sem_error *err)
-{
-    const size_t count = encoder_matrices(e);
-    packed_precision *precisions = checked_realloc(NULL, count, sizeof *precisions);
-    if (precisions == NULL)
-        return sem_fail_memory(err, "the matrices' precisions");
-    for (size_t i = 0; i < count; i++)
-        precisions[i] = precision == PACKED_INT8 && keep != NULL && keep[i] ? PACKED_BFLOAT16 : precision;
+    packed_precision precisions[LAYER_MATRICES] = {precision, precision, precision, precision};
+    precisions[LAYER_QKV] = projections;
     packed_layers next;
     sem_status status = packed_layers_create(&next, &e->plan, e->params, precisions, err);
-    free(precisions);
     if (status != SEM_OK)
         return status;
     packed_layers_free(&e->packed);

@@ -55,12 +55,11 @@ typedef struct encoder_scratch encoder_scratch; /* one a thread */
  * and g must outlive the encoder. It computes in float32. */
 sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err);
 void encoder_destroy(encoder *e); /* accepts NULL */
-/* Packs the layers' matrices in another precision. In int8, those whose entry in
- * keep[encoder_matrices(e)] (NULL: none) is true are packed in bfloat16. Nothing
- * else may use the encoder meanwhile; what it computed with stays on failure. */
-sem_status encoder_pack(encoder *e, packed_precision precision, const bool *keep, sem_error *err);
-/* Four in a layer: queries, keys and values; output; up; down. */
-size_t encoder_matrices(const encoder *e);
+/* Packs the layers' matrices in another precision, the projections to queries,
+ * keys and values in one of their own: rounding those costs most agreement, since
+ * softmax makes large errors of small ones. Nothing else may use the encoder
+ * meanwhile; what it computed with stays on failure. */
+sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err);
 const float *encoder_params(const encoder *e);
 const param_layout *encoder_layout(const encoder *e);
 size_t encoder_width(const encoder *e); /* E */

@@ -23,7 +23,7 @@ static sem_status pack_layer(packed **out, const encoder_plan *plan, const layer
 }
 
 sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, const float *params,
-                                const packed_precision *precisions, sem_error *err)
+                                const packed_precision precisions[LAYER_MATRICES], sem_error *err)
 {
     packed_layers layers = {.count = plan->config->layers * LAYER_MATRICES};
     layers.matrices = calloc(layers.count, sizeof(packed *));
@@ -31,8 +31,7 @@ sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, co
         return sem_fail_memory(err, "the packed matrices");
     sem_status status = SEM_OK;
     for (size_t i = 0; i < plan->config->layers && status == SEM_OK; i++)
-        status = pack_layer(layers.matrices + i * LAYER_MATRICES, plan, &plan->layers[i], params,
-                            precisions + i * LAYER_MATRICES, err);
+        status = pack_layer(layers.matrices + i * LAYER_MATRICES, plan, &plan->layers[i], params, precisions, err);
     if (status != SEM_OK) {
         packed_layers_free(&layers);
         return status;

@@ -13,9 +13,9 @@ typedef struct packed_layers {
     size_t count;
 } packed_layers;
 
-/* precisions[L * LAYER_MATRICES]. params has the plan's layout. */
+/* Every layer alike. params has the plan's layout. */
 sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, const float *params,
-                                const packed_precision *precisions, sem_error *err);
+                                const packed_precision precisions[LAYER_MATRICES], sem_error *err);
 void packed_layers_free(packed_layers *layers);
 size_t packed_layers_bytes(const packed_layers *layers);
 /* Floats of working space for any of the products. */

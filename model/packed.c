@@ -20,13 +20,13 @@ struct packed {
     const packed_kernels *kernels;
     packed_precision precision;
     size_t n, k;
-    size_t steps;   /* groups of 32 bits in a row */
-    size_t panels;  /* of PACKED_COLUMNS columns */
-    size_t bytes;   /* of weights */
-    char *weights;  /* [panels, steps, PACKED_COLUMNS] groups, owned */
-    float *bias;    /* [panels * PACKED_COLUMNS], owned */
-    float *scale;   /* the same, int8 only, owned */
-    int32_t *sums;  /* the same */
+    size_t steps;  /* groups of 32 bits in a row */
+    size_t panels; /* of PACKED_COLUMNS columns */
+    size_t bytes;  /* of weights */
+    char *weights; /* [panels, steps, PACKED_COLUMNS] groups, owned */
+    float *bias;   /* [panels * PACKED_COLUMNS], owned */
+    float *scale;  /* the same, int8 only, owned */
+    int32_t *sums; /* the same */
 };
 
 const char *packed_precision_name(packed_precision precision)

@@ -9,6 +9,7 @@
 #ifdef PACKED_X86
 
 #include <immintrin.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -63,21 +64,21 @@ INLINE void store_part(const packed_tile_out *out, size_t r, size_t column, __m2
 
 #define FLOAT32_ROW(r)                                                                                                 \
     if (rows > (r)) {                                                                                                  \
-        const __m256 left = _mm256_castsi256_ps(group(a + (r) * stride));                                              \
+        const __m256 left = _mm256_castsi256_ps(group(a + (r)*stride));                                                \
         sum_a##r = _mm256_fmadd_ps(left, first, sum_a##r);                                                             \
         sum_b##r = _mm256_fmadd_ps(left, second, sum_b##r);                                                            \
     }
 /* A bfloat16 is the upper half of a float32. */
 #define BFLOAT16_ROW(r)                                                                                                \
     if (rows > (r)) {                                                                                                  \
-        const __m256i pair = group(a + (r) * stride);                                                                  \
+        const __m256i pair = group(a + (r)*stride);                                                                    \
         const __m256 low = low_part(pair), high = high_part(pair);                                                     \
         sum_a##r = _mm256_fmadd_ps(high, first_high, _mm256_fmadd_ps(low, first_low, sum_a##r));                       \
         sum_b##r = _mm256_fmadd_ps(high, second_high, _mm256_fmadd_ps(low, second_low, sum_b##r));                     \
     }
 #define INT8_ROW(r)                                                                                                    \
     if (rows > (r)) {                                                                                                  \
-        const __m256i left = _mm256_xor_si256(group(a + (r) * stride), _mm256_set1_epi8((char)0x80));                  \
+        const __m256i left = _mm256_xor_si256(group(a + (r)*stride), _mm256_set1_epi8((char)0x80));                    \
         const __m256i magnitude = _mm256_abs_epi8(left);                                                               \
         sum_a##r = int8_step(sum_a##r, left, magnitude, first);                                                        \
         sum_b##r = int8_step(sum_b##r, left, magnitude, second);                                                       \

@@ -6,6 +6,7 @@
 #ifdef PACKED_X86
 
 #include <immintrin.h>
+
 #include <string.h>
 
 #define TARGET_F    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
@@ -47,7 +48,8 @@ INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
 
 /* The instruction itself: of the intrinsics gcc 12 makes two more moves and a
  * store to memory for each product. */
-#define ADD_PRODUCT(INSTRUCTION, sum, left, right) __asm__(INSTRUCTION " %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right))
+#define ADD_PRODUCT(INSTRUCTION, sum, left, right)                                                                     \
+    __asm__(INSTRUCTION " %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right))
 
 #define PRODUCT_ROW(INSTRUCTION, r, at)                                                                                \
     if (rows > (r)) {                                                                                                  \
@@ -113,33 +115,21 @@ INLINE TARGET_F __m512 real(const packed_tile_out *out, size_t r, size_t column,
 }
 
 INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out)
-{
-    TILE_LOOP(FLOAT_SUM, FLOAT32_ROW)
-    EACH_ROW(FLOAT_STORE)
-}
+                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, FLOAT32_ROW) EACH_ROW(FLOAT_STORE)}
 
-INLINE TARGET_BF16 void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out)
-{
-    TILE_LOOP(FLOAT_SUM, BFLOAT16_ROW)
-    EACH_ROW(FLOAT_STORE)
-}
+INLINE TARGET_BF16
+    void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                       const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, BFLOAT16_ROW) EACH_ROW(FLOAT_STORE)}
 
 INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out)
-{
-    TILE_LOOP(INT_SUM, INT8_ROW)
-    EACH_ROW(INT_STORE)
-}
+                                  const packed_tile_out *out){TILE_LOOP(INT_SUM, INT8_ROW) EACH_ROW(INT_STORE)}
 
-TILE_FUNCTION(tile_float32, TARGET_F, rows_float32)
-TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
-TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
+TILE_FUNCTION(tile_float32, TARGET_F, rows_float32) TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
+    TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
 
-/* --- rows of x */
+    /* --- rows of x */
 
-TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
+    TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
 {
     const __m512i half = _mm512_set1_epi32(0x7FFF), one = _mm512_set1_epi32(1);
     for (size_t i = 0; i < n; i += 16) {

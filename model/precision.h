@@ -8,10 +8,12 @@
 
 typedef struct precision_choice {
     packed_precision precision;
-    double cosine; /* the smallest between its embeddings and float32's; 1 for float32 */
+    packed_precision projections; /* to queries, keys and values */
+    double cosine;                /* the smallest between its embeddings and float32's; 1 for float32 */
 } precision_choice;
 
-/* wanted: "float32", "bfloat16" or "int8" is taken as it is; "auto" takes the
+/* wanted: "float32" and "bfloat16" are taken as they are, "int8" with projections in
+ * bfloat16 where that is needed for a cosine of 0.995; "auto" takes the
  * fastest that this machine has instructions for and whose smallest cosine over
  * the texts of batch is at least min_cosine. The encoder is in float32 before and
  * used by nothing else; name is for the log (may be NULL). */
