@@ -38,7 +38,8 @@ typedef struct config {
     } storage;
     struct {
         char path[FILES_PATH_MAX]; /* seeds the first generation */
-        char precision[16];        /* auto, float32 */
+        char precision[16];        /* auto, float32, bfloat16, int8 */
+        double min_cosine;         /* what auto asks of a precision */
     } model;
     struct {
         unsigned workers;    /* threads; 0: one a core */

@@ -63,7 +63,7 @@ static sem_status open_generation(core *c, const store_generation *g, sem_error 
     if (status == SEM_OK)
         status = fill_space(c, &s, g->space, g->dim, err);
     if (status == SEM_OK)
-        status = serving_open(&now, g, store_path(c->store), s, c->log, err);
+        status = serving_open(&now, g, store_path(c->store), s, &c->settings, c->log, err);
     if (status == SEM_OK)
         serving_slot_swap(&c->current, now);
     return status;

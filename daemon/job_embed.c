@@ -497,7 +497,7 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
         status = open_space(e, o->record, &s, err);
     if (status != SEM_OK)
         return status;
-    status = serving_open(&e->next, o->record, store_path(e->core->store), s, e->core->log, err);
+    status = serving_open(&e->next, o->record, store_path(e->core->store), s, &e->core->settings, e->core->log, err);
     if (status != SEM_OK)
         return status;
     e->vectors = checked_alloc_aligned(BATCH_DOCUMENTS * dim_of(e), sizeof(float));

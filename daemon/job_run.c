@@ -22,6 +22,23 @@ static sem_status embed_candidate(job *j, uint32_t dim, sem_error *err)
     return job_embed_and_flip(j, &record, true, err);
 }
 
+/* In the precision in which it would be served: the gate judges what users would get. */
+static sem_status open_candidate(const job *j, const char *dir, model **out, sem_error *err)
+{
+    const config *c = &j->core->settings;
+    model *m;
+    sem_status status = model_open(&m, dir, NULL, j->core->log, err);
+    if (status != SEM_OK)
+        return status;
+    status = model_set_precision(m, c->model.precision, c->model.min_cosine, j->core->log, err);
+    if (status != SEM_OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return SEM_OK;
+}
+
 static sem_status finetune(job *j, sem_error *err)
 {
     store_read *r;
@@ -47,7 +64,7 @@ static sem_status finetune(job *j, sem_error *err)
     if (status == SEM_OK)
         status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), j->model);
     if (status == SEM_OK)
-        status = model_open(&candidate, dir, NULL, j->core->log, err);
+        status = open_candidate(j, dir, &candidate, err);
     if (status == SEM_OK)
         status = job_gate(j, &pairs, candidate, &promote, err);
     uint32_t dim = candidate != NULL ? (uint32_t)model_get_config(candidate)->dim : 0;
@@ -89,7 +106,7 @@ static sem_status load_model(job *j, sem_error *err)
     if (status == SEM_OK)
         status = files_copy_folder(j->path, dir, err);
     if (status == SEM_OK)
-        status = model_open(&candidate, dir, NULL, j->core->log, err);
+        status = open_candidate(j, dir, &candidate, err);
     if (status == SEM_OK)
         status = gate_loaded(j, candidate, &promote, err);
     uint32_t dim = candidate != NULL ? (uint32_t)model_get_config(candidate)->dim : 0;

@@ -26,7 +26,7 @@ static void pack_model(packer *p, const model *m)
     pack_str(p, "parameters");
     pack_uint(p, model_parameters(m));
     pack_str(p, "precision");
-    pack_str(p, "float32");
+    pack_str(p, model_precision(m));
 }
 
 static void pack_limits(packer *p, core *c)

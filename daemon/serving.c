@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-static sem_status open_model(serving *s, const store_generation *g, const char *storage, sem_log *log, sem_error *err)
+static sem_status open_model(serving *s, const store_generation *g, const char *storage, const config *settings,
+                             sem_log *log, sem_error *err)
 {
     char dir[FILES_PATH_MAX];
     sem_status status = files_join(dir, err, "%s/models/%s", storage, g->model);
@@ -13,11 +14,13 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
     if (status == SEM_OK && model_get_config(s->model)->dim != space_dim(s->space))
         status = sem_fail(err, SEM_INTERNAL, "%s makes vectors of %zu dimensions, but generation %u was built with %zu",
                           dir, model_get_config(s->model)->dim, g->number, space_dim(s->space));
+    if (status == SEM_OK)
+        status = model_set_precision(s->model, settings->model.precision, settings->model.min_cosine, log, err);
     return status;
 }
 
-sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *from, sem_log *log,
-                        sem_error *err)
+sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *from,
+                        const config *settings, sem_log *log, sem_error *err)
 {
     serving *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -27,7 +30,7 @@ sem_status serving_open(serving **out, const store_generation *g, const char *st
     s->references = 1;
     s->generation = g->number;
     s->space = from;
-    sem_status status = open_model(s, g, storage, log, err);
+    sem_status status = open_model(s, g, storage, settings, log, err);
     if (status != SEM_OK) {
         serving_release(s);
         return status;

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/model.h"
 #include "index/store.h"
+#include "daemon/config.h"
 #include "daemon/space.h"
 
 #include <pthread.h>
@@ -22,8 +23,8 @@ typedef struct serving {
 
 /* Opens the generation's model below the store's models/ folder and takes over
  * the caller's reference to s in every case. The caller holds the first reference. */
-sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *s, sem_log *log,
-                        sem_error *err);
+sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *s, const config *settings,
+                        sem_log *log, sem_error *err);
 serving *serving_retain(serving *s);
 void serving_release(serving *s); /* accepts NULL; any thread */
 

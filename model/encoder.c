@@ -1,16 +1,24 @@
 #include "base/checked.h"
-#include "model/encoder_plan.h"
+#include "model/encoder_packed.h"
 #include "model/layer_norm.h"
-#include "model/linear.h"
 #include "model/pooling.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+/* Texts of up to so many tokens pass through all layers together: the rows of
+ * one group stay in the second-level cache while a layer's weights go by, and
+ * each weight that comes from further away is used for all of them. */
+enum { GROUP_TOKENS = 256 };
+
+/* Rows between which the feed-forward layer's wide activations are kept. */
+enum { FEED_ROWS = 96 };
+
 struct encoder {
     param_layout layout;
     encoder_plan plan;
     float *params; /* [layout.total], owned */
+    packed_layers packed;
 };
 
 struct encoder_scratch {
@@ -33,7 +41,26 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
     }
     e->params = params;
     encoder_plan_bind(&e->plan, params);
+    status = encoder_pack(e, PACKED_FLOAT32, PACKED_FLOAT32, err);
+    if (status != SEM_OK) {
+        e->params = NULL; /* stays the caller's */
+        encoder_destroy(e);
+        return status;
+    }
     *out = e;
+    return SEM_OK;
+}
+
+sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
+{
+    packed_precision precisions[LAYER_MATRICES] = {precision, precision, precision, precision};
+    precisions[LAYER_QKV] = projections;
+    packed_layers next;
+    sem_status status = packed_layers_create(&next, &e->plan, e->params, precisions, err);
+    if (status != SEM_OK)
+        return status;
+    packed_layers_free(&e->packed);
+    e->packed = next;
     return SEM_OK;
 }
 
@@ -41,6 +68,7 @@ void encoder_destroy(encoder *e)
 {
     if (e == NULL)
         return;
+    packed_layers_free(&e->packed);
     encoder_plan_free(&e->plan);
     param_layout_free(&e->layout);
     free(e->params);
@@ -50,6 +78,16 @@ void encoder_destroy(encoder *e)
 const float *encoder_params(const encoder *e)
 {
     return e->params;
+}
+
+size_t encoder_width(const encoder *e)
+{
+    return e->plan.config->dim;
+}
+
+bool encoder_is_fast(const encoder *e, packed_precision precision)
+{
+    return packed_is_fast(packed_choose(e->plan.k->name), precision);
 }
 
 const param_layout *encoder_layout(const encoder *e)
@@ -72,6 +110,7 @@ typedef struct activations {
     float *wide;    /* [T, max(3H, F)] queries, keys and values, then the feed-forward layer */
     float *head;    /* what the Dense modules need for one text */
     float *attention;
+    float *product; /* working space of the packed products */
 } activations;
 
 static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, size_t longest, sem_error *err)
@@ -80,12 +119,13 @@ static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, s
     size_t count;
     if (!checked_mul(tokens, 3 * c->hidden + encoder_wide_columns(c), &count) ||
         !checked_add(count, dense_head_space(&e->plan.head), &count) ||
-        !checked_add(count, attention_forward_space(&e->plan.attention, longest), &count))
+        !checked_add(count, attention_forward_space(&e->plan.attention, longest), &count) ||
+        !checked_add(count, packed_layers_space(&e->plan), &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", tokens);
     return float_area_reserve(&s->area, count, err);
 }
 
-static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_t tokens)
+static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_t tokens, size_t longest)
 {
     const model_config *c = e->plan.config;
     activations a;
@@ -95,6 +135,7 @@ static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_
     a.wide = a.context + tokens * c->hidden;
     a.head = a.wide + tokens * encoder_wide_columns(c);
     a.attention = a.head + dense_head_space(&e->plan.head);
+    a.product = a.attention + attention_forward_space(&e->plan.attention, longest);
     return a;
 }
 
@@ -103,7 +144,8 @@ sem_status encoder_scratch_create(encoder_scratch **out, const encoder *e, size_
     encoder_scratch *s = calloc(1, sizeof *s);
     if (s == NULL)
         return sem_fail_memory(err, "an encoder's scratch space");
-    sem_status status = reserve(e, s, max_tokens, e->plan.config->max_tokens, err);
+    size_t longest = e->plan.config->max_tokens, most = longest > GROUP_TOKENS ? longest : GROUP_TOKENS;
+    sem_status status = reserve(e, s, max_tokens < most ? max_tokens : most, longest, err);
     if (status != SEM_OK) {
         encoder_scratch_destroy(s);
         return status;
@@ -148,26 +190,37 @@ static void attend(const encoder *e, const activations *a, const uint32_t *lengt
     }
 }
 
-static void run_layer(const encoder *e, const layer_params *l, const activations *a, const uint32_t *lengths,
+/* Matrix number i of a layer on rows of x. */
+static void multiply(packed *const *layer, size_t i, const activations *a, size_t rows, const float *x,
+                     packed_function *f, float *y)
+{
+    packed_multiply(layer[i], rows, x, f, y, a->product);
+}
+
+static void run_layer(const encoder *e, size_t layer, const activations *a, const uint32_t *lengths,
                       const batch_size *size)
 {
     const encoder_plan *p = &e->plan;
+    const layer_params *l = &p->layers[layer];
+    packed *const *m = e->packed.matrices + layer * LAYER_MATRICES;
     const float *w = e->params, eps = p->config->layer_norm_eps;
-    const size_t T = size->tokens, H = p->config->hidden, F = p->config->intermediate;
+    const size_t T = size->tokens, H = p->config->hidden;
 
-    linear_forward(p->g, p->k, T, H, 3 * H, a->x, w + l->qkv_weight, w + l->qkv_bias, a->wide);
+    multiply(m, LAYER_QKV, a, T, a->x, NULL, a->wide);
     attend(e, a, lengths, size->texts);
-    linear_forward(p->g, p->k, T, H, H, a->context, w + l->out_weight, w + l->out_bias, a->y);
+    multiply(m, LAYER_OUT, a, T, a->context, NULL, a->y);
     layer_norm_forward(p->k, T, H, a->y, a->x, w + l->norm1_weight, w + l->norm1_bias, eps, NULL, NULL, a->y);
 
-    linear_forward(p->g, p->k, T, H, F, a->y, w + l->up_weight, w + l->up_bias, a->wide);
-    p->activate(a->wide, T * F, a->wide);
-    linear_forward(p->g, p->k, T, F, H, a->wide, w + l->down_weight, w + l->down_bias, a->x);
+    for (size_t t = 0; t < T; t += FEED_ROWS) {
+        size_t rows = T - t < FEED_ROWS ? T - t : FEED_ROWS;
+        multiply(m, LAYER_UP, a, rows, a->y + t * H, NULL, a->wide);
+        multiply(m, LAYER_DOWN, a, rows, a->wide, p->activate, a->x + t * H);
+    }
     layer_norm_forward(p->k, T, H, a->x, a->y, w + l->norm2_weight, w + l->norm2_bias, eps, NULL, NULL, a->x);
 }
 
-static sem_status pool(const encoder *e, const activations *a, const uint32_t *lengths, size_t texts, float *out,
-                       sem_error *err)
+static sem_status pool(const encoder *e, const activations *a, const uint32_t *lengths, size_t texts, size_t first,
+                       float *out, sem_error *err)
 {
     const model_config *c = e->plan.config;
     const float *x = a->x;
@@ -176,24 +229,41 @@ static sem_status pool(const encoder *e, const activations *a, const uint32_t *l
         dense_head_forward(e->plan.k, &e->plan.head, e->params, a->head, out);
         float length = pooling_normalize(e->plan.k, out, c->dim);
         if (!(length > 0 && length < INFINITY))
-            return encoder_fail_length(b, length, err);
+            return encoder_fail_length(first + b, length, err);
         x += lengths[b] * c->hidden;
     }
     return SEM_OK;
 }
 
+/* The texts from the first on that go together: at least one. */
+static batch_size next_group(const uint32_t *lengths, size_t texts)
+{
+    batch_size group = {0};
+    while (group.texts < texts && (group.texts == 0 || group.tokens + lengths[group.texts] <= GROUP_TOKENS)) {
+        group.tokens += lengths[group.texts];
+        group.longest = lengths[group.texts] > group.longest ? lengths[group.texts] : group.longest;
+        group.texts++;
+    }
+    return group;
+}
+
 sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *ids, const uint32_t *lengths,
                            size_t texts, float *out, sem_error *err)
 {
-    batch_size size;
+    batch_size size = {0};
     sem_status status = encoder_batch_check(&e->plan, ids, lengths, texts, &size, err);
+    size_t most = size.longest > GROUP_TOKENS ? size.longest : GROUP_TOKENS;
     if (status == SEM_OK)
-        status = reserve(e, s, size.tokens, size.longest, err);
-    if (status != SEM_OK || texts == 0)
-        return status;
-    activations a = cut_scratch(e, s, size.tokens);
-    embed(e, &a, ids, lengths, &size);
-    for (size_t i = 0; i < e->plan.config->layers; i++)
-        run_layer(e, &e->plan.layers[i], &a, lengths, &size);
-    return pool(e, &a, lengths, texts, out, err);
+        status = reserve(e, s, size.tokens < most ? size.tokens : most, size.longest, err);
+    for (size_t b = 0; b < texts && status == SEM_OK;) {
+        batch_size group = next_group(lengths + b, texts - b);
+        activations a = cut_scratch(e, s, group.tokens, group.longest);
+        embed(e, &a, ids, lengths + b, &group);
+        for (size_t i = 0; i < e->plan.config->layers; i++)
+            run_layer(e, i, &a, lengths + b, &group);
+        status = pool(e, &a, lengths + b, group.texts, b, out + b * e->plan.config->dim, err);
+        ids += group.tokens;
+        b += group.texts;
+    }
+    return status;
 }

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "model/gemm.h"
 #include "model/model_config.h"
+#include "model/packed.h"
 #include "model/safetensors.h"
 #include "model/tokenizer.h"
 
@@ -58,11 +59,19 @@ typedef struct encoder encoder;                 /* immutable; shared by all work
 typedef struct encoder_scratch encoder_scratch; /* one a thread */
 
 /* Takes ownership of params (malloc'd, layout of config) on success. config
- * and g must outlive the encoder. */
+ * and g must outlive the encoder. It computes in float32. */
 sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err);
 void encoder_destroy(encoder *e); /* accepts NULL */
+/* Packs the layers' matrices in another precision, the projections to queries,
+ * keys and values in one of their own: rounding those costs most agreement, since
+ * softmax makes large errors of small ones. Nothing else may use the encoder
+ * meanwhile; what it computed with stays on failure. */
+sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err);
 const float *encoder_params(const encoder *e);
 const param_layout *encoder_layout(const encoder *e);
+size_t encoder_width(const encoder *e); /* E */
+/* Whether this machine computes faster in this precision than in float32. */
+bool encoder_is_fast(const encoder *e, packed_precision precision);
 /* The instruction set in use: "generic", "avx2", "avx512". */
 const char *encoder_simd(const encoder *e);
 

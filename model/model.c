@@ -2,6 +2,8 @@
 
 #include "base/checked.h"
 #include "base/files.h"
+#include "model/calibration_texts.h"
+#include "model/precision.h"
 #include "model/safetensors.h"
 
 #include <stdio.h>
@@ -14,6 +16,7 @@ struct model {
     tokenizer *tokens;
     encoder *encoder;
     const gemm *g;
+    packed_precision precision;
 };
 
 /* The parameters of one of the model's folders ("" or a name with a slash). */
@@ -92,6 +95,33 @@ sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log,
     }
     *out = m;
     return SEM_OK;
+}
+
+/* Calibration texts are short: what is longer than the model takes is cut. */
+static sem_status tokenize_calibration(const model *m, token_batch *batch, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < calibration_text_count && status == SEM_OK; i++)
+        status = model_tokenize(m, NULL, calibration_texts[i], strlen(calibration_texts[i]), batch, NULL, err);
+    return status;
+}
+
+sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)
+{
+    token_batch batch = {0};
+    precision_choice choice;
+    sem_status status = tokenize_calibration(m, &batch, err);
+    if (status == SEM_OK)
+        status = precision_choose(m->encoder, &batch, wanted, min_cosine, model_get_name(m), log, &choice, err);
+    token_batch_free(&batch);
+    if (status == SEM_OK)
+        m->precision = choice.precision;
+    return status;
+}
+
+const char *model_precision(const model *m)
+{
+    return packed_precision_name(m->precision);
 }
 
 void model_close(model *m)

@@ -16,6 +16,13 @@ typedef struct model model;
 sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err);
 void model_close(model *m); /* accepts NULL */
 
+/* A model opens in float32. This sets the precision in which it serves: "float32",
+ * "bfloat16", "int8", or "auto" for the fastest whose embeddings of some built-in
+ * texts all have a cosine of at least min_cosine with float32's. Measures, logs
+ * what was taken and why (log may be NULL). Before any other thread uses m. */
+sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
+const char *model_precision(const model *m);
+
 const model_config *model_get_config(const model *m);
 const tokenizer *model_get_tokenizer(const model *m);
 const encoder *model_get_encoder(const model *m);

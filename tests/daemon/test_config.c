@@ -154,8 +154,9 @@ START_TEST(errors_name_file_line_found_and_allowed)
     refused("[train]\nlearning_rate = 0x1p-3\n", "'0x1p-3'", "a number from");
     refused("[train]\nlearning_rate =\n", "''", "a number from");
     refused("[finetune]\nenabled = yes\n", "'yes'", "true, false");
-    refused("[model]\nprecision = int8\n", "'int8'", "auto, float32");
+    refused("[model]\nprecision = int4\n", "'int4'", "auto, float32, bfloat16, int8");
     refused("[model]\nprecision = auto,\n", "'auto,'", "auto, float32");
+    refused("[model]\nmin_cosine = 1.1\n", "'1.1'", "a number from");
     refused("[server]\noutput_buffer = 1GiB\n", "output_limit", "below");
     refused("[storage]\npath =\n", "storage.path", "empty");
 }

@@ -310,6 +310,76 @@ START_TEST(an_unknown_instruction_set_is_refused)
 }
 END_TEST
 
+/* --- precisions */
+
+static double least_cosine(const float *x, const float *y, size_t texts, size_t width)
+{
+    double least = 1;
+    for (size_t i = 0; i < texts; i++) {
+        double cosine = 0;
+        for (size_t j = 0; j < width; j++)
+            cosine += (double)x[i * width + j] * y[i * width + j];
+        least = cosine < least ? cosine : least;
+    }
+    return least;
+}
+
+START_TEST(every_precision_agrees_with_the_reference_at_every_level)
+{
+    static const struct {
+        const char *name;
+        double cosine;
+    } precisions[] = {{"float32", 0.999999}, {"bfloat16", 0.9999}, {"int8", 0.99}, {"auto", 0.998}};
+    model *m = open_or_skip(testing_minilm());
+    const char *path = m == NULL ? NULL : testing_shared("golden/minilm_embed_texts.jsonl");
+    model_close(m);
+    if (path == NULL)
+        return;
+    golden_lines lines = golden_read(path);
+    lines.count = lines.count < 60 ? lines.count : 60;
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (size_t l = 0; levels[l] != NULL; l++) {
+        ck_assert_int_eq(setenv("SEMD_SIMD", levels[l]->name, 1), 0);
+        float *right = NULL;
+        for (size_t i = 0; i < 4; i++) {
+            sem_error error;
+            token_batch batch = {0};
+            m = open_or_skip(testing_minilm());
+            ck_ok(model_set_precision(m, precisions[i].name, 0.999, NULL, &error));
+            tokenize_all(m, &lines, &batch);
+            float *out = embed_all(m, &batch, 40);
+            if (right == NULL)
+                right = out;
+            double least = least_cosine(out, right, lines.count, 384);
+            ck_assert_msg(least >= precisions[i].cosine, "%s %s: %f", levels[l]->name, precisions[i].name, least);
+            ck_assert(i == 3 || strcmp(model_precision(m), precisions[i].name) == 0);
+            if (out != right)
+                free(out);
+            token_batch_free(&batch);
+            model_close(m);
+        }
+        free(right);
+    }
+    unsetenv("SEMD_SIMD");
+    golden_free(&lines);
+}
+END_TEST
+
+START_TEST(a_precision_that_agrees_too_little_is_not_taken)
+{
+    sem_error error;
+    model *m = open_or_skip(testing_minilm());
+    if (m == NULL)
+        return;
+    ck_ok(model_set_precision(m, "auto", 1, NULL, &error));
+    ck_assert_str_eq(model_precision(m), "float32");
+    ck_fails(model_set_precision(m, "float16", 1, NULL, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "float16"));
+    model_close(m);
+}
+END_TEST
+
 /* --- checkpoints */
 
 typedef struct checkpoint {
@@ -412,6 +482,8 @@ int main(void)
     TCase *golden = tcase_create("golden");
     tcase_set_timeout(golden, 300);
     tcase_add_test(golden, embeddings_equal_the_reference_minilm);
+    tcase_add_test(golden, every_precision_agrees_with_the_reference_at_every_level);
+    tcase_add_test(golden, a_precision_that_agrees_too_little_is_not_taken);
     suite_add_tcase(suite, golden);
     TCase *small = tcase_create("small");
     tcase_set_timeout(small, 60);

@@ -1,0 +1,24 @@
+/* The encoder's matrices, packed for serving. */
+#ifndef SEM_MODEL_ENCODER_PACKED_H
+#define SEM_MODEL_ENCODER_PACKED_H
+
+#include "model/encoder_plan.h"
+#include "model/packed.h"
+
+/* Matrices of a layer, in the order in which they are used. */
+enum { LAYER_QKV, LAYER_OUT, LAYER_UP, LAYER_DOWN, LAYER_MATRICES };
+
+typedef struct packed_layers {
+    packed **matrices; /* [L * LAYER_MATRICES], owned with what they point to */
+    size_t count;
+} packed_layers;
+
+/* Every layer alike. params has the plan's layout. */
+sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, const float *params,
+                                const packed_precision precisions[LAYER_MATRICES], sem_error *err);
+void packed_layers_free(packed_layers *layers);
+size_t packed_layers_bytes(const packed_layers *layers);
+/* Floats of working space for any of the products. */
+size_t packed_layers_space(const encoder_plan *plan);
+
+#endif

@@ -1,0 +1,187 @@
+/* AVX-512: two vectors of 16 columns and up to 12 rows, held in 24 registers.
+ * int8 needs VNNI (vpdpbusd: unsigned times signed bytes, added to int32 without
+ * saturation), bfloat16 needs BF16 (vdpbf16ps). */
+#include "model/packed_levels.h"
+
+#ifdef PACKED_X86
+
+#include <immintrin.h>
+
+#include <string.h>
+
+#define TARGET_F    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#define TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
+#define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define INLINE      static inline __attribute__((always_inline))
+
+INLINE TARGET_F __m512i group(const char *p)
+{
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return _mm512_set1_epi32(bits);
+}
+
+INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
+{
+    size_t n = columns > first ? columns - first : 0;
+    return n >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1U << n) - 1);
+}
+
+/* The sums have names, because an array of them would be kept in memory. rows is
+ * a constant where this is expanded, and what is beyond it falls away. */
+#define EACH_ROW(DO)                                                                                                   \
+    DO(0, a)                                                                                                           \
+    DO(1, a + stride)                                                                                                  \
+    DO(2, a + 2 * stride)                                                                                              \
+    DO(3, a + 3 * stride)                                                                                              \
+    DO(4, a + 4 * stride)                                                                                              \
+    DO(5, b)                                                                                                           \
+    DO(6, b + stride)                                                                                                  \
+    DO(7, b + 2 * stride)                                                                                              \
+    DO(8, b + 3 * stride)                                                                                              \
+    DO(9, b + 4 * stride)                                                                                              \
+    DO(10, c)                                                                                                          \
+    DO(11, c + stride)
+
+#define FLOAT_SUM(r, at) __m512 sum_a##r = _mm512_setzero_ps(), sum_b##r = sum_a##r;
+#define INT_SUM(r, at)   __m512i sum_a##r = _mm512_setzero_si512(), sum_b##r = sum_a##r;
+
+/* The instruction itself: of the intrinsics gcc 12 makes two more moves and a
+ * store to memory for each product. */
+#define ADD_PRODUCT(INSTRUCTION, sum, left, right)                                                                     \
+    __asm__(INSTRUCTION " %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right))
+
+#define PRODUCT_ROW(INSTRUCTION, r, at)                                                                                \
+    if (rows > (r)) {                                                                                                  \
+        const __m512i left = group(at);                                                                                \
+        ADD_PRODUCT(INSTRUCTION, sum_a##r, left, first);                                                               \
+        ADD_PRODUCT(INSTRUCTION, sum_b##r, left, second);                                                              \
+    }
+#define FLOAT32_ROW(r, at)  PRODUCT_ROW("vfmadd231ps", r, at)
+#define BFLOAT16_ROW(r, at) PRODUCT_ROW("vdpbf16ps", r, at)
+#define INT8_ROW(r, at)     PRODUCT_ROW("vpdpbusd", r, at)
+
+#define TILE_LOOP(SUM, ROW)                                                                                            \
+    EACH_ROW(SUM)                                                                                                      \
+    const char *b = a + 5 * stride, *c = a + 10 * stride;                                                              \
+    for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, a += 4, b += 4, c += 4) {                                 \
+        const __m512i first = _mm512_loadu_si512(panel), second = _mm512_loadu_si512(panel + 64);                      \
+        EACH_ROW(ROW)                                                                                                  \
+    }
+
+#define FLOAT_STORE(r, at)                                                                                             \
+    if (rows > (r))                                                                                                    \
+        store_row(out, r, sum_a##r, sum_b##r);
+#define INT_STORE(r, at)                                                                                               \
+    if (rows > (r))                                                                                                    \
+        store_row(out, r, real(out, r, 0, sum_a##r), real(out, r, 16, sum_b##r));
+
+/* A function of any number of rows from one of a constant number. */
+#define TILE_FUNCTION(NAME, TARGET, ROWS_FUNCTION)                                                                     \
+    static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
+                            const packed_tile_out *out)                                                                \
+    {                                                                                                                  \
+        switch (rows) {                                                                                                \
+        case 1: ROWS_FUNCTION(1, steps, a, stride, panel, out); break;                                                 \
+        case 2: ROWS_FUNCTION(2, steps, a, stride, panel, out); break;                                                 \
+        case 3: ROWS_FUNCTION(3, steps, a, stride, panel, out); break;                                                 \
+        case 4: ROWS_FUNCTION(4, steps, a, stride, panel, out); break;                                                 \
+        case 5: ROWS_FUNCTION(5, steps, a, stride, panel, out); break;                                                 \
+        case 6: ROWS_FUNCTION(6, steps, a, stride, panel, out); break;                                                 \
+        case 7: ROWS_FUNCTION(7, steps, a, stride, panel, out); break;                                                 \
+        case 8: ROWS_FUNCTION(8, steps, a, stride, panel, out); break;                                                 \
+        case 9: ROWS_FUNCTION(9, steps, a, stride, panel, out); break;                                                 \
+        case 10: ROWS_FUNCTION(10, steps, a, stride, panel, out); break;                                               \
+        case 11: ROWS_FUNCTION(11, steps, a, stride, panel, out); break;                                               \
+        default: ROWS_FUNCTION(12, steps, a, stride, panel, out); break;                                               \
+        }                                                                                                              \
+    }
+
+INLINE TARGET_F void store_row(const packed_tile_out *out, size_t r, __m512 first, __m512 second)
+{
+    float *y = out->y + r * out->stride;
+    _mm512_mask_storeu_ps(y, columns_mask(out->columns, 0), _mm512_add_ps(first, _mm512_loadu_ps(out->bias)));
+    if (out->columns > 16)
+        _mm512_mask_storeu_ps(y + 16, columns_mask(out->columns, 16),
+                              _mm512_add_ps(second, _mm512_loadu_ps(out->bias + 16)));
+}
+
+/* row_scale * scale * (sum - row_zero * sums) of 16 columns. */
+INLINE TARGET_F __m512 real(const packed_tile_out *out, size_t r, size_t column, __m512i sum)
+{
+    __m512i moved = _mm512_mullo_epi32(_mm512_set1_epi32(out->row_zero[r]), _mm512_loadu_si512(out->sums + column));
+    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(out->row_scale[r]), _mm512_loadu_ps(out->scale + column));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, moved)), scale);
+}
+
+INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, FLOAT32_ROW) EACH_ROW(FLOAT_STORE)}
+
+INLINE TARGET_BF16
+    void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                       const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, BFLOAT16_ROW) EACH_ROW(FLOAT_STORE)}
+
+INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                  const packed_tile_out *out){TILE_LOOP(INT_SUM, INT8_ROW) EACH_ROW(INT_STORE)}
+
+TILE_FUNCTION(tile_float32, TARGET_F, rows_float32) TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
+    TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
+
+    /* --- rows of x */
+
+    TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
+{
+    const __m512i half = _mm512_set1_epi32(0x7FFF), one = _mm512_set1_epi32(1);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = columns_mask(n, i);
+        __m512i bits = _mm512_maskz_loadu_epi32(mask, x + i);
+        __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
+        bits = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, half), odd), 16);
+        _mm512_mask_cvtepi32_storeu_epi16(out + i, mask, bits);
+    }
+}
+
+TARGET_F static void to_int8(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero)
+{
+    __m512 low = _mm512_setzero_ps(), high = low;
+    for (size_t i = 0; i < n; i += 16) {
+        __m512 v = _mm512_maskz_loadu_ps(columns_mask(n, i), x + i);
+        low = _mm512_min_ps(low, v);
+        high = _mm512_max_ps(high, v);
+    }
+    float inverse = packed_range(_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high), scale, zero);
+    const __m512i zeros = _mm512_set1_epi32(*zero), least = _mm512_setzero_si512();
+    const __m512 inverses = _mm512_set1_ps(inverse);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = columns_mask(n, i);
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverses);
+        __m512i q = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(v), zeros), least);
+        _mm512_mask_cvtusepi32_storeu_epi8(out + i, mask, q);
+    }
+}
+
+void packed_add_avx512(packed_kernels *k)
+{
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return;
+    k->to_bfloat16 = to_bfloat16;
+    k->to_int8 = to_int8;
+    k->name[PACKED_FLOAT32] = "avx512";
+    k->tile[PACKED_FLOAT32] = tile_float32;
+    k->tile_rows[PACKED_FLOAT32] = PACKED_TILE_ROWS_MAX;
+    if (__builtin_cpu_supports("avx512bf16")) {
+        k->name[PACKED_BFLOAT16] = "avx512-bf16";
+        k->tile[PACKED_BFLOAT16] = tile_bfloat16;
+        k->tile_rows[PACKED_BFLOAT16] = PACKED_TILE_ROWS_MAX;
+        k->fast[PACKED_BFLOAT16] = true;
+    }
+    if (__builtin_cpu_supports("avx512vnni")) {
+        k->name[PACKED_INT8] = "avx512-vnni";
+        k->tile[PACKED_INT8] = tile_int8;
+        k->tile_rows[PACKED_INT8] = PACKED_TILE_ROWS_MAX;
+        k->fast[PACKED_INT8] = true;
+    }
+}
+
+#endif

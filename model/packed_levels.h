@@ -1,0 +1,69 @@
+/* The kernels below packed.h: one table for each instruction set.
+ *
+ * Weights lie in panels of PACKED_COLUMNS output columns. A panel is a row of
+ * steps, a step holds 32 bits of each column: one float32, two bfloat16 or four
+ * int8 that follow each other in k. Rows of x are cut into the same 32-bit groups,
+ * so that every precision has the same loop: broadcast a group of x, multiply it
+ * with the step's columns, add. */
+#ifndef SEM_MODEL_PACKED_LEVELS_H
+#define SEM_MODEL_PACKED_LEVELS_H
+
+#include "model/packed.h"
+
+enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 12 };
+
+/* Where a tile of the product goes and how sums become results. */
+typedef struct packed_tile_out {
+    float *y; /* [rows, columns], a row every stride floats */
+    size_t stride;
+    size_t columns;    /* at most PACKED_COLUMNS */
+    const float *bias; /* [PACKED_COLUMNS], as scale and sums */
+    /* int8 only: y = row_scale * scale * (sum - row_zero * sums) + bias */
+    const float *scale;
+    const int32_t *sums; /* of each column's weights */
+    const float *row_scale;
+    const int32_t *row_zero; /* the byte that stands for 0 */
+} packed_tile_out;
+
+/* a: rows of x in groups of 32 bits, a row every a_stride bytes. rows is at least 1. */
+typedef void packed_tile(size_t rows, size_t steps, const char *a, size_t a_stride, const char *panel,
+                         const packed_tile_out *out);
+
+struct packed_kernels {
+    const char *name[PACKED_PRECISIONS];
+    packed_tile *tile[PACKED_PRECISIONS];
+    size_t tile_rows[PACKED_PRECISIONS];
+    bool fast[PACKED_PRECISIONS];
+    /* Nearest, ties to even. out[n] */
+    void (*to_bfloat16)(const float *x, size_t n, uint16_t *out);
+    /* x is about scale * (out - zero); 0 is represented exactly. */
+    void (*to_int8)(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero);
+};
+
+/* The step from one byte to the next and the byte of 0, for values of [low, high]. */
+static inline float packed_range(float low, float high, float *scale, int32_t *zero)
+{
+    low = low < 0 ? low : 0;
+    high = high > 0 ? high : 0;
+    float width = high - low;
+    if (!(width > 1e-30f)) {
+        *scale = 0;
+        *zero = 0;
+        return 0;
+    }
+    float inverse = 255.0f / width;
+    *scale = width / 255.0f;
+    *zero = (int32_t)(-low * inverse + 0.5f);
+    return inverse;
+}
+
+extern const packed_kernels packed_generic;
+
+/* Each of these replaces in k what this processor does better. */
+#if defined(__x86_64__)
+#define PACKED_X86 1
+void packed_add_avx2(packed_kernels *k);
+void packed_add_avx512(packed_kernels *k);
+#endif
+
+#endif

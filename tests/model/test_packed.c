@@ -1,0 +1,238 @@
+#include "tests/common/testing.h"
+
+#include "base/random.h"
+#include "model/kernels.h"
+#include "model/packed_levels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sizes that are no multiple of a tile, a panel or a group, and some that are. */
+static const struct {
+    size_t n, k, rows;
+} SHAPES[] = {{1, 1, 1},    {2, 3, 5},    {15, 7, 12},  {16, 16, 13},  {17, 31, 11},  {31, 64, 4},
+              {33, 40, 24}, {64, 65, 97}, {70, 40, 30}, {120, 70, 96}, {96, 384, 193}};
+
+enum { N_MAX = 128, K_MAX = 384, ROWS_MAX = 200 };
+
+static float weight[N_MAX * K_MAX], bias[N_MAX], x[ROWS_MAX * K_MAX], expected[ROWS_MAX * N_MAX],
+    found[ROWS_MAX * N_MAX];
+
+static void fill(float *out, size_t n, random_state *r, float width)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = width * (float)(random_unit(r) - 0.4);
+}
+
+static void multiply(const packed_kernels *k, packed_precision precision, size_t n, size_t columns, size_t rows,
+                     packed_function *f, float *y)
+{
+    sem_error error;
+    packed *p;
+    float *space = malloc(packed_space(columns) * sizeof *space);
+    ck_assert_ptr_nonnull(space);
+    ck_ok(packed_create(&p, k, precision, n, columns, weight, bias, &error));
+    memset(y, 0, sizeof expected);
+    packed_multiply(p, rows, x, f, y, space);
+    packed_destroy(p);
+    free(space);
+}
+
+/* Every level of this machine, in tests of one precision. */
+static const packed_kernels *level(size_t i, const char **name)
+{
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (size_t at = 0; at <= i; at++)
+        if (levels[at] == NULL)
+            return NULL;
+    *name = levels[i]->name;
+    return packed_choose(levels[i]->name);
+}
+
+static void check_near(const char *name, size_t shape, size_t count, float tolerance)
+{
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabsf(found[i] - expected[i]) <= tolerance, "%s, shape %zu, value %zu: %g, expected %g", name,
+                      shape, i, (double)found[i], (double)expected[i]);
+}
+
+static void reference(size_t n, size_t k, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < n; j++) {
+            double sum = bias[j];
+            for (size_t i = 0; i < k; i++)
+                sum += (double)x[r * k + i] * weight[j * k + i];
+            expected[r * n + j] = (float)sum;
+        }
+    }
+}
+
+/* The largest error of a sum of k products when each factor is off by a share. */
+static float tolerance_of(packed_precision precision, size_t k)
+{
+    static const float shares[PACKED_PRECISIONS] = {1e-6f, 1.0f / 256, 1.0f / 128};
+    return shares[precision] * 0.36f * 2 * (float)k + 1e-6f;
+}
+
+START_TEST(every_level_and_precision_comes_near_the_exact_product)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++) {
+        fill(weight, SHAPES[s].n * SHAPES[s].k, &r, 1);
+        fill(bias, SHAPES[s].n, &r, 1);
+        fill(x, SHAPES[s].rows * SHAPES[s].k, &r, 1);
+        for (size_t i = 0; level(i, &name) != NULL; i++) {
+            for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
+                reference(SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows);
+                multiply(level(i, &name), p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, found);
+                check_near(name, s, SHAPES[s].rows * SHAPES[s].n, tolerance_of(p, SHAPES[s].k));
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(every_level_gives_what_the_portable_one_gives)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++) {
+        fill(weight, SHAPES[s].n * SHAPES[s].k, &r, 0.5f);
+        fill(bias, SHAPES[s].n, &r, 1);
+        fill(x, SHAPES[s].rows * SHAPES[s].k, &r, 3);
+        for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
+            multiply(&packed_generic, p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, expected);
+            for (size_t i = 0; level(i, &name) != NULL; i++) {
+                multiply(level(i, &name), p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, found);
+                check_near(name, s, SHAPES[s].rows * SHAPES[s].n, p == PACKED_INT8 ? 1e-5f : 1e-4f);
+            }
+        }
+    }
+}
+END_TEST
+
+/* Bytes at the ends of their range: a level that saturates on the way is found out. */
+START_TEST(integer_sums_are_exact_at_every_level)
+{
+    static const int8_t ends[] = {-127, 127, 1, -1};
+    enum { STEPS = 50, ROWS = PACKED_TILE_ROWS_MAX };
+    static char panel[STEPS * PACKED_STEP], rows[ROWS * STEPS * 4];
+    static float y[ROWS * PACKED_COLUMNS], ones[PACKED_COLUMNS], zeros[PACKED_COLUMNS], row_scale[ROWS];
+    int32_t sums[PACKED_COLUMNS] = {0}, row_zero[ROWS];
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof panel; i++)
+            panel[i] = (char)ends[random_below(&r, round < 10 ? 2 : 4)];
+        for (size_t i = 0; i < sizeof rows; i++)
+            rows[i] = (char)(random_below(&r, 2) == 0 ? 0 : 255);
+        memset(sums, 0, sizeof sums);
+        for (size_t i = 0; i < sizeof panel; i++)
+            sums[i % PACKED_STEP / 4] += panel[i];
+        for (size_t i = 0; i < ROWS; i++) {
+            row_scale[i] = 1;
+            row_zero[i] = (int32_t)random_below(&r, 256);
+        }
+        for (size_t i = 0; i < PACKED_COLUMNS; i++)
+            ones[i] = 1;
+        for (size_t l = 0; level(l, &name) != NULL; l++) {
+            const packed_kernels *k = level(l, &name);
+            const packed_tile_out out = {y, PACKED_COLUMNS, PACKED_COLUMNS, zeros, ones, sums, row_scale, row_zero};
+            size_t count = k->tile_rows[PACKED_INT8];
+            k->tile[PACKED_INT8](count, STEPS, rows, STEPS * 4, panel, &out);
+            for (size_t i = 0; i < count * PACKED_COLUMNS; i++) {
+                size_t row = i / PACKED_COLUMNS, j = i % PACKED_COLUMNS;
+                int32_t exact = -row_zero[row] * sums[j];
+                for (size_t p = 0; p < STEPS * 4; p++)
+                    exact += (uint8_t)rows[row * STEPS * 4 + p] * panel[p / 4 * PACKED_STEP + j * 4 + p % 4];
+                ck_assert_msg((int32_t)y[i] == exact, "%s: %g, expected %d", name, (double)y[i], exact);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(rows_are_rounded_alike_at_every_level)
+{
+    static uint16_t half[2][K_MAX];
+    static uint8_t bytes[2][K_MAX];
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (size_t n = 1; n < 100; n++) {
+        fill(x, n, &r, (float)n);
+        if (n % 10 == 3)
+            memset(x, 0, n * sizeof *x);
+        if (n % 10 == 4)
+            for (size_t i = 0; i < n; i++)
+                x[i] = fabsf(x[i]) + 1;
+        float scale[2];
+        int32_t zero[2];
+        packed_generic.to_bfloat16(x, n, half[0]);
+        packed_generic.to_int8(x, n, bytes[0], &scale[0], &zero[0]);
+        for (size_t i = 0; i < n; i++)
+            ck_assert_float_le(fabsf(scale[0] * (float)(bytes[0][i] - zero[0]) - x[i]), scale[0] * 1.01f);
+        for (size_t l = 0; level(l, &name) != NULL; l++) {
+            level(l, &name)->to_bfloat16(x, n, half[1]);
+            level(l, &name)->to_int8(x, n, bytes[1], &scale[1], &zero[1]);
+            ck_assert_int_eq(memcmp(half[0], half[1], n * sizeof half[0][0]), 0);
+            ck_assert_int_eq(memcmp(bytes[0], bytes[1], n), 0);
+            ck_assert(scale[0] == scale[1] && zero[0] == zero[1]);
+        }
+    }
+}
+END_TEST
+
+static void twice(const float *from, size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = 2 * from[i];
+}
+
+START_TEST(a_function_of_the_rows_leaves_them_as_they_are)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (size_t i = 0; level(i, &name) != NULL; i++) {
+        for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
+            fill(weight, 40 * 33, &r, 1);
+            fill(x, 100 * 33, &r, 1);
+            multiply(level(i, &name), p, 40, 33, 100, twice, found);
+            twice(x, 100 * 33, x);
+            multiply(level(i, &name), p, 40, 33, 100, NULL, expected);
+            ck_assert_int_eq(memcmp(found, expected, sizeof found), 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(int8_sums_that_could_overflow_are_refused)
+{
+    sem_error error;
+    packed *p;
+    ck_fails(packed_create(&p, &packed_generic, PACKED_INT8, 1, 66312, weight, NULL, &error), SEM_INVALID_ARGUMENT);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model/packed");
+    TCase *c = tcase_create("packed");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, every_level_and_precision_comes_near_the_exact_product);
+    tcase_add_test(c, every_level_gives_what_the_portable_one_gives);
+    tcase_add_test(c, integer_sums_are_exact_at_every_level);
+    tcase_add_test(c, rows_are_rounded_alike_at_every_level);
+    tcase_add_test(c, a_function_of_the_rows_leaves_them_as_they_are);
+    tcase_add_test(c, int8_sums_that_could_overflow_are_refused);
+    suite_add_tcase(suite, c);
+    return testing_run(suite);
+}
