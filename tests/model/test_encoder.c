@@ -337,7 +337,8 @@ START_TEST(every_precision_agrees_with_the_reference_at_every_level)
     lines.count = lines.count < 60 ? lines.count : 60;
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
-    for (size_t l = 0; levels[l] != NULL; l++) {
+    /* The portable level takes minutes under the sanitizers; test_packed compares it with the others. */
+    for (size_t l = levels[1] != NULL; levels[l] != NULL; l++) {
         ck_assert_int_eq(setenv("SEMD_SIMD", levels[l]->name, 1), 0);
         float *right = NULL;
         for (size_t i = 0; i < 4; i++) {
