@@ -336,10 +336,12 @@ START_TEST(every_precision_agrees_with_the_reference_at_every_level)
     if (path == NULL)
         return;
     golden_lines lines = golden_read(path);
-    lines.count = lines.count < 60 ? lines.count : 60;
+    golden_lines some = lines; /* borrows the first of them */
+    some.count = lines.count < 60 ? lines.count : 60;
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
-    for (size_t l = 0; levels[l] != NULL; l++) {
+    /* The portable level takes minutes under the sanitizers; test_packed compares it with the others. */
+    for (size_t l = levels[1] != NULL; levels[l] != NULL; l++) {
         ck_assert_int_eq(setenv("SEMD_SIMD", levels[l]->name, 1), 0);
         float *right = NULL;
         for (size_t i = 0; i < 4; i++) {
@@ -347,11 +349,11 @@ START_TEST(every_precision_agrees_with_the_reference_at_every_level)
             token_batch batch = {0};
             m = open_or_skip(testing_minilm());
             ck_ok(model_set_precision(m, precisions[i].name, 0.999, NULL, &error));
-            tokenize_all(m, &lines, &batch);
+            tokenize_all(m, &some, &batch);
             float *out = embed_all(m, &batch, 40);
             if (right == NULL)
                 right = out;
-            double least = least_cosine(out, right, lines.count, 384);
+            double least = least_cosine(out, right, some.count, 384);
             ck_assert_msg(least >= precisions[i].cosine, "%s %s: %f", levels[l]->name, precisions[i].name, least);
             ck_assert(i == 3 || strcmp(model_precision(m), precisions[i].name) == 0);
             if (out != right)
