@@ -66,7 +66,7 @@ const config_key config_keys[] = {
 
     {"model", "path", KEY_PATH, "", PLACE(model.path), .restart = true,
      .help = "model directory that seeds the first generation; later ignored"},
-    {"model", "precision", KEY_CHOICE, "auto", PLACE(model.precision), .choices = "auto, float32, bfloat16, int8",
+    {"model", "precision", KEY_CHOICE, "float32", PLACE(model.precision), .choices = "auto, float32, bfloat16, int8",
      .restart = true, .help = "number format of the encoder: auto, float32, bfloat16, int8"},
     {"model", "min_cosine", KEY_REAL, "0.999", REALS(0, 1), PLACE(model.min_cosine), .restart = true,
      .help = "agreement with float32 that auto asks for, as the smallest cosine over built-in texts"},
