@@ -14,8 +14,8 @@ static sem_status embed_candidate(job *j, uint32_t dim, sem_error *err)
                                .pairs = j->pairs,
                                .job = j->number,
                                .metrics = j->metrics};
-    strcpy(record.mode, j->mode);
-    strcpy(record.model, j->model);
+    memcpy(record.mode, j->mode, sizeof record.mode);
+    memcpy(record.model, j->model, sizeof record.model);
     serving *now = serving_slot_acquire(&j->core->current);
     record.parent = now->generation;
     serving_release(now);

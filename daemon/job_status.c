@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const state_names[] = {"queued", "running", "done", "failed", "cancelled"};
@@ -106,7 +107,7 @@ static void copy_reason(job_status *s, const char *reason)
 void job_status_decide(job_status *s, bool promoted, const char *reason)
 {
     pthread_mutex_lock(&s->lock);
-    strcpy(s->decision, promoted ? "promoted" : "discarded");
+    snprintf(s->decision, sizeof s->decision, "%s", promoted ? "promoted" : "discarded");
     copy_reason(s, reason);
     pthread_mutex_unlock(&s->lock);
 }

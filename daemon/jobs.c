@@ -7,6 +7,7 @@
 #include "daemon/writer.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -274,7 +275,7 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     work->status = &j->status;
     work->cancel = &j->cancel;
     work->kind = kind;
-    strcpy(work->mode, mode);
+    snprintf(work->mode, sizeof work->mode, "%s", mode);
     pthread_mutex_lock(&j->lock);
     work->settings = j->settings;
     pthread_mutex_unlock(&j->lock);

@@ -69,8 +69,13 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
     answer a;
     answer_begin(&a, t);
     unsigned char *bytes = malloc(dim);
-    if (bytes == NULL)
-        a.pack.failed = true;
+    if (bytes == NULL) {
+        answer_discard(&a);
+        sem_error err;
+        sem_fail_memory(&err, "an answer");
+        task_fail(w->core, t, &err);
+        return;
+    }
     pack_map(&a.pack, 5);
     pack_str(&a.pack, "generation");
     pack_uint(&a.pack, s->generation);

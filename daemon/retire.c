@@ -34,7 +34,7 @@ static void note_files(cleaning *c, const store_generation *g)
     if (c->space_count == RETIRE_MAX || c->model_count == RETIRE_MAX)
         return;
     c->spaces[c->space_count++] = g->space;
-    strcpy(c->models[c->model_count++], g->model);
+    memcpy(c->models[c->model_count++], g->model, sizeof g->model);
 }
 
 /* In which order old generations are kept: first the one that was just current,

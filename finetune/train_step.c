@@ -124,7 +124,7 @@ static sem_status create_blocks(train_step *s, sem_error *err)
     size_t most = layout->count + layout->total / BLOCK_FLOATS;
     s->blocks = checked_realloc(NULL, most, sizeof *s->blocks);
     s->block_norm = checked_realloc(NULL, most, sizeof *s->block_norm);
-    s->tables = checked_realloc(NULL, layout->count, sizeof *s->tables);
+    s->tables = checked_realloc(NULL, layout->count, sizeof(const param *));
     if (s->blocks == NULL || s->block_norm == NULL || s->tables == NULL)
         return sem_fail_memory(err, "the list of parameters");
     for (size_t i = 0; i < layout->count; i++) {

@@ -232,6 +232,7 @@ static sem_status unpack_reply(client_reply *out, const unsigned char *frame, si
         return sem_fail_memory(err, "an answer");
     memcpy(out->frame, frame, length);
     size_t offset = 0;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): whoever called frees *out when this fails
     msgpack_unpack_return got = msgpack_unpack_next(&out->memory, (const char *)out->frame, length, &offset);
     if (got == MSGPACK_UNPACK_NOMEM_ERROR)
         return sem_fail_memory(err, "an answer");

@@ -30,14 +30,16 @@ bool span_is(const span *s, const char *text)
 
 const char *quoted(char out[QUOTED_MAX], const void *data, size_t size)
 {
-    if (!utf8_valid(data, size))
-        return strcpy(out, "(not UTF-8)");
+    if (!utf8_valid(data, size)) {
+        snprintf(out, QUOTED_MAX, "(not UTF-8)");
+        return out;
+    }
     size_t length = utf8_cut(data, size, QUOTED_MAX - 4);
     memcpy(out, data, length);
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)out[i] < 0x20 || out[i] == 0x7f)
             out[i] = '?';
-    strcpy(out + length, length < size ? "..." : "");
+    snprintf(out + length, QUOTED_MAX - length, "%s", length < size ? "..." : "");
     return out;
 }
 
