@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char DEFAULT_ADDRESS[] = "tcp://127.0.0.1:7700";
-enum { DEFAULT_TIMEOUT_S = 600, TIMEOUT_MAX_S = 7 * 24 * 3600, EXIT_USAGE = 2 };
+enum { DEFAULT_TIMEOUT_S = 600, TIMEOUT_MAX_S = 7 * 24 * 3600, EXIT_USAGE = 2, EXIT_PRECONDITION = 3 };
 
 static sem_status read_general(semctl *ctl, const arguments *a, sem_error *err)
 {
@@ -73,7 +73,10 @@ static int run(int argc, char **argv, semctl *ctl, sem_error *err)
         fprintf(stderr, "semctl: %s\n", err->message);
     else
         fprintf(stderr, "semctl: %s: %s\n", sem_status_name(status), err->message);
-    return ctl->usage ? EXIT_USAGE : EXIT_FAILURE;
+    if (ctl->usage)
+        return EXIT_USAGE;
+    /* "Not yet" is no failure of the one who asked: a timer must be able to tell. */
+    return status == SEM_FAILED_PRECONDITION ? EXIT_PRECONDITION : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)

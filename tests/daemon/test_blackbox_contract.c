@@ -296,6 +296,22 @@ START_TEST(equal_scores_are_ordered_by_id)
 }
 END_TEST
 
+START_TEST(semctl_tells_not_yet_from_a_failure)
+{
+    if (!start())
+        return;
+    const char *build = getenv("SEMD_BUILD");
+    char command[FILES_PATH_MAX];
+    snprintf(command, sizeof command, "%s/semctl -s %s finetune 2>/dev/null", build != NULL ? build : "build",
+             b.daemon.address);
+    ck_assert_int_eq(WEXITSTATUS(system(command)), 3);
+    snprintf(command, sizeof command, "%s/semctl -s %s rollback 12 2>/dev/null", build != NULL ? build : "build",
+             b.daemon.address);
+    ck_assert_int_eq(WEXITSTATUS(system(command)), 1);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("wire contract");
@@ -313,6 +329,7 @@ int main(void)
     tcase_add_test(t, a_deadline_that_is_over_is_said);
     tcase_add_test(t, external_collections_hold_the_clients_vectors);
     tcase_add_test(t, equal_scores_are_ordered_by_id);
+    tcase_add_test(t, semctl_tells_not_yet_from_a_failure);
     suite_add_tcase(s, t);
     return testing_run(s);
 }
