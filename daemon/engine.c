@@ -5,6 +5,7 @@
 #include "daemon/background.h"
 #include "daemon/core.h"
 #include "daemon/core_metrics.h"
+#include "daemon/dispatch.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
 #include "daemon/seed.h"
@@ -86,7 +87,7 @@ static sem_status start_threads(engine *e, sem_error *err)
         status = jobs_create(&c->jobs, c, err);
     }
     if (status == SEM_OK)
-        status = worker_pool_create(&e->workers, c, worker_count(&c->settings), err);
+        status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
         status = background_create(&e->background, c, err);
     return status;
@@ -193,7 +194,7 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
         task_fail(c, t, &err);
         return;
     }
-    sem_status status = queue_push(c->work, worker_lane(r), t);
+    sem_status status = queue_push(c->work, dispatch_lane(r), t);
     if (status == SEM_OK)
         return;
     if (status == SEM_UNAVAILABLE)

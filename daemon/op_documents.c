@@ -1,6 +1,7 @@
 /* What a worker prepares before the writer takes over: upsert, delete, feedback. */
 #include "base/checked.h"
 #include "daemon/filtered_delete.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
 

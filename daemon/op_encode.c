@@ -1,5 +1,6 @@
 /* encode, and the forward pass that waiting queries share. */
 #include "base/checked.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 
 #include <math.h>

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "model/kernels.h"
 #include "daemon/json_pack.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "model/model.h"
 #include "daemon/jobs.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* Requests that only read documents: get, count, scroll. */
 #include "base/checked.h"
 #include "index/filter.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 
 #include <stdlib.h>

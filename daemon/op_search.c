@@ -5,6 +5,7 @@
 #include "index/events.h"
 #include "index/filter.h"
 #include "index/vector_index.h"
+#include "daemon/ops.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
 

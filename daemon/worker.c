@@ -3,16 +3,11 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/queue.h"
-#include "daemon/writer.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-enum {
-    BATCH_TASKS = 64,       /* queries that share a forward pass */
-    SMALL_ENCODE_TEXTS = 8, /* an encode of so many texts counts as a query */
-    WALK_CALLS = 1024       /* documents between two looks at the clock */
-};
+enum { WALK_CALLS = 1024 /* documents between two looks at the clock */ };
 
 struct worker_pool {
     core *core;
@@ -23,20 +18,6 @@ struct worker_pool {
         bool started;
     } threads[];
 };
-
-queue_lane worker_lane(const request *r)
-{
-    bool slow = r->method == METHOD_UPSERT || (r->method == METHOD_ENCODE && r->u.encode.count > SMALL_ENCODE_TEXTS) ||
-                (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
-    return slow ? QUEUE_SLOW : QUEUE_FAST;
-}
-
-bool op_is_query(const task *t)
-{
-    const request *r = t->request;
-    return (r->method == METHOD_SEARCH && r->u.search.query.data != NULL) ||
-           (r->method == METHOD_ENCODE && r->u.encode.count <= SMALL_ENCODE_TEXTS);
-}
 
 sem_status worker_renew(worker *w, sem_error *err)
 {
@@ -55,55 +36,10 @@ sem_status worker_collection(worker *w, task *t, store_collection *out, sem_erro
     return status;
 }
 
-static bool is_query(const void *item, void *context)
-{
-    (void)context;
-    return op_is_query(item);
-}
-
-static void run_queries(worker *w, task *first)
-{
-    task *tasks[BATCH_TASKS] = {first};
-    size_t count = 1 +
-                   queue_take_matching(w->core->work, QUEUE_FAST, is_query, NULL, (void **)tasks + 1, BATCH_TASKS - 1);
-    op_queries(w, tasks, count);
-}
-
-static void run(worker *w, task *t)
-{
-    sem_error err;
-    if (task_check_deadline(t, &err) != SEM_OK) {
-        task_fail(w->core, t, &err);
-        return;
-    }
-    if (op_is_query(t)) {
-        run_queries(w, t);
-        return;
-    }
-    switch (t->request->method) {
-    case METHOD_ENCODE: op_encode(w, t); return;
-    case METHOD_SEARCH: op_search(w, t); return;
-    case METHOD_UPSERT: op_upsert(w, t); return;
-    case METHOD_DELETE: op_delete(w, t); return;
-    case METHOD_FEEDBACK: op_feedback(w, t); return;
-    case METHOD_GET: op_get(w, t); return;
-    case METHOD_COUNT: op_count(w, t); return;
-    case METHOD_SCROLL: op_scroll(w, t); return;
-    case METHOD_INFO: op_info(w, t); return;
-    case METHOD_COLLECTION_LIST: op_collection_list(w, t); return;
-    case METHOD_GENERATIONS: op_generations(w, t); return;
-    case METHOD_FINETUNE: op_finetune(w, t); return;
-    case METHOD_MODEL_LOAD: op_model_load(w, t); return;
-    case METHOD_ROLLBACK: op_rollback(w, t); return;
-    case METHOD_JOB: op_job(w, t); return;
-    default: writer_submit(w->core->writer, t); return; /* create, drop, click need no preparation */
-    }
-}
-
 /* A snapshot that outlives its request would keep LMDB from reusing pages. */
 static void run_one(worker *w, task *t)
 {
-    run(w, t);
+    w->run(w, t);
     store_read_end(w->read);
     w->read = NULL;
 }
@@ -151,7 +87,8 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, sem_error *err)
+sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, void (*run)(worker *w, task *t),
+                              sem_error *err)
 {
     worker_pool *p = calloc(1, sizeof *p + threads * sizeof p->threads[0]);
     if (p == NULL)
@@ -162,6 +99,7 @@ sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, sem_
     for (unsigned i = 0; i < threads && status == SEM_OK; i++) {
         worker *w = &p->threads[i].worker;
         w->core = c;
+        w->run = run;
         status = encoding_create(&w->encoding, c, err);
         if (status == SEM_OK && pthread_create(&p->threads[i].thread, NULL, worker_main, w) != 0)
             status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start worker thread %u of %u", i + 1, threads);

@@ -15,26 +15,28 @@
 #include <stdint.h>
 
 /* What one worker thread has to itself. */
-typedef struct worker {
+typedef struct worker worker;
+
+struct worker {
     core *core;
     encoding *encoding;
-    store_read *read;                   /* renewed by each request that reads */
-    bool between;                       /* inside worker_serve_queries */
-    atomic_uint_fast64_t busy_since_ns; /* monotonic; 0: it waits */
-} worker;
+    store_read *read;                       /* renewed by each request that reads */
+    void (*run)(struct worker *w, task *t); /* takes t and answers it */
+    bool between;                           /* answering queries between two steps of long work */
+    atomic_uint_fast64_t busy_since_ns;     /* monotonic; 0: it waits */
+};
 
 typedef struct worker_pool worker_pool;
 
-sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, sem_error *err);
+/* run answers one task (daemon/dispatch.h). */
+sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, void (*run)(worker *w, task *t),
+                              sem_error *err);
 /* Closes the queue of work, lets the workers finish what is in it, joins them. Accepts NULL. */
 void worker_pool_destroy(worker_pool *p);
 /* The earliest busy_since_ns of all workers that are busy; 0: none is. */
 uint64_t worker_pool_busy_since(worker_pool *p);
 
-/* Which lane a request belongs to. */
-queue_lane worker_lane(const request *r);
-
-/* --- for the operations (daemon/op_*.c): each takes t, answers it, frees it */
+/* --- for the operations (daemon/op_*.c) */
 
 /* A pinned view for a read: the store's newest snapshot. */
 sem_status worker_renew(worker *w, sem_error *err);
@@ -60,33 +62,5 @@ typedef struct walk_clock {
     sem_error *err;
 } walk_clock;
 bool walk_goes_on(walk_clock *c);
-
-void op_encode(worker *w, task *t);
-/* Several searches by text and small encodes in one forward pass. */
-void op_queries(worker *w, task **tasks, size_t count);
-/* True if t can go to op_queries. */
-bool op_is_query(const task *t);
-/* A search whose vector needs no encoding. */
-void op_search(worker *w, task *t);
-void op_upsert(worker *w, task *t);
-void op_delete(worker *w, task *t);
-void op_feedback(worker *w, task *t);
-void op_get(worker *w, task *t);
-void op_count(worker *w, task *t);
-void op_scroll(worker *w, task *t);
-void op_info(worker *w, task *t);
-void op_collection_list(worker *w, task *t);
-void op_generations(worker *w, task *t);
-void op_finetune(worker *w, task *t);
-void op_model_load(worker *w, task *t);
-void op_rollback(worker *w, task *t);
-void op_job(worker *w, task *t);
-
-/* The search itself, with an encoded query (NULL: by vector or like). s is the
- * pinned generation. */
-void op_search_with(worker *w, task *t, serving *s, const float *query);
-/* The answer of encode. */
-void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, const uint32_t *tokens,
-                      const bool *truncated);
 
 #endif

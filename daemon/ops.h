@@ -1,0 +1,40 @@
+/* What the methods do, in a worker thread. Each operation takes t, answers it (now,
+ * or later through the writer or a job) and frees it. */
+#ifndef SEM_DAEMON_OPS_H
+#define SEM_DAEMON_OPS_H
+
+#include "daemon/serving.h"
+#include "daemon/task.h"
+#include "daemon/worker.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+void op_encode(worker *w, task *t);
+/* Several searches by text and small encodes in one forward pass. */
+void op_queries(worker *w, task **tasks, size_t count);
+/* A search whose vector needs no encoding. */
+void op_search(worker *w, task *t);
+void op_upsert(worker *w, task *t);
+void op_delete(worker *w, task *t);
+void op_feedback(worker *w, task *t);
+void op_get(worker *w, task *t);
+void op_count(worker *w, task *t);
+void op_scroll(worker *w, task *t);
+void op_info(worker *w, task *t);
+void op_collection_list(worker *w, task *t);
+void op_generations(worker *w, task *t);
+void op_finetune(worker *w, task *t);
+void op_model_load(worker *w, task *t);
+void op_rollback(worker *w, task *t);
+void op_job(worker *w, task *t);
+
+/* The search itself, with an encoded query (NULL: by vector or like). s is the
+ * pinned generation. */
+void op_search_with(worker *w, task *t, serving *s, const float *query);
+/* The answer of encode. */
+void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, const uint32_t *tokens,
+                      const bool *truncated);
+
+#endif
