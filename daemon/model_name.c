@@ -19,5 +19,5 @@ void model_name_plain(const char *text, size_t size, char out[MODEL_NAME_MAX + 1
     }
     out[length] = '\0';
     if (length == 0)
-        strcpy(out, "model");
+        memcpy(out, "model", sizeof "model");
 }

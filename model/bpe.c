@@ -264,7 +264,7 @@ static bool split_merge(const json_t *item, char pair[2 * BYTE_TOKEN_MAX + 2], c
     memcpy(pair, first, n);
     pair[n] = '\0';
     *right = pair + n + 1;
-    strcpy(*right, second);
+    memcpy(*right, second, strlen(second) + 1);
     return true;
 }
 
@@ -278,7 +278,7 @@ static sem_status read_merge(bpe *b, const json_t *vocab, const json_t *item, si
                         where, rank, json_type_name(item), BYTE_TOKEN_MAX);
     size_t n = strlen(pair);
     memcpy(joined, pair, n);
-    strcpy(joined + n, right);
+    memcpy(joined + n, right, strlen(right) + 1);
     bpe_merge m = {find_id(vocab, pair), find_id(vocab, right), (int32_t)rank, find_id(vocab, joined)};
     if (m.left < 0 || m.right < 0 || m.result < 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
