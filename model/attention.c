@@ -58,6 +58,19 @@ static void add_bias(const kernels *k, const float *line, size_t n, size_t query
         k->axpy(1, line + (n - 1 - (query + r)), scores + r * N, n);
 }
 
+/* Takes the keys outside of the window from the rows [rows, N] of scores of the
+ * queries from `query` on. What stands in their place is small enough to count for
+ * nothing after softmax, forward and backward. */
+static void hide_distant(const attention_shape *shape, size_t n, size_t query, size_t rows, float *scores, size_t N)
+{
+    for (size_t i = query; i < query + rows; i++, scores += N) {
+        for (size_t j = 0; j + shape->window < i; j++)
+            scores[j] = -1e30f;
+        for (size_t j = i + shape->window + 1; j < n; j++)
+            scores[j] = -1e30f;
+    }
+}
+
 /* line[2n - 1] is overwritten; ds[n, N] are gradients of scores before scaling. */
 static void bias_backward(const kernels *k, const attention_shape *shape, size_t head, size_t n, const float *ds,
                           size_t N, float *line, float *d_bias)
@@ -100,6 +113,8 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
             k->multiply(rows, N, D, queries + i * stride, stride, 1, keys, N, scores, N, 0);
             if (shape->bias != NULL)
                 add_bias(k, line, n, i, rows, scores, N);
+            if (shape->window > 0)
+                hide_distant(shape, n, i, rows, scores, N);
             for (size_t r = 0; r < rows; r++) {
                 inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale);
                 dropout_row(k, drop, (first + i + r) * A + head, scores + r * N, n);
@@ -180,6 +195,8 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
             bias_line(shape, head, n, s.line);
             add_bias(k, s.line, n, 0, n, s.p, N);
         }
+        if (shape->window > 0)
+            hide_distant(shape, n, 0, n, s.p, N);
         scores_backward(k, &s, n, N, 1.0f / sqrtf((float)D), drop, first * A + head, A);
         if (shape->bias != NULL)
             bias_backward(k, shape, head, n, s.ds, N, s.line, d_bias);

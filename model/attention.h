@@ -18,6 +18,9 @@ typedef struct attention_shape {
     const float *bias;      /* [buckets, A] among the parameters */
     const uint8_t *buckets; /* [2 reach - 1]: the bucket of key - query + reach - 1 */
     size_t reach;           /* tokens of the longest text */
+    /* Keys that a query sees to each side of itself (Beltagy et al. 2020, section
+     * 3.1); 0: all. */
+    size_t window;
 } attention_shape;
 
 /* Floats of working space for texts of up to n tokens; forward's grows with n,
