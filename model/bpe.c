@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "model/bpe_long.h"
 #include "model/json.h"
 
 #include <stdlib.h>
@@ -15,33 +16,16 @@ enum {
 
 /* --- merges */
 
-static size_t hash_pair(int32_t left, int32_t right)
-{
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    return (size_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> 29);
-}
-
-static const bpe_merge *find_merge(const bpe *b, int32_t left, int32_t right)
-{
-    for (size_t i = hash_pair(left, right) & b->mask;; i = (i + 1) & b->mask) {
-        const bpe_merge *m = &b->merges[i];
-        if (m->left == left && m->right == right)
-            return m;
-        if (m->left < 0)
-            return NULL;
-    }
-}
-
 static int32_t find_rank(const bpe *b, int32_t left, int32_t right)
 {
-    const bpe_merge *m = find_merge(b, left, right);
+    const bpe_merge *m = bpe_find_merge(b, left, right);
     return m == NULL ? NO_RANK : m->rank;
 }
 
 /* Of a pair that is listed twice the last one counts. */
 static void add_merge(bpe *b, bpe_merge merge)
 {
-    size_t i = hash_pair(merge.left, merge.right) & b->mask;
+    size_t i = bpe_hash_pair(merge.left, merge.right) & b->mask;
     while (b->merges[i].left >= 0 && !(b->merges[i].left == merge.left && b->merges[i].right == merge.right))
         i = (i + 1) & b->mask;
     b->merges[i] = merge;
@@ -64,7 +48,7 @@ static bool put_short(const bpe *b, const char *word, size_t length, token_sink 
                 best = i;
         if (ranks[best] == NO_RANK)
             break;
-        ids[best] = find_merge(b, ids[best], ids[best + 1])->result;
+        ids[best] = bpe_find_merge(b, ids[best], ids[best + 1])->result;
         memmove(&ids[best + 1], &ids[best + 2], (n - best - 2) * sizeof ids[0]);
         memmove(&ranks[best], &ranks[best + 1], (n - best - 2) * sizeof ranks[0]);
         n--;
@@ -80,108 +64,11 @@ static bool put_short(const bpe *b, const char *word, size_t length, token_sink 
     return true;
 }
 
-#define NOWHERE UINT32_MAX
-
-/* A long word: symbols in a linked list, pairs in a binary heap by rank and place. */
-typedef struct long_word {
-    const bpe *b;
-    int32_t *ids; /* -1: merged into the one before */
-    uint32_t *next, *previous;
-    uint64_t *heap; /* rank << 32 | place */
-    size_t heap_count;
-} long_word;
-
-static void heap_push(long_word *w, uint64_t key)
-{
-    size_t i = w->heap_count++;
-    while (i > 0 && w->heap[(i - 1) / 2] > key) {
-        w->heap[i] = w->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    w->heap[i] = key;
-}
-
-static uint64_t heap_pop(long_word *w)
-{
-    uint64_t top = w->heap[0], last = w->heap[--w->heap_count];
-    size_t i = 0, n = w->heap_count;
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && w->heap[child + 1] < w->heap[child])
-            child++;
-        if (w->heap[child] >= last)
-            break;
-        w->heap[i] = w->heap[child];
-    }
-    w->heap[i] = last;
-    return top;
-}
-
-static void push_pair(long_word *w, uint32_t place)
-{
-    uint32_t right = w->next[place];
-    if (right == NOWHERE)
-        return;
-    int32_t rank = find_rank(w->b, w->ids[place], w->ids[right]);
-    if (rank != NO_RANK)
-        heap_push(w, (uint64_t)rank << 32 | place);
-}
-
-static void merge_all(long_word *w)
-{
-    while (w->heap_count > 0) {
-        uint64_t top = heap_pop(w);
-        uint32_t place = (uint32_t)top, right = w->next[place];
-        if (w->ids[place] < 0 || right == NOWHERE)
-            continue;
-        const bpe_merge *m = find_merge(w->b, w->ids[place], w->ids[right]);
-        if (m == NULL || (uint32_t)m->rank != top >> 32) /* the pair has changed since */
-            continue;
-        w->ids[place] = m->result;
-        w->ids[right] = -1;
-        w->next[place] = w->next[right];
-        if (w->next[place] != NOWHERE)
-            w->previous[w->next[place]] = place;
-        push_pair(w, place);
-        if (w->previous[place] != NOWHERE)
-            push_pair(w, w->previous[place]);
-    }
-}
-
-static bool put_long(const bpe *b, const char *word, size_t length, token_sink *sink)
-{
-    if (length >= NOWHERE)
-        return false;
-    long_word w = {.b = b,
-                   .ids = checked_realloc(NULL, length, sizeof *w.ids),
-                   .next = checked_realloc(NULL, length, sizeof *w.next),
-                   .previous = checked_realloc(NULL, length, sizeof *w.previous),
-                   .heap = checked_realloc(NULL, length, 3 * sizeof *w.heap)}; /* n at first, 2 a merge */
-    bool ok = w.ids != NULL && w.next != NULL && w.previous != NULL && w.heap != NULL;
-    for (size_t i = 0; ok && i < length; i++) {
-        w.ids[i] = b->bytes[(unsigned char)word[i]];
-        w.next[i] = i + 1 < length ? (uint32_t)i + 1 : NOWHERE;
-        w.previous[i] = i > 0 ? (uint32_t)i - 1 : NOWHERE;
-    }
-    for (size_t i = 0; ok && i + 1 < length; i++)
-        push_pair(&w, (uint32_t)i);
-    if (ok) {
-        merge_all(&w);
-        ok = token_sink_reserve(sink, length);
-    }
-    for (uint32_t i = 0; ok && i != NOWHERE && !token_sink_full(sink); i = w.next[i])
-        token_sink_put(sink, w.ids[i]);
-    free(w.ids);
-    free(w.next);
-    free(w.previous);
-    free(w.heap);
-    return ok;
-}
-
 bool bpe_word(const bpe *b, const char *word, size_t length, token_sink *sink)
 {
     int32_t whole = trie_find(&b->words, word, length);
     if (whole < 0)
-        return length <= SHORT_WORD ? put_short(b, word, length, sink) : put_long(b, word, length, sink);
+        return length <= SHORT_WORD ? put_short(b, word, length, sink) : bpe_long_word(b, word, length, sink, NULL);
     if (!token_sink_reserve(sink, 1))
         return false;
     token_sink_put(sink, whole);
@@ -297,6 +184,7 @@ static sem_status read_merges(bpe *b, const json_t *vocab, const json_t *merges,
     while (entries < 2 * json_array_size(merges) + 2)
         entries *= 2;
     b->mask = entries - 1;
+    b->ranks = json_array_size(merges);
     b->merges = checked_realloc(NULL, entries, sizeof *b->merges);
     if (b->merges == NULL)
         return sem_fail_memory(err, "the merges");
@@ -307,6 +195,35 @@ static sem_status read_merges(bpe *b, const json_t *vocab, const json_t *merges,
         if (status != SEM_OK)
             return status;
     }
+    return SEM_OK;
+}
+
+/* A pair that a merge brings about must come later than that merge. */
+static sem_status check_order(bpe *b, sem_error *err)
+{
+    int32_t last = 0;
+    for (size_t i = 0; i <= b->mask; i++) {
+        const bpe_merge *m = &b->merges[i];
+        last = m->left > last ? m->left : last;
+        last = m->right > last ? m->right : last;
+        last = m->result > last ? m->result : last;
+    }
+    int32_t *made = checked_realloc(NULL, (size_t)last + 1, sizeof *made); /* rank of the last merge to a token */
+    if (made == NULL)
+        return sem_fail_memory(err, "the merges");
+    for (int32_t i = 0; i <= last; i++)
+        made[i] = -1;
+    for (size_t i = 0; i <= b->mask; i++) {
+        const bpe_merge *m = &b->merges[i];
+        if (m->left >= 0 && m->rank > made[m->result])
+            made[m->result] = m->rank;
+    }
+    b->in_order = true;
+    for (size_t i = 0; i <= b->mask; i++) {
+        const bpe_merge *m = &b->merges[i];
+        b->in_order = b->in_order && (m->left < 0 || (made[m->left] < m->rank && made[m->right] < m->rank));
+    }
+    free(made);
     return SEM_OK;
 }
 
@@ -329,7 +246,7 @@ static sem_status build_words(bpe *b, const json_t *vocab, const uint32_t charac
         sink.count = 0;
         if (n == 0)
             continue;
-        if (n <= SHORT_WORD ? !put_short(b, raw, n, &sink) : !put_long(b, raw, n, &sink))
+        if (n <= SHORT_WORD ? !put_short(b, raw, n, &sink) : !bpe_long_word(b, raw, n, &sink, NULL))
             status = sem_fail_memory(err, "the vocabulary");
         if (status != SEM_OK || sink.count != 1 || sink.ids[0] != json_integer_value(id))
             continue;
@@ -385,6 +302,8 @@ sem_status bpe_create(bpe *out, const json_t *model, const char *where, sem_erro
         status = read_bytes(&b, vocab, characters, where, err);
     if (status == SEM_OK)
         status = read_merges(&b, vocab, json_object_get(model, "merges"), where, err);
+    if (status == SEM_OK)
+        status = check_order(&b, err);
     if (status == SEM_OK)
         status = build_words(&b, vocab, characters, err);
     if (status != SEM_OK) {

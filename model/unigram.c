@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNREACHED UINT32_MAX
+enum { PIECE_BYTES_MAX = 4096 }; /* bounds the work at every byte of a text; the longest in use have a few dozen */
 
 /* An unknown character scores this much less than the least likely piece. */
 static const double UNKNOWN_PENALTY = 10.0;
@@ -29,8 +29,14 @@ static sem_status read_pieces(unigram *u, const json_t *vocab, const char *where
         u->scores[i] = json_number_value(score);
         if (i == 0 || u->scores[i] < least)
             least = u->scores[i];
-        if (text != NULL && text[0] != '\0')
-            keys[used++] = (trie_key){text, strlen(text), (int32_t)i};
+        size_t length = text == NULL ? 0 : strlen(text);
+        if (length > PIECE_BYTES_MAX)
+            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: model.vocab[%zu] has %zu bytes, at most %d are taken",
+                              where, i, length, PIECE_BYTES_MAX);
+        while (u->window <= length)
+            u->window *= 2;
+        if (length > 0)
+            keys[used++] = (trie_key){text, length, (int32_t)i};
     }
     u->unknown_score = least - UNKNOWN_PENALTY;
     if (status == SEM_OK)
@@ -41,7 +47,7 @@ static sem_status read_pieces(unigram *u, const json_t *vocab, const char *where
 
 sem_status unigram_create(unigram *out, const json_t *model, const char *where, sem_error *err)
 {
-    unigram u = {.count = 0};
+    unigram u = {.window = 8};
     bool byte_fallback = false;
     size_t unknown = 0;
     const json_t *vocab = json_object_get(model, "vocab");
@@ -71,11 +77,20 @@ void unigram_free(unigram *u)
     u->scores = NULL;
 }
 
-static bool reserve(unigram_scratch *s, size_t nodes)
+void unigram_scratch_free(unigram_scratch *scratch)
 {
+    free(scratch->nodes);
+    free(scratch->scores);
+    *scratch = (unigram_scratch){.nodes = NULL};
+}
+
+static bool reserve(const unigram *u, unigram_scratch *s, size_t nodes)
+{
+    if (s->scores == NULL && (s->scores = checked_realloc(NULL, u->window, sizeof *s->scores)) == NULL)
+        return false;
     if (nodes <= s->capacity)
         return true;
-    size_t capacity = nodes + nodes / 2;
+    size_t capacity = nodes + nodes / 8 + 64;
     unigram_node *grown = checked_realloc(s->nodes, capacity, sizeof *grown);
     if (grown == NULL)
         return false;
@@ -84,64 +99,77 @@ static bool reserve(unigram_scratch *s, size_t nodes)
     return true;
 }
 
-static inline void offer(unigram_node *node, double score, size_t start, int32_t id)
+/* A word and the best ways into it as far as they are known. */
+typedef struct lattice {
+    const unigram *u;
+    unigram_node *nodes;
+    double *scores;
+    const char *word;
+    size_t length;
+} lattice;
+
+static inline void offer(const lattice *w, size_t end, double score, size_t length, int32_t id)
 {
-    if (node->start == UNREACHED || score > node->score)
-        *node = (unigram_node){score, (uint32_t)start, id};
+    double *best = &w->scores[end & (w->u->window - 1)];
+    if (w->nodes[end].length != 0 && score <= *best)
+        return;
+    *best = score;
+    w->nodes[end] = (unigram_node){(uint32_t)length, id};
 }
 
 /* All pieces that begin at i, a character of `width` bytes. */
-static void extend(const unigram *u, unigram_node *nodes, const char *word, size_t length, size_t i, size_t width)
+static void extend(const lattice *w, size_t i, size_t width)
 {
-    double here = i == 0 ? 0 : nodes[i].score;
+    const trie *pieces = &w->u->pieces;
+    double here = i == 0 ? 0 : w->scores[i & (w->u->window - 1)];
     bool alone = false; /* there is a piece of just this character */
     uint32_t node = TRIE_ROOT;
-    for (size_t j = i; j < length;) {
-        node = trie_step(&u->pieces, node, (unsigned char)word[j++]);
+    for (size_t j = i; j < w->length;) {
+        node = trie_step(pieces, node, (unsigned char)w->word[j++]);
         if (node == TRIE_NONE)
             break;
-        int32_t id = u->pieces.units[node].value;
+        int32_t id = pieces->units[node].value;
         if (id < 0)
             continue;
-        offer(&nodes[j], here + u->scores[id], i, id);
+        offer(w, j, here + w->u->scores[id], j - i, id);
         alone = alone || j - i == width;
     }
     if (!alone)
-        offer(&nodes[i + width], here + u->unknown_score, i, u->unknown);
+        offer(w, i + width, here + w->u->unknown_score, width, w->u->unknown);
 }
 
 bool unigram_word(const unigram *u, unigram_scratch *scratch, const char *word, size_t length, token_sink *sink)
 {
-    if (length >= UNREACHED || !reserve(scratch, length + 1))
+    if (length >= UINT32_MAX || !reserve(u, scratch, length + 1))
         return false;
     unigram_node *nodes = scratch->nodes;
-    for (size_t i = 0; i <= length; i++)
-        nodes[i].start = UNREACHED;
+    const lattice w = {u, nodes, scratch->scores, word, length};
+    memset(nodes, 0, (length + 1) * sizeof *nodes);
     for (size_t i = 0; i < length;) {
         uint32_t code;
         size_t width = utf8_decode(word + i, length - i, &code);
-        extend(u, nodes, word, length, i, width);
+        extend(&w, i, width);
         i += width;
     }
     /* Backwards from the end, turning the links around; then forwards. */
     size_t count = 0;
-    uint32_t end = (uint32_t)length, after = UNREACHED;
-    while (end > 0) {
-        uint32_t start = nodes[end].start;
-        int32_t id = nodes[end].id;
-        nodes[end].start = after; /* now: the end of the piece that follows */
-        if (after == UNREACHED || id != u->unknown || nodes[after].id != u->unknown)
+    uint32_t after = 0; /* length of the piece behind the one at hand */
+    for (size_t end = length; end > 0;) {
+        uint32_t bytes = nodes[end].length;
+        if (after == 0 || nodes[end].id != u->unknown || nodes[end + after].id != u->unknown)
             count++;
-        after = end;
-        end = start;
+        nodes[end].length = after;
+        after = bytes;
+        end -= bytes;
     }
     if (!token_sink_reserve(sink, count))
         return false;
     int32_t last = -1;
-    for (uint32_t i = after; i != UNREACHED && !token_sink_full(sink); i = nodes[i].start) {
-        if (nodes[i].id != u->unknown || last != u->unknown)
-            token_sink_put(sink, nodes[i].id);
-        last = nodes[i].id;
+    for (size_t end = after; after != 0 && !token_sink_full(sink); end += after) {
+        if (nodes[end].id != u->unknown || last != u->unknown)
+            token_sink_put(sink, nodes[end].id);
+        last = nodes[end].id;
+        after = nodes[end].length;
     }
     return true;
 }

@@ -20,24 +20,27 @@ typedef struct unigram {
     size_t count;
     int32_t unknown;
     double unknown_score; /* of a character that no piece covers */
+    size_t window;        /* a power of two above the bytes of the longest piece */
 } unigram;
 
-/* The best way to get to one byte of a word. */
+/* The last piece of the best way to one byte of a word. */
 typedef struct unigram_node {
-    double score;
-    uint32_t start; /* where the last piece begins; UINT32_MAX: nothing leads here */
+    uint32_t length; /* bytes; 0: nothing leads here */
     int32_t id;
 } unigram_node;
 
 /* Memory that is kept from word to word; zeroed is empty. */
 typedef struct unigram_scratch {
-    unigram_node *nodes;
+    unigram_node *nodes; /* [capacity], owned */
     size_t capacity;
+    double *scores; /* [window], owned: of the bytes that are within reach, each at its place modulo the window */
 } unigram_scratch;
 
 /* model is the "model" object of tokenizer.json; where names the file. */
 sem_status unigram_create(unigram *out, const json_t *model, const char *where, sem_error *err);
 void unigram_free(unigram *u);
+
+void unigram_scratch_free(unigram_scratch *scratch);
 
 /* Puts the pieces of one word; neighbouring unknown ones become one token. False when memory is out. */
 bool unigram_word(const unigram *u, unigram_scratch *scratch, const char *word, size_t length, token_sink *sink);

@@ -166,7 +166,7 @@ static sem_status encode_normalized(const void *state, const char *text, size_t 
     walk w = {.t = t, .sink = sink};
     bool ok = t->split_white_space ? split_words(&w, text, length) : mark_words(&w, text, length);
     buffer_free(&w.word);
-    free(w.scratch.nodes);
+    unigram_scratch_free(&w.scratch);
     return ok ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
 }
 
