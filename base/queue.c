@@ -22,6 +22,7 @@ struct queue {
     pthread_cond_t filled;
     lane lanes[2];
     size_t capacity;
+    size_t idle; /* threads in queue_pop that have nothing yet */
     bool closed;
 };
 
@@ -107,6 +108,7 @@ void *queue_pop(queue *q, int timeout_ms)
     }
     pthread_mutex_lock(&q->lock);
     void *item;
+    q->idle++;
     while ((item = take_any(q)) == NULL && !q->closed) {
         if (timeout_ms < 0)
             pthread_cond_wait(&q->filled, &q->lock);
@@ -115,6 +117,7 @@ void *queue_pop(queue *q, int timeout_ms)
             break;
         }
     }
+    q->idle--;
     pthread_mutex_unlock(&q->lock);
     return item;
 }
@@ -127,6 +130,19 @@ void *queue_try_pop(queue *q, bool any_lane)
     return item;
 }
 
+/* Takes *link out of the lane. */
+static void *unlink_node(lane *l, node **link)
+{
+    node *n = *link;
+    void *item = n->item;
+    *link = n->next;
+    if (l->tail == &n->next)
+        l->tail = link;
+    l->length--;
+    free(n);
+    return item;
+}
+
 size_t queue_take_matching(queue *q, queue_lane which, bool (*wanted)(const void *item, void *context), void *context,
                            void **items, size_t max)
 {
@@ -135,17 +151,30 @@ size_t queue_take_matching(queue *q, queue_lane which, bool (*wanted)(const void
     lane *l = &q->lanes[which];
     node **link = &l->head;
     while (*link != NULL && taken < max) {
-        node *n = *link;
-        if (!wanted(n->item, context)) {
-            link = &n->next;
-            continue;
-        }
-        *link = n->next;
-        if (l->tail == &n->next)
-            l->tail = link;
-        items[taken++] = n->item;
-        l->length--;
-        free(n);
+        if (wanted((*link)->item, context))
+            items[taken++] = unlink_node(l, link);
+        else
+            link = &(*link)->next;
+    }
+    pthread_mutex_unlock(&q->lock);
+    return taken;
+}
+
+size_t queue_take_chosen(queue *q, queue_lane which, queue_choose *choose, void *context, void **items)
+{
+    bool take[QUEUE_WINDOW] = {false};
+    size_t count = 0, taken = 0;
+    pthread_mutex_lock(&q->lock);
+    lane *l = &q->lanes[which];
+    for (const node *n = l->head; n != NULL && count < QUEUE_WINDOW; n = n->next)
+        items[count++] = n->item;
+    choose(context, items, count, q->idle, take);
+    node **link = &l->head;
+    for (size_t i = 0; i < count; i++) {
+        if (take[i])
+            items[taken++] = unlink_node(l, link);
+        else
+            link = &(*link)->next;
     }
     pthread_mutex_unlock(&q->lock);
     return taken;

@@ -36,6 +36,17 @@ void *queue_try_pop(queue *q, bool any_lane);
 size_t queue_take_matching(queue *q, queue_lane lane, bool (*wanted)(const void *item, void *context), void *context,
                            void **items, size_t max);
 
+enum { QUEUE_WINDOW = 256 /* oldest items of a lane that a choice is made among */ };
+
+/* Marks in take[count], which is all false, the items to be taken. idle: threads
+ * that wait in queue_pop now, each of which will take something of what is left.
+ * Runs under the queue's lock: short, and without another lock. */
+typedef void queue_choose(void *context, void *const *items, size_t count, size_t idle, bool *take);
+
+/* Takes what choose marks among the oldest items of a lane into
+ * items[QUEUE_WINDOW]; the others keep their order. Returns how many. */
+size_t queue_take_chosen(queue *q, queue_lane lane, queue_choose *choose, void *context, void **items);
+
 /* No more pushes; poppers drain what is left and then get NULL. */
 void queue_close(queue *q);
 

@@ -42,10 +42,11 @@ typedef struct config {
         double min_cosine;         /* what auto asks of a precision */
     } model;
     struct {
-        unsigned workers;    /* threads; 0: one a core */
-        size_t token_budget; /* tokens of one batch */
-        size_t queue;        /* requests waiting, each lane */
-        size_t queue_bytes;  /* of requests waiting or under way, with what was made of them */
+        unsigned workers;           /* threads; 0: one a core */
+        size_t token_budget;        /* tokens of one batch */
+        uint64_t batch_deadline_ms; /* a query that waited longer is taken whatever its length */
+        size_t queue;               /* requests waiting, each lane */
+        size_t queue_bytes;         /* of requests waiting or under way, with what was made of them */
     } encode;
     struct {
         size_t exact_below; /* documents */

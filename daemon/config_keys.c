@@ -73,8 +73,10 @@ const config_key config_keys[] = {
 
     {"encode", "workers", KEY_INTEGER, "0", RANGE(0, 1024), PLACE(encode.workers), .restart = true,
      .help = "threads that encode and search; 0: one a core"},
-    {"encode", "token_budget", KEY_INTEGER, "2048", RANGE(16, 1000000), PLACE(encode.token_budget), .restart = true,
-     .help = "tokens of one batch"},
+    {"encode", "token_budget", KEY_INTEGER, "512", RANGE(16, 1000000), PLACE(encode.token_budget), .restart = true,
+     .help = "tokens of one batch of queries, and of one step of bulk work, after which queries have their turn"},
+    {"encode", "batch_deadline", KEY_DURATION, "20ms", RANGE(0, HOUR_MS), PLACE(encode.batch_deadline_ms),
+     .restart = true, .help = "time after which a waiting query joins the next batch whatever its length"},
     {"encode", "queue", KEY_INTEGER, "4096", RANGE(1, 1000000), PLACE(encode.queue), .restart = true,
      .help = "requests waiting, queries and bulk work each; one more gets RESOURCE_EXHAUSTED"},
     {"encode", "queue_bytes", KEY_SIZE, "1GiB", RANGE(1 * MIB, 1024 * GIB), PLACE(encode.queue_bytes), .restart = true,

@@ -120,6 +120,7 @@ bool core_metrics(core *c, buffer *out)
            metric(out, "semd_queue_bytes", "gauge", c->held_bytes) &&
            metric(out, "semd_texts_encoded_total", "counter", s->texts_encoded) &&
            metric(out, "semd_tokens_encoded_total", "counter", s->tokens_encoded) &&
+           metric(out, "semd_batches_encoded_total", "counter", s->batches) &&
            metric(out, "semd_commits_total", "counter", s->commits) &&
            metric(out, "semd_events_dropped_total", "counter", s->events_dropped) &&
            metric(out, "semd_store_bytes", "gauge", s->store_bytes) &&

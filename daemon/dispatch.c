@@ -1,41 +1,16 @@
 #include "daemon/dispatch.h"
 
 #include "base/queue.h"
+#include "daemon/batch.h"
 #include "daemon/ops.h"
 #include "daemon/writer.h"
 
-enum {
-    BATCH_TASKS = 64,      /* queries that share a forward pass */
-    SMALL_ENCODE_TEXTS = 8 /* an encode of so many texts counts as a query */
-};
-
-queue_lane dispatch_lane(const request *r)
-{
-    bool slow = r->method == METHOD_UPSERT || (r->method == METHOD_ENCODE && r->u.encode.count > SMALL_ENCODE_TEXTS) ||
-                (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
-    return slow ? QUEUE_SLOW : QUEUE_FAST;
-}
-
-/* Whether it can share a forward pass with others. */
-static bool is_query(const task *t)
+queue_lane dispatch_lane(const task *t)
 {
     const request *r = t->request;
-    return (r->method == METHOD_SEARCH && r->u.search.query.data != NULL) ||
-           (r->method == METHOD_ENCODE && r->u.encode.count <= SMALL_ENCODE_TEXTS);
-}
-
-static bool item_is_query(const void *item, void *context)
-{
-    (void)context;
-    return is_query(item);
-}
-
-static void run_queries(worker *w, task *first)
-{
-    task *tasks[BATCH_TASKS] = {first};
-    size_t count =
-        1 + queue_take_matching(w->core->work, QUEUE_FAST, item_is_query, NULL, (void **)tasks + 1, BATCH_TASKS - 1);
-    op_queries(w, tasks, count);
+    bool slow = r->method == METHOD_UPSERT || (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
+                (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
+    return slow ? QUEUE_SLOW : QUEUE_FAST;
 }
 
 void dispatch_task(worker *w, task *t)
@@ -45,8 +20,9 @@ void dispatch_task(worker *w, task *t)
         task_fail(w->core, t, &err);
         return;
     }
-    if (is_query(t)) {
-        run_queries(w, t);
+    if (t->batch_tokens > 0) {
+        task *tasks[BATCH_TASKS];
+        op_batch(w, tasks, batch_collect(w->core, t, tasks));
         return;
     }
     switch (t->request->method) {

@@ -1,9 +1,19 @@
 #include "daemon/encoding.h"
 
+#include "base/checked.h"
 #include "model/encoder.h"
 #include "model/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* Texts are tokenised so many slices ahead, or until so many bytes are read, and go
+ * into slices by their length: texts of one length share a slice, and what waits for
+ * a pause does not wait for a megabyte of text to be tokenised. */
+enum { WINDOW_SLICES = 8, WINDOW_BYTES = 256 << 10 };
+
+/* A job may meet another in its pause, which has none itself. */
+enum { DEPTH_MAX = 2 };
 
 /* Scratch memory fits one encoder. A worker meets two generations at a time (the
  * current one and a candidate), or an old and a new one around a flip. */
@@ -15,11 +25,29 @@ typedef struct scratch {
     uint64_t used; /* when, in calls */
 } scratch;
 
+/* One text of a window. */
+typedef struct text_place {
+    size_t text;  /* number in the job */
+    size_t start; /* of its ids in the window */
+    uint32_t length;
+} text_place;
+
+/* What is tokenised and not encoded yet. */
+typedef struct window {
+    token_batch batch;
+    text_place *places; /* [capacity] by length once it is full */
+    size_t capacity;
+} window;
+
 struct encoding {
     core *core;
     scratch scratches[SCRATCHES];
     uint64_t calls;
-    token_batch batch;
+    window windows[DEPTH_MAX];
+    size_t depth;      /* jobs under way */
+    token_batch slice; /* what the encoder gets; nothing in it outlives a pause */
+    float *vectors;    /* [vector_floats] of a slice; the same */
+    size_t vector_floats;
 };
 
 sem_status encoding_create(encoding **out, core *c, sem_error *err)
@@ -38,7 +66,12 @@ void encoding_destroy(encoding *e)
         return;
     for (int i = 0; i < SCRATCHES; i++)
         encoder_scratch_destroy(e->scratches[i].memory);
-    token_batch_free(&e->batch);
+    for (int i = 0; i < DEPTH_MAX; i++) {
+        token_batch_free(&e->windows[i].batch);
+        free(e->windows[i].places);
+    }
+    token_batch_free(&e->slice);
+    free(e->vectors);
     free(e);
 }
 
@@ -68,48 +101,120 @@ static sem_status scratch_for(encoding *e, serving *s, encoder_scratch **out, se
     return SEM_OK;
 }
 
-/* Tokenises texts from *next on until the slice is full; at least one. */
-static sem_status fill_slice(encoding *e, const encoding_job *job, size_t *next, sem_error *err)
+/* Makes *memory hold count elements of size bytes; what was in it may be lost. */
+static bool grow(void *memory, size_t *capacity, size_t count, size_t size)
 {
-    token_batch_clear(&e->batch);
-    while (*next < job->count && (e->batch.texts == 0 || e->batch.tokens < job->slice_tokens)) {
-        size_t i = *next;
-        bool cut;
-        size_t before = e->batch.tokens;
-        sem_status status = model_tokenize(job->serving->model, job->prompt, job->texts[i].data, job->texts[i].size,
-                                           &e->batch, &cut, err);
+    void **place = memory;
+    if (count <= *capacity)
+        return true;
+    size_t wanted = count + count / 2;
+    free(*place);
+    *capacity = 0;
+    *place = checked_alloc_aligned(wanted, size);
+    if (*place == NULL)
+        return false;
+    *capacity = wanted;
+    return true;
+}
+
+static int by_length(const void *left, const void *right)
+{
+    const text_place *a = left, *b = right;
+    return a->length != b->length ? (a->length > b->length) - (a->length < b->length)
+                                  : (a->text > b->text) - (a->text < b->text);
+}
+
+static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, sem_error *err)
+{
+    bool cut;
+    size_t before = to->tokens;
+    const char *prompt = job->prompts != NULL ? job->prompts[i] : job->prompt;
+    sem_status status =
+        model_tokenize(job->serving->model, prompt, job->texts[i].data, job->texts[i].size, to, &cut, err);
+    if (status != SEM_OK)
+        return sem_error_prefix(err, "%s[%zu]", job->field, i);
+    if (cut && job->refuse_long)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s[%zu]: longer than the model's %zu tokens, and truncate is false",
+                        job->field, i, model_get_config(job->serving->model)->max_tokens);
+    if (job->tokens != NULL)
+        job->tokens[i] = (uint32_t)(to->tokens - before);
+    if (job->truncated != NULL)
+        job->truncated[i] = cut;
+    return SEM_OK;
+}
+
+/* Tokenises texts from *next on until the window is full; at least one. */
+static sem_status fill_window(window *w, const encoding_job *job, size_t *next, sem_error *err)
+{
+    size_t bytes = 0, first = *next, start = 0;
+    token_batch_clear(&w->batch);
+    while (*next < job->count && (*next == first || (w->batch.tokens < WINDOW_SLICES * job->slice_tokens &&
+                                                     bytes + job->texts[*next].size <= WINDOW_BYTES))) {
+        sem_status status = tokenize(job, *next, &w->batch, err);
         if (status != SEM_OK)
-            return sem_error_prefix(err, "%s[%zu]", job->field, i);
-        if (cut && job->refuse_long)
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "%s[%zu]: longer than the model's %zu tokens, and truncate is false", job->field, i,
-                            model_get_config(job->serving->model)->max_tokens);
-        if (job->tokens != NULL)
-            job->tokens[i] = (uint32_t)(e->batch.tokens - before);
-        if (job->truncated != NULL)
-            job->truncated[i] = cut;
-        (*next)++;
+            return status;
+        bytes += job->texts[(*next)++].size;
+    }
+    if (!grow(&w->places, &w->capacity, w->batch.texts, sizeof *w->places))
+        return sem_fail_memory(err, "a batch of texts");
+    for (size_t i = 0; i < w->batch.texts; i++) {
+        w->places[i] = (text_place){.text = first + i, .start = start, .length = w->batch.lengths[i]};
+        start += w->batch.lengths[i];
+    }
+    qsort(w->places, w->batch.texts, sizeof *w->places, by_length);
+    return SEM_OK;
+}
+
+/* Encodes the window's texts from *next on that fit into a slice; at least one. */
+static sem_status encode_slice(encoding *e, const window *w, const encoding_job *job, size_t *next, sem_error *err)
+{
+    const size_t dim = model_get_config(job->serving->model)->dim, first = *next;
+    encoder_scratch *memory;
+    token_batch_clear(&e->slice);
+    while (*next < w->batch.texts &&
+           (*next == first || e->slice.tokens + w->places[*next].length <= job->slice_tokens)) {
+        const text_place *p = &w->places[(*next)++];
+        if (!token_batch_append(&e->slice, w->batch.ids + p->start, p->length))
+            return sem_fail_memory(err, "a batch of texts");
+    }
+    size_t texts = *next - first;
+    if (!grow(&e->vectors, &e->vector_floats, texts * dim, sizeof *e->vectors))
+        return sem_fail_memory(err, "a batch of texts");
+    sem_status status = scratch_for(e, job->serving, &memory, err);
+    if (status == SEM_OK)
+        status = encoder_forward(model_get_encoder(job->serving->model), memory, e->slice.ids, e->slice.lengths, texts,
+                                 e->vectors, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < texts; i++)
+        memcpy(job->out + w->places[first + i].text * dim, e->vectors + i * dim, dim * sizeof(float));
+    atomic_fetch_add(&e->core->stats.texts_encoded, texts);
+    atomic_fetch_add(&e->core->stats.tokens_encoded, e->slice.tokens);
+    atomic_fetch_add(&e->core->stats.batches, 1);
+    return SEM_OK;
+}
+
+static sem_status run(encoding *e, window *w, const encoding_job *job, sem_error *err)
+{
+    for (size_t next = 0; next < job->count;) {
+        sem_status status = fill_window(w, job, &next, err);
+        for (size_t done = 0; status == SEM_OK && done < w->batch.texts;) {
+            status = encode_slice(e, w, job, &done, err);
+            bool last = next == job->count && done == w->batch.texts;
+            if (status == SEM_OK && !last && job->between != NULL && !job->between(job->context))
+                status = sem_fail(err, SEM_CANCELLED, "stopped before all %zu texts were encoded", job->count);
+        }
+        if (status != SEM_OK)
+            return status;
     }
     return SEM_OK;
 }
 
 sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err)
 {
-    size_t dim = model_get_config(job->serving->model)->dim;
-    for (size_t next = 0, first = 0; first < job->count; first = next) {
-        encoder_scratch *memory;
-        sem_status status = fill_slice(e, job, &next, err);
-        if (status == SEM_OK)
-            status = scratch_for(e, job->serving, &memory, err);
-        if (status == SEM_OK)
-            status = encoder_forward(model_get_encoder(job->serving->model), memory, e->batch.ids, e->batch.lengths,
-                                     e->batch.texts, job->out + first * dim, err);
-        if (status != SEM_OK)
-            return status;
-        atomic_fetch_add(&e->core->stats.texts_encoded, e->batch.texts);
-        atomic_fetch_add(&e->core->stats.tokens_encoded, e->batch.tokens);
-        if (next < job->count && job->between != NULL && !job->between(job->context))
-            return sem_fail(err, SEM_CANCELLED, "stopped after %zu of %zu texts", next, job->count);
-    }
-    return SEM_OK;
+    if (e->depth == DEPTH_MAX)
+        return sem_fail(err, SEM_INTERNAL, "an encode within an encode within another");
+    sem_status status = run(e, &e->windows[e->depth++], job, err);
+    e->depth--;
+    return status;
 }

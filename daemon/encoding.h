@@ -1,4 +1,4 @@
-/* Texts to vectors in a worker: tokenised, laid end to end, encoded in slices. */
+/* Texts to vectors in a worker: tokenised, grouped by length, encoded in slices. */
 #ifndef SEM_DAEMON_ENCODING_H
 #define SEM_DAEMON_ENCODING_H
 
@@ -18,13 +18,14 @@ sem_status encoding_create(encoding **out, core *c, sem_error *err);
 void encoding_destroy(encoding *e); /* accepts NULL */
 
 typedef struct encoding_job {
-    serving *serving;   /* borrowed */
-    const char *prompt; /* text put before each text */
-    const span *texts;  /* [count] */
+    serving *serving;           /* borrowed */
+    const char *prompt;         /* text put before each text */
+    const char *const *prompts; /* [count] one for each text instead, or NULL */
+    const span *texts;          /* [count] */
     size_t count;
     bool refuse_long;               /* a text that would be cut is an error */
     const char *field;              /* how the error names a text: "texts", "docs" */
-    size_t slice_tokens;            /* at most about so many tokens between two calls of between */
+    size_t slice_tokens;            /* at most so many (or one text) between two calls of between */
     float *out;                     /* [count, dim], unit length */
     uint32_t *tokens;               /* [count] or NULL */
     bool *truncated;                /* [count] or NULL */
@@ -32,7 +33,7 @@ typedef struct encoding_job {
     void *context;
 } encoding_job;
 
-/* Runs in the calling thread. between may itself call encoding_run. */
+/* Runs in the calling thread. between may itself call encoding_run, once deep. */
 sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err);
 
 #endif

@@ -194,7 +194,7 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
         task_fail(c, t, &err);
         return;
     }
-    sem_status status = queue_push(c->work, dispatch_lane(r), t);
+    sem_status status = queue_push(c->work, dispatch_lane(t), t);
     if (status == SEM_OK)
         return;
     if (status == SEM_UNAVAILABLE)

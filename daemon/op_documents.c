@@ -9,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    DOCUMENT_SLICE_TOKENS = 512 /* documents are encoded so many tokens at a time: a query waits no longer than that */
-};
-
 /* --- upsert */
 
 typedef struct keyed {
@@ -148,7 +144,7 @@ static sem_status encode_documents(worker *w, task *t, serving *s, const span *t
                         .texts = texts,
                         .count = count,
                         .field = "docs",
-                        .slice_tokens = DOCUMENT_SLICE_TOKENS,
+                        .slice_tokens = w->core->settings.encode.token_budget,
                         .out = out,
                         .truncated = truncated,
                         .between = worker_between,

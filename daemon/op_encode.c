@@ -1,4 +1,4 @@
-/* encode, and the forward pass that waiting queries share. */
+/* encode: its answer, and an encode of many texts. */
 #include "base/checked.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ENCODE_SLICE_TOKENS = 1024 }; /* of a long encode, between two looks at the queries */
 
 /* --- answers */
 
@@ -100,7 +98,7 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
 
 /* --- one encode */
 
-static sem_status find_prompt(const task *t, const serving *s, const char **out, sem_error *err)
+sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err)
 {
     const span *name = &t->request->u.encode.prompt;
     const model_config *settings = model_get_config(s->model);
@@ -160,10 +158,10 @@ void op_encode(worker *w, task *t)
                         .count = t->request->u.encode.count,
                         .refuse_long = !t->request->u.encode.truncate,
                         .field = "texts",
-                        .slice_tokens = ENCODE_SLICE_TOKENS,
+                        .slice_tokens = w->core->settings.encode.token_budget,
                         .between = worker_between,
                         .context = &l};
-    sem_status status = find_prompt(t, s, &job.prompt, &err);
+    sem_status status = op_encode_prompt(t, s, &job.prompt, &err);
     if (status == SEM_OK)
         status = encoded_create(&e, job.count, model_get_config(s->model)->dim, &err);
     if (status == SEM_OK) {
@@ -179,57 +177,5 @@ void op_encode(worker *w, task *t)
     else
         task_fail(w->core, t, &err);
     encoded_free(&e);
-    serving_release(s);
-}
-
-/* --- queries that wait together */
-
-static void answer_together(worker *w, task **tasks, size_t count, serving *s)
-{
-    sem_error err;
-    size_t dim = model_get_config(s->model)->dim;
-    float *vectors = checked_alloc_aligned(count * dim, sizeof(float));
-    span *texts = checked_realloc(NULL, count, sizeof *texts);
-    sem_status status = SEM_OK;
-    if (vectors == NULL || texts == NULL)
-        status = sem_fail_memory(&err, "queries");
-    for (size_t i = 0; i < count && status == SEM_OK; i++)
-        texts[i] = tasks[i]->request->u.search.query;
-    encoding_job job = {.serving = s,
-                        .prompt = model_config_query_prompt(model_get_config(s->model)),
-                        .texts = texts,
-                        .count = count,
-                        .field = "query",
-                        .slice_tokens = w->core->settings.encode.token_budget,
-                        .out = vectors};
-    if (status == SEM_OK)
-        status = encoding_run(w->encoding, &job, &err);
-    for (size_t i = 0; i < count; i++) {
-        if (status == SEM_OK)
-            op_search_with(w, tasks[i], s, vectors + i * dim);
-        else
-            task_fail(w->core, tasks[i], &err);
-    }
-    free(texts);
-    free(vectors);
-}
-
-void op_queries(worker *w, task **tasks, size_t count)
-{
-    sem_error err;
-    size_t searches = 0;
-    for (size_t i = 0; i < count; i++) {
-        task *t = tasks[i];
-        if (task_check_deadline(t, &err) != SEM_OK)
-            task_fail(w->core, t, &err);
-        else if (t->request->method == METHOD_SEARCH)
-            tasks[searches++] = t;
-        else
-            op_encode(w, t); /* its prompt is its own, and it may fail alone */
-    }
-    if (searches == 0)
-        return;
-    serving *s = serving_slot_acquire(&w->core->current);
-    answer_together(w, tasks, searches, s);
     serving_release(s);
 }

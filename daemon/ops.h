@@ -11,9 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An encode of many texts, with pauses for queries. */
 void op_encode(worker *w, task *t);
-/* Several searches by text and small encodes in one forward pass. */
-void op_queries(worker *w, task **tasks, size_t count);
+/* Searches by text and small encodes in one forward pass (daemon/op_batch.c). */
+void op_batch(worker *w, task **tasks, size_t count);
 /* A search whose vector needs no encoding. */
 void op_search(worker *w, task *t);
 void op_upsert(worker *w, task *t);
@@ -33,6 +34,8 @@ void op_job(worker *w, task *t);
 /* The search itself, with an encoded query (NULL: by vector or like). s is the
  * pinned generation. */
 void op_search_with(worker *w, task *t, serving *s, const float *query);
+/* The prompt that an encode asks for; INVALID_ARGUMENT when the model has none of the name. */
+sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err);
 /* The answer of encode. */
 void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, const uint32_t *tokens,
                       const bool *truncated);

@@ -1,6 +1,7 @@
 #include "daemon/task.h"
 
 #include "base/clock.h"
+#include "daemon/batch.h"
 
 #include <stdlib.h>
 
@@ -17,6 +18,7 @@ task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
     if (r->has_deadline && r->deadline_ms < (UINT64_MAX - arrived_ns) / 1000000u)
         t->deadline_ns = arrived_ns + r->deadline_ms * 1000000u;
     task_hold(t, sizeof *t + r->frame_size);
+    batch_measure(t);
     return t;
 }
 

@@ -14,9 +14,11 @@
 typedef struct task {
     core *core; /* borrowed */
     uint64_t connection;
-    request *request;     /* owned */
-    uint64_t arrived_ns;  /* monotonic */
-    uint64_t deadline_ns; /* monotonic; 0: none */
+    request *request;      /* owned */
+    uint64_t arrived_ns;   /* monotonic */
+    uint64_t deadline_ns;  /* monotonic; 0: none */
+    uint32_t batch_tokens; /* about so many tokens; 0: it can't share a batch (daemon/batch.h) */
+    uint8_t length_class;  /* of its longest text */
     /* what a worker prepared for the writer: */
     serving *serving;    /* the generation that encoded it; a reference or NULL */
     serving *candidate;  /* the one that `second` comes from; a reference or NULL */

@@ -2,11 +2,11 @@
 
 MODEL := build/models/all-MiniLM-L6-v2
 
-.PHONY: model demo demo-texts bench-demo
+.PHONY: model demo demo-texts bench-demo bench-socket
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -25,3 +25,11 @@ bench-demo: $(PROGRAMS) $(BUILD)/semd-demo $(patsubst bench/%.c,$(BUILD)/%,$(ben
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) demo-texts
 	@PYTHON='$(PYTHON)' sh bench/demo/run.sh $(BUILD) $(MODEL) build/demo
+
+# What the daemon costs beside its encoder. QUERIES: JSON Lines with a "text" each.
+QUERIES ?= $(firstword $(wildcard ../shared/data/banking77/test.jsonl build/demo/packages.jsonl))
+bench-socket: $(BUILD)/semd $(BUILD)/bench_socket
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@test -n '$(QUERIES)' || { echo "make bench-socket needs QUERIES=file.jsonl (make demo-texts makes some)"; exit 1; }
+	@for precision in float32 bfloat16 int8; do \
+	    $(BUILD)/bench_socket precision=$$precision $(BUILD)/semd $(MODEL) $(QUERIES) || exit 1; done

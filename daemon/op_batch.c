@@ -1,0 +1,149 @@
+/* Queries that are encoded together: searches by text and small encodes. */
+#include "base/checked.h"
+#include "daemon/ops.h"
+#include "daemon/worker.h"
+
+#include <stdlib.h>
+
+/* A batch under way: its tasks' texts one after the other. */
+typedef struct batch {
+    worker *worker;
+    serving *serving; /* pinned */
+    task **tasks;     /* [count] */
+    size_t count, texts;
+    span *spans;          /* [texts], owned */
+    const char **prompts; /* [texts], owned; borrowed from the model */
+    float *vectors;       /* [texts, dim], owned */
+    uint32_t *tokens;     /* [texts], owned */
+    bool *cut;            /* [texts], owned */
+} batch;
+
+static size_t text_count(const task *t)
+{
+    return t->request->method == METHOD_SEARCH ? 1 : t->request->u.encode.count;
+}
+
+static const span *texts_of(const task *t)
+{
+    return t->request->method == METHOD_SEARCH ? &t->request->u.search.query : t->request->u.encode.texts;
+}
+
+static sem_status prompt_of(const task *t, const serving *s, const char **out, sem_error *err)
+{
+    if (t->request->method == METHOD_ENCODE)
+        return op_encode_prompt(t, s, out, err);
+    *out = model_config_query_prompt(model_get_config(s->model));
+    return SEM_OK;
+}
+
+static void batch_free(batch *b)
+{
+    free(b->spans);
+    free(b->prompts);
+    free(b->vectors);
+    free(b->tokens);
+    free(b->cut);
+}
+
+static sem_status batch_reserve(batch *b, sem_error *err)
+{
+    for (size_t i = 0; i < b->count; i++)
+        b->texts += text_count(b->tasks[i]);
+    size_t floats = 0, n = b->texts;
+    if (checked_mul(n, model_get_config(b->serving->model)->dim, &floats)) {
+        b->spans = calloc(n, sizeof *b->spans);
+        b->prompts = calloc(n, sizeof *b->prompts);
+        b->vectors = checked_alloc_aligned(floats, sizeof *b->vectors);
+        b->tokens = calloc(n, sizeof *b->tokens);
+        b->cut = calloc(n, sizeof *b->cut);
+    }
+    bool fine = b->spans != NULL && b->prompts != NULL && b->vectors != NULL && b->tokens != NULL && b->cut != NULL;
+    return fine ? SEM_OK : sem_fail_memory(err, "a batch of queries");
+}
+
+static sem_status batch_encode(batch *b, sem_error *err)
+{
+    sem_status status = batch_reserve(b, err);
+    size_t at = 0;
+    for (size_t i = 0; status == SEM_OK && i < b->count; i++) {
+        const task *t = b->tasks[i];
+        const char *prompt;
+        status = prompt_of(t, b->serving, &prompt, err);
+        for (size_t k = 0; status == SEM_OK && k < text_count(t); k++) {
+            b->spans[at] = texts_of(t)[k];
+            b->prompts[at++] = prompt;
+        }
+    }
+    if (status != SEM_OK)
+        return status;
+    encoding_job job = {.serving = b->serving,
+                        .prompts = b->prompts,
+                        .texts = b->spans,
+                        .count = b->texts,
+                        .field = "texts",
+                        .slice_tokens = b->worker->core->settings.encode.token_budget,
+                        .out = b->vectors,
+                        .tokens = b->tokens,
+                        .truncated = b->cut};
+    return encoding_run(b->worker->encoding, &job, err);
+}
+
+static sem_status check_lengths(const task *t, const serving *s, const bool *cut, sem_error *err)
+{
+    for (size_t i = 0; i < t->request->u.encode.count; i++)
+        if (cut[i] && !t->request->u.encode.truncate)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "texts[%zu]: longer than the model's %zu tokens, and truncate is false", i,
+                            model_get_config(s->model)->max_tokens);
+    return SEM_OK;
+}
+
+static void answer_task(const batch *b, task *t, size_t at)
+{
+    sem_error err;
+    const float *vectors = b->vectors + at * model_get_config(b->serving->model)->dim;
+    if (t->request->method == METHOD_SEARCH)
+        op_search_with(b->worker, t, b->serving, vectors);
+    else if (check_lengths(t, b->serving, b->cut + at, &err) != SEM_OK)
+        task_fail(b->worker->core, t, &err);
+    else
+        op_encode_answer(b->worker, t, b->serving, vectors, b->tokens + at, b->cut + at);
+}
+
+/* Encodes and answers tasks[count]; each that fails fails alone. */
+static void run(worker *w, serving *s, task **tasks, size_t count)
+{
+    sem_error err;
+    batch b = {.worker = w, .serving = s, .tasks = tasks, .count = count};
+    sem_status status = batch_encode(&b, &err);
+    if (status != SEM_OK && count == 1) {
+        task_fail(w->core, tasks[0], &err);
+    } else if (status != SEM_OK) {
+        for (size_t i = 0; i < count; i++)
+            run(w, s, &tasks[i], 1);
+    } else {
+        for (size_t i = 0, at = 0; i < count; i++) {
+            size_t texts = text_count(tasks[i]);
+            answer_task(&b, tasks[i], at);
+            at += texts;
+        }
+    }
+    batch_free(&b);
+}
+
+void op_batch(worker *w, task **tasks, size_t count)
+{
+    sem_error err;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (task_check_deadline(tasks[i], &err) == SEM_OK)
+            tasks[kept++] = tasks[i];
+        else
+            task_fail(w->core, tasks[i], &err);
+    }
+    if (kept == 0)
+        return;
+    serving *s = serving_slot_acquire(&w->core->current);
+    run(w, s, tasks, kept);
+    serving_release(s);
+}

@@ -1,0 +1,120 @@
+/* The queue between threads. */
+#include "tests/common/testing.h"
+
+#include "base/queue.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+typedef struct wish {
+    size_t wanted; /* items that are a multiple of it */
+    size_t seen, idle;
+} wish;
+
+static sem_error error;
+static int numbers[2 * QUEUE_WINDOW];
+
+static void choose_multiples(void *context, void *const *items, size_t count, size_t idle, bool *take)
+{
+    wish *w = context;
+    w->seen = count;
+    w->idle = idle;
+    for (size_t i = 0; i < count; i++)
+        take[i] = (size_t) * (const int *)items[i] % w->wanted == 0;
+}
+
+static queue *filled(size_t count)
+{
+    queue *q;
+    ck_ok(queue_create(&q, 0, &error));
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = (int)i;
+        ck_ok(queue_push(q, QUEUE_FAST, &numbers[i]));
+    }
+    return q;
+}
+
+START_TEST(what_is_chosen_is_taken_and_the_rest_keeps_its_order)
+{
+    queue *q = filled(10);
+    void *items[QUEUE_WINDOW];
+    wish w = {.wanted = 3};
+    ck_assert_uint_eq(queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items), 4);
+    ck_assert_uint_eq(w.seen, 10);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(*(int *)items[i], 3 * i);
+    static const int rest[] = {1, 2, 4, 5, 7, 8};
+    ck_assert_uint_eq(queue_length(q, QUEUE_FAST), 6);
+    for (size_t i = 0; i < 6; i++)
+        ck_assert_int_eq(*(int *)queue_pop(q, 0), rest[i]);
+    ck_assert_ptr_null(queue_pop(q, 0));
+    /* The end of the list is right when its last item was taken. */
+    ck_ok(queue_push(q, QUEUE_FAST, &numbers[1]));
+    ck_ok(queue_push(q, QUEUE_FAST, &numbers[3]));
+    ck_assert_uint_eq(queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items), 1);
+    ck_ok(queue_push(q, QUEUE_FAST, &numbers[2]));
+    ck_assert_int_eq(*(int *)queue_pop(q, 0), 1);
+    ck_assert_int_eq(*(int *)queue_pop(q, 0), 2);
+    ck_assert_ptr_null(queue_pop(q, 0));
+    queue_destroy(q);
+}
+END_TEST
+
+START_TEST(a_choice_is_made_among_the_oldest_only)
+{
+    queue *q = filled(QUEUE_WINDOW + 5);
+    void *items[QUEUE_WINDOW];
+    wish w = {.wanted = 1};
+    ck_assert_uint_eq(queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items), QUEUE_WINDOW);
+    ck_assert_int_eq(*(int *)items[0], 0);
+    ck_assert_int_eq(*(int *)queue_pop(q, 0), QUEUE_WINDOW);
+    ck_assert_uint_eq(queue_length(q, QUEUE_FAST), 4);
+    ck_assert_uint_eq(queue_take_chosen(q, QUEUE_SLOW, choose_multiples, &w, items), 0);
+    ck_assert_uint_eq(w.seen, 0);
+    while (queue_pop(q, 0) != NULL)
+        ;
+    queue_destroy(q);
+}
+END_TEST
+
+static void *wait_for_one(void *q)
+{
+    return queue_pop(q, -1);
+}
+
+START_TEST(a_choice_is_told_how_many_threads_are_idle)
+{
+    queue *q;
+    pthread_t threads[2];
+    void *items[QUEUE_WINDOW];
+    wish w = {.wanted = 1, .idle = 99};
+    ck_ok(queue_create(&q, 0, &error));
+    queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items);
+    ck_assert_uint_eq(w.idle, 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, wait_for_one, q), 0);
+    while (w.idle < 2) { /* until both have come so far; a test that hangs is ended */
+        sched_yield();
+        queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items);
+    }
+    ck_assert_uint_eq(w.idle, 2);
+    queue_close(q);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items);
+    ck_assert_uint_eq(w.idle, 0);
+    queue_destroy(q);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("queue");
+    TCase *tests = tcase_create("queue");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, what_is_chosen_is_taken_and_the_rest_keeps_its_order);
+    tcase_add_test(tests, a_choice_is_made_among_the_oldest_only);
+    tcase_add_test(tests, a_choice_is_told_how_many_threads_are_idle);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
