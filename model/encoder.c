@@ -1,5 +1,6 @@
 #include "base/checked.h"
 #include "model/encoder_packed.h"
+#include "model/encoder_shared.h"
 #include "model/layer_norm.h"
 #include "model/pooling.h"
 
@@ -111,31 +112,33 @@ typedef struct activations {
     float *head;    /* what the Dense modules need for one text */
     float *attention;
     float *product; /* working space of the packed products */
+    crew *crew;     /* or NULL: the caller's thread alone */
 } activations;
 
-static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, size_t longest, sem_error *err)
+static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, size_t longest, size_t members,
+                          sem_error *err)
 {
     const model_config *c = e->plan.config;
-    size_t count;
+    size_t count, attention = members * attention_forward_space(&e->plan.attention, longest);
     if (!checked_mul(tokens, 3 * c->hidden + encoder_wide_columns(c), &count) ||
-        !checked_add(count, dense_head_space(&e->plan.head), &count) ||
-        !checked_add(count, attention_forward_space(&e->plan.attention, longest), &count) ||
+        !checked_add(count, dense_head_space(&e->plan.head), &count) || !checked_add(count, attention, &count) ||
         !checked_add(count, packed_layers_space(&e->plan), &count))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", tokens);
     return float_area_reserve(&s->area, count, err);
 }
 
-static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_t tokens, size_t longest)
+static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_t tokens, size_t longest, crew *team)
 {
     const model_config *c = e->plan.config;
-    activations a;
+    size_t members = team != NULL ? crew_members(team) : 1;
+    activations a = {.crew = team};
     a.x = s->area.data;
     a.y = a.x + tokens * c->hidden;
     a.context = a.y + tokens * c->hidden;
     a.wide = a.context + tokens * c->hidden;
     a.head = a.wide + tokens * encoder_wide_columns(c);
     a.attention = a.head + dense_head_space(&e->plan.head);
-    a.product = a.attention + attention_forward_space(&e->plan.attention, longest);
+    a.product = a.attention + members * attention_forward_space(&e->plan.attention, longest);
     return a;
 }
 
@@ -145,7 +148,7 @@ sem_status encoder_scratch_create(encoder_scratch **out, const encoder *e, size_
     if (s == NULL)
         return sem_fail_memory(err, "an encoder's scratch space");
     size_t longest = e->plan.config->max_tokens, most = longest > GROUP_TOKENS ? longest : GROUP_TOKENS;
-    sem_status status = reserve(e, s, max_tokens < most ? max_tokens : most, longest, err);
+    sem_status status = reserve(e, s, max_tokens < most ? max_tokens : most, longest, 1, err);
     if (status != SEM_OK) {
         encoder_scratch_destroy(s);
         return status;
@@ -178,23 +181,25 @@ static void embed(const encoder *e, const activations *a, const int32_t *ids, co
                        p->config->layer_norm_eps, NULL, NULL, a->x);
 }
 
-static void attend(const encoder *e, const activations *a, const uint32_t *lengths, size_t texts)
+static void attend(const encoder *e, const activations *a, const uint32_t *lengths, const batch_size *size)
 {
-    static const dropout_site none;
-    const size_t H = e->plan.config->hidden;
-    size_t first = 0;
-    for (size_t b = 0; b < texts; b++) {
-        attention_forward(e->plan.k, &e->plan.attention, a->wide + first * 3 * H, lengths[b], &none, first,
-                          a->context + first * H, a->attention);
-        first += lengths[b];
-    }
+    const shared_texts t = {lengths, size->texts, size->longest};
+    shared_attend(a->crew, e->plan.k, &e->plan.attention, &t, a->wide, a->context, a->attention);
 }
 
 /* Matrix number i of a layer on rows of x. */
-static void multiply(packed *const *layer, size_t i, const activations *a, size_t rows, const float *x,
-                     packed_function *f, float *y)
+static void multiply(packed *const *layer, size_t i, const activations *a, size_t rows, float *x, packed_function *f,
+                     float *y)
 {
-    packed_multiply(layer[i], rows, x, f, y, a->product);
+    shared_multiply(a->crew, layer[i], rows, x, f, y, a->product);
+}
+
+static void normalize(const encoder *e, const activations *a, size_t weight, size_t bias, size_t rows, const float *x,
+                      const float *residual, float *y)
+{
+    const model_config *c = e->plan.config;
+    const shared_norm n = {e->plan.k, c->hidden, e->params + weight, e->params + bias, c->layer_norm_eps};
+    shared_normalize(a->crew, &n, rows, x, residual, y);
 }
 
 static void run_layer(const encoder *e, size_t layer, const activations *a, const uint32_t *lengths,
@@ -203,20 +208,19 @@ static void run_layer(const encoder *e, size_t layer, const activations *a, cons
     const encoder_plan *p = &e->plan;
     const layer_params *l = &p->layers[layer];
     packed *const *m = e->packed.matrices + layer * LAYER_MATRICES;
-    const float *w = e->params, eps = p->config->layer_norm_eps;
     const size_t T = size->tokens, H = p->config->hidden;
 
     multiply(m, LAYER_QKV, a, T, a->x, NULL, a->wide);
-    attend(e, a, lengths, size->texts);
+    attend(e, a, lengths, size);
     multiply(m, LAYER_OUT, a, T, a->context, NULL, a->y);
-    layer_norm_forward(p->k, T, H, a->y, a->x, w + l->norm1_weight, w + l->norm1_bias, eps, NULL, NULL, a->y);
+    normalize(e, a, l->norm1_weight, l->norm1_bias, T, a->y, a->x, a->y);
 
     for (size_t t = 0; t < T; t += FEED_ROWS) {
         size_t rows = T - t < FEED_ROWS ? T - t : FEED_ROWS;
         multiply(m, LAYER_UP, a, rows, a->y + t * H, NULL, a->wide);
         multiply(m, LAYER_DOWN, a, rows, a->wide, p->activate, a->x + t * H);
     }
-    layer_norm_forward(p->k, T, H, a->x, a->y, w + l->norm2_weight, w + l->norm2_bias, eps, NULL, NULL, a->x);
+    normalize(e, a, l->norm2_weight, l->norm2_bias, T, a->x, a->y, a->x);
 }
 
 static sem_status pool(const encoder *e, const activations *a, const uint32_t *lengths, size_t texts, size_t first,
@@ -247,17 +251,15 @@ static batch_size next_group(const uint32_t *lengths, size_t texts)
     return group;
 }
 
-sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *ids, const uint32_t *lengths,
-                           size_t texts, float *out, sem_error *err)
+static sem_status forward(const encoder *e, encoder_scratch *s, crew *c, const int32_t *ids, const uint32_t *lengths,
+                          const batch_size *size, float *out, sem_error *err)
 {
-    batch_size size = {0};
-    sem_status status = encoder_batch_check(&e->plan, ids, lengths, texts, &size, err);
-    size_t most = size.longest > GROUP_TOKENS ? size.longest : GROUP_TOKENS;
-    if (status == SEM_OK)
-        status = reserve(e, s, size.tokens < most ? size.tokens : most, size.longest, err);
-    for (size_t b = 0; b < texts && status == SEM_OK;) {
-        batch_size group = next_group(lengths + b, texts - b);
-        activations a = cut_scratch(e, s, group.tokens, group.longest);
+    size_t most = size->longest > GROUP_TOKENS ? size->longest : GROUP_TOKENS;
+    sem_status status =
+        reserve(e, s, size->tokens < most ? size->tokens : most, size->longest, c != NULL ? crew_members(c) : 1, err);
+    for (size_t b = 0; b < size->texts && status == SEM_OK;) {
+        batch_size group = next_group(lengths + b, size->texts - b);
+        activations a = cut_scratch(e, s, group.tokens, group.longest, c);
         embed(e, &a, ids, lengths + b, &group);
         for (size_t i = 0; i < e->plan.config->layers; i++)
             run_layer(e, i, &a, lengths + b, &group);
@@ -266,4 +268,20 @@ sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *
         b += group.texts;
     }
     return status;
+}
+
+sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *ids, const uint32_t *lengths,
+                           size_t texts, float *out, sem_error *err)
+{
+    return encoder_forward_shared(e, s, NULL, ids, lengths, texts, out, err);
+}
+
+sem_status encoder_forward_shared(const encoder *e, encoder_scratch *s, crew *c, const int32_t *ids,
+                                  const uint32_t *lengths, size_t texts, float *out, sem_error *err)
+{
+    batch_size size = {0};
+    sem_status status = encoder_batch_check(&e->plan, ids, lengths, texts, &size, err);
+    if (status != SEM_OK)
+        return status;
+    return forward(e, s, size.tokens <= ENCODER_SHARED_TOKENS ? c : NULL, ids, lengths, &size, out, err);
 }

@@ -7,6 +7,7 @@
 #ifndef SEM_MODEL_ENCODER_H
 #define SEM_MODEL_ENCODER_H
 
+#include "base/crew.h"
 #include "base/status.h"
 #include "model/gemm.h"
 #include "model/model_config.h"
@@ -83,6 +84,13 @@ void encoder_scratch_destroy(encoder_scratch *s); /* accepts NULL */
  * 1 and at most config->max_tokens; ids are below vocab (both checked). */
 sem_status encoder_forward(const encoder *e, encoder_scratch *s, const int32_t *ids, const uint32_t *lengths,
                            size_t texts, float *out, sem_error *err);
+
+/* The same, bit for bit, with the help of threads that call crew_help(c) meanwhile
+ * (base/crew.h); the caller leads c. For batches of up to ENCODER_SHARED_TOKENS
+ * tokens: a larger one is computed by the caller alone. */
+enum { ENCODER_SHARED_TOKENS = 64 };
+sem_status encoder_forward_shared(const encoder *e, encoder_scratch *s, crew *c, const int32_t *ids,
+                                  const uint32_t *lengths, size_t texts, float *out, sem_error *err);
 
 /* --- training */
 

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of x that are converted at a time: a multiple of every tile's rows, and
- * few enough for the converted rows to stay in the second-level cache while all
- * panels pass by. */
-enum { BLOCK_ROWS = 96 };
-
 /* k above which the sum of k products of 255 and 127 could leave int32. */
 enum { INT8_COLUMNS_MAX = INT32_MAX / (255 * 127) };
 
@@ -176,6 +171,11 @@ size_t packed_bytes(const packed *p)
     return p->bytes + p->panels * PACKED_COLUMNS * (2 * sizeof(float) + sizeof(int32_t));
 }
 
+size_t packed_width(const packed *p)
+{
+    return p->k;
+}
+
 /* --- multiplying */
 
 /* Row strides of converted rows, in bytes: whole groups, one line more than a
@@ -187,16 +187,8 @@ static size_t row_stride(size_t k)
 
 size_t packed_space(size_t k)
 {
-    return (BLOCK_ROWS + 1) * row_stride(k) / sizeof(float);
+    return (PACKED_BLOCK_ROWS + 1) * row_stride(k) / sizeof(float);
 }
-
-/* A block of rows as the product reads it. */
-typedef struct block {
-    const char *rows;
-    size_t stride; /* bytes */
-    float scale[BLOCK_ROWS];
-    int32_t zero[BLOCK_ROWS];
-} block;
 
 static void convert_row(const packed *p, const float *x, char *out, float *scale, int32_t *zero)
 {
@@ -214,30 +206,45 @@ static void convert_row(const packed *p, const float *x, char *out, float *scale
     }
 }
 
-static void convert(const packed *p, size_t rows, const float *x, packed_function *f, block *b, float *space)
+/* Where the first row is left for f's result. */
+static char *converted_rows(const packed *p, float *space)
 {
-    if (p->precision == PACKED_FLOAT32 && f == NULL) {
-        b->rows = (const char *)x;
-        b->stride = p->k * sizeof *x;
-        return;
-    }
-    size_t stride = row_stride(p->k);
-    char *at = (char *)(space + stride / sizeof(float)); /* the first row is for f's result */
-    b->rows = at;
-    b->stride = stride;
-    for (size_t r = 0; r < rows; r++, x += p->k, at += stride) {
+    return (char *)(space + row_stride(p->k) / sizeof *space);
+}
+
+static void convert(const packed *p, const float *x, packed_function *f, packed_rows *b, float *space)
+{
+    b->stride = row_stride(p->k);
+    b->rows = b->converted = converted_rows(p, space);
+    for (size_t r = 0; r < b->count; r++, x += p->k) {
         if (f != NULL)
             f(x, p->k, space);
-        convert_row(p, f != NULL ? space : x, at, &b->scale[r], &b->zero[r]);
+        convert_row(p, f != NULL ? space : x, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
     }
 }
 
+bool packed_rows_begin(const packed *p, packed_rows *b, size_t rows, const float *x, float *space)
+{
+    bool converted = p->precision != PACKED_FLOAT32;
+    b->count = rows;
+    b->converted = converted_rows(p, space);
+    b->rows = converted ? b->converted : (const char *)x;
+    b->stride = converted ? row_stride(p->k) : p->k * sizeof *x;
+    return converted;
+}
+
+void packed_convert(const packed *p, packed_rows *b, const float *x, size_t first, size_t last)
+{
+    for (size_t r = first; r < last; r++)
+        convert_row(p, x + r * p->k, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
+}
+
 /* One panel with all rows of the block, in tiles of nearly equal height. */
-static void multiply_panel(const packed *p, size_t panel, size_t rows, const block *b, float *y)
+static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
 {
     const packed_kernels *k = p->kernels;
     size_t first = panel * PACKED_COLUMNS, most = k->tile_rows[p->precision];
-    size_t tiles = (rows + most - 1) / most;
+    size_t tiles = (b->count + most - 1) / most;
     packed_tile_out out = {.stride = p->n,
                            .columns = p->n - first < PACKED_COLUMNS ? p->n - first : PACKED_COLUMNS,
                            .bias = p->bias + first,
@@ -245,7 +252,7 @@ static void multiply_panel(const packed *p, size_t panel, size_t rows, const blo
                            .sums = p->sums + first};
     const char *weights = p->weights + panel * p->steps * PACKED_STEP;
     for (size_t t = 0, r = 0; t < tiles; t++) {
-        size_t height = (rows - r + tiles - t - 1) / (tiles - t);
+        size_t height = (b->count - r + tiles - t - 1) / (tiles - t);
         out.y = y + r * p->n + first;
         out.row_scale = b->scale + r;
         out.row_zero = b->zero + r;
@@ -254,13 +261,29 @@ static void multiply_panel(const packed *p, size_t panel, size_t rows, const blo
     }
 }
 
+size_t packed_panels(const packed *p)
+{
+    return p->panels;
+}
+
+void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, float *y)
+{
+    for (size_t panel = first; panel < last; panel++)
+        multiply_panel(p, panel, b, y);
+}
+
 void packed_multiply(const packed *p, size_t rows, const float *x, packed_function *f, float *y, float *space)
 {
-    block b;
-    for (size_t r = 0; r < rows; r += BLOCK_ROWS) {
-        size_t count = rows - r < BLOCK_ROWS ? rows - r : BLOCK_ROWS;
-        convert(p, count, x + r * p->k, f, &b, space);
-        for (size_t panel = 0; panel < p->panels; panel++)
-            multiply_panel(p, panel, count, &b, y + r * p->n);
+    packed_rows b;
+    for (size_t r = 0; r < rows; r += PACKED_BLOCK_ROWS) {
+        const float *from = x + r * p->k;
+        b.count = rows - r < PACKED_BLOCK_ROWS ? rows - r : PACKED_BLOCK_ROWS;
+        if (p->precision == PACKED_FLOAT32 && f == NULL) {
+            b.rows = (const char *)from;
+            b.stride = p->k * sizeof *x;
+        } else {
+            convert(p, from, f, &b, space);
+        }
+        packed_multiply_panels(p, &b, 0, p->panels, y + r * p->n);
     }
 }

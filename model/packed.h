@@ -37,6 +37,7 @@ sem_status packed_create(packed **out, const packed_kernels *kernels, packed_pre
 void packed_destroy(packed *p); /* accepts NULL */
 packed_precision packed_get_precision(const packed *p);
 size_t packed_bytes(const packed *p);
+size_t packed_width(const packed *p); /* k */
 
 /* Floats of working space that packed_multiply needs for a matrix of k columns. */
 size_t packed_space(size_t k);
@@ -45,5 +46,33 @@ size_t packed_space(size_t k);
  * its way in (an activation; NULL: none): x itself stays as it is. */
 typedef void packed_function(const float *x, size_t n, float *y);
 void packed_multiply(const packed *p, size_t rows, const float *x, packed_function *f, float *y, float *space);
+
+/* --- the same product in parts, for several threads */
+
+/* Rows of x that are converted at a time: a multiple of every tile's rows, and few
+ * enough for the converted rows to stay in the second-level cache while all panels
+ * pass by. */
+enum { PACKED_BLOCK_ROWS = 96 };
+
+/* Rows as the product reads them. */
+typedef struct packed_rows {
+    size_t count;
+    const char *rows; /* converted, or x itself where nothing is to be converted */
+    size_t stride;    /* bytes */
+    char *converted;  /* where packed_convert puts them, in the working space */
+    float scale[PACKED_BLOCK_ROWS];
+    int32_t zero[PACKED_BLOCK_ROWS];
+} packed_rows;
+
+/* Says where `rows` rows of x, at most PACKED_BLOCK_ROWS, lie as the product reads
+ * them, and returns whether they must be converted to be there. x and space must
+ * stay where they are until the product is done. */
+bool packed_rows_begin(const packed *p, packed_rows *b, size_t rows, const float *x, float *space);
+/* Converts the rows from first up to, without, last. Threads may do different rows. */
+void packed_convert(const packed *p, packed_rows *b, const float *x, size_t first, size_t last);
+/* Columns are cut into panels; y gets those of the panels from first up to, without,
+ * last. Bit for bit what packed_multiply gives. */
+size_t packed_panels(const packed *p);
+void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, float *y);
 
 #endif

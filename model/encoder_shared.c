@@ -1,0 +1,149 @@
+#include "model/encoder_shared.h"
+
+#include "model/layer_norm.h"
+
+enum {
+    /* Chunks of a product: enough that one thread's last chunk keeps the others
+     * waiting for a small part of the phase only, few enough that claiming them
+     * costs nothing beside. */
+    PRODUCT_CHUNKS = 16,
+    ATTENTION_CHUNKS = 12,
+    ROWS_A_CHUNK = 2
+};
+
+/* Part number i of so many of 0 to n. */
+static size_t part(size_t n, size_t i, size_t parts)
+{
+    return n * i / parts;
+}
+
+/* --- products */
+
+typedef struct product {
+    const packed *p;
+    packed_rows *b;
+    float *x;
+    packed_function *f;
+    float *y;
+    size_t width, chunks;
+    bool convert;
+} product;
+
+static void prepare_rows(void *context, size_t chunk, size_t member)
+{
+    (void)member;
+    const product *a = context;
+    size_t first = chunk * ROWS_A_CHUNK, last = first + ROWS_A_CHUNK;
+    last = last < a->b->count ? last : a->b->count;
+    if (a->f != NULL)
+        for (size_t r = first; r < last; r++)
+            a->f(a->x + r * a->width, a->width, a->x + r * a->width);
+    if (a->convert)
+        packed_convert(a->p, a->b, a->x, first, last);
+}
+
+static void multiply_part(void *context, size_t chunk, size_t member)
+{
+    (void)member;
+    const product *a = context;
+    size_t panels = packed_panels(a->p);
+    packed_multiply_panels(a->p, a->b, part(panels, chunk, a->chunks), part(panels, chunk + 1, a->chunks), a->y);
+}
+
+void shared_multiply(crew *c, const packed *p, size_t rows, float *x, packed_function *f, float *y, float *space)
+{
+    if (c == NULL) {
+        packed_multiply(p, rows, x, f, y, space);
+        return;
+    }
+    packed_rows b;
+    size_t panels = packed_panels(p);
+    product a = {.p = p, .b = &b, .x = x, .f = f, .y = y, .width = packed_width(p)};
+    a.chunks = panels < PRODUCT_CHUNKS ? panels : PRODUCT_CHUNKS;
+    a.convert = packed_rows_begin(p, &b, rows, x, space);
+    if (a.convert || f != NULL)
+        crew_run(c, prepare_rows, &a, (rows + ROWS_A_CHUNK - 1) / ROWS_A_CHUNK);
+    crew_run(c, multiply_part, &a, a.chunks);
+}
+
+/* --- layer normalisation */
+
+typedef struct normalization {
+    const shared_norm *n;
+    size_t rows;
+    const float *x, *residual;
+    float *y;
+} normalization;
+
+static void normalize_rows(const normalization *a, size_t first, size_t rows)
+{
+    const shared_norm *n = a->n;
+    size_t at = first * n->hidden;
+    layer_norm_forward(n->k, rows, n->hidden, a->x + at, a->residual + at, n->weight, n->bias, n->eps, NULL, NULL,
+                       a->y + at);
+}
+
+static void normalize_part(void *context, size_t chunk, size_t member)
+{
+    (void)member;
+    const normalization *a = context;
+    size_t first = chunk * ROWS_A_CHUNK, left = a->rows - first;
+    normalize_rows(a, first, left < ROWS_A_CHUNK ? left : ROWS_A_CHUNK);
+}
+
+void shared_normalize(crew *c, const shared_norm *n, size_t rows, const float *x, const float *residual, float *y)
+{
+    normalization a = {n, rows, x, residual, y};
+    if (c == NULL)
+        normalize_rows(&a, 0, rows);
+    else
+        crew_run(c, normalize_part, &a, (rows + ROWS_A_CHUNK - 1) / ROWS_A_CHUNK);
+}
+
+/* --- attention */
+
+typedef struct attention_work {
+    const kernels *k;
+    const attention_shape *shape;
+    const shared_texts *t;
+    const float *qkv;
+    float *context, *space;
+    size_t space_each; /* floats */
+    size_t parts;      /* of a text's heads */
+} attention_work;
+
+/* Some heads of one text, as the attention of a narrower model. */
+static void attend_heads(const attention_work *a, size_t text, size_t first_head, size_t heads, size_t member)
+{
+    static const dropout_site none;
+    attention_shape some = *a->shape;
+    size_t at = 0;
+    for (size_t b = 0; b < text; b++)
+        at += a->t->lengths[b];
+    some.heads = heads;
+    size_t column = first_head * some.width;
+    attention_forward(a->k, &some, a->qkv + at * 3 * some.hidden + column, a->t->lengths[text], &none, at,
+                      a->context + at * some.hidden + column, a->space + member * a->space_each);
+}
+
+static void attend_part(void *context, size_t chunk, size_t member)
+{
+    const attention_work *a = context;
+    size_t i = chunk % a->parts, first = part(a->shape->heads, i, a->parts);
+    attend_heads(a, chunk / a->parts, first, part(a->shape->heads, i + 1, a->parts) - first, member);
+}
+
+void shared_attend(crew *c, const kernels *k, const attention_shape *shape, const shared_texts *t, const float *qkv,
+                   float *context, float *space)
+{
+    attention_work a = {k, shape, t, qkv, context, space, attention_forward_space(shape, t->longest), 1};
+    if (c == NULL) {
+        for (size_t b = 0; b < t->texts; b++)
+            attend_heads(&a, b, 0, shape->heads, 0);
+        return;
+    }
+    /* Biases lie in the table by the number of the head among all. */
+    if (shape->bias == NULL)
+        a.parts = shape->heads < ATTENTION_CHUNKS ? shape->heads : ATTENTION_CHUNKS;
+    crew_run(c, attend_part, &a, t->texts * a.parts);
+}
