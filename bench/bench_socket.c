@@ -226,6 +226,8 @@ static bool start_daemon(bench *b)
                     (char *)"-o",
                     workers,
                     (char *)"-o",
+                    (char *)"encode.cache_bytes=0",
+                    (char *)"-o",
                     (char *)"finetune.enabled=false",
                     NULL};
     if (process_start(&b->daemon, argv, log, false, NULL, &err) != SEM_OK)

@@ -45,6 +45,7 @@ typedef struct config {
         unsigned workers;           /* threads; 0: one a core */
         size_t token_budget;        /* tokens of one batch */
         uint64_t batch_deadline_ms; /* a query that waited longer is taken whatever its length */
+        size_t cache_bytes;         /* of query embeddings; 0: none are kept */
         size_t queue;               /* requests waiting, each lane */
         size_t queue_bytes;         /* of requests waiting or under way, with what was made of them */
     } encode;

@@ -77,6 +77,8 @@ const config_key config_keys[] = {
      .help = "tokens of one batch of queries, and of one step of bulk work, after which queries have their turn"},
     {"encode", "batch_deadline", KEY_DURATION, "20ms", RANGE(0, HOUR_MS), PLACE(encode.batch_deadline_ms),
      .restart = true, .help = "time after which a waiting query joins the next batch whatever its length"},
+    {"encode", "cache_bytes", KEY_SIZE, "16MiB", RANGE(0, 64 * GIB), PLACE(encode.cache_bytes), .restart = true,
+     .help = "memory for embeddings of queries that came lately; 0: each is encoded anew"},
     {"encode", "queue", KEY_INTEGER, "4096", RANGE(1, 1000000), PLACE(encode.queue), .restart = true,
      .help = "requests waiting, queries and bulk work each; one more gets RESOURCE_EXHAUSTED"},
     {"encode", "queue_bytes", KEY_SIZE, "1GiB", RANGE(1 * MIB, 1024 * GIB), PLACE(encode.queue_bytes), .restart = true,

@@ -8,6 +8,7 @@
 #include "index/store.h"
 #include "daemon/config.h"
 #include "daemon/engine.h"
+#include "daemon/query_cache.h"
 #include "daemon/serving.h"
 #include "daemon/space.h"
 
@@ -46,6 +47,7 @@ typedef struct core {
     space *external;          /* owned; the space of external collections */
     atomic_size_t held_bytes; /* of requests that wait or are under way; encode.queue_bytes limits it */
     queue *work;              /* to the workers; fast lane: queries, slow lane: documents */
+    query_cache *queries;     /* owned */
     struct writer *writer;    /* owned */
     struct jobs *jobs;        /* owned */
     uint64_t started_ms;      /* monotonic */

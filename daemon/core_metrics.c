@@ -110,10 +110,21 @@ static uint64_t resident_bytes(void)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static bool cache(core *c, buffer *out)
+{
+    query_cache_stats s;
+    query_cache_get_stats(c->queries, &s);
+    return metric(out, "semd_query_cache_hits_total", "counter", s.hits) &&
+           metric(out, "semd_query_cache_misses_total", "counter", s.misses) &&
+           metric(out, "semd_query_cache_evictions_total", "counter", s.evictions) &&
+           metric(out, "semd_query_cache_entries", "gauge", s.entries) &&
+           metric(out, "semd_query_cache_bytes", "gauge", s.bytes);
+}
+
 bool core_metrics(core *c, buffer *out)
 {
     core_stats *s = &c->stats;
-    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) &&
+    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) &&
            line(out, "# TYPE semd_queue_length gauge\n") &&
            line(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
            line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&

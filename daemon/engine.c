@@ -67,6 +67,10 @@ static sem_status open_generation(core *c, const store_generation *g, sem_error 
         status = serving_open(&now, g, store_path(c->store), s, &c->settings, c->log, err);
     if (status == SEM_OK)
         serving_slot_swap(&c->current, now);
+    if (status == SEM_OK)
+        status = query_cache_create(&c->queries, c->settings.encode.cache_bytes, err);
+    if (status == SEM_OK)
+        query_cache_set_generation(c->queries, g->number);
     return status;
 }
 
@@ -140,6 +144,7 @@ void engine_destroy(engine *e)
     queue_destroy(c->work);
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));
+    query_cache_destroy(c->queries);
     space_release(c->external);
     store_close(c->store);
     pthread_mutex_destroy(&c->limits_lock);

@@ -398,6 +398,7 @@ static void swap_generations(void *context)
     embedding *e = f->embedding;
     atomic_store(&e->core->dual, false);
     f->old = serving_slot_swap(&e->core->current, serving_retain(e->next));
+    query_cache_set_generation(e->core->queries, e->next->generation);
     serving_release(serving_slot_swap(&e->core->candidate, NULL));
     log_event(e->core->log, LOG_LEVEL_INFO, "flip", "job=%u generation=%u from=%u ms=%.2f", e->job->number,
               e->next->generation, f->old->generation, (double)(clock_monotonic_ns() - f->began_ns) / 1e6);

@@ -110,6 +110,53 @@ static void answer_task(const batch *b, task *t, size_t at)
         op_encode_answer(b->worker, t, b->serving, vectors, b->tokens + at, b->cut + at);
 }
 
+/* --- what is known already */
+
+/* Only queries of one text are kept. False when t is none, or its prompt is wrong. */
+static bool cache_key(const task *t, const serving *s, cached_query *q)
+{
+    *q = (cached_query){.generation = s->generation, .dim = model_get_config(s->model)->dim};
+    if (text_count(t) != 1 || prompt_of(t, s, &q->prompt, NULL) != SEM_OK)
+        return false;
+    q->text = texts_of(t)->data;
+    q->size = texts_of(t)->size;
+    return true;
+}
+
+/* Answers those of tasks[count] that the cache knows; the others are left, and how
+ * many they are is returned. */
+static size_t answer_known(worker *w, serving *s, task **tasks, size_t count)
+{
+    size_t left = 0;
+    float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof *vector);
+    for (size_t i = 0; i < count; i++) {
+        cached_query q;
+        bool asked = vector != NULL && cache_key(tasks[i], s, &q);
+        q.vector = vector;
+        if (!asked || !query_cache_get(w->core->queries, &q)) {
+            tasks[left++] = tasks[i];
+            continue;
+        }
+        batch b = {.worker = w, .serving = s, .vectors = q.vector, .tokens = &q.tokens, .cut = &q.truncated};
+        answer_task(&b, tasks[i], 0);
+    }
+    free(vector);
+    return left;
+}
+
+static void keep(const batch *b, const task *t, size_t at)
+{
+    cached_query q;
+    if (!cache_key(t, b->serving, &q))
+        return;
+    q.vector = b->vectors + at * q.dim;
+    q.tokens = b->tokens[at];
+    q.truncated = b->cut[at];
+    query_cache_put(b->worker->core->queries, &q);
+}
+
+/* --- all of it */
+
 /* Encodes and answers tasks[count]; each that fails fails alone. */
 static void run(worker *w, serving *s, task **tasks, size_t count)
 {
@@ -124,6 +171,7 @@ static void run(worker *w, serving *s, task **tasks, size_t count)
     } else {
         for (size_t i = 0, at = 0; i < count; i++) {
             size_t texts = text_count(tasks[i]);
+            keep(&b, tasks[i], at);
             answer_task(&b, tasks[i], at);
             at += texts;
         }
@@ -144,6 +192,8 @@ void op_batch(worker *w, task **tasks, size_t count)
     if (kept == 0)
         return;
     serving *s = serving_slot_acquire(&w->core->current);
-    run(w, s, tasks, kept);
+    kept = answer_known(w, s, tasks, kept);
+    if (kept > 0)
+        run(w, s, tasks, kept);
     serving_release(s);
 }

@@ -60,6 +60,21 @@ static void pack_limits(packer *p, core *c)
     }
 }
 
+static void pack_cache(packer *p, core *c)
+{
+    query_cache_stats s;
+    query_cache_get_stats(c->queries, &s);
+    pack_map(p, 4);
+    pack_str(p, "hits");
+    pack_uint(p, s.hits);
+    pack_str(p, "misses");
+    pack_uint(p, s.misses);
+    pack_str(p, "entries");
+    pack_uint(p, s.entries);
+    pack_str(p, "bytes");
+    pack_uint(p, s.bytes);
+}
+
 void op_info(worker *w, task *t)
 {
     sem_error err;
@@ -79,7 +94,7 @@ void op_info(worker *w, task *t)
     serving *s = serving_slot_acquire(&w->core->current);
     answer a;
     answer_begin(&a, t);
-    pack_map(&a.pack, 7);
+    pack_map(&a.pack, 8);
     pack_str(&a.pack, "version");
     pack_str(&a.pack, SEMD_VERSION);
     pack_str(&a.pack, "model");
@@ -92,6 +107,8 @@ void op_info(worker *w, task *t)
     pack_uint(&a.pack, (clock_monotonic_ms() - w->core->started_ms) / 1000);
     pack_str(&a.pack, "simd");
     pack_str(&a.pack, simd->name);
+    pack_str(&a.pack, "query_cache");
+    pack_cache(&a.pack, w->core);
     pack_str(&a.pack, "limits");
     pack_limits(&a.pack, w->core);
     serving_release(s);

@@ -254,6 +254,9 @@ START_TEST(metrics_tell_latencies_memory_indices_and_jobs)
         "semd_generation 1\n",
         "semd_job_running 0\n",
         "semd_queue_bytes 0\n",
+        "semd_query_cache_hits_total 1\n",
+        "semd_query_cache_misses_total 1\n",
+        "semd_query_cache_entries 1\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         ck_assert_msg(strstr(text, lines[i]) != NULL, "no line %s in\n%s", lines[i], text);
