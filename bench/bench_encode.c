@@ -1,11 +1,27 @@
-/* Encodes the texts of a file in one precision and says how fast and how well:
+/* Encodes the texts of a file in one precision, text in, vectors out, and says how
+ * fast and how well:
  *
  *   bench_encode [option=value]... MODEL TEXTS.jsonl
  *
- * TEXTS.jsonl holds a JSON object with a "text" a line. Options: precision
- * (float32, bfloat16, int8, auto), threads, texts (at most), tokens (of a text, at
- * most), rounds (the median counts), one=1 (one text at a time: latency). Standard
- * output gets one line of JSON. */
+ * TEXTS.jsonl holds a JSON object with a "text" a line. A round tokenizes all texts,
+ * sorts them by length, encodes them in groups, longest first, and puts the vectors
+ * in the texts' order; threads share all of it. Options:
+ *
+ *   precision=auto    or float32, bfloat16, int8
+ *   min_cosine=0.999  what auto asks for
+ *   threads=1, texts=2000 and tokens=256 (of a text) at most
+ *   batch=1024        tokens that a thread takes at once
+ *   rounds=3          the median counts
+ *   one=1             one text at a time instead: latency
+ *   out=FILE          the vectors of the last round, raw float32
+ *   turns=1           no rounds of its own: see below
+ *
+ * Standard output gets one line of JSON. "encoder_tokens_per_s" leaves tokenizing
+ * out; the cosines are with float32 on the same ids.
+ *
+ * With turns=1, benchmarks that take turns ask for one thing a line on standard
+ * input, and each gets a line of JSON: "round"; "one N", N of the texts one by one;
+ * "tokenize", that alone; "vectors FILE"; "ids FILE", one JSON list a text; "memory". */
 #include "model/model.h"
 
 #include <jansson.h>
@@ -17,20 +33,50 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCH_TOKENS = 1024, THREADS_MAX = 64, ROUNDS_MAX = 100 };
+enum { BATCH_MAX = 16384, THREADS_MAX = 64, ROUNDS_MAX = 100, TOKENIZE_CHUNK = 16, LAST_GROUPS = 256 };
+
+typedef struct text {
+    char *bytes; /* owned */
+    size_t length;
+} text;
+
+/* Where a text's ids are: of which worker, from where on. */
+typedef struct place {
+    size_t worker, offset;
+    uint32_t length;
+} place;
+
+struct bench;
+
+typedef struct worker {
+    struct bench *b;
+    token_batch tokens; /* of the texts that this thread tokenized */
+    encoder_scratch *scratch;
+    int32_t *ids;      /* [batch + tokens_max] */
+    uint32_t *lengths; /* [batch] */
+    size_t *which;     /* [batch] text of each row */
+    float *out;        /* [batch, E] */
+    sem_error err;
+    bool failed;
+} worker;
 
 typedef struct bench {
     model *m;
-    token_batch batch;
-    size_t *order; /* texts by length */
-    size_t *start; /* of each text's ids */
-    size_t texts, threads, rounds, tokens_max;
-    bool one;
-    float *out; /* [texts, E] */
+    text *texts; /* [count] */
+    place *places;
+    size_t *order; /* texts, longest first */
+    float *out;    /* [count, E] */
+    double *latency;
+    size_t count, threads, rounds, tokens_max, batch, E;
+    const char *precision, *out_path;
+    double min_cosine;
+    bool one, turns;
+    worker workers[THREADS_MAX];
+    pthread_barrier_t barrier;
     pthread_mutex_t lock;
-    size_t next;     /* guarded by lock: the next text in order */
-    bool failed;     /* the same */
-    double *latency; /* [texts], one at a time */
+    size_t next;         /* guarded by lock: the next text, or the next in order */
+    size_t tokens, left; /* of all texts; not yet taken, guarded by lock */
+    double tokenized;    /* when the last round's encoding began */
 } bench;
 
 static double seconds(void)
@@ -40,97 +86,349 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool read_texts(bench *b, const char *path)
+/* --- one round */
+
+static bool tokenize_text(worker *w, size_t which)
+{
+    bench *b = w->b;
+    const size_t at = w->tokens.tokens;
+    if (tokenizer_encode(model_get_tokenizer(b->m), b->texts[which].bytes, b->texts[which].length, b->tokens_max,
+                         &w->tokens, NULL, &w->err) != SEM_OK)
+        return false;
+    b->places[which] =
+        (place){.worker = (size_t)(w - b->workers), .offset = at, .length = (uint32_t)(w->tokens.tokens - at)};
+    return true;
+}
+
+static void tokenize_share(worker *w)
+{
+    bench *b = w->b;
+    token_batch_clear(&w->tokens);
+    while (!w->failed) {
+        pthread_mutex_lock(&b->lock);
+        size_t from = b->next, to = from + TOKENIZE_CHUNK < b->count ? from + TOKENIZE_CHUNK : b->count;
+        b->next = to;
+        pthread_mutex_unlock(&b->lock);
+        if (from == to)
+            return;
+        for (size_t i = from; i < to && !w->failed; i++)
+            w->failed = !tokenize_text(w, i);
+    }
+}
+
+/* Counts by length: texts in order, longest first. */
+static void sort_by_length(bench *b)
+{
+    size_t starts[BATCH_MAX + 2] = {0};
+    b->tokens = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        starts[b->tokens_max - b->places[i].length + 1]++;
+        b->tokens += b->places[i].length;
+    }
+    for (size_t i = 1; i <= b->tokens_max; i++)
+        starts[i] += starts[i - 1];
+    for (size_t i = 0; i < b->count; i++)
+        b->order[starts[b->tokens_max - b->places[i].length]++] = i;
+    b->next = 0;
+    b->left = b->tokens;
+}
+
+/* Takes texts for a batch; less towards the end, so that the threads end together. */
+static size_t take(worker *w)
+{
+    bench *b = w->b;
+    size_t count = 0, tokens = 0, most = b->batch;
+    pthread_mutex_lock(&b->lock);
+    if (b->threads > 1 && b->left / (2 * b->threads) < most)
+        most = b->left / (2 * b->threads) > LAST_GROUPS ? b->left / (2 * b->threads) : LAST_GROUPS;
+    for (; b->next < b->count && count < b->batch; b->next++) {
+        size_t length = b->places[b->order[b->next]].length;
+        if (count > 0 && tokens + length > most)
+            break;
+        w->which[count++] = b->order[b->next];
+        tokens += length;
+    }
+    b->left -= tokens;
+    pthread_mutex_unlock(&b->lock);
+    return count;
+}
+
+static bool encode_texts(worker *w, size_t count)
+{
+    bench *b = w->b;
+    size_t tokens = 0;
+    for (size_t i = 0; i < count; i++) {
+        const place *p = &b->places[w->which[i]];
+        memcpy(w->ids + tokens, b->workers[p->worker].tokens.ids + p->offset, p->length * sizeof *w->ids);
+        w->lengths[i] = p->length;
+        tokens += p->length;
+    }
+    if (encoder_forward(model_get_encoder(b->m), w->scratch, w->ids, w->lengths, count, w->out, &w->err) != SEM_OK)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        memcpy(b->out + w->which[i] * b->E, w->out + i * b->E, b->E * sizeof *w->out);
+    return true;
+}
+
+static void *work(void *argument)
+{
+    worker *w = argument;
+    bench *b = w->b;
+    tokenize_share(w);
+    if (pthread_barrier_wait(&b->barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
+        sort_by_length(b);
+        b->tokenized = seconds();
+    }
+    pthread_barrier_wait(&b->barrier);
+    for (size_t count; !w->failed && (count = take(w)) > 0;)
+        w->failed = !encode_texts(w, count);
+    return NULL;
+}
+
+static const worker *failed_worker(const bench *b)
+{
+    for (size_t i = 0; i < b->threads; i++)
+        if (b->workers[i].failed)
+            return &b->workers[i];
+    return NULL;
+}
+
+/* Text in, vectors out; *took gets the whole time, *encoding what is not tokenizing. */
+static bool run(bench *b, double *took, double *encoding)
+{
+    pthread_t threads[THREADS_MAX];
+    b->next = 0;
+    double from = seconds();
+    for (size_t i = 1; i < b->threads; i++)
+        if (pthread_create(&threads[i], NULL, work, &b->workers[i]) != 0)
+            abort(); /* the others wait at the barrier: there is no way on */
+    work(&b->workers[0]);
+    for (size_t i = 1; i < b->threads; i++)
+        pthread_join(threads[i], NULL);
+    double to = seconds();
+    *took = to - from;
+    *encoding = to - b->tokenized;
+    return failed_worker(b) == NULL;
+}
+
+/* One text as a lone query is answered. */
+static bool run_one(bench *b, size_t which, double *took)
+{
+    worker *w = &b->workers[0];
+    double from = seconds();
+    token_batch_clear(&w->tokens);
+    w->which[0] = which;
+    w->failed = !tokenize_text(w, which) || !encode_texts(w, 1);
+    *took = seconds() - from;
+    return !w->failed;
+}
+
+/* count of the texts one by one, evenly spread, into latency; the first few are
+ * run twice, so that everything is warm. */
+static bool run_single(bench *b, size_t count)
+{
+    double warm;
+    for (size_t i = 0; i < 20 && i < b->count; i++)
+        if (!run_one(b, i, &warm))
+            return false;
+    for (size_t i = 0; i < count; i++)
+        if (!run_one(b, i * b->count / count, &b->latency[i]))
+            return false;
+    return true;
+}
+
+/* --- preparing */
+
+static bool add_text(bench *b, json_t *value)
+{
+    json_t *field = json_object_get(value, "text");
+    text *slot = &b->texts[b->count];
+    if (!json_is_string(field) || (slot->bytes = strdup(json_string_value(field))) == NULL)
+        return false;
+    slot->length = json_string_length(field);
+    b->count++;
+    return true;
+}
+
+static bool read_texts(bench *b, const char *path, size_t most)
 {
     FILE *file = fopen(path, "r");
     char *line = NULL;
     size_t size = 0;
-    sem_error err;
-    bool fine = file != NULL;
-    while (fine && b->batch.texts < b->texts && getline(&line, &size, file) > 0) {
-        json_t *value = json_loads(line, 0, NULL), *text = json_object_get(value, "text");
-        fine = json_is_string(text) && model_tokenize(b->m, NULL, json_string_value(text), json_string_length(text),
-                                                      &b->batch, NULL, &err) == SEM_OK;
+    bool fine = file != NULL && (b->texts = calloc(most, sizeof *b->texts)) != NULL;
+    while (fine && b->count < most && getline(&line, &size, file) > 0) {
+        json_t *value = json_loads(line, 0, NULL);
+        fine = add_text(b, value);
         json_decref(value);
     }
     free(line);
     if (file != NULL)
         fclose(file);
-    b->texts = b->batch.texts;
-    return fine && b->texts > 0;
+    return fine && b->count > 0;
 }
 
-static const bench *sorting;
-
-static int by_length(const void *left, const void *right)
+static bool prepare_worker(bench *b, worker *w, sem_error *err)
 {
-    size_t a = *(const size_t *)left, b = *(const size_t *)right;
-    uint32_t x = sorting->batch.lengths[a], y = sorting->batch.lengths[b];
-    return x != y ? (x > y) - (x < y) : (a > b) - (a < b);
+    w->b = b;
+    w->ids = malloc((b->batch + b->tokens_max) * sizeof *w->ids);
+    w->lengths = malloc(b->batch * sizeof *w->lengths);
+    w->which = malloc(b->batch * sizeof *w->which);
+    w->out = malloc(b->batch * b->E * sizeof *w->out);
+    return w->ids != NULL && w->lengths != NULL && w->which != NULL && w->out != NULL &&
+           encoder_scratch_create(&w->scratch, model_get_encoder(b->m), b->batch, err) == SEM_OK;
 }
 
-/* Takes texts until BATCH_TOKENS are together. */
-static size_t take(bench *b, int32_t *ids, uint32_t *lengths, size_t *which)
+static bool prepare(bench *b, sem_error *err)
 {
-    size_t count = 0, tokens = 0;
-    pthread_mutex_lock(&b->lock);
-    while (b->next < b->texts && !(b->one && count > 0)) {
-        size_t text = b->order[b->next], length = b->batch.lengths[text];
-        length = length < b->tokens_max ? length : b->tokens_max;
-        if (count > 0 && tokens + length > BATCH_TOKENS)
-            break;
-        memcpy(ids + tokens, b->batch.ids + b->start[text], length * sizeof *ids);
-        lengths[count] = (uint32_t)length;
-        which[count++] = text;
-        tokens += length;
-        b->next++;
+    const size_t allowed = model_get_config(b->m)->max_tokens;
+    b->tokens_max = b->tokens_max < allowed ? b->tokens_max : allowed;
+    b->E = model_get_config(b->m)->dim;
+    b->places = malloc(b->count * sizeof *b->places);
+    b->order = malloc(b->count * sizeof *b->order);
+    b->latency = calloc(b->count, sizeof *b->latency);
+    b->out = malloc(b->count * b->E * sizeof *b->out);
+    bool fine = b->places != NULL && b->order != NULL && b->latency != NULL && b->out != NULL &&
+                pthread_barrier_init(&b->barrier, NULL, (unsigned)b->threads) == 0;
+    for (size_t i = 0; fine && i < b->threads; i++)
+        fine = prepare_worker(b, &b->workers[i], err);
+    return fine;
+}
+
+static void release(bench *b)
+{
+    for (size_t i = 0; i < b->threads; i++) {
+        token_batch_free(&b->workers[i].tokens);
+        encoder_scratch_destroy(b->workers[i].scratch);
+        free(b->workers[i].ids);
+        free(b->workers[i].lengths);
+        free(b->workers[i].which);
+        free(b->workers[i].out);
     }
-    pthread_mutex_unlock(&b->lock);
-    return count;
+    for (size_t i = 0; i < b->count; i++)
+        free(b->texts[i].bytes);
+    free(b->texts);
+    free(b->places);
+    free(b->order);
+    free(b->latency);
+    free(b->out);
+    model_close(b->m);
 }
 
-static void *work(void *argument)
+/* --- answers */
+
+static double peak_mb(void)
 {
-    bench *b = argument;
-    const size_t E = model_get_config(b->m)->dim;
-    static _Thread_local int32_t ids[BATCH_TOKENS * 2];
-    static _Thread_local uint32_t lengths[BATCH_TOKENS];
-    static _Thread_local size_t which[BATCH_TOKENS];
-    float *out = malloc(BATCH_TOKENS * E * sizeof *out);
-    encoder_scratch *s = NULL;
-    sem_error err;
-    bool fine = out != NULL && encoder_scratch_create(&s, model_get_encoder(b->m), BATCH_TOKENS, &err) == SEM_OK;
-    size_t count = 0;
-    while (fine && (count = take(b, ids, lengths, which)) > 0) {
-        double from = seconds();
-        fine = encoder_forward(model_get_encoder(b->m), s, ids, lengths, count, out, &err) == SEM_OK;
-        b->latency[which[0]] = seconds() - from;
-        for (size_t i = 0; fine && i < count; i++)
-            memcpy(b->out + which[i] * E, out + i * E, E * sizeof *out);
-    }
-    if (!fine) {
-        pthread_mutex_lock(&b->lock);
-        b->failed = true;
-        pthread_mutex_unlock(&b->lock);
-    }
-    encoder_scratch_destroy(s);
-    free(out);
-    return NULL;
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long kb = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kb = strtol(line + 6, NULL, 10);
+    if (file != NULL)
+        fclose(file);
+    return (double)kb / 1024;
 }
 
-static double run(bench *b)
+static bool write_vectors(const bench *b, const char *path)
 {
-    pthread_t threads[THREADS_MAX];
-    size_t started = 0;
-    b->next = 0;
+    FILE *file = fopen(path, "wb");
+    bool fine = file != NULL && fwrite(b->out, b->E * sizeof *b->out, b->count, file) == b->count;
+    return file != NULL && fclose(file) == 0 && fine;
+}
+
+static bool write_ids(bench *b, const char *path)
+{
+    FILE *file = fopen(path, "w");
+    worker *w = &b->workers[0];
+    bool fine = file != NULL;
+    for (size_t i = 0; fine && i < b->count; i++) {
+        token_batch_clear(&w->tokens);
+        fine = tokenize_text(w, i);
+        for (size_t j = 0; fine && j < w->tokens.tokens; j++)
+            fprintf(file, "%c%d", j == 0 ? '[' : ',', w->tokens.ids[j]);
+        fine = fine && fputs("]\n", file) >= 0;
+    }
+    return file != NULL && fclose(file) == 0 && fine;
+}
+
+static bool answer_round(bench *b)
+{
+    double took, encoding;
+    if (!run(b, &took, &encoding))
+        return false;
+    printf("{\"seconds\": %.6f, \"encoder_seconds\": %.6f, \"texts\": %zu, \"tokens\": %zu}\n", took, encoding,
+           b->count, b->tokens);
+    return true;
+}
+
+static bool answer_one(bench *b, const char *argument)
+{
+    size_t count = strtoul(argument, NULL, 10);
+    count = count < b->count ? count : b->count;
+    if (count == 0 || !run_single(b, count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        printf("%s%.4f", i == 0 ? "{\"ms\": [" : ", ", 1e3 * b->latency[i]);
+    printf("]}\n");
+    return true;
+}
+
+static bool answer_tokenize(bench *b)
+{
+    size_t bytes = 0;
+    worker *w = &b->workers[0];
     double from = seconds();
-    while (started < b->threads && pthread_create(&threads[started], NULL, work, b) == 0)
-        started++;
-    b->failed = b->failed || started < b->threads;
-    for (size_t i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
-    return seconds() - from;
+    token_batch_clear(&w->tokens);
+    for (size_t i = 0; i < b->count; i++) {
+        bytes += b->texts[i].length;
+        if (!tokenize_text(w, i))
+            return false;
+    }
+    printf("{\"seconds\": %.6f, \"bytes\": %zu}\n", seconds() - from, bytes);
+    return true;
 }
+
+static bool answer(bench *b, char *line)
+{
+    line[strcspn(line, "\n")] = '\0';
+    char *argument = strchr(line, ' ');
+    if (argument != NULL)
+        *argument++ = '\0';
+    bool fine = false;
+    if (strcmp(line, "round") == 0)
+        return answer_round(b);
+    if (strcmp(line, "one") == 0 && argument != NULL)
+        return answer_one(b, argument);
+    if (strcmp(line, "tokenize") == 0)
+        return answer_tokenize(b);
+    if (strcmp(line, "vectors") == 0 && argument != NULL)
+        fine = write_vectors(b, argument);
+    else if (strcmp(line, "ids") == 0 && argument != NULL)
+        fine = write_ids(b, argument);
+    else if (strcmp(line, "memory") == 0)
+        fine = true;
+    if (fine)
+        printf("{\"texts\": %zu, \"width\": %zu, \"peak_mb\": %.1f}\n", b->count, b->E, peak_mb());
+    return fine;
+}
+
+static bool take_turns(bench *b)
+{
+    char *line = NULL;
+    size_t size = 0;
+    bool fine = true;
+    printf("{\"ready\": true, \"precision\": \"%s\", \"simd\": \"%s\", \"peak_mb\": %.1f}\n", model_precision(b->m),
+           encoder_simd(model_get_encoder(b->m)), peak_mb());
+    fflush(stdout);
+    while (fine && getline(&line, &size, stdin) > 0) {
+        fine = answer(b, line);
+        fflush(stdout);
+    }
+    free(line);
+    return fine;
+}
+
+/* --- without turns: rounds, and the agreement with float32 */
 
 static int by_value(const void *left, const void *right)
 {
@@ -138,58 +436,72 @@ static int by_value(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static bool prepare(bench *b)
-{
-    const size_t E = model_get_config(b->m)->dim;
-    b->order = malloc(b->texts * sizeof *b->order);
-    b->start = malloc(b->texts * sizeof *b->start);
-    b->latency = calloc(b->texts, sizeof *b->latency);
-    b->out = malloc(b->texts * E * sizeof *b->out);
-    if (b->order == NULL || b->start == NULL || b->latency == NULL || b->out == NULL)
-        return false;
-    size_t at = 0;
-    for (size_t i = 0; i < b->texts; i++) {
-        b->order[i] = i;
-        b->start[i] = at;
-        at += b->batch.lengths[i];
-    }
-    sorting = b;
-    qsort(b->order, b->texts, sizeof *b->order, by_length);
-    return true;
-}
-
-static void compare(const float *found, const float *right, size_t texts, size_t width, double *least, double *mean)
+static void compare(const bench *b, const float *right, double *least, double *mean)
 {
     *least = 1;
     *mean = 0;
-    for (size_t i = 0; i < texts; i++) {
+    for (size_t i = 0; i < b->count; i++) {
         double cosine = 0;
-        for (size_t j = 0; j < width; j++)
-            cosine += (double)found[i * width + j] * right[i * width + j];
+        for (size_t j = 0; j < b->E; j++)
+            cosine += (double)b->out[i * b->E + j] * right[i * b->E + j];
         *least = cosine < *least ? cosine : *least;
-        *mean += cosine / (double)texts;
+        *mean += cosine / (double)b->count;
     }
 }
 
-/* The medians of rounds runs in the precision that the model was opened with. */
-static bool measure(bench *b, double *took)
+static bool measure(bench *b, double *took, double *encoding)
 {
-    double times[ROUNDS_MAX];
+    double times[ROUNDS_MAX], encodings[ROUNDS_MAX];
     for (size_t i = 0; i < b->rounds; i++)
-        times[i] = run(b);
+        if (!run(b, &times[i], &encodings[i]))
+            return false;
     qsort(times, b->rounds, sizeof *times, by_value);
+    qsort(encodings, b->rounds, sizeof *encodings, by_value);
     *took = times[b->rounds / 2];
-    return !b->failed;
+    *encoding = encodings[b->rounds / 2];
+    return true;
 }
 
-static bool set_option(bench *b, const char *argument, const char **precision)
+static bool take_rounds(bench *b, sem_error *err)
+{
+    double took, encoding, least, mean;
+    const size_t size = b->count * b->E * sizeof *b->out;
+    float *right = malloc(size);
+    bool fine = right != NULL && run(b, &took, &encoding);
+    if (fine)
+        memcpy(right, b->out, size);
+    fine = fine && model_set_precision(b->m, b->precision, b->min_cosine, NULL, err) == SEM_OK &&
+           measure(b, &took, &encoding) && (b->out_path == NULL || write_vectors(b, b->out_path));
+    if (fine) {
+        compare(b, right, &least, &mean);
+        printf("{\"precision\": \"%s\", \"threads\": %zu, \"texts\": %zu, \"tokens\": %zu, \"texts_per_s\": %.0f, "
+               "\"tokens_per_s\": %.0f, \"encoder_tokens_per_s\": %.0f, \"min_cosine\": %.6f, \"mean_cosine\": %.6f",
+               model_precision(b->m), b->threads, b->count, b->tokens, (double)b->count / took,
+               (double)b->tokens / took, (double)b->tokens / encoding, least, mean);
+        fine = !b->one || run_single(b, b->count);
+    }
+    if (fine && b->one) {
+        qsort(b->latency, b->count, sizeof *b->latency, by_value);
+        printf(", \"p50_ms\": %.3f, \"p99_ms\": %.3f", 1e3 * b->latency[b->count / 2],
+               1e3 * b->latency[b->count * 99 / 100]);
+    }
+    if (fine)
+        printf("}\n");
+    free(right);
+    return fine;
+}
+
+/* --- options */
+
+static bool set_option(bench *b, const char *argument, size_t *texts)
 {
     const struct {
         const char *name;
         size_t *value, most;
     } numbers[] = {{"threads=", &b->threads, THREADS_MAX},
-                   {"texts=", &b->texts, 10000000},
-                   {"tokens=", &b->tokens_max, BATCH_TOKENS},
+                   {"texts=", texts, 10000000},
+                   {"tokens=", &b->tokens_max, BATCH_MAX},
+                   {"batch=", &b->batch, BATCH_MAX},
                    {"rounds=", &b->rounds, ROUNDS_MAX}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         size_t length = strlen(numbers[i].name);
@@ -199,38 +511,35 @@ static bool set_option(bench *b, const char *argument, const char **precision)
         return *numbers[i].value >= 1 && *numbers[i].value <= numbers[i].most;
     }
     if (strncmp(argument, "precision=", 10) == 0)
-        *precision = argument + 10;
+        b->precision = argument + 10;
+    else if (strncmp(argument, "min_cosine=", 11) == 0)
+        b->min_cosine = strtod(argument + 11, NULL);
+    else if (strncmp(argument, "out=", 4) == 0)
+        b->out_path = argument + 4;
     else if (strcmp(argument, "one=1") == 0)
         b->one = true;
+    else if (strcmp(argument, "turns=1") == 0)
+        b->turns = true;
     else
         return false;
     return true;
 }
 
-static void report(bench *b, const char *precision, double took, double least, double mean)
-{
-    size_t tokens = 0;
-    for (size_t i = 0; i < b->texts; i++)
-        tokens += b->batch.lengths[i] < b->tokens_max ? b->batch.lengths[i] : b->tokens_max;
-    qsort(b->latency, b->texts, sizeof *b->latency, by_value);
-    printf("{\"precision\": \"%s\", \"threads\": %zu, \"texts\": %zu, \"tokens\": %zu, \"texts_per_s\": %.0f, "
-           "\"tokens_per_s\": %.0f, \"min_cosine\": %.6f, \"mean_cosine\": %.6f",
-           precision, b->threads, b->texts, tokens, (double)b->texts / took, (double)tokens / took, least, mean);
-    if (b->one)
-        printf(", \"p50_ms\": %.3f, \"p99_ms\": %.3f", 1e3 * b->latency[b->texts / 2],
-               1e3 * b->latency[b->texts * 99 / 100]);
-    printf("}\n");
-}
-
 int main(int argc, char **argv)
 {
-    bench b = {.texts = 2000, .threads = 1, .rounds = 3, .tokens_max = 256, .lock = PTHREAD_MUTEX_INITIALIZER};
-    const char *precision = "auto", *paths[2];
-    size_t found = 0;
+    bench b = {.threads = 1,
+               .rounds = 3,
+               .tokens_max = 256,
+               .batch = 1024,
+               .precision = "auto",
+               .min_cosine = 0.999,
+               .lock = PTHREAD_MUTEX_INITIALIZER};
+    const char *paths[2];
+    size_t found = 0, texts = 2000;
     for (int i = 1; i < argc; i++) {
         if (strchr(argv[i], '=') == NULL && found < 2)
             paths[found++] = argv[i];
-        else if (!set_option(&b, argv[i], &precision))
+        else if (!set_option(&b, argv[i], &texts))
             found = 3;
     }
     if (found != 2) {
@@ -238,25 +547,15 @@ int main(int argc, char **argv)
         return 2;
     }
     sem_error err = {0};
-    double took = 0, least, mean;
-    bool fine = model_open(&b.m, paths[0], NULL, NULL, &err) == SEM_OK && read_texts(&b, paths[1]) && prepare(&b);
-    fine = fine && run(&b) > 0 && !b.failed;
-    float *right = b.out;
-    b.out = NULL;
-    fine = fine && model_set_precision(b.m, precision, 0.999, NULL, &err) == SEM_OK &&
-           (b.out = malloc(b.texts * model_get_config(b.m)->dim * sizeof *b.out)) != NULL && measure(&b, &took);
-    if (fine) {
-        compare(b.out, right, b.texts, model_get_config(b.m)->dim, &least, &mean);
-        report(&b, model_precision(b.m), took, least, mean);
-    } else {
-        fprintf(stderr, "bench_encode: %s\n", err.message[0] != '\0' ? err.message : "no texts, or out of memory");
+    bool fine = model_open(&b.m, paths[0], NULL, NULL, &err) == SEM_OK && read_texts(&b, paths[1], texts);
+    if (fine && b.turns)
+        fine = model_set_precision(b.m, b.precision, b.min_cosine, NULL, &err) == SEM_OK;
+    fine = fine && prepare(&b, &err) && (b.turns ? take_turns(&b) : take_rounds(&b, &err));
+    if (!fine) {
+        const worker *failed = failed_worker(&b);
+        const char *why = failed != NULL ? failed->err.message : err.message;
+        fprintf(stderr, "bench_encode: %s\n", why[0] != '\0' ? why : "no texts, a request unknown, or out of memory");
     }
-    token_batch_free(&b.batch);
-    free(b.out);
-    free(right);
-    free(b.order);
-    free(b.start);
-    free(b.latency);
-    model_close(b.m);
+    release(&b);
     return fine ? 0 : 1;
 }

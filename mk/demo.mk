@@ -6,7 +6,7 @@ MODEL := build/models/all-MiniLM-L6-v2
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-encode bench-encode-quick,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -33,3 +33,9 @@ bench-socket: $(BUILD)/semd $(BUILD)/bench_socket
 	@test -n '$(QUERIES)' || { echo "make bench-socket needs QUERIES=file.jsonl (make demo-texts makes some)"; exit 1; }
 	@for precision in float32 bfloat16 int8; do \
 	    $(BUILD)/bench_socket precision=$$precision $(BUILD)/semd $(MODEL) $(QUERIES) || exit 1; done
+
+# The encoder against other software. OPTIONS: see bench/encode/driver.py --help.
+.PHONY: bench-encode bench-encode-quick
+bench-encode bench-encode-quick: $(BUILD)/bench_encode $(BUILD)/bench_peak
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@PYTHON='$(PYTHON)' sh bench/encode/run.sh $(BUILD) $(MODEL) $(if $(filter %-quick,$@),--quick) $(OPTIONS)
