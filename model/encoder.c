@@ -202,6 +202,13 @@ static void normalize(const encoder *e, const activations *a, size_t weight, siz
     shared_normalize(a->crew, &n, rows, x, residual, y);
 }
 
+/* What rounds to bfloat16 or int8 next needs no exact GELU. */
+static packed_function *activation(const encoder_plan *p, const packed *down)
+{
+    const bool rounds = packed_get_precision(down) != PACKED_FLOAT32;
+    return rounds && p->activate == p->k->gelu ? p->k->gelu_quick : p->activate;
+}
+
 static void run_layer(const encoder *e, size_t layer, const activations *a, const uint32_t *lengths,
                       const batch_size *size)
 {
@@ -218,7 +225,7 @@ static void run_layer(const encoder *e, size_t layer, const activations *a, cons
     for (size_t t = 0; t < T; t += FEED_ROWS) {
         size_t rows = T - t < FEED_ROWS ? T - t : FEED_ROWS;
         multiply(m, LAYER_UP, a, rows, a->y + t * H, NULL, a->wide);
-        multiply(m, LAYER_DOWN, a, rows, a->wide, p->activate, a->x + t * H);
+        multiply(m, LAYER_DOWN, a, rows, a->wide, activation(p, m[LAYER_DOWN]), a->x + t * H);
     }
     normalize(e, a, l->norm2_weight, l->norm2_bias, T, a->x, a->y, a->x);
 }

@@ -161,6 +161,25 @@ static void check_gelu(const kernels *k)
     ck_assert(extreme[0] == 0 && extreme[1] == 0 && extreme[2] == 0 && extreme[3] == 100 && extreme[4] == 1e30f);
 }
 
+static void check_gelu_quick(const kernels *k)
+{
+    enum { N = 20001 };
+    static float x[N], y[N];
+    for (size_t i = 0; i < N; i++)
+        x[i] = ((float)i - N / 2) * 1e-3f;
+    k->gelu_quick(x, N, y);
+    for (size_t i = 0; i < N; i++) {
+        double v = (double)x[i];
+        ck_assert_msg(fabs((double)y[i] - v * phi(v)) < 1.5e-4, "%s gelu_quick(%g) = %g", k->name, v, (double)y[i]);
+        /* The relative error that rounding to bfloat16 adds is up to 2^-8. */
+        if (v > 0)
+            ck_assert(fabs((double)y[i] - v * phi(v)) < 3e-4 * v * phi(v));
+    }
+    float extreme[] = {-1e30f, -100, 0, 100, 1e30f};
+    k->gelu_quick(extreme, 5, extreme);
+    ck_assert(extreme[0] == 0 && extreme[1] == 0 && extreme[2] == 0 && extreme[3] == 100 && extreme[4] == 1e30f);
+}
+
 typedef struct activation_case {
     const char *name;
     void (*forward)(const float *x, size_t n, float *y);
@@ -322,6 +341,7 @@ START_TEST(every_level_computes_the_formulas)
     kernels_available(levels);
     for (size_t l = 0; levels[l] != NULL; l++) {
         check_gelu(levels[l]);
+        check_gelu_quick(levels[l]);
         check_activations(levels[l]);
         check_layer_norm(levels[l]);
         check_softmax(levels[l]);
