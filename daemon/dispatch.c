@@ -28,6 +28,7 @@ void dispatch_task(worker *w, task *t)
     switch (t->request->method) {
     case METHOD_ENCODE: op_encode(w, t); return;
     case METHOD_SEARCH: op_search(w, t); return;
+    case METHOD_EXPLAIN: op_explain(w, t); return;
     case METHOD_UPSERT: op_upsert(w, t); return;
     case METHOD_DELETE: op_delete(w, t); return;
     case METHOD_FEEDBACK: op_feedback(w, t); return;

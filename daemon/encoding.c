@@ -165,11 +165,25 @@ static sem_status fill_window(window *w, const encoding_job *job, size_t *next, 
     return SEM_OK;
 }
 
+sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, float *out, sem_error *err)
+{
+    encoder_scratch *memory;
+    sem_status status = scratch_for(e, s, &memory, err);
+    if (status == SEM_OK)
+        status =
+            encoder_forward(model_get_encoder(s->model), memory, batch->ids, batch->lengths, batch->texts, out, err);
+    if (status != SEM_OK)
+        return status;
+    atomic_fetch_add(&e->core->stats.texts_encoded, batch->texts);
+    atomic_fetch_add(&e->core->stats.tokens_encoded, batch->tokens);
+    atomic_fetch_add(&e->core->stats.batches, 1);
+    return SEM_OK;
+}
+
 /* Encodes the window's texts from *next on that fit into a slice; at least one. */
 static sem_status encode_slice(encoding *e, const window *w, const encoding_job *job, size_t *next, sem_error *err)
 {
     const size_t dim = model_get_config(job->serving->model)->dim, first = *next;
-    encoder_scratch *memory;
     token_batch_clear(&e->slice);
     while (*next < w->batch.texts &&
            (*next == first || e->slice.tokens + w->places[*next].length <= job->slice_tokens)) {
@@ -180,17 +194,11 @@ static sem_status encode_slice(encoding *e, const window *w, const encoding_job 
     size_t texts = *next - first;
     if (!grow(&e->vectors, &e->vector_floats, texts * dim, sizeof *e->vectors))
         return sem_fail_memory(err, "a batch of texts");
-    sem_status status = scratch_for(e, job->serving, &memory, err);
-    if (status == SEM_OK)
-        status = encoder_forward(model_get_encoder(job->serving->model), memory, e->slice.ids, e->slice.lengths, texts,
-                                 e->vectors, err);
+    sem_status status = encoding_forward(e, job->serving, &e->slice, e->vectors, err);
     if (status != SEM_OK)
         return status;
     for (size_t i = 0; i < texts; i++)
         memcpy(job->out + w->places[first + i].text * dim, e->vectors + i * dim, dim * sizeof(float));
-    atomic_fetch_add(&e->core->stats.texts_encoded, texts);
-    atomic_fetch_add(&e->core->stats.tokens_encoded, e->slice.tokens);
-    atomic_fetch_add(&e->core->stats.batches, 1);
     return SEM_OK;
 }
 

@@ -36,4 +36,7 @@ typedef struct encoding_job {
 /* Runs in the calling thread. between may itself call encoding_run, once deep. */
 sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err);
 
+/* The forward pass alone, of texts that are tokenised: out[batch->texts, dim]. */
+sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, float *out, sem_error *err);
+
 #endif

@@ -5,6 +5,7 @@
 #include "index/events.h"
 #include "index/filter.h"
 #include "index/vector_index.h"
+#include "daemon/explanation.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
@@ -37,6 +38,7 @@ typedef struct search {
     size_t spare;     /* hits asked for beyond k */
     vector_hit *hits; /* owned */
     size_t count;
+    explanation *explain; /* NULL: a search that is only answered */
 } search;
 
 static void search_free(search *s)
@@ -233,6 +235,7 @@ static sem_status drop_unknown(search *s, sem_error *err)
 
 static sem_status scan(search *s, sem_error *err)
 {
+    explanation *x = s->explain;
     const request *q = s->request;
     size_t live = vector_index_count(s->index->index), wanted = q->u.search.k + s->spare;
     size_t k = wanted < live + 64 ? wanted : live + 64;
@@ -252,7 +255,15 @@ static sem_status scan(search *s, sem_error *err)
         .tie = compare_ids,
         .tie_context = s,
     };
-    return vector_index_search(s->index->index, &query, s->hits, &s->count, NULL, err);
+    sem_status status =
+        vector_index_search(s->index->index, &query, s->hits, &s->count, x != NULL ? &x->plan : NULL, err);
+    if (x != NULL && status == SEM_OK) {
+        x->recall = query.recall;
+        x->ns[STEP_COARSE] += x->plan.coarse_ns;
+        x->ns[STEP_SCAN] += x->plan.scan_ns;
+        x->ns[STEP_RANK] += x->plan.rank_ns;
+    }
+    return status;
 }
 
 /* One try: the snapshot first, so that a document deleted since is still known. */
@@ -270,8 +281,11 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     }
     s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
     status = take_vector(s, encoded, err);
+    uint64_t began = clock_monotonic_ns();
     if (status == SEM_OK)
         status = apply_filter(s, err);
+    if (s->explain != NULL)
+        s->explain->ns[STEP_FILTER] += clock_monotonic_ns() - began;
     if (status == SEM_OK)
         status = scan(s, err);
     return status == SEM_OK ? all_known(s, whole, err) : status;
@@ -430,7 +444,38 @@ static sem_status answer_search(search *s, sem_error *err)
     return SEM_OK;
 }
 
+static sem_status answer_explain(search *s, sem_error *err)
+{
+    explanation *x = s->explain;
+    uint64_t began = clock_monotonic_ns();
+    docid *shown = checked_realloc(NULL, s->count + 1, sizeof *shown);
+    if (shown == NULL)
+        return sem_fail_memory(err, "hits");
+    buffer hits = {0};
+    packer p;
+    pack_init(&p, &hits);
+    pack_array(&p, s->count);
+    sem_status status = pack_hits(s, &p, shown, err);
+    if (status == SEM_OK && p.failed)
+        status = sem_fail_memory(err, "an answer");
+    free(shown);
+    if (status == SEM_OK) {
+        answer a;
+        x->ns[STEP_FETCH] = clock_monotonic_ns() - began;
+        answer_begin(&a, s->task);
+        explanation_pack(&a.pack, x, s->task, s->serving, &s->collection, &hits);
+        answer_send(s->worker->core, s->task, &a);
+    }
+    buffer_free(&hits);
+    return status;
+}
+
 void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
+{
+    op_search_explained(w, t, pinned, encoded, NULL);
+}
+
+void op_search_explained(worker *w, task *t, serving *pinned, const float *encoded, explanation *x)
 {
     sem_error err;
     if (t->request->u.search.mode != SEARCH_DENSE) {
@@ -439,7 +484,7 @@ void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
         return;
     }
     for (int tries = 1;; tries++) {
-        search s = {.worker = w, .task = t, .request = t->request, .serving = pinned};
+        search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x};
         bool whole = true;
         s.spare = tries == SNAPSHOT_TRIES ? SPARE_HITS : 0;
         sem_status status = task_check_deadline(t, &err);
@@ -452,7 +497,7 @@ void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
         if (status == SEM_OK && !whole)
             status = drop_unknown(&s, &err);
         if (status == SEM_OK)
-            status = answer_search(&s, &err);
+            status = x != NULL ? answer_explain(&s, &err) : answer_search(&s, &err);
         search_free(&s);
         if (status != SEM_OK)
             task_fail(w->core, t, &err);

@@ -3,6 +3,7 @@
 #ifndef SEM_DAEMON_OPS_H
 #define SEM_DAEMON_OPS_H
 
+#include "daemon/explanation.h"
 #include "daemon/serving.h"
 #include "daemon/task.h"
 #include "daemon/worker.h"
@@ -15,6 +16,8 @@
 void op_encode(worker *w, task *t);
 /* Searches by text and small encodes in one forward pass (daemon/op_batch.c). */
 void op_batch(worker *w, task **tasks, size_t count);
+/* A search that tells how it was done, alone and without the cache. */
+void op_explain(worker *w, task *t);
 /* A search whose vector needs no encoding. */
 void op_search(worker *w, task *t);
 void op_upsert(worker *w, task *t);
@@ -34,6 +37,8 @@ void op_job(worker *w, task *t);
 /* The search itself, with an encoded query (NULL: by vector or like). s is the
  * pinned generation. */
 void op_search_with(worker *w, task *t, serving *s, const float *query);
+/* The same, answered as explain is. x: what is known so far; it is filled in. */
+void op_search_explained(worker *w, task *t, serving *s, const float *query, explanation *x);
 /* The prompt that an encode asks for; INVALID_ARGUMENT when the model has none of the name. */
 sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err);
 /* The answer of encode. */

@@ -66,11 +66,17 @@ typedef struct vector_query {
     void *tie_context;
 } vector_query;
 
+/* How a search was done, for people who wonder at it. */
 typedef struct vector_plan {
-    const char *kind; /* "exact" or "ivf"; static */
-    size_t lists;     /* cells in the index; 0 when exact */
+    const char *kind;   /* "exact" or "ivf"; static */
+    const char *reason; /* why that one; a few words, static */
+    size_t lists;       /* cells in the index; 0 when exact */
     size_t probed;
-    size_t scanned; /* rows compared */
+    size_t scanned;                       /* rows compared */
+    size_t candidates;                    /* documents that the scan left for the final order */
+    size_t documents;                     /* live ones */
+    size_t allowed;                       /* of these, what the filter leaves; the same without one */
+    uint64_t coarse_ns, scan_ns, rank_ns; /* comparing with the cells, with the rows, and the final order */
 } vector_plan;
 
 /* hits[k] gets the best documents, best first, ties by `tie`; *count how many.

@@ -1,6 +1,7 @@
 #include "index/vector_search.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "index/scan.h"
 #include "index/topk.h"
 
@@ -25,13 +26,15 @@ typedef struct search {
     scan scan;
     const lists *lists;
     const vector_query *query;
-    double live;     /* documents */
-    double per_cell; /* rows in a cell, on average */
-    double allowed;  /* documents that the filter leaves, at most; live without one */
+    double live;        /* documents */
+    double per_cell;    /* rows in a cell, on average */
+    double allowed;     /* documents that the filter leaves, at most; live without one */
+    uint64_t coarse_ns; /* time for the order of the cells */
 } search;
 
 /* How to answer it. */
 typedef struct plan {
+    const char *reason;
     bool exact;
     size_t nprobe; /* cells at least */
     size_t enough; /* rows at least: for a number of cells that the caller chose before a filter */
@@ -71,43 +74,56 @@ static bool exact_is_cheaper(const search *s, size_t nprobe)
     return s->allowed <= met * (SKIP_COST + share) || (double)nprobe > EXACT_SHARE * (double)s->lists->nlist;
 }
 
+static plan exactly(const char *reason)
+{
+    return (plan){.exact = true, .reason = reason};
+}
+
 static plan plan_filtered(const search *s)
 {
     double depth = depth_behind_filter((double)s->query->k, fmin(1.0, s->allowed / s->live));
     if (s->allowed <= 0.0 || depth > DEEP_SHARE * s->live)
-        return (plan){.exact = true};
-    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, s->query->recall, depth), .depth = depth};
-    p.exact = exact_is_cheaper(s, p.nprobe);
-    return p;
+        return exactly("the filter leaves few documents");
+    plan p = {.reason = "lists for the recall asked, behind a filter",
+              .nprobe = recall_curve_nprobe(&s->lists->curve, s->query->recall, depth),
+              .depth = depth};
+    return exact_is_cheaper(s, p.nprobe) ? exactly("going through the filter's documents is cheaper") : p;
 }
 
 /* A caller's own nprobe says how many rows are to be compared; behind a filter
  * as many of those that pass. */
 static plan plan_given_nprobe(const search *s)
 {
-    plan p = {.nprobe = s->query->nprobe};
+    plan p = {.nprobe = s->query->nprobe, .reason = "nprobe was given"};
     if (s->query->allowed == NULL)
         return p;
     double compared = fmin((double)p.nprobe, (double)s->lists->nlist) * s->per_cell;
     p.enough = (size_t)compared;
-    p.exact = s->allowed <= compared;
-    return p;
+    return s->allowed <= compared ? exactly("the filter leaves few documents") : p;
 }
 
 static plan make_plan(const search *s, const vector_index_options *options)
 {
     const vector_query *q = s->query;
-    if (q->exact || s->lists == NULL || options->metric != METRIC_COSINE || s->live < (double)options->exact_below)
-        return (plan){.exact = true};
+    if (q->exact)
+        return exactly("exact was asked for");
+    if (options->metric != METRIC_COSINE)
+        return exactly("the metric is dot");
+    if (s->live < (double)options->exact_below)
+        return exactly("fewer documents than index.exact_below");
+    if (s->lists == NULL)
+        return exactly("the lists are not made yet");
     if (q->nprobe != 0)
         return plan_given_nprobe(s);
-    if (q->recall >= 1.0 || (double)q->k > DEEP_SHARE * s->live)
-        return (plan){.exact = true};
+    if (q->recall >= 1.0)
+        return exactly("a recall of 1 was asked for");
+    if ((double)q->k > DEEP_SHARE * s->live)
+        return exactly("k is a large part of all documents");
     if (q->allowed != NULL)
         return plan_filtered(s);
-    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, q->recall, (double)q->k)};
-    p.exact = (double)p.nprobe > EXACT_SHARE * (double)s->lists->nlist;
-    return p;
+    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, q->recall, (double)q->k),
+              .reason = "lists for the recall asked"};
+    return (double)p.nprobe > EXACT_SHARE * (double)s->lists->nlist ? exactly("the recall asked needs most lists") : p;
 }
 
 static void scan_exactly(search *s)
@@ -158,7 +174,7 @@ static double count_nearer(const search *s, const probe *heap, size_t probed, si
 static void adapt_plan(const search *s, plan *p, const probe *heap, size_t probed, size_t met)
 {
     if (s->scan.best.count < s->scan.best.k) {
-        p->exact = true;
+        *p = exactly("the filter's documents lie far from the query");
         return;
     }
     double depth = (double)s->query->k + count_nearer(s, heap, probed, met);
@@ -168,7 +184,8 @@ static void adapt_plan(const search *s, plan *p, const probe *heap, size_t probe
     size_t nprobe = recall_curve_nprobe_at_rank(&s->lists->curve, s->query->recall, depth);
     if (nprobe > p->nprobe)
         p->nprobe = nprobe;
-    p->exact = exact_is_cheaper(s, p->nprobe);
+    if (exact_is_cheaper(s, p->nprobe))
+        *p = exactly("the filter's documents lie far from the query");
 }
 
 /* Goes through cells until the plan is met and there are k hits. */
@@ -177,7 +194,9 @@ static void scan_cells(search *s, plan *p, probe *heap, size_t *probed)
     scan *on = &s->scan;
     const lists *l = s->lists;
     bool adapts = s->query->allowed != NULL && s->query->nprobe == 0;
+    uint64_t began = clock_monotonic_ns();
     probes order = probes_start(l, on->kernel, on->query, heap);
+    s->coarse_ns = clock_monotonic_ns() - began;
     size_t met = 0;
     for (*probed = 0; order.count > 0; ++*probed) {
         if (*probed >= p->nprobe) {
@@ -242,8 +261,9 @@ sem_status vector_search(const rows *r, const lists *l, const vector_index_optio
     memcpy(padded, q->vector, r->dim * sizeof *padded);
     memset(padded + r->dim, 0, (r->width - r->dim) * sizeof *padded);
 
+    uint64_t began = clock_monotonic_ns();
     search s = prepare(r, l, kernel, q, padded, hits);
-    plan p = q->k == 0 ? (plan){.exact = true} : make_plan(&s, options);
+    plan p = q->k == 0 ? exactly("no hits were asked for") : make_plan(&s, options);
     size_t probed = 0;
     if (!p.exact)
         status = search_cells(&s, &p, &probed, err);
@@ -252,12 +272,20 @@ sem_status vector_search(const rows *r, const lists *l, const vector_index_optio
     free(padded);
     if (status != SEM_OK)
         return status;
+    uint64_t scanned = clock_monotonic_ns();
     topk_finish(&s.scan.best);
     *count = s.scan.best.count;
     if (plan_out != NULL)
         *plan_out = (vector_plan){.kind = p.exact ? "exact" : "ivf",
+                                  .reason = p.reason,
                                   .lists = p.exact ? 0 : l->nlist,
                                   .probed = p.exact ? 0 : probed,
-                                  .scanned = s.scan.compared};
+                                  .scanned = s.scan.compared,
+                                  .candidates = *count,
+                                  .documents = (size_t)s.live,
+                                  .allowed = (size_t)fmin(s.allowed, s.live),
+                                  .coarse_ns = s.coarse_ns,
+                                  .scan_ns = scanned - began - s.coarse_ns,
+                                  .rank_ns = clock_monotonic_ns() - scanned};
     return SEM_OK;
 }

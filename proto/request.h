@@ -24,6 +24,7 @@ typedef enum rpc_method {
     METHOD_COUNT,
     METHOD_SCROLL,
     METHOD_SEARCH,
+    METHOD_EXPLAIN, /* its arguments are search's */
     METHOD_CLICK,
     METHOD_FEEDBACK,
     METHOD_FINETUNE,

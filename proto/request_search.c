@@ -100,6 +100,13 @@ const method_form FORM_SEARCH = {
     .check = check_search,
 };
 
+const method_form FORM_EXPLAIN = {
+    .name = "explain",
+    .table = {SEARCH_FIELDS, sizeof SEARCH_FIELDS / sizeof *SEARCH_FIELDS, &COLLECTION_FIELDS, false},
+    .defaults = search_defaults,
+    .check = check_search,
+};
+
 /* --- click */
 
 static sem_status read_query_id(parser *p, void *target, sem_error *err)

@@ -191,13 +191,14 @@ static sem_status show_search(const client_reply *reply, double seconds, sem_err
     return SEM_OK;
 }
 
-sem_status run_search(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+/* Sends what search and explain take; *seconds is how long the answer took. */
+static sem_status call_search(semctl *ctl, const command *c, const arguments *a, client_reply *reply, double *seconds,
+                              sem_error *err)
 {
     bool other = argument_of(c, a, "like") != NULL || argument_of(c, a, "vector") != NULL;
     if (a->count + (argument_of(c, a, "like") != NULL) + (argument_of(c, a, "vector") != NULL) != 1)
-        return ctl_usage(ctl, err, "give one QUERY (in quotes), --like or --vector; try semctl search --help");
+        return ctl_usage(ctl, err, "give one QUERY (in quotes), --like or --vector; try semctl %s --help", c->name);
     params m;
-    client_reply reply;
     params_begin(&m);
     sem_status status = params_options(ctl, &m, c, a, err);
     if (status != SEM_OK) {
@@ -215,16 +216,127 @@ sem_status run_search(semctl *ctl, const command *c, const arguments *a, sem_err
     progress clock;
     progress_begin(&clock);
     if (status == SEM_OK)
-        status = ctl_call(ctl, c->method, &m, &reply, err);
+        status = ctl_call(ctl, c->method, &m, reply, err);
     else
         params_free(&m);
+    *seconds = progress_seconds(&clock);
+    return status;
+}
+
+sem_status run_search(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    client_reply reply;
+    double seconds;
+    sem_status status = call_search(ctl, c, a, &reply, &seconds, err);
     if (status != SEM_OK)
         return status;
-    double seconds = progress_seconds(&clock);
     if (ctl->json)
         ctl_print_json(&reply, BIN_FLOAT32);
     else
         status = show_search(&reply, seconds, err);
+    client_reply_free(&reply);
+    return status;
+}
+
+/* --- explain */
+
+/* The tokens as one line, as the vocabulary writes them. */
+static bool add_tokens(table *t, const msgpack_object *tokens)
+{
+    buffer line = {0};
+    bool fine = true;
+    for (uint32_t i = 0; fine && i < tokens->via.array.size; i++) {
+        const msgpack_object *token = object_get(&tokens->via.array.ptr[i], "token");
+        fine = (i == 0 || buffer_append(&line, " ", 1)) && token != NULL && token->type == MSGPACK_OBJECT_STR &&
+               buffer_append(&line, token->via.str.ptr, token->via.str.size);
+    }
+    table_add(t, "tokens");
+    table_add(t, "%u", tokens->via.array.size);
+    table_add_text(t, line.size > 0 ? (const char *)line.data : "", line.size, SNIPPET_COLUMNS);
+    buffer_free(&line);
+    return fine;
+}
+
+static void add_count(table *t, const char *name, const msgpack_object *value, const char *format,
+                      const msgpack_object *of)
+{
+    char number[NUMBER_TEXT_MAX], whole[NUMBER_TEXT_MAX], note[TEXT_MAX + NUMBER_TEXT_MAX];
+    table_add(t, "%s", name);
+    table_add(t, "%s", number_text(number, object_uint(value, 0)));
+    snprintf(note, sizeof note, "%s %s", format, of != NULL ? number_text(whole, object_uint(of, 0)) : "");
+    table_add(t, "%s", note);
+}
+
+static bool print_plan(const msgpack_object *answer)
+{
+    static const char *const headers[] = {"", "", ""};
+    const msgpack_object *plan = object_get(answer, "plan"), *tokens = object_get(answer, "tokens");
+    const msgpack_object *matching = object_get(plan, "matching");
+    char *kind = ctl_text(plan, "kind"), *reason = ctl_text(plan, "reason"), *prompt = ctl_text(plan, "prompt");
+    table t;
+    table_init(&t, headers, 3, 1U << 1);
+    bool fine = kind != NULL && reason != NULL && prompt != NULL && tokens != NULL &&
+                tokens->type == MSGPACK_OBJECT_ARRAY && (tokens->via.array.size == 0 || add_tokens(&t, tokens));
+    if (fine) {
+        if (prompt[0] != '\0') {
+            table_add(&t, "prompt");
+            table_add(&t, "%s", "");
+            table_add(&t, "%s", prompt);
+        }
+        table_add(&t, "plan");
+        table_add(&t, "%s", kind);
+        table_add(&t, "%s", reason);
+        add_count(&t, "lists", object_get(answer, "lists"), "of", object_get(plan, "nlist"));
+        if (matching != NULL)
+            add_count(&t, "filter", matching, "match, of", object_get(plan, "documents"));
+        add_count(&t, "scanned", object_get(answer, "scanned"), "of", object_get(plan, "documents"));
+        add_count(&t, "candidates", object_get(answer, "candidates"), "for the final order", NULL);
+        fine = table_print(&t, stdout);
+    }
+    table_free(&t);
+    free(kind);
+    free(reason);
+    free(prompt);
+    return fine;
+}
+
+static bool print_timings(const msgpack_object *timings)
+{
+    static const char *const headers[] = {"step", "us", "share"};
+    double total = object_double(object_get(timings, "total"), 0);
+    table t;
+    table_init(&t, headers, 3, 1U << 1 | 1U << 2);
+    for (uint32_t i = 0; i < timings->via.map.size; i++) {
+        const msgpack_object *name = &timings->via.map.ptr[i].key;
+        double us = object_double(&timings->via.map.ptr[i].val, 0);
+        if (name->type != MSGPACK_OBJECT_STR)
+            continue;
+        table_add_text(&t, name->via.str.ptr, name->via.str.size, SNIPPET_COLUMNS);
+        table_add(&t, "%.1f", us);
+        table_add(&t, "%.1f%%", total > 0 ? 100 * us / total : 0);
+    }
+    bool fine = table_print(&t, stdout);
+    table_free(&t);
+    return fine;
+}
+
+sem_status run_explain(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    client_reply reply;
+    double seconds;
+    sem_status status = call_search(ctl, c, a, &reply, &seconds, err);
+    if (status != SEM_OK)
+        return status;
+    const msgpack_object *timings = object_get(&reply.value, "timings_us");
+    if (ctl->json) {
+        ctl_print_json(&reply, BIN_FLOAT32);
+    } else if (timings == NULL || timings->type != MSGPACK_OBJECT_MAP) {
+        status = sem_fail(err, SEM_INTERNAL, "the answer has no timings");
+    } else if (!print_plan(&reply.value) || puts("") < 0 || !print_timings(timings) || puts("") < 0) {
+        status = sem_fail_memory(err, "a table");
+    } else {
+        status = show_search(&reply, seconds, err);
+    }
     client_reply_free(&reply);
     return status;
 }

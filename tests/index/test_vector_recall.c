@@ -33,6 +33,10 @@ START_TEST(recall_asked_for_is_reached)
     vector_plan plan;
     mean_recall(&w, (vector_query){.k = K, .recall = 0.9}, 0, TOPICS, &plan);
     ck_assert_str_eq(plan.kind, "ivf");
+    ck_assert_str_eq(plan.reason, "lists for the recall asked");
+    ck_assert_uint_eq(plan.candidates, K);
+    ck_assert_uint_eq(plan.allowed, plan.documents);
+    ck_assert_uint_lt(plan.scanned, plan.documents);
     ck_assert_uint_lt(plan.scanned, N / 2);
     ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .recall = 1.0}, 0, TOPICS, &plan), 1.0);
     ck_assert_str_eq(plan.kind, "exact");

@@ -156,6 +156,7 @@ START_TEST(every_method_has_its_name_back)
                                         "count",
                                         "scroll",
                                         "search",
+                                        "explain",
                                         "click",
                                         "feedback",
                                         "finetune",
@@ -567,6 +568,18 @@ END_TEST
 
 /* --- searching */
 
+START_TEST(explain_takes_what_search_takes)
+{
+    request *r = accepts("explain", "[{'query': 'a', 'k': 3, 'recall': 0.5, 'log': true, 'user': 'u'}]");
+    ck_assert_int_eq(r->method, METHOD_EXPLAIN);
+    ck_assert_uint_eq(r->u.search.k, 3);
+    ck_assert_double_eq(r->u.search.recall, 0.5);
+    request_free(r);
+    refuses("explain", "[{}]", "query, vector, like: exactly one of the three must be given");
+    refuses("explain", "[{'query': 'a', 'kk': 3}]", "unknown key \"kk\"");
+}
+END_TEST
+
 START_TEST(search_takes_one_subject)
 {
     request *r = accepts("search", "[{'query': 'x'}]");
@@ -790,6 +803,7 @@ int main(void)
     tcase_add_test(c, delete_takes_ids_or_a_filter);
     tcase_add_test(c, get_and_scroll_take_a_subset_of_parts);
     tcase_add_test(c, filter_keeps_its_bytes);
+    tcase_add_test(c, explain_takes_what_search_takes);
     tcase_add_test(c, search_takes_one_subject);
     tcase_add_test(c, search_options_exclude_each_other);
     tcase_add_test(c, search_options_have_their_ranges);

@@ -122,6 +122,47 @@ static void answer_search(fake *f, const request *r, packer *p)
     }
 }
 
+static void pack_pair(packer *p, const char *key, const char *text, uint64_t number)
+{
+    pack_str(p, key);
+    if (text != NULL)
+        pack_str(p, text);
+    else
+        pack_uint(p, number);
+}
+
+static void answer_explain(const request *r, packer *p)
+{
+    static const char *const words[] = {"[CLS]", "hi\x1b[2J", "[SEP]"};
+    reply_begin(p, r->msgid);
+    pack_map(p, 7);
+    pack_str(p, "tokens");
+    pack_array(p, 3);
+    for (uint64_t i = 0; i < 3; i++) {
+        pack_map(p, 2);
+        pack_pair(p, "id", NULL, 100 + i);
+        pack_pair(p, "token", words[i], 0);
+    }
+    pack_str(p, "plan");
+    pack_map(p, 5);
+    pack_pair(p, "kind", "ivf", 0);
+    pack_pair(p, "reason", "lists for the recall asked", 0);
+    pack_pair(p, "nlist", NULL, 128);
+    pack_pair(p, "documents", NULL, 50000);
+    pack_pair(p, "prompt", "query: ", 0);
+    pack_pair(p, "lists", NULL, 12);
+    pack_pair(p, "scanned", NULL, 4321);
+    pack_pair(p, "candidates", NULL, 10);
+    pack_str(p, "timings_us");
+    pack_map(p, 2);
+    pack_str(p, "encode");
+    pack_double(p, 750);
+    pack_str(p, "total");
+    pack_double(p, 1000);
+    pack_str(p, "hits");
+    pack_array(p, 0);
+}
+
 static void pack_metrics(packer *p, double mrr)
 {
     pack_map(p, 2);
@@ -224,6 +265,7 @@ static void answer(fake *f, const request *r, packer *p)
         return;
     case METHOD_SCROLL: answer_scroll(f, r, p); return;
     case METHOD_SEARCH: answer_search(f, r, p); return;
+    case METHOD_EXPLAIN: answer_explain(r, p); return;
     case METHOD_JOB: answer_job(f, r, p); return;
     case METHOD_INFO: answer_info(r, p); return;
     case METHOD_GENERATIONS: answer_generations(r, p); return;
@@ -713,6 +755,25 @@ START_TEST(search_shows_hits_without_terminal_codes)
 }
 END_TEST
 
+START_TEST(explain_shows_tokens_plan_and_times)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "explain", "hi", "-k", "3"));
+    ck_assert_ptr_nonnull(strstr(output, "[CLS] hi [2J [SEP]"));
+    ck_assert_ptr_nonnull(strstr(output, "lists for the recall asked"));
+    ck_assert_ptr_nonnull(strstr(output, "of 128"));
+    ck_assert_ptr_nonnull(strstr(output, "4,321  of 50,000"));
+    ck_assert_ptr_nonnull(strstr(output, "750.0   75.0%"));
+    ck_assert_ptr_nonnull(strstr(output, "0 hits in"));
+    ck_assert_ptr_null(strchr(output, '\x1b'));
+    ck_ok(RUN(&f, true, &usage, "explain", "hi"));
+    ck_assert_ptr_nonnull(strstr(output, "\"candidates\":10"));
+    ck_fails(RUN(&f, false, &usage, "explain"), SEM_INVALID_ARGUMENT);
+    ck_assert(usage);
+}
+END_TEST
+
 START_TEST(search_shows_what_was_asked_for_and_ids_as_click_takes_them)
 {
     fake f;
@@ -825,6 +886,7 @@ int main(void)
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
     tcase_add_test(c, scroll_all_exports_every_page);
     tcase_add_test(c, search_shows_hits_without_terminal_codes);
+    tcase_add_test(c, explain_shows_tokens_plan_and_times);
     tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
     tcase_add_test(c, lists_show_what_was_measured_and_a_dash_for_what_was_not);
     tcase_add_test(c, files_may_be_pipes);
