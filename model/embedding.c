@@ -18,7 +18,8 @@ void embedding_forward(const kernels *k, const embedding_shape *shape, const int
     size_t next = shape->position_start;
     for (size_t i = 0; i < n; i++, y += H) {
         memcpy(y, params + shape->words + (size_t)ids[i] * H, H * sizeof *y);
-        k->axpy(1, params + shape->positions + place_of(shape, ids[i], &next) * H, y, H);
+        if (!shape->no_positions)
+            k->axpy(1, params + shape->positions + place_of(shape, ids[i], &next) * H, y, H);
         if (shape->has_types)
             k->axpy(1, params + shape->types, y, H);
     }
@@ -31,7 +32,8 @@ void embedding_backward(const kernels *k, const embedding_shape *shape, const in
     size_t next = shape->position_start;
     for (size_t i = 0; i < n; i++, dy += H) {
         k->axpy(1, dy, grads + shape->words + (size_t)ids[i] * H, H);
-        k->axpy(1, dy, grads + shape->positions + place_of(shape, ids[i], &next) * H, H);
+        if (!shape->no_positions)
+            k->axpy(1, dy, grads + shape->positions + place_of(shape, ids[i], &next) * H, H);
         if (shape->has_types)
             k->axpy(1, dy, grads + shape->types, H);
     }

@@ -12,12 +12,13 @@ typedef struct embedding_shape {
     size_t hidden;                  /* H */
     size_t words, positions, types; /* offsets of the tables in the parameters */
     bool has_types;
+    bool no_positions; /* there is no table of them */
     /* Positions count from here; where it is above 0, the id before it is the
      * padding's, which has the position of that number and is not counted. */
     size_t position_start;
 } embedding_shape;
 
-/* One text of n tokens: y[n, H] = words[ids] + positions[its place] + types[0]. */
+/* One text of n tokens: y[n, H] = words[ids] + positions[its place] + types[0], as far as there are such. */
 void embedding_forward(const kernels *k, const embedding_shape *shape, const int32_t *ids, size_t n,
                        const float *params, float *y);
 

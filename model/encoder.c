@@ -181,10 +181,18 @@ static void embed(const encoder *e, const activations *a, const int32_t *ids, co
                        p->config->layer_norm_eps, NULL, NULL, a->x);
 }
 
-static void attend(const encoder *e, const activations *a, const uint32_t *lengths, const batch_size *size)
+static void attend(const encoder *e, const layer_params *l, const activations *a, const uint32_t *lengths,
+                   const batch_size *size)
 {
     const shared_texts t = {lengths, size->texts, size->longest};
-    shared_attend(a->crew, e->plan.k, &e->plan.attention, &t, a->wide, a->context, a->attention);
+    const attention_shape shape = encoder_layer_attention(&e->plan, l);
+    const rotary_table *rotary = encoder_layer_rotary(&e->plan, l);
+    float *qkv = a->wide;
+    for (size_t b = 0; rotary != NULL && b < size->texts; b++) {
+        rotary_forward(e->plan.k, rotary, shape.heads, lengths[b], qkv);
+        qkv += lengths[b] * 3 * shape.hidden;
+    }
+    shared_attend(a->crew, e->plan.k, &shape, &t, a->wide, a->context, a->attention);
 }
 
 /* Matrix number i of a layer on rows of x. */
@@ -209,25 +217,65 @@ static packed_function *activation(const encoder_plan *p, const packed *down)
     return rounds && p->activate == p->k->gelu ? p->k->gelu_quick : p->activate;
 }
 
-static void run_layer(const encoder *e, size_t layer, const activations *a, const uint32_t *lengths,
-                      const batch_size *size)
+/* y[T, H] = the feed-forward layer of x[T, H], some rows at a time. */
+static void feed_forward(const encoder *e, packed *const *m, const activations *a, size_t T, float *x, float *y)
 {
     const encoder_plan *p = &e->plan;
-    const layer_params *l = &p->layers[layer];
-    packed *const *m = e->packed.matrices + layer * LAYER_MATRICES;
-    const size_t T = size->tokens, H = p->config->hidden;
-
-    multiply(m, LAYER_QKV, a, T, a->x, NULL, a->wide);
-    attend(e, a, lengths, size);
-    multiply(m, LAYER_OUT, a, T, a->context, NULL, a->y);
-    normalize(e, a, l->norm1_weight, l->norm1_bias, T, a->y, a->x, a->y);
-
+    const size_t H = p->config->hidden;
+    packed_function *f = activation(p, m[LAYER_DOWN]);
     for (size_t t = 0; t < T; t += FEED_ROWS) {
         size_t rows = T - t < FEED_ROWS ? T - t : FEED_ROWS;
-        multiply(m, LAYER_UP, a, rows, a->y + t * H, NULL, a->wide);
-        multiply(m, LAYER_DOWN, a, rows, a->wide, activation(p, m[LAYER_DOWN]), a->x + t * H);
+        multiply(m, LAYER_UP, a, rows, x + t * H, NULL, a->wide);
+        if (p->config->gated)
+            encoder_gate(p, f, rows, a->wide);
+        multiply(m, LAYER_DOWN, a, rows, a->wide, p->config->gated ? NULL : f, y + t * H);
     }
+}
+
+/* A layer that normalises its sums: y = norm(x + attention(x)), x = norm(y + feed(y)). */
+static void run_post_norm(const encoder *e, const layer_params *l, packed *const *m, const activations *a,
+                          const uint32_t *lengths, const batch_size *size)
+{
+    const size_t T = size->tokens;
+    multiply(m, LAYER_QKV, a, T, a->x, NULL, a->wide);
+    attend(e, l, a, lengths, size);
+    multiply(m, LAYER_OUT, a, T, a->context, NULL, a->y);
+    normalize(e, a, l->norm1_weight, l->norm1_bias, T, a->y, a->x, a->y);
+    feed_forward(e, m, a, T, a->y, a->x);
     normalize(e, a, l->norm2_weight, l->norm2_bias, T, a->x, a->y, a->x);
+}
+
+/* A layer that normalises what it reads: x += attention(norm(x)), x += feed(norm(x)). */
+static void run_pre_norm(const encoder *e, const layer_params *l, packed *const *m, const activations *a,
+                         const uint32_t *lengths, const batch_size *size)
+{
+    const size_t T = size->tokens, H = e->plan.config->hidden;
+    float *input = a->x;
+    if (l->norm1_weight != PARAM_NOWHERE) {
+        normalize(e, a, l->norm1_weight, l->norm1_bias, T, a->x, NULL, a->y);
+        input = a->y;
+    }
+    multiply(m, LAYER_QKV, a, T, input, NULL, a->wide);
+    attend(e, l, a, lengths, size);
+    multiply(m, LAYER_OUT, a, T, a->context, NULL, a->y);
+    e->plan.k->axpy(1, a->y, a->x, T * H);
+    normalize(e, a, l->norm2_weight, l->norm2_bias, T, a->x, NULL, a->y);
+    feed_forward(e, m, a, T, a->y, a->context);
+    e->plan.k->axpy(1, a->context, a->x, T * H);
+}
+
+static void run_layers(const encoder *e, const activations *a, const uint32_t *lengths, const batch_size *size)
+{
+    const encoder_plan *p = &e->plan;
+    for (size_t i = 0; i < p->config->layers; i++) {
+        packed *const *m = e->packed.matrices + i * LAYER_MATRICES;
+        if (p->config->prenorm)
+            run_pre_norm(e, &p->layers[i], m, a, lengths, size);
+        else
+            run_post_norm(e, &p->layers[i], m, a, lengths, size);
+    }
+    if (p->config->prenorm)
+        normalize(e, a, p->last_norm_weight, p->last_norm_bias, size->tokens, a->x, NULL, a->x);
 }
 
 static sem_status pool(const encoder *e, const activations *a, const uint32_t *lengths, size_t texts, size_t first,
@@ -268,8 +316,7 @@ static sem_status forward(const encoder *e, encoder_scratch *s, crew *c, const i
         batch_size group = next_group(lengths + b, size->texts - b);
         activations a = cut_scratch(e, s, group.tokens, group.longest, c);
         embed(e, &a, ids, lengths + b, &group);
-        for (size_t i = 0; i < e->plan.config->layers; i++)
-            run_layer(e, i, &a, lengths + b, &group);
+        run_layers(e, &a, lengths + b, &group);
         status = pool(e, &a, lengths + b, group.texts, b, out + b * e->plan.config->dim, err);
         ids += group.tokens;
         b += group.texts;

@@ -20,11 +20,39 @@
 
 /* --- parameters: one flat float32 array and a table that says what lies where */
 
+/* What a parameter is for. Those of one layer and role lie behind each other. */
+typedef enum param_role {
+    PARAM_WORDS,
+    PARAM_POSITIONS,
+    PARAM_TYPES,
+    PARAM_NORM_WEIGHT, /* of the embedding's LayerNorm */
+    PARAM_NORM_BIAS,
+    PARAM_RELATIVE_BIAS,
+    PARAM_QKV_WEIGHT, /* from here to PARAM_NORM2_BIAS: of a layer */
+    PARAM_QKV_BIAS,
+    PARAM_OUT_WEIGHT,
+    PARAM_OUT_BIAS,
+    PARAM_NORM1_WEIGHT,
+    PARAM_NORM1_BIAS,
+    PARAM_UP_WEIGHT,
+    PARAM_UP_BIAS,
+    PARAM_DOWN_WEIGHT,
+    PARAM_DOWN_BIAS,
+    PARAM_NORM2_WEIGHT,
+    PARAM_NORM2_BIAS,
+    PARAM_LAST_NORM_WEIGHT, /* of the LayerNorm behind the last layer */
+    PARAM_LAST_NORM_BIAS,
+    PARAM_DENSE_WEIGHT,
+    PARAM_DENSE_BIAS
+} param_role;
+
 typedef struct param {
     /* As in the checkpoint, e.g. "encoder.layer.0.attention.self.query.weight";
      * before the names of a module with a file of its own stands its folder,
      * e.g. "2_Dense/linear.weight". */
     char name[120];
+    param_role role;
+    size_t part;   /* the number of its layer or Dense module */
     size_t folder; /* bytes of the name up to the slash and with it; mostly 0 */
     size_t rows;   /* 1 for a vector */
     size_t cols;
@@ -37,6 +65,9 @@ typedef struct param {
 typedef struct param_layout {
     param *items; /* owned */
     size_t count;
+    /* Floats behind the last parameter that stay 0: every bias that the model
+     * does not have is read from here. They belong to no item. */
+    size_t zeros, zeros_count;
     size_t total; /* floats */
 } param_layout;
 

@@ -12,7 +12,7 @@ static sem_status pack_layer(packed **out, const encoder_plan *plan, const layer
     } rows[LAYER_MATRICES] = {
         [LAYER_QKV] = {3 * H, H, l->qkv_weight, l->qkv_bias},
         [LAYER_OUT] = {H, H, l->out_weight, l->out_bias},
-        [LAYER_UP] = {F, H, l->up_weight, l->up_bias},
+        [LAYER_UP] = {encoder_up_columns(plan->config), H, l->up_weight, l->up_bias},
         [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
     };
     sem_status status = SEM_OK;

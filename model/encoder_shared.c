@@ -79,8 +79,8 @@ static void normalize_rows(const normalization *a, size_t first, size_t rows)
 {
     const shared_norm *n = a->n;
     size_t at = first * n->hidden;
-    layer_norm_forward(n->k, rows, n->hidden, a->x + at, a->residual + at, n->weight, n->bias, n->eps, NULL, NULL,
-                       a->y + at);
+    layer_norm_forward(n->k, rows, n->hidden, a->x + at, a->residual == NULL ? NULL : a->residual + at, n->weight,
+                       n->bias, n->eps, NULL, NULL, a->y + at);
 }
 
 static void normalize_part(void *context, size_t chunk, size_t member)

@@ -21,7 +21,7 @@ typedef struct shared_norm {
     float eps;
 } shared_norm;
 
-/* y[rows, H] = normalised (x + residual); y may be x. */
+/* y[rows, H] = normalised (x + residual); residual may be NULL, y may be x. */
 void shared_normalize(crew *c, const shared_norm *n, size_t rows, const float *x, const float *residual, float *y);
 
 /* Attention of texts laid end to end: qkv[T, 3H] -> context[T, H]. Working space

@@ -51,7 +51,10 @@ sem_status encoder_tape_create(encoder_tape **out, const model_config *config, c
     encoder_tape *t = calloc(1, sizeof *t);
     if (t == NULL)
         return sem_fail_memory(err, "a training tape");
-    sem_status status = encoder_plan_create(&t->plan, config, layout, g, err);
+    sem_status status =
+        config->rotary_theta > 0
+            ? sem_fail(err, SEM_INVALID_ARGUMENT, "fine-tuning a %s model is not supported", config->family_name)
+            : encoder_plan_create(&t->plan, config, layout, g, err);
     if (status == SEM_OK) {
         t->layers = calloc(config->layers, sizeof *t->layers);
         if (t->layers == NULL)

@@ -68,6 +68,12 @@ typedef struct kernels {
     /* x = x * scale or 0, by a hash of the mask's key and the position in the row. */
     void (*dropout)(float *x, size_t n, const kernel_mask *mask);
 
+    /* x[n] and x[n .. 2n) become x cos - y sin and y cos + x sin, the sine taken
+     * `direction` times (1 or -1). */
+    void (*rotate)(float *x, size_t n, const float *cos, const float *sin, float direction);
+
+    /* y *= x */
+    void (*times)(const float *x, float *y, size_t n);
     /* y += a * x */
     void (*axpy)(float a, const float *x, float *y, size_t n);
     void (*scale)(float a, float *x, size_t n);

@@ -487,7 +487,36 @@ KERNEL void dropout(float *x, size_t n, const kernel_mask *mask)
         vec_store_part(x + i, drop(vec_load_part(x + i, n - i), position, mask), n - i);
 }
 
+/* --- rotary positions */
+
+KERNEL void rotate(float *x, size_t n, const float *cos, const float *sin, float direction)
+{
+    float *y = x + n;
+    vec directions = vec_splat(direction);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec c = vec_load(cos + i), s = vec_load(sin + i) * directions;
+        vec first = vec_load(x + i), second = vec_load(y + i);
+        vec_store(x + i, first * c - second * s);
+        vec_store(y + i, second * c + first * s);
+    }
+    for (; i < n; i++) {
+        float first = x[i], second = y[i], s = sin[i] * direction;
+        x[i] = first * cos[i] - second * s;
+        y[i] = second * cos[i] + first * s;
+    }
+}
+
 /* --- vectors */
+
+KERNEL void times(const float *x, float *y, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, vec_load(x + i) * vec_load(y + i));
+    for (; i < n; i++)
+        y[i] *= x[i];
+}
 
 KERNEL void axpy(float a, const float *x, float *y, size_t n)
 {
@@ -528,6 +557,8 @@ const kernels TABLE = {
     .softmax = softmax,
     .softmax_backward = softmax_backward,
     .dropout = dropout,
+    .rotate = rotate,
+    .times = times,
     .axpy = axpy,
     .scale = scale,
     .dot = dot,

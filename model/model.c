@@ -168,7 +168,8 @@ const char *model_get_name(const model *m)
 
 size_t model_parameters(const model *m)
 {
-    return encoder_layout(m->encoder)->total;
+    const param_layout *layout = encoder_layout(m->encoder);
+    return layout->total - layout->zeros_count;
 }
 
 sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,

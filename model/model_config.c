@@ -1,6 +1,7 @@
 #include "model/model_config.h"
 
 #include "base/files.h"
+#include "model/config_parts.h"
 #include "model/json.h"
 #include "model/model_modules.h"
 
@@ -11,17 +12,13 @@
 
 enum {
     CONFIG_FILE_MAX = 16 << 20, /* bytes; tokenizer_config.json lists every added token */
-    VOCAB_MAX = 1 << 24,
-    WIDTH_MAX = 1 << 16,
-    LAYERS_MAX = 512,
-    POSITIONS_MAX = 1 << 20,
-    MIN_TOKENS = 3 /* [CLS], one of the text, [SEP] */
+    MIN_TOKENS = 3              /* [CLS], one of the text, [SEP] */
 };
 
 /* --- config.json */
 
 /* Settings that change what the model computes and that nothing here follows. */
-static sem_status refuse_unsupported(const json_t *c, const char *where, sem_error *err)
+static sem_status refuse_unsupported(const model_config *out, const json_t *c, const char *where, sem_error *err)
 {
     const char *position = "absolute";
     sem_status status = json_get_string(c, where, "position_embedding_type", false, &position, err);
@@ -42,13 +39,19 @@ static sem_status refuse_unsupported(const json_t *c, const char *where, sem_err
     static const char *const PARTS[] = {"quantization_config", "pruned_heads", "auto_map"};
     for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
         const json_t *part = json_object_get(c, PARTS[i]);
+        if (out->family == FAMILY_NOMIC && strcmp(PARTS[i], "auto_map") == 0 && json_is_object(part)) {
+            status = config_check_nomic_code(part, where, err);
+            if (status != SEM_OK)
+                return status;
+            continue;
+        }
         if (part != NULL && !json_is_null(part) && !(json_is_object(part) && json_object_size(part) == 0))
             return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s is not supported", where, PARTS[i]);
     }
     return SEM_OK;
 }
 
-/* What the families call the same things. */
+/* What the families call the same things; nothing where config_rotary.c reads it. */
 typedef struct family_keys {
     const char *type; /* model_type */
     model_family family;
@@ -67,6 +70,8 @@ static const family_keys FAMILIES[] = {
     {"mpnet", FAMILY_MPNET, BERT_KEYS},
     {"distilbert", FAMILY_DISTILBERT, "activation", "dim", "n_layers", "n_heads", "hidden_dim", "dropout",
      "attention_dropout"},
+    {"modernbert", FAMILY_MODERNBERT, NULL, NULL, NULL, NULL, NULL, NULL, NULL},
+    {"nomic_bert", FAMILY_NOMIC, NULL, NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
 static const struct {
@@ -77,21 +82,21 @@ static const struct {
     {"relu", ACT_RELU}, {"silu", ACT_SILU},          {"swish", ACT_SILU},
 };
 
-static sem_status read_activation(model_config *out, const family_keys *keys, const json_t *c, const char *where,
-                                  sem_error *err)
+sem_status config_read_activation(model_activation *out, const char *key, const char *standard, const json_t *c,
+                                  const char *where, sem_error *err)
 {
-    const char *name = NULL;
-    sem_status status = json_get_string(c, where, keys->activation, true, &name, err);
+    const char *name = standard;
+    sem_status status = json_get_string(c, where, key, standard == NULL, &name, err);
     if (status != SEM_OK)
         return status;
     for (size_t i = 0; i < sizeof ACTIVATIONS / sizeof ACTIVATIONS[0]; i++)
         if (strcmp(name, ACTIVATIONS[i].name) == 0) {
-            out->activation = ACTIVATIONS[i].activation;
+            *out = ACTIVATIONS[i].activation;
             return SEM_OK;
         }
     return sem_fail(err, SEM_INVALID_ARGUMENT,
-                    "%s: %s %.64s is not supported; gelu, gelu_new, gelu_pytorch_tanh, relu and silu are", where,
-                    keys->activation, name);
+                    "%s: %s %.64s is not supported; gelu, gelu_new, gelu_pytorch_tanh, relu and silu are", where, key,
+                    name);
 }
 
 static sem_status read_family(model_config *out, const family_keys **keys, const json_t *c, const char *where,
@@ -106,10 +111,11 @@ static sem_status read_family(model_config *out, const family_keys **keys, const
             *keys = &FAMILIES[i];
             out->family = FAMILIES[i].family;
             snprintf(out->family_name, sizeof out->family_name, "%s", type);
-            return read_activation(out, *keys, c, where, err);
+            return SEM_OK;
         }
     return sem_fail(err, SEM_INVALID_ARGUMENT,
-                    "%s: model_type %.64s is not supported; bert, distilbert, roberta, xlm-roberta and mpnet are",
+                    "%s: model_type %.64s is not supported; bert, distilbert, roberta, xlm-roberta, mpnet, modernbert "
+                    "and nomic_bert are",
                     where, type);
 }
 
@@ -119,7 +125,7 @@ static sem_status read_places(model_config *out, const json_t *c, const char *wh
     sem_status status = SEM_OK;
     size_t pad = 1;
     if (out->family == FAMILY_BERT || out->family == FAMILY_ROBERTA)
-        status = json_get_size(c, where, "type_vocab_size", true, 1, WIDTH_MAX, &out->types, err);
+        status = json_get_size(c, where, "type_vocab_size", true, 1, CONFIG_WIDTH_MAX, &out->types, err);
     if (status == SEM_OK && out->family == FAMILY_ROBERTA)
         status = json_get_size(c, where, "pad_token_id", false, 0, out->vocab - 1, &pad, err);
     if (status != SEM_OK)
@@ -134,34 +140,35 @@ static sem_status read_places(model_config *out, const json_t *c, const char *wh
     return json_get_size(c, where, "relative_attention_num_buckets", false, 32, 32, &out->relative_buckets, err);
 }
 
+sem_status config_read_sizes(const config_size *sizes, size_t count, const json_t *c, const char *where, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    for (size_t i = 0; status == SEM_OK && i < count; i++)
+        status = json_get_size(c, where, sizes[i].key, true, 1, sizes[i].max, sizes[i].out, err);
+    return status;
+}
+
 static sem_status read_sizes(model_config *out, const family_keys *keys, const json_t *c, const char *where,
                              sem_error *err)
 {
-    const struct {
-        const char *key;
-        size_t max;
-        size_t *out;
-    } sizes[] = {
-        {"vocab_size", VOCAB_MAX, &out->vocab},
-        {keys->hidden, WIDTH_MAX, &out->hidden},
-        {keys->layers, LAYERS_MAX, &out->layers},
-        {keys->heads, WIDTH_MAX, &out->heads},
-        {keys->intermediate, WIDTH_MAX * 4, &out->intermediate},
-        {"max_position_embeddings", POSITIONS_MAX, &out->positions},
+    const config_size sizes[] = {
+        {"vocab_size", CONFIG_VOCAB_MAX, &out->vocab},
+        {keys->hidden, CONFIG_WIDTH_MAX, &out->hidden},
+        {keys->layers, MODEL_LAYERS_MAX, &out->layers},
+        {keys->heads, CONFIG_WIDTH_MAX, &out->heads},
+        {keys->intermediate, CONFIG_WIDTH_MAX * 4, &out->intermediate},
+        {"max_position_embeddings", CONFIG_POSITIONS_MAX, &out->positions},
     };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        sem_status status = json_get_size(c, where, sizes[i].key, true, 1, sizes[i].max, sizes[i].out, err);
-        if (status != SEM_OK)
-            return status;
-    }
+    sem_status status = config_read_sizes(sizes, sizeof sizes / sizeof sizes[0], c, where, err);
+    if (status != SEM_OK)
+        return status;
     if (out->hidden % out->heads != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: %s %zu is no multiple of %s %zu", where, keys->hidden,
                         out->hidden, keys->heads, out->heads);
     return read_places(out, c, where, err);
 }
 
-/* A number in [0, 1) that has a default. */
-static sem_status read_fraction(const json_t *c, const char *where, const char *key, double standard, float *out,
+sem_status config_read_fraction(const json_t *c, const char *where, const char *key, double standard, float *out,
                                 sem_error *err)
 {
     double value = standard;
@@ -173,6 +180,33 @@ static sem_status read_fraction(const json_t *c, const char *where, const char *
                         value);
     *out = (float)value;
     return SEM_OK;
+}
+
+/* The families whose positions are a table. */
+static sem_status read_table_family(model_config *out, const family_keys *keys, const json_t *c, const char *where,
+                                    sem_error *err)
+{
+    sem_status status = config_read_activation(&out->activation, keys->activation, NULL, c, where, err);
+    if (status == SEM_OK)
+        status = refuse_unsupported(out, c, where, err);
+    if (status == SEM_OK)
+        status = read_sizes(out, keys, c, where, err);
+    out->layer_norm_eps = 1e-12f; /* DistilBERT's, which its configuration can't change */
+    if (status == SEM_OK && out->family != FAMILY_DISTILBERT)
+        status = config_read_fraction(c, where, "layer_norm_eps", 1e-12, &out->layer_norm_eps, err);
+    if (status == SEM_OK)
+        status = config_read_fraction(c, where, keys->dropout, 0.1, &out->hidden_dropout, err);
+    return status == SEM_OK ? config_read_fraction(c, where, keys->attention_dropout, 0.1, &out->attention_dropout, err)
+                            : status;
+}
+
+static sem_status read_rotary_family(model_config *out, const json_t *c, const char *where, sem_error *err)
+{
+    sem_status status = refuse_unsupported(out, c, where, err);
+    if (status != SEM_OK)
+        return status;
+    return out->family == FAMILY_NOMIC ? config_read_nomic(out, c, where, err)
+                                       : config_read_modernbert(out, c, where, err);
 }
 
 static sem_status read_config(model_config *out, const char *dir, sem_error *err)
@@ -187,16 +221,9 @@ static sem_status read_config(model_config *out, const char *dir, sem_error *err
         return status;
     status = read_family(out, &keys, c, path, err);
     if (status == SEM_OK)
-        status = refuse_unsupported(c, path, err);
-    if (status == SEM_OK)
-        status = read_sizes(out, keys, c, path, err);
-    out->layer_norm_eps = 1e-12f; /* DistilBERT's, which its configuration can't change */
-    if (status == SEM_OK && out->family != FAMILY_DISTILBERT)
-        status = read_fraction(c, path, "layer_norm_eps", 1e-12, &out->layer_norm_eps, err);
-    if (status == SEM_OK)
-        status = read_fraction(c, path, keys->dropout, 0.1, &out->hidden_dropout, err);
-    if (status == SEM_OK)
-        status = read_fraction(c, path, keys->attention_dropout, 0.1, &out->attention_dropout, err);
+        status = out->family == FAMILY_NOMIC || out->family == FAMILY_MODERNBERT
+                     ? read_rotary_family(out, c, path, err)
+                     : read_table_family(out, keys, c, path, err);
     json_decref(c);
     return status;
 }

@@ -14,7 +14,9 @@ typedef enum model_family {
     FAMILY_BERT,
     FAMILY_ROBERTA, /* XLM-RoBERTa too: positions count from behind the padding's id */
     FAMILY_DISTILBERT,
-    FAMILY_MPNET
+    FAMILY_MPNET,
+    FAMILY_MODERNBERT,
+    FAMILY_NOMIC
 } model_family;
 /* Of the feed-forward layers: x Phi(x), its approximation by tanh, max(x, 0), x sigmoid(x). */
 typedef enum model_activation { ACT_GELU, ACT_GELU_TANH, ACT_RELU, ACT_SILU } model_activation;
@@ -45,7 +47,7 @@ typedef struct model_dense {
     dense_activation activation;
 } model_dense;
 
-enum { MODEL_DENSE_MAX = 4 };
+enum { MODEL_DENSE_MAX = 4, MODEL_LAYERS_MAX = 512 };
 
 typedef struct model_prompt {
     char *name; /* "query", "document", ... */
@@ -60,12 +62,25 @@ typedef struct model_config {
     size_t layers;        /* L */
     size_t heads;         /* A; H = A * D */
     size_t intermediate;  /* F, width of the feed-forward layer */
-    size_t positions;     /* rows of the position table */
+    size_t positions;     /* rows of the position table, or where positions are rotary what the model was made for */
     /* 0, or the padding's id + 1 where a text's positions count from there; then
      * the padding token itself, should a text spell it, has the position of its id. */
     size_t position_start;
     size_t types;            /* rows of the token type table; 0: there is none */
     size_t relative_buckets; /* rows of the table of relative position biases; 0: there is none */
+    /* Rotary positions (model/rotary.h) instead of a table: columns i and i + D / 2
+     * of a head turn by position / theta^(2i / D). 0: there are none. */
+    float rotary_theta;
+    /* Layers whose tokens see only those at most window away, and their theta. */
+    bool local[MODEL_LAYERS_MAX];
+    size_t window;
+    float local_theta;
+    /* The feed-forward layer is f(x W) * (x V) (Shazeer 2020, "GLU variants"), its first matrix [2F, H]. */
+    bool gated;
+    /* Layers normalise what they read and one LayerNorm follows the last (Xiong
+     * et al. 2020), instead of normalising their sums. */
+    bool prenorm;
+    bool no_attention_bias, no_up_bias, no_down_bias, no_norm_bias;
     float layer_norm_eps;
     float hidden_dropout;    /* probability, used in training only */
     float attention_dropout; /* probability, used in training only */

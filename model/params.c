@@ -10,68 +10,135 @@
 
 /* --- names */
 
-/* What one layer consists of, in the layout's order: query, key and value
- * weights follow each other, and so do their biases, since the encoder reads
- * them as one matrix [3H, H] and one vector [3H]. */
+/* What a checkpoint calls one tensor of a layer. Tensors of one role follow each
+ * other, since the encoder reads them as one matrix: queries, keys and values as
+ * [3H, H], and where the feed-forward layer is gated what is activated before
+ * what it is multiplied with, as [2F, H]. */
 typedef struct layer_part {
-    bool bias_or_norm; /* a vector, without weight decay */
-    bool tall;         /* F rows instead of H */
-    bool wide;         /* F columns instead of H */
+    param_role role;
+    const char *name; /* NULL behind the last */
 } layer_part;
 
-static const layer_part PARTS[LAYER_PARAMS] = {
-    {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {1, 0, 0}, {1, 0, 0}, {1, 0, 0}, /* query, key, value */
-    {0, 0, 0}, {1, 0, 0},                                             /* attention's output */
-    {1, 0, 0}, {1, 0, 0},                                             /* LayerNorm */
-    {0, 1, 0}, {1, 1, 0},                                             /* up */
-    {0, 0, 1}, {1, 0, 0},                                             /* down */
-    {1, 0, 0}, {1, 0, 0},                                             /* LayerNorm */
-};
-
-#define BERT_LAYER                                                                                                     \
-    {                                                                                                                  \
-        "attention.self.query.weight", "attention.self.key.weight", "attention.self.value.weight",                     \
-            "attention.self.query.bias", "attention.self.key.bias", "attention.self.value.bias",                       \
-            "attention.output.dense.weight", "attention.output.dense.bias", "attention.output.LayerNorm.weight",       \
-            "attention.output.LayerNorm.bias", "intermediate.dense.weight", "intermediate.dense.bias",                 \
-            "output.dense.weight", "output.dense.bias", "output.LayerNorm.weight", "output.LayerNorm.bias"             \
-    }
-
 typedef struct family_names {
-    const char *stack; /* before a layer's number */
-    const char *parts[LAYER_PARAMS];
+    const char *words, *types; /* tables */
+    const char *norm;          /* the embedding's LayerNorm */
+    const char *stack;         /* before a layer's number */
+    layer_part parts[LAYER_PARAMS + 1];
 } family_names;
 
+#define BERT_FAMILY                                                                                                    \
+    {                                                                                                                  \
+        "embeddings.word_embeddings", "embeddings.token_type_embeddings", "embeddings.LayerNorm", "encoder.layer",     \
+        {                                                                                                              \
+            {PARAM_QKV_WEIGHT, "attention.self.query.weight"}, {PARAM_QKV_WEIGHT, "attention.self.key.weight"},        \
+                {PARAM_QKV_WEIGHT, "attention.self.value.weight"}, {PARAM_QKV_BIAS, "attention.self.query.bias"},      \
+                {PARAM_QKV_BIAS, "attention.self.key.bias"}, {PARAM_QKV_BIAS, "attention.self.value.bias"},            \
+                {PARAM_OUT_WEIGHT, "attention.output.dense.weight"}, {PARAM_OUT_BIAS, "attention.output.dense.bias"},  \
+                {PARAM_NORM1_WEIGHT, "attention.output.LayerNorm.weight"},                                             \
+                {PARAM_NORM1_BIAS, "attention.output.LayerNorm.bias"}, {PARAM_UP_WEIGHT, "intermediate.dense.weight"}, \
+                {PARAM_UP_BIAS, "intermediate.dense.bias"}, {PARAM_DOWN_WEIGHT, "output.dense.weight"},                \
+                {PARAM_DOWN_BIAS, "output.dense.bias"}, {PARAM_NORM2_WEIGHT, "output.LayerNorm.weight"},               \
+            {                                                                                                          \
+                PARAM_NORM2_BIAS, "output.LayerNorm.bias"                                                              \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
 static const family_names FAMILIES[] = {
-    [FAMILY_BERT] = {"encoder.layer", BERT_LAYER},
-    [FAMILY_ROBERTA] = {"encoder.layer", BERT_LAYER},
-    [FAMILY_DISTILBERT] = {"transformer.layer",
-                           {"attention.q_lin.weight", "attention.k_lin.weight", "attention.v_lin.weight",
-                            "attention.q_lin.bias", "attention.k_lin.bias", "attention.v_lin.bias",
-                            "attention.out_lin.weight", "attention.out_lin.bias", "sa_layer_norm.weight",
-                            "sa_layer_norm.bias", "ffn.lin1.weight", "ffn.lin1.bias", "ffn.lin2.weight",
-                            "ffn.lin2.bias", "output_layer_norm.weight", "output_layer_norm.bias"}},
-    [FAMILY_MPNET] = {"encoder.layer",
-                      {"attention.attn.q.weight", "attention.attn.k.weight", "attention.attn.v.weight",
-                       "attention.attn.q.bias", "attention.attn.k.bias", "attention.attn.v.bias",
-                       "attention.attn.o.weight", "attention.attn.o.bias", "attention.LayerNorm.weight",
-                       "attention.LayerNorm.bias", "intermediate.dense.weight", "intermediate.dense.bias",
-                       "output.dense.weight", "output.dense.bias", "output.LayerNorm.weight", "output.LayerNorm.bias"}},
+    [FAMILY_BERT] = BERT_FAMILY,
+    [FAMILY_ROBERTA] = BERT_FAMILY,
+    [FAMILY_DISTILBERT] = {"embeddings.word_embeddings",
+                           NULL,
+                           "embeddings.LayerNorm",
+                           "transformer.layer",
+                           {{PARAM_QKV_WEIGHT, "attention.q_lin.weight"},
+                            {PARAM_QKV_WEIGHT, "attention.k_lin.weight"},
+                            {PARAM_QKV_WEIGHT, "attention.v_lin.weight"},
+                            {PARAM_QKV_BIAS, "attention.q_lin.bias"},
+                            {PARAM_QKV_BIAS, "attention.k_lin.bias"},
+                            {PARAM_QKV_BIAS, "attention.v_lin.bias"},
+                            {PARAM_OUT_WEIGHT, "attention.out_lin.weight"},
+                            {PARAM_OUT_BIAS, "attention.out_lin.bias"},
+                            {PARAM_NORM1_WEIGHT, "sa_layer_norm.weight"},
+                            {PARAM_NORM1_BIAS, "sa_layer_norm.bias"},
+                            {PARAM_UP_WEIGHT, "ffn.lin1.weight"},
+                            {PARAM_UP_BIAS, "ffn.lin1.bias"},
+                            {PARAM_DOWN_WEIGHT, "ffn.lin2.weight"},
+                            {PARAM_DOWN_BIAS, "ffn.lin2.bias"},
+                            {PARAM_NORM2_WEIGHT, "output_layer_norm.weight"},
+                            {PARAM_NORM2_BIAS, "output_layer_norm.bias"}}},
+    [FAMILY_MPNET] = {"embeddings.word_embeddings",
+                      NULL,
+                      "embeddings.LayerNorm",
+                      "encoder.layer",
+                      {{PARAM_QKV_WEIGHT, "attention.attn.q.weight"},
+                       {PARAM_QKV_WEIGHT, "attention.attn.k.weight"},
+                       {PARAM_QKV_WEIGHT, "attention.attn.v.weight"},
+                       {PARAM_QKV_BIAS, "attention.attn.q.bias"},
+                       {PARAM_QKV_BIAS, "attention.attn.k.bias"},
+                       {PARAM_QKV_BIAS, "attention.attn.v.bias"},
+                       {PARAM_OUT_WEIGHT, "attention.attn.o.weight"},
+                       {PARAM_OUT_BIAS, "attention.attn.o.bias"},
+                       {PARAM_NORM1_WEIGHT, "attention.LayerNorm.weight"},
+                       {PARAM_NORM1_BIAS, "attention.LayerNorm.bias"},
+                       {PARAM_UP_WEIGHT, "intermediate.dense.weight"},
+                       {PARAM_UP_BIAS, "intermediate.dense.bias"},
+                       {PARAM_DOWN_WEIGHT, "output.dense.weight"},
+                       {PARAM_DOWN_BIAS, "output.dense.bias"},
+                       {PARAM_NORM2_WEIGHT, "output.LayerNorm.weight"},
+                       {PARAM_NORM2_BIAS, "output.LayerNorm.bias"}}},
+    [FAMILY_MODERNBERT] = {"embeddings.tok_embeddings",
+                           NULL,
+                           "embeddings.norm",
+                           "layers",
+                           {{PARAM_NORM1_WEIGHT, "attn_norm.weight"},
+                            {PARAM_NORM1_BIAS, "attn_norm.bias"},
+                            {PARAM_QKV_WEIGHT, "attn.Wqkv.weight"},
+                            {PARAM_QKV_BIAS, "attn.Wqkv.bias"},
+                            {PARAM_OUT_WEIGHT, "attn.Wo.weight"},
+                            {PARAM_OUT_BIAS, "attn.Wo.bias"},
+                            {PARAM_NORM2_WEIGHT, "mlp_norm.weight"},
+                            {PARAM_NORM2_BIAS, "mlp_norm.bias"},
+                            {PARAM_UP_WEIGHT, "mlp.Wi.weight"},
+                            {PARAM_UP_BIAS, "mlp.Wi.bias"},
+                            {PARAM_DOWN_WEIGHT, "mlp.Wo.weight"},
+                            {PARAM_DOWN_BIAS, "mlp.Wo.bias"}}},
+    [FAMILY_NOMIC] = {"embeddings.word_embeddings",
+                      "embeddings.token_type_embeddings",
+                      "emb_ln",
+                      "encoder.layers",
+                      {{PARAM_QKV_WEIGHT, "attn.Wqkv.weight"},
+                       {PARAM_QKV_BIAS, "attn.Wqkv.bias"},
+                       {PARAM_OUT_WEIGHT, "attn.out_proj.weight"},
+                       {PARAM_OUT_BIAS, "attn.out_proj.bias"},
+                       {PARAM_NORM1_WEIGHT, "norm1.weight"},
+                       {PARAM_NORM1_BIAS, "norm1.bias"},
+                       {PARAM_UP_WEIGHT, "mlp.fc12.weight"},
+                       {PARAM_UP_WEIGHT, "mlp.fc11.weight"},
+                       {PARAM_UP_BIAS, "mlp.fc12.bias"},
+                       {PARAM_UP_BIAS, "mlp.fc11.bias"},
+                       {PARAM_DOWN_WEIGHT, "mlp.fc2.weight"},
+                       {PARAM_DOWN_BIAS, "mlp.fc2.bias"},
+                       {PARAM_NORM2_WEIGHT, "norm2.weight"},
+                       {PARAM_NORM2_BIAS, "norm2.bias"}}},
 };
 
 /* --- the layout */
 
 /* Appends a matrix or, where vector says so, a vector of cols. False when the sizes overflow. */
-static bool add_param(param_layout *layout, bool vector, size_t rows, size_t cols, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+static bool add_param(param_layout *layout, param_role role, bool vector, size_t rows, size_t cols, const char *format,
+                      ...) __attribute__((format(printf, 6, 7)));
 
-static bool add_param(param_layout *layout, bool vector, size_t rows, size_t cols, const char *format, ...)
+static bool add_param(param_layout *layout, param_role role, bool vector, size_t rows, size_t cols, const char *format,
+                      ...)
 {
     param *p = &layout->items[layout->count];
     va_list args;
     va_start(args, format);
     vsnprintf(p->name, sizeof p->name, format, args);
     va_end(args);
+    p->role = role;
+    p->part = 0;
     p->folder = 0;
     p->rows = rows;
     p->cols = cols;
@@ -86,42 +153,97 @@ static bool add_param(param_layout *layout, bool vector, size_t rows, size_t col
     return true;
 }
 
+/* Whether the model has what this role is for. */
+static bool is_there(const model_config *c, param_role role, size_t layer)
+{
+    switch (role) {
+    case PARAM_QKV_BIAS:
+    case PARAM_OUT_BIAS: return !c->no_attention_bias;
+    case PARAM_UP_BIAS: return !c->no_up_bias;
+    case PARAM_DOWN_BIAS: return !c->no_down_bias;
+    case PARAM_NORM1_WEIGHT: return !c->prenorm || layer > 0; /* what the first layer reads is normalised already */
+    case PARAM_NORM1_BIAS: return (!c->prenorm || layer > 0) && !c->no_norm_bias;
+    case PARAM_NORM_BIAS:
+    case PARAM_NORM2_BIAS:
+    case PARAM_LAST_NORM_BIAS: return !c->no_norm_bias;
+    default: return true;
+    }
+}
+
+static bool add_norm(param_layout *l, const model_config *c, param_role weight, param_role bias, const char *name)
+{
+    return add_param(l, weight, true, 1, c->hidden, "%s.weight", name) &&
+           (!is_there(c, bias, 0) || add_param(l, bias, true, 1, c->hidden, "%s.bias", name));
+}
+
 static bool add_embeddings(param_layout *l, const model_config *c)
 {
-    bool fits = add_param(l, false, c->vocab, c->hidden, "embeddings.word_embeddings.weight") &&
-                add_param(l, false, c->positions, c->hidden, "embeddings.position_embeddings.weight");
+    const family_names *names = &FAMILIES[c->family];
+    bool fits = add_param(l, PARAM_WORDS, false, c->vocab, c->hidden, "%s.weight", names->words);
     l->items[0].rows_sparse = true;
-    if (c->types > 0)
-        fits = fits && add_param(l, false, c->types, c->hidden, "embeddings.token_type_embeddings.weight");
-    fits = fits && add_param(l, true, 1, c->hidden, "embeddings.LayerNorm.weight") &&
-           add_param(l, true, 1, c->hidden, "embeddings.LayerNorm.bias");
+    if (c->rotary_theta == 0)
+        fits = fits &&
+               add_param(l, PARAM_POSITIONS, false, c->positions, c->hidden, "embeddings.position_embeddings.weight");
+    if (c->types > 0 && names->types != NULL)
+        fits = fits && add_param(l, PARAM_TYPES, false, c->types, c->hidden, "%s.weight", names->types);
+    fits = fits && add_norm(l, c, PARAM_NORM_WEIGHT, PARAM_NORM_BIAS, names->norm);
     if (!fits || c->relative_buckets == 0)
         return fits;
-    fits = add_param(l, false, c->relative_buckets, c->heads, "encoder.relative_attention_bias.weight");
+    fits = add_param(l, PARAM_RELATIVE_BIAS, false, c->relative_buckets, c->heads,
+                     "encoder.relative_attention_bias.weight");
     l->items[l->count - 1].decay = false; /* a bias, if one in a table */
     return fits;
+}
+
+/* The shape of all tensors of a role together; a bias has no columns. */
+static void role_shape(const model_config *c, param_role role, size_t *rows, size_t *cols)
+{
+    const size_t H = c->hidden, up = encoder_up_columns(c);
+    const bool wide = role == PARAM_UP_WEIGHT || role == PARAM_UP_BIAS;
+    const bool triple = role == PARAM_QKV_WEIGHT || role == PARAM_QKV_BIAS;
+    *rows = wide ? up : triple ? 3 * H : H;
+    *cols = role == PARAM_QKV_WEIGHT || role == PARAM_OUT_WEIGHT || role == PARAM_UP_WEIGHT ? H
+            : role == PARAM_DOWN_WEIGHT                                                     ? c->intermediate
+                                                                                            : 0;
 }
 
 static bool add_layer(param_layout *l, const model_config *c, size_t layer)
 {
     const family_names *names = &FAMILIES[c->family];
     bool fits = true;
-    for (size_t i = 0; i < LAYER_PARAMS && fits; i++) {
-        const layer_part *part = &PARTS[i];
-        size_t height = part->tall ? c->intermediate : c->hidden, width = part->wide ? c->intermediate : c->hidden;
-        fits = add_param(l, part->bias_or_norm, part->bias_or_norm ? 1 : height, part->bias_or_norm ? height : width,
-                         "%s.%zu.%s", names->stack, layer, names->parts[i]);
+    for (const layer_part *part = names->parts; part->name != NULL && fits; part++) {
+        size_t rows, cols, share = 0;
+        if (!is_there(c, part->role, layer))
+            continue;
+        for (const layer_part *other = names->parts; other->name != NULL; other++)
+            share += other->role == part->role;
+        role_shape(c, part->role, &rows, &cols);
+        rows /= share;
+        fits = add_param(l, part->role, cols == 0, cols == 0 ? 1 : rows, cols == 0 ? rows : cols, "%s.%zu.%s",
+                         names->stack, layer, part->name);
+        l->items[l->count - 1].part = layer;
     }
     return fits;
 }
 
-static bool add_dense(param_layout *l, const model_dense *d)
+/* The zeros that stand for the biases that the model does not have. */
+static bool add_zeros(param_layout *l, const model_config *c)
+{
+    l->zeros = l->total;
+    if (c->no_attention_bias || c->no_up_bias || c->no_down_bias || c->no_norm_bias)
+        l->zeros_count = encoder_wide_columns(c);
+    return checked_add(l->total, l->zeros_count, &l->total);
+}
+
+static bool add_dense(param_layout *l, const model_dense *d, size_t number)
 {
     size_t first = l->count;
-    bool fits = add_param(l, false, d->out, d->in, "%s/linear.weight", d->folder) &&
-                (!d->bias || add_param(l, true, 1, d->out, "%s/linear.bias", d->folder));
-    for (size_t i = first; i < l->count; i++)
+    bool fits = add_param(l, PARAM_DENSE_WEIGHT, false, d->out, d->in, "%s/linear.weight", d->folder) &&
+                (!d->bias || add_param(l, PARAM_DENSE_BIAS, true, 1, d->out, "%s/linear.bias", d->folder));
+    for (size_t i = first; i < l->count; i++) {
         l->items[i].folder = strlen(d->folder) + 1;
+        l->items[i].part = number;
+    }
     return fits;
 }
 
@@ -137,10 +259,12 @@ sem_status param_layout_create(param_layout *out, const model_config *config, se
     bool fits = add_embeddings(&layout, config);
     for (size_t i = 0; i < config->layers && fits; i++)
         fits = add_layer(&layout, config, i);
+    if (fits && config->prenorm)
+        fits = add_norm(&layout, config, PARAM_LAST_NORM_WEIGHT, PARAM_LAST_NORM_BIAS, "final_norm");
     for (size_t i = 0; i < config->dense_count && fits; i++)
-        fits = add_dense(&layout, &config->dense[i]);
+        fits = add_dense(&layout, &config->dense[i], i);
     size_t bytes;
-    if (!fits || !checked_mul(layout.total, sizeof(float), &bytes)) {
+    if (!fits || !add_zeros(&layout, config) || !checked_mul(layout.total, sizeof(float), &bytes)) {
         param_layout_free(&layout);
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "a model of vocabulary %zu, hidden size %zu, intermediate size %zu and %zu layers does not fit "
@@ -167,8 +291,8 @@ const param *param_layout_find(const param_layout *layout, const char *name)
 
 /* --- reading a checkpoint */
 
-static const char *const PREFIXES[] = {"",       "bert.",         "roberta.",    "distilbert.",
-                                       "mpnet.", "0.auto_model.", "auto_model.", "model."};
+static const char *const PREFIXES[] = {
+    "", "bert.", "roberta.", "distilbert.", "mpnet.", "0.auto_model.", "auto_model.", "model.", "nomic_bert."};
 
 /* Parts of a checkpoint that an embedding does not depend on. */
 static const char *const UNUSED[] = {"pooler.",
@@ -178,6 +302,8 @@ static const char *const UNUSED[] = {"pooler.",
                                      "classifier.",
                                      "qa_outputs.",
                                      "lm_head.",
+                                     "head.",
+                                     "decoder.",
                                      "vocab_transform.",
                                      "vocab_layer_norm.",
                                      "vocab_projector.",
@@ -188,11 +314,11 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-static const char *find_prefix(const safetensors *file)
+static const char *find_prefix(const param_layout *layout, const safetensors *file)
 {
     for (size_t i = 0; i < sizeof PREFIXES / sizeof *PREFIXES; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%sembeddings.word_embeddings.weight", PREFIXES[i]);
+        char name[sizeof layout->items->name + 16];
+        snprintf(name, sizeof name, "%s%s", PREFIXES[i], layout->items[0].name);
         if (safetensors_find(file, name) != NULL)
             return PREFIXES[i];
     }
@@ -281,8 +407,9 @@ static bool is_param(const param_layout *layout, const char *folder, const safet
 sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
                        sem_error *err)
 {
-    const char *path = safetensors_path(file), *prefix = folder[0] == '\0' ? find_prefix(file) : "";
+    const char *path = safetensors_path(file), *prefix = folder[0] == '\0' ? find_prefix(layout, file) : "";
     size_t needless = safetensors_count(file);
+    memset(out + layout->zeros, 0, layout->zeros_count * sizeof *out);
     for (size_t i = 0; i < layout->count; i++) {
         const param *p = &layout->items[i];
         if (!belongs(p, folder))

@@ -328,7 +328,6 @@ static const struct {
     {"config.json", "{" BERT, "not valid JSON", "line 1"},
     {"config.json", "[]", "an array", "model_type"},
     {"config.json", "{\"model_type\":\"t5\"}", "t5", "bert, distilbert"},
-    {"config.json", "{\"model_type\":\"modernbert\"}", "modernbert", "not supported"},
     {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"mish\"}", "mish", "gelu, gelu_new"},
     {"config.json", "{\"model_type\":\"distilbert\",\"activation\":\"quick_gelu\"}", "activation quick_gelu", "gelu"},
     {"config.json", "{\"model_type\":\"bert\",\"hidden_act\":\"gelu\"}", "vocab_size", "missing"},

@@ -19,7 +19,7 @@ static param ITEMS[] = {
     {.name = "embeddings.LayerNorm.weight", .rows = 1, .cols = 2, .offset = 8, .vector = true},
     {.name = "encoder.layer.0.output.dense.bias", .rows = 1, .cols = 2, .offset = 10, .vector = true},
 };
-static const param_layout LAYOUT = {ITEMS, 4, 12};
+static const param_layout LAYOUT = {.items = ITEMS, .count = 4, .total = 12};
 static const float PARAMS[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 
 static const char *path_of(const char *folder, const char *name)
