@@ -62,8 +62,8 @@ struct train_step {
  * takes when it grows. */
 static size_t tape_token_bytes(const model_config *c)
 {
-    size_t layer = 6 * c->hidden + c->intermediate + 2;
-    size_t floats = c->layers * layer + 8 * c->hidden + c->intermediate;
+    size_t up = c->gated ? 2 * c->intermediate : c->intermediate, layer = 6 * c->hidden + up + 2;
+    size_t floats = c->layers * layer + 9 * c->hidden + up;
     return sizeof(float) * (floats + floats / 8);
 }
 

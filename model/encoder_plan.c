@@ -269,7 +269,8 @@ static sem_status fill_plan(encoder_plan *plan, const param_layout *layout, sem_
 sem_status encoder_plan_create(encoder_plan *out, const model_config *config, const param_layout *layout, const gemm *g,
                                sem_error *err)
 {
-    encoder_plan plan = {.config = config, .g = g, .total = layout->total};
+    encoder_plan plan = {
+        .config = config, .g = g, .total = layout->total, .zeros = layout->zeros, .zeros_count = layout->zeros_count};
     sem_status status = check_config(config, err);
     if (status == SEM_OK)
         status = fill_plan(&plan, layout, err);

@@ -48,7 +48,8 @@ typedef struct encoder_plan {
     uint8_t *buckets;            /* attention's, owned; NULL where there is no bias */
     rotary_table rotary, local_rotary;
     dense_head head;
-    size_t total; /* floats of the layout */
+    size_t total;              /* floats of the layout */
+    size_t zeros, zeros_count; /* of the layout */
 } encoder_plan;
 
 /* Refuses what the encoder cannot compute. */

@@ -1,6 +1,6 @@
 /* Training keeps, for each token and layer, queries, keys, values, context, the
- * two normalised sums and the feed-forward layer before its activation: 6 H + F
- * floats. Everything else is computed again on the way back. */
+ * two normalised sums (or inputs) and the feed-forward layer before its activation:
+ * 6 H + F floats, or 6 H + 2 F where it is gated. Everything else is computed again on the way back. */
 #include "base/checked.h"
 #include "model/encoder_plan.h"
 #include "model/layer_norm.h"
@@ -16,7 +16,7 @@ typedef struct layer_tape {
     float *qkv;           /* [T, 3H] */
     float *context;       /* [T, H] */
     float *xhat1, *rstd1; /* [T, H], [T] */
-    float *up;            /* [T, F] before the activation */
+    float *up;            /* [T, F] before the activation, or [T, 2F] */
     float *xhat2, *rstd2; /* [T, H], [T] */
     dropout_site drop_p, drop_out, drop_down;
 } layer_tape;
@@ -25,7 +25,9 @@ struct encoder_tape {
     encoder_plan plan;
     layer_tape *layers; /* [L] */
     float_area kept;
-    float *xhat, *rstd;       /* the embedding's LayerNorm */
+    float *xhat, *rstd; /* the embedding's LayerNorm */
+    float *last_xhat;   /* that behind the last layer, where config->prenorm */
+    float *last_rstd;
     float *out, *lengths_out; /* [B, E] unit vectors and [B] their lengths before */
     float *head;              /* [B, dense_head_space] */
     dropout_site drop_embedding;
@@ -51,10 +53,7 @@ sem_status encoder_tape_create(encoder_tape **out, const model_config *config, c
     encoder_tape *t = calloc(1, sizeof *t);
     if (t == NULL)
         return sem_fail_memory(err, "a training tape");
-    sem_status status =
-        config->rotary_theta > 0
-            ? sem_fail(err, SEM_INVALID_ARGUMENT, "fine-tuning a %s model is not supported", config->family_name)
-            : encoder_plan_create(&t->plan, config, layout, g, err);
+    sem_status status = encoder_plan_create(&t->plan, config, layout, g, err);
     if (status == SEM_OK) {
         t->layers = calloc(config->layers, sizeof *t->layers);
         if (t->layers == NULL)
@@ -108,11 +107,13 @@ static void cut_kept(encoder_tape *t)
         l->qkv = cut(&area, T * 3 * H);
         l->context = cut(&area, T * H);
         l->xhat1 = cut(&area, T * H);
-        l->up = cut(&area, T * c->intermediate);
+        l->up = cut(&area, T * encoder_up_columns(c));
         l->xhat2 = cut(&area, T * H);
         l->rstd1 = cut(&area, T);
         l->rstd2 = cut(&area, T);
     }
+    t->last_xhat = cut(&area, T * H);
+    t->last_rstd = cut(&area, T);
     t->out = cut(&area, t->size.texts * c->dim);
     t->lengths_out = cut(&area, t->size.texts);
     t->head = cut(&area, t->size.texts * dense_head_space(&t->plan.head));
@@ -166,8 +167,8 @@ static sem_status reserve(encoder_tape *t, const int32_t *ids, const uint32_t *l
     const model_config *c = t->plan.config;
     const size_t T = t->size.tokens, H = c->hidden;
     size_t layers, kept, texts, work;
-    bool fits = checked_mul(T, 6 * H + c->intermediate + 2, &layers) && checked_mul(layers, c->layers, &kept) &&
-                checked_add(kept, T * (H + 1), &kept) &&
+    bool fits = checked_mul(T, 6 * H + encoder_up_columns(c) + 2, &layers) && checked_mul(layers, c->layers, &kept) &&
+                checked_add(kept, 2 * T * (H + 1), &kept) &&
                 checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
                 checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
                 checked_add(work, 2 * gradient_width(&t->plan), &work) &&
@@ -196,11 +197,13 @@ static sem_status set_dropout(encoder_tape *t, const dropout *drop, sem_error *e
     if (!(drop->hidden >= 0 && drop->hidden < 1 && drop->attention >= 0 && drop->attention < 1))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "dropout is %f and %f (attention), expected 0 to below 1",
                         (double)drop->hidden, (double)drop->attention);
+    /* ModernBERT drops the attention's output as it drops probabilities. */
+    const float out = t->plan.config->prenorm ? drop->attention : t->plan.drops_attention_output ? drop->hidden : 0;
     t->drop_embedding = dropout_make_site(drop->hidden, drop->seed, 0);
     for (size_t i = 0; i < t->plan.config->layers; i++) {
         layer_tape *l = &t->layers[i];
         l->drop_p = dropout_make_site(drop->attention, drop->seed, 3 * i + 1);
-        l->drop_out = dropout_make_site(t->plan.drops_attention_output ? drop->hidden : 0, drop->seed, 3 * i + 2);
+        l->drop_out = dropout_make_site(out, drop->seed, 3 * i + 2);
         l->drop_down = dropout_make_site(drop->hidden, drop->seed, 3 * i + 3);
     }
     return SEM_OK;
@@ -220,34 +223,92 @@ static void embed(encoder_tape *t, const float *w)
     dropout_rows(p->k, &t->drop_embedding, t->x, T, H);
 }
 
-static void attend(encoder_tape *t, const layer_tape *l)
+static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
 {
-    const size_t H = t->plan.config->hidden;
+    const encoder_plan *p = &t->plan;
+    const size_t H = p->config->hidden;
+    const attention_shape shape = encoder_layer_attention(p, at);
+    const rotary_table *rotary = encoder_layer_rotary(p, at);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        attention_forward(t->plan.k, &t->plan.attention, l->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
+        if (rotary != NULL)
+            rotary_forward(p->k, rotary, shape.heads, t->lengths[b], l->qkv + first * 3 * H);
+        attention_forward(p->k, &shape, l->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
                           l->context + first * H, t->attention);
         first += t->lengths[b];
     }
 }
 
-static void layer_forward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l)
+/* y[T, H] = the attention of x[T, H]. */
+static void attention_part(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, const float *x)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t T = t->size.tokens, H = p->config->hidden;
+    linear_forward(p->g, p->k, T, H, 3 * H, x, w + at->qkv_weight, w + at->qkv_bias, l->qkv);
+    attend(t, at, l);
+    linear_forward(p->g, p->k, T, H, H, l->context, w + at->out_weight, w + at->out_bias, t->y);
+    dropout_rows(p->k, &l->drop_out, t->y, T, H);
+}
+
+/* y[T, H] = the feed-forward layer of x[T, H]; y may be x. */
+static void feed_part(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, const float *x, float *y)
 {
     const encoder_plan *p = &t->plan;
     const size_t T = t->size.tokens, H = p->config->hidden, F = p->config->intermediate;
+    const size_t U = encoder_up_columns(p->config);
+    linear_forward(p->g, p->k, T, H, U, x, w + at->up_weight, w + at->up_bias, l->up);
+    if (p->config->gated) {
+        memcpy(t->wide, l->up, T * U * sizeof *t->wide);
+        encoder_gate(p, p->activate, T, t->wide);
+    } else {
+        p->activate(l->up, T * F, t->wide);
+    }
+    if (p->config->prenorm)
+        dropout_rows(p->k, &l->drop_down, t->wide, T, F);
+    linear_forward(p->g, p->k, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, y);
+    if (!p->config->prenorm)
+        dropout_rows(p->k, &l->drop_down, y, T, H);
+}
+
+static void post_norm_forward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t T = t->size.tokens, H = p->config->hidden;
     const float eps = p->config->layer_norm_eps;
 
-    linear_forward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, w + at->qkv_bias, l->qkv);
-    attend(t, l);
-    linear_forward(p->g, p->k, T, H, H, l->context, w + at->out_weight, w + at->out_bias, t->y);
-    dropout_rows(p->k, &l->drop_out, t->y, T, H);
+    attention_part(t, w, at, l, t->x);
     layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1, t->y);
-
-    linear_forward(p->g, p->k, T, H, F, t->y, w + at->up_weight, w + at->up_bias, l->up);
-    p->activate(l->up, T * F, t->wide);
-    linear_forward(p->g, p->k, T, F, H, t->wide, w + at->down_weight, w + at->down_bias, t->x);
-    dropout_rows(p->k, &l->drop_down, t->x, T, H);
+    feed_part(t, w, at, l, t->y, t->x);
     layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->x);
+}
+
+static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t T = t->size.tokens, H = p->config->hidden;
+    const float eps = p->config->layer_norm_eps, *input = t->x;
+
+    if (at->norm1_weight != PARAM_NOWHERE) {
+        layer_norm_forward(p->k, T, H, t->x, NULL, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1,
+                           t->d);
+        input = t->d;
+    }
+    attention_part(t, w, at, l, input);
+    p->k->axpy(1, t->y, t->x, T * H);
+    layer_norm_forward(p->k, T, H, t->x, NULL, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->d);
+    feed_part(t, w, at, l, t->d, t->y);
+    p->k->axpy(1, t->y, t->x, T * H);
+}
+
+static void layers_forward(encoder_tape *t, const float *w)
+{
+    const encoder_plan *p = &t->plan;
+    const model_config *c = p->config;
+    for (size_t i = 0; i < c->layers; i++)
+        (c->prenorm ? pre_norm_forward : post_norm_forward)(t, w, &p->layers[i], &t->layers[i]);
+    if (c->prenorm)
+        layer_norm_forward(p->k, t->size.tokens, c->hidden, t->x, NULL, w + p->last_norm_weight, w + p->last_norm_bias,
+                           c->layer_norm_eps, t->last_xhat, t->last_rstd, t->x);
 }
 
 static sem_status pool(encoder_tape *t, const float *w, float *out, sem_error *err)
@@ -284,8 +345,7 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
         return status;
     encoder_plan_bind(&t->plan, params);
     embed(t, params);
-    for (size_t i = 0; i < t->plan.config->layers; i++)
-        layer_forward(t, params, &t->plan.layers[i], &t->layers[i]);
+    layers_forward(t, params);
     status = pool(t, params, out, err);
     t->ready = status == SEM_OK;
     return status;
@@ -311,47 +371,74 @@ static void pool_backward(encoder_tape *t, const float *w, const float *d_out, f
     }
 }
 
-/* dx, the gradient of the layer's output, becomes that of the feed-forward part's input y. */
-static void feed_forward_backward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, float *dw)
+/* From u[T, 2F] = l->up and d[T, F] = the first half of t->wide, the gradient of
+ * f(u[, F]) * u[, F ..), to that product in l->up[T, F] and u's gradient in t->wide[T, 2F]. */
+static void gate_backward(encoder_tape *t, layer_tape *l)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t T = t->size.tokens, F = p->config->intermediate;
+    for (size_t r = T; r-- > 0;) { /* backwards: what is written lies behind all that is still to be read */
+        float *u = l->up + r * 2 * F, *d = t->wide + r * 2 * F;
+        memmove(d, t->wide + r * F, F * sizeof *d);
+        memcpy(d + F, d, F * sizeof *d);
+        p->k->times(u + F, d, F);
+        p->activate_backward(u, d, F);
+        p->k->times(u, d + F, F);
+    }
+    for (size_t r = 0; r < T; r++) {
+        float *product = l->up + r * F;
+        memmove(product, l->up + r * 2 * F, F * sizeof *product);
+        p->k->times(l->up + r * 2 * F + F, product, F);
+    }
+}
+
+/* From d, the gradient of the feed-forward layer's output, to that of its input x,
+ * which is added to dx where beta is 1 and overwrites it where it is 0. */
+static void feed_backward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, const float *x,
+                          float beta, float *dx, float *dw)
 {
     const encoder_plan *p = &t->plan;
     const size_t T = t->size.tokens, H = p->config->hidden, F = p->config->intermediate;
-
-    layer_norm_backward(p->k, T, H, l->xhat2, l->rstd2, w + at->norm2_weight, t->dx, dw + at->norm2_weight,
-                        dw + at->norm2_bias);
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
-    dropout_rows(p->k, &l->drop_down, t->d, T, H);
+    const size_t U = encoder_up_columns(p->config);
     linear_backward_input(p->g, T, F, H, w + at->down_weight, t->d, 0, t->wide);
-    p->activate_backward(l->up, t->wide, T * F);
+    if (p->config->prenorm)
+        dropout_rows(p->k, &l->drop_down, t->wide, T, F);
+    if (p->config->gated)
+        gate_backward(t, l);
+    else
+        p->activate_backward(l->up, t->wide, T * F);
+    if (p->config->prenorm)
+        dropout_rows(p->k, &l->drop_down, l->up, T, F);
     linear_backward_weight(p->g, p->k, T, F, H, l->up, t->d, dw + at->down_weight, dw + at->down_bias);
-    layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
-    linear_backward(p->g, p->k, T, H, F, t->y, w + at->up_weight, t->wide, t->dx, dw + at->up_weight, dw + at->up_bias);
+    linear_backward_weight(p->g, p->k, T, H, U, x, t->wide, dw + at->up_weight, dw + at->up_bias);
+    linear_backward_input(p->g, T, H, U, w + at->up_weight, t->wide, beta, dx);
 }
 
-/* dx, the gradient of y, becomes that of the layer's input x. */
-static void self_attention_backward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, float *dw)
+/* From d, the gradient of the attention's output, to that of its queries, keys and
+ * values in t->wide[T, 3H]. */
+static void qkv_backward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, float *dw)
 {
     const encoder_plan *p = &t->plan;
     const size_t T = t->size.tokens, H = p->config->hidden;
-
-    layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->dx, dw + at->norm1_weight,
-                        dw + at->norm1_bias);
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
+    const attention_shape shape = encoder_layer_attention(p, at);
+    const rotary_table *rotary = encoder_layer_rotary(p, at);
     dropout_rows(p->k, &l->drop_out, t->d, T, H);
     linear_backward_weight(p->g, p->k, T, H, H, l->context, t->d, dw + at->out_weight, dw + at->out_bias);
     linear_backward_input(p->g, T, H, H, w + at->out_weight, t->d, 0, l->context);
     float *d_bias = p->buckets != NULL ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        attention_backward(p->k, &p->attention, l->qkv + first * 3 * H, l->context + first * H, t->lengths[b],
-                           &l->drop_p, first, t->wide + first * 3 * H, d_bias, t->attention);
+        float *d_qkv = t->wide + first * 3 * H;
+        attention_backward(p->k, &shape, l->qkv + first * 3 * H, l->context + first * H, t->lengths[b], &l->drop_p,
+                           first, d_qkv, d_bias, t->attention);
+        if (rotary != NULL)
+            rotary_backward(p->k, rotary, shape.heads, t->lengths[b], d_qkv);
         first += t->lengths[b];
     }
-    linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
-                    dw + at->qkv_bias);
 }
 
-/* x = the input of layer i, which is the output of the one before or of the embedding. */
+/* x = the input of layer i, which is the output of the one before or of the embedding
+ * (where layers normalise what they read, only for the first). */
 static void input_again(encoder_tape *t, const float *w, size_t i)
 {
     const encoder_plan *p = &t->plan;
@@ -363,6 +450,72 @@ static void input_again(encoder_tape *t, const float *w, size_t i)
     }
     layer_norm_again(p->k, T, H, t->xhat, w + p->norm_weight, w + p->norm_bias, t->x);
     dropout_rows(p->k, &t->drop_embedding, t->x, T, H);
+}
+
+/* dx, the gradient of the layer's output, becomes that of its input. */
+static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
+{
+    const encoder_plan *p = &t->plan;
+    const layer_params *at = &p->layers[i];
+    layer_tape *l = &t->layers[i];
+    const size_t T = t->size.tokens, H = p->config->hidden;
+
+    layer_norm_backward(p->k, T, H, l->xhat2, l->rstd2, w + at->norm2_weight, t->dx, dw + at->norm2_weight,
+                        dw + at->norm2_bias);
+    memcpy(t->d, t->dx, T * H * sizeof *t->d);
+    dropout_rows(p->k, &l->drop_down, t->d, T, H);
+    layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
+    feed_backward(t, w, at, l, t->y, 1, t->dx, dw);
+
+    layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->dx, dw + at->norm1_weight,
+                        dw + at->norm1_bias);
+    memcpy(t->d, t->dx, T * H * sizeof *t->d);
+    qkv_backward(t, w, at, l, dw);
+    input_again(t, w, i);
+    linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
+                    dw + at->qkv_bias);
+}
+
+/* The same where the layer normalises what it reads. */
+static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
+{
+    const encoder_plan *p = &t->plan;
+    const layer_params *at = &p->layers[i];
+    layer_tape *l = &t->layers[i];
+    const size_t T = t->size.tokens, H = p->config->hidden;
+
+    memcpy(t->d, t->dx, T * H * sizeof *t->d);
+    layer_norm_again(p->k, T, H, l->xhat2, w + at->norm2_weight, w + at->norm2_bias, t->y);
+    feed_backward(t, w, at, l, t->y, 0, t->x, dw);
+    layer_norm_backward(p->k, T, H, l->xhat2, l->rstd2, w + at->norm2_weight, t->x, dw + at->norm2_weight,
+                        dw + at->norm2_bias);
+    p->k->axpy(1, t->x, t->dx, T * H);
+
+    memcpy(t->d, t->dx, T * H * sizeof *t->d);
+    qkv_backward(t, w, at, l, dw);
+    if (at->norm1_weight == PARAM_NOWHERE) { /* the first layer, which reads the embedding */
+        input_again(t, w, i);
+        linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
+                        dw + at->qkv_bias);
+        return;
+    }
+    layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
+    linear_backward_weight(p->g, p->k, T, H, 3 * H, t->y, t->wide, dw + at->qkv_weight, dw + at->qkv_bias);
+    linear_backward_input(p->g, T, H, 3 * H, w + at->qkv_weight, t->wide, 0, t->x);
+    layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->x, dw + at->norm1_weight,
+                        dw + at->norm1_bias);
+    p->k->axpy(1, t->x, t->dx, T * H);
+}
+
+static void layers_backward(encoder_tape *t, const float *w, float *dw)
+{
+    const encoder_plan *p = &t->plan;
+    const model_config *c = p->config;
+    if (c->prenorm)
+        layer_norm_backward(p->k, t->size.tokens, c->hidden, t->last_xhat, t->last_rstd, w + p->last_norm_weight, t->dx,
+                            dw + p->last_norm_weight, dw + p->last_norm_bias);
+    for (size_t i = c->layers; i-- > 0;)
+        (c->prenorm ? pre_norm_backward : post_norm_backward)(t, w, i, dw);
 }
 
 static void embed_backward(encoder_tape *t, const float *w, float *dw)
@@ -387,11 +540,9 @@ sem_status encoder_train_backward(encoder_tape *t, const float *params, const fl
     t->ready = false;
     encoder_plan_bind(&t->plan, params);
     pool_backward(t, params, d_out, grads);
-    for (size_t i = t->plan.config->layers; i-- > 0;) {
-        feed_forward_backward(t, params, &t->plan.layers[i], &t->layers[i], grads);
-        input_again(t, params, i);
-        self_attention_backward(t, params, &t->plan.layers[i], &t->layers[i], grads);
-    }
+    layers_backward(t, params, grads);
     embed_backward(t, params, grads);
+    /* Gradients of biases that the model does not have were added here. */
+    memset(grads + t->plan.zeros, 0, t->plan.zeros_count * sizeof *grads);
     return SEM_OK;
 }

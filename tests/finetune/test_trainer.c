@@ -1,6 +1,8 @@
 #include "tests/common/testing.h"
 
+#include "base/files.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "finetune/trainer.h"
 
 #include <math.h>
@@ -128,6 +130,92 @@ START_TEST(training_lowers_the_loss_of_every_family)
         size_t bytes = p->rows * p->cols * sizeof *params;
         ck_assert_msg(memcmp(before + p->offset, params + p->offset, bytes) != 0, "%s stayed", p->name);
     }
+    free(params);
+    model_close(t.model);
+}
+END_TEST
+
+/* --- families with rotary positions: no reference model has them, so one is made */
+
+static const struct {
+    const char *config;
+    const char *tensor; /* one of its own */
+} ROTARY[] = {
+    {"\"model_type\":\"modernbert\",\"hidden_size\":32,\"num_hidden_layers\":3,"
+     "\"num_attention_heads\":2,\"intermediate_size\":48,\"max_position_embeddings\":64,\"local_attention\":4",
+     "layers.1.attn_norm.weight"},
+    {"\"model_type\":\"nomic_bert\",\"hidden_size\":32,\"num_hidden_layers\":2,"
+     "\"num_attention_heads\":2,\"intermediate_size\":48,\"max_position_embeddings\":64,\"type_vocab_size\":2",
+     "encoder.layers.1.mlp.fc12.weight"},
+};
+
+/* A plain directory: this config.json, tiny-bert's tokenizer, random weights of this layout. */
+static void make_rotary(const char *config_text, const char *tiny, size_t vocab, char made[FILES_PATH_MAX])
+{
+    char plain[FILES_PATH_MAX], path[FILES_PATH_MAX], text[1024], *tokens;
+    size_t size;
+    model_config config;
+    param_layout layout;
+    random_state r;
+    snprintf(text, sizeof text, "{%s,\"vocab_size\":%zu}", config_text, vocab);
+    ck_ok(files_join(plain, &error, "%s/plain", testing_folder()));
+    ck_ok(files_join(made, &error, "%s/made", testing_folder()));
+    ck_ok(files_make_folder(plain, &error));
+    ck_ok(files_join(path, &error, "%s/config.json", plain));
+    ck_ok(files_write(path, text, strlen(text), &error));
+    ck_ok(files_join(path, &error, "%s/tokenizer.json", tiny));
+    ck_ok(files_read(path, 1 << 24, &tokens, &size, &error));
+    ck_ok(files_join(path, &error, "%s/tokenizer.json", plain));
+    ck_ok(files_write(path, tokens, size, &error));
+    free(tokens);
+    ck_ok(model_config_read(&config, plain, &error));
+    ck_ok(param_layout_create(&layout, &config, &error));
+    float *params = calloc(layout.total, sizeof *params);
+    ck_assert_ptr_nonnull(params);
+    random_seed(&r, 11);
+    for (size_t i = 0; i < layout.count; i++) {
+        const param *p = &layout.items[i];
+        const bool scale = p->vector && strstr(p->name, ".bias") == NULL;
+        for (size_t j = 0; j < p->rows * p->cols; j++)
+            params[p->offset + j] = (scale ? 1 : 0) + 0.4f * (float)(random_unit(&r) - 0.5);
+    }
+    ck_ok(model_save(plain, made, &layout, params, NULL, &error));
+    free(params);
+    param_layout_free(&layout);
+    model_config_free(&config);
+}
+
+START_TEST(training_lowers_the_loss_of_families_with_rotary_positions)
+{
+    trainer_case t;
+    char made[FILES_PATH_MAX], tuned[FILES_PATH_MAX];
+    float *params = NULL;
+    train_report report;
+    model *again;
+    if (!arrange(&t))
+        return;
+    make_rotary(ROTARY[_i].config, model_get_dir(t.model), model_get_config(t.model)->vocab, made);
+    model_close(t.model);
+    ck_ok(model_open(&t.model, made, NULL, &t.log, &error));
+    t.parameters = encoder_layout(model_get_encoder(t.model))->total;
+    t.config.learning_rate = 5e-3;
+
+    ck_ok(train(&t, &params, &report));
+
+    const param_layout *layout = encoder_layout(model_get_encoder(t.model));
+    const param *own = param_layout_find(layout, ROTARY[_i].tensor);
+    ck_assert_msg(report.last_loss < 0.7 * report.first_loss, "%s: %g -> %g", ROTARY[_i].tensor, report.first_loss,
+                  report.last_loss);
+    ck_assert_ptr_nonnull(own);
+    ck_assert(memcmp(encoder_params(model_get_encoder(t.model)) + own->offset, params + own->offset,
+                     own->rows * own->cols * sizeof *params) != 0);
+    for (size_t i = 0; i < layout->zeros_count; i++)
+        ck_assert(params[layout->zeros + i] == 0);
+    ck_ok(files_join(tuned, &error, "%s/tuned", testing_folder()));
+    ck_ok(model_save(made, tuned, layout, params, NULL, &error));
+    ck_ok(model_open(&again, tuned, NULL, &t.log, &error));
+    ck_assert(memcmp(encoder_params(model_get_encoder(again)), params, layout->total * sizeof *params) == 0);
+    model_close(again);
     free(params);
     model_close(t.model);
 }
@@ -354,6 +442,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, training_lowers_the_loss_and_leaves_the_model_alone);
     tcase_add_loop_test(tests, training_lowers_the_loss_of_every_family, 0, 5);
+    tcase_add_loop_test(tests, training_lowers_the_loss_of_families_with_rotary_positions, 0, 2);
     tcase_add_test(tests, run_repeats_bit_for_bit_from_its_seed);
     tcase_add_test(tests, threads_and_memory_change_nothing_but_rounding);
     tcase_add_test(tests, cancel_ends_the_run_within_a_step);

@@ -54,6 +54,21 @@ static model_config family_config(model_family family)
     }
     if (family == FAMILY_MPNET)
         c.relative_buckets = 32;
+    if (family == FAMILY_MODERNBERT || family == FAMILY_NOMIC) {
+        c.rotary_theta = 50;
+        c.gated = true;
+        c.no_attention_bias = c.no_up_bias = c.no_down_bias = true;
+    }
+    if (family == FAMILY_NOMIC)
+        c.types = 2;
+    if (family == FAMILY_MODERNBERT) {
+        c.prenorm = true;
+        c.no_norm_bias = true;
+        c.layers = 3;
+        c.local[1] = true;
+        c.window = 3;
+        c.local_theta = 10;
+    }
     return c;
 }
 
@@ -63,13 +78,14 @@ static void tiny_create_from(tiny *t, const model_config *config)
     sem_error error;
     *t = (tiny){.config = *config};
     ck_ok(param_layout_create(&t->layout, &t->config, &error));
-    t->params = malloc(t->layout.total * sizeof *t->params);
+    t->params = calloc(t->layout.total, sizeof *t->params); /* biases that there are not stay 0 */
     ck_assert_ptr_nonnull(t->params);
     random_state r;
     random_seed(&r, 5);
     for (size_t i = 0; i < t->layout.count; i++) {
         const param *p = &t->layout.items[i];
-        bool scale = strstr(p->name, "LayerNorm.weight") != NULL || strstr(p->name, "layer_norm.weight") != NULL;
+        bool scale = p->role == PARAM_NORM_WEIGHT || p->role == PARAM_NORM1_WEIGHT || p->role == PARAM_NORM2_WEIGHT ||
+                     p->role == PARAM_LAST_NORM_WEIGHT;
         float centre = scale ? 1 : 0;
         for (size_t j = 0; j < p->rows * p->cols; j++)
             t->params[p->offset + j] = centre + (float)(random_unit(&r) - 0.5);
@@ -203,6 +219,32 @@ START_TEST(gradients_equal_finite_differences_for_every_family)
     const model_config config = family_config((model_family)_i);
     check_config_tensors(&config, NULL);
     check_config_tensors(&config, &drop);
+}
+END_TEST
+
+/* Every bias that there may be, gates of another activation, and a layout with nothing missing. */
+START_TEST(gradients_equal_finite_differences_for_rotary_families_with_biases)
+{
+    const dropout drop = {.hidden = 0.1f, .attention = 0.2f, .seed = 6};
+    model_config config = family_config((model_family)_i);
+    config.no_attention_bias = config.no_up_bias = config.no_down_bias = config.no_norm_bias = false;
+    config.activation = ACT_SILU;
+    check_config_tensors(&config, NULL);
+    check_config_tensors(&config, &drop);
+}
+END_TEST
+
+START_TEST(biases_that_a_model_does_not_have_get_no_gradient)
+{
+    tiny t;
+    const model_config config = family_config((model_family)_i);
+    tiny_create_from(&t, &config);
+    float *grads = gradient(&t, NULL);
+    ck_assert_uint_gt(t.layout.zeros_count, 0);
+    for (size_t i = 0; i < t.layout.zeros_count; i++)
+        ck_assert(grads[t.layout.zeros + i] == 0);
+    free(grads);
+    tiny_destroy(&t);
 }
 END_TEST
 
@@ -340,7 +382,7 @@ START_TEST(training_forward_without_dropout_equals_serving)
     const model_config joined = bert_config(63, 6), dense = dense_config(DENSE_TANH);
     check_training_equals_serving(&joined);
     check_training_equals_serving(&dense);
-    for (int family = FAMILY_BERT; family <= FAMILY_MPNET; family++) {
+    for (int family = FAMILY_BERT; family <= FAMILY_NOMIC; family++) {
         const model_config config = family_config((model_family)family);
         check_training_equals_serving(&config);
     }
@@ -450,7 +492,11 @@ int main(void)
     tcase_add_test(gradients, gradients_equal_finite_differences);
     tcase_add_test(gradients, gradients_equal_finite_differences_under_dropout);
     tcase_add_test(gradients, gradients_equal_finite_differences_for_every_pooling);
-    tcase_add_loop_test(gradients, gradients_equal_finite_differences_for_every_family, FAMILY_BERT, FAMILY_MPNET + 1);
+    tcase_add_loop_test(gradients, gradients_equal_finite_differences_for_every_family, FAMILY_BERT, FAMILY_NOMIC + 1);
+    tcase_add_loop_test(gradients, gradients_equal_finite_differences_for_rotary_families_with_biases,
+                        FAMILY_MODERNBERT, FAMILY_NOMIC + 1);
+    tcase_add_loop_test(gradients, biases_that_a_model_does_not_have_get_no_gradient, FAMILY_MODERNBERT,
+                        FAMILY_NOMIC + 1);
     tcase_add_loop_test(gradients, gradients_equal_finite_differences_for_every_activation, ACT_GELU, ACT_SILU + 1);
     tcase_add_loop_test(gradients, gradients_equal_finite_differences_through_dense_modules, DENSE_TANH,
                         DENSE_SIGMOID + 1);
