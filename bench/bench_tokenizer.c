@@ -5,8 +5,9 @@
  * TEXTS is a file with a text a line or, where its name ends in .jsonl, with a
  * JSON object that has a "text" a line. MODEL is a directory with a
  * tokenizer.json. Options: texts (at most), tokens (kept of a text, at most; the
- * rest is not looked at), rounds (the quickest counts). Standard output gets one
- * line of JSON: megabytes (10^6 bytes) of text a second of processor time, for
+ * rest is not looked at), rounds (the quickest counts), ids=1 (print the ids of each
+ * text, a line of them a text, and measure nothing). Standard output gets one line
+ * of JSON: megabytes (10^6 bytes) of text a second of processor time, for
  * each MODEL, and a checksum (FNV-1a, 64 bits, of all ids as little-endian
  * 32-bit integers) by which the ids can be compared with another program's. */
 #include "model/tokenizer.h"
@@ -25,7 +26,7 @@ typedef struct bench {
     char **texts; /* owned */
     size_t *lengths;
     size_t count, bytes;
-    size_t texts_max, tokens_max, rounds;
+    size_t texts_max, tokens_max, rounds, ids;
 } bench;
 
 static double thread_seconds(void)
@@ -59,7 +60,7 @@ static bool add_line(bench *b, const char *line, bool json)
 {
     if (!json)
         return add_text(b, line, strcspn(line, "\r\n"));
-    json_t *value = json_loads(line, 0, NULL), *text = json_object_get(value, "text");
+    json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL), *text = json_object_get(value, "text");
     bool fine = json_is_string(text) && add_text(b, json_string_value(text), json_string_length(text));
     json_decref(value);
     return fine;
@@ -118,12 +119,30 @@ static bool measure(const bench *b, const char *dir, sem_error *err)
     return fine;
 }
 
+/* The ids of each text, a line a text. */
+static bool print_ids(const bench *b, const char *dir, sem_error *err)
+{
+    tokenizer *t = NULL;
+    token_batch batch = {.ids = NULL};
+    bool fine = tokenizer_open(&t, dir, VOCAB_MAX, err) == SEM_OK;
+    for (size_t i = 0; fine && i < b->count; i++) {
+        token_batch_clear(&batch);
+        fine = tokenizer_encode(t, b->texts[i], b->lengths[i], b->tokens_max, &batch, NULL, err) == SEM_OK;
+        for (size_t j = 0; fine && j < batch.tokens; j++)
+            printf(j == 0 ? "%d" : " %d", batch.ids[j]);
+        printf("\n");
+    }
+    token_batch_free(&batch);
+    tokenizer_close(t);
+    return fine;
+}
+
 static bool set_option(bench *b, const char *argument)
 {
     const struct {
         const char *name;
         size_t *value;
-    } numbers[] = {{"texts=", &b->texts_max}, {"tokens=", &b->tokens_max}, {"rounds=", &b->rounds}};
+    } numbers[] = {{"texts=", &b->texts_max}, {"tokens=", &b->tokens_max}, {"rounds=", &b->rounds}, {"ids=", &b->ids}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         size_t length = strlen(numbers[i].name);
         if (strncmp(argument, numbers[i].name, length) != 0)
@@ -147,15 +166,19 @@ int main(int argc, char **argv)
         return 2;
     }
     fine = read_texts(&b, argv[first]);
-    if (fine)
+    if (fine && b.ids == 0)
         printf("{\"texts\": %zu, \"bytes\": %zu, \"tokenizers\": [", b.count, b.bytes);
     for (int i = first + 1; fine && i < argc; i++) {
+        if (b.ids != 0) {
+            fine = print_ids(&b, argv[i], &err);
+            continue;
+        }
         printf(i > first + 1 ? ", " : "");
         fine = measure(&b, argv[i], &err);
     }
-    if (fine)
+    if (fine && b.ids == 0)
         printf("]}\n");
-    else
+    if (!fine)
         fprintf(stderr, "bench_tokenizer: %s\n", err.message);
     for (size_t i = 0; i < b.count; i++)
         free(b.texts[i]);

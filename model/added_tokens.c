@@ -56,10 +56,11 @@ static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, 
     size_t used = 0;
     for (size_t i = 0; status == SEM_OK && i < a->count; i++) {
         const added_token *token = &a->tokens[i];
+        bool first = false;
         if (token->normalized != normalized)
             continue;
         if (normalized)
-            status = model->normalize(model->state, token->content, strlen(token->content), &contents[i], err);
+            status = model->normalize(model->state, token->content, strlen(token->content), &contents[i], &first, err);
         else if (!buffer_append(&contents[i], token->content, strlen(token->content)))
             status = sem_fail_memory(err, "added tokens");
         if (status == SEM_OK && contents[i].size > 0) /* the first of equal ones has the largest value */

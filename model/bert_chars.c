@@ -1,6 +1,7 @@
 #include "model/bert_chars.h"
 
 #include "model/characters.h"
+#include "model/text_form.h"
 
 #include <utf8proc.h>
 
@@ -57,28 +58,6 @@ static const char_range KEPT_CONTROLS[] = {
     {0x0009, 0x000A}, {0x000D, 0x000D}, {0x0890, 0x0891}, {0x08E2, 0x08E2}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
 };
 
-/* Combining class not 0 since Unicode 11: these end a run of marks. */
-static const char_range NEW_COMBINING[] = {
-    {0x05C8, 0x05C9},   {0x07FD, 0x07FD},   {0x0897, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},
-    {0x0C3C, 0x0C3C},   {0x0D3B, 0x0D3C},   {0x0EBA, 0x0EBA},   {0x1715, 0x1715},   {0x1ABF, 0x1AF0},
-    {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC},
-    {0x10ECB, 0x10ECF}, {0x10EF0, 0x10EFB}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
-    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x113CE, 0x113D0}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
-    {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
-    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
-    {0x1612F, 0x1612F}, {0x16FF0, 0x16FF1}, {0x1D127, 0x1D128}, {0x1D250, 0x1D252}, {0x1D25B, 0x1D25C},
-    {0x1D25F, 0x1D25F}, {0x1D280, 0x1D281}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
-    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}, {0x1E6E3, 0x1E6E3}, {0x1E6E6, 0x1E6E6},
-    {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5},
-};
-
-/* Decomposed since Unicode 13: left alone. */
-static const char_range NEW_DECOMPOSED[] = {
-    {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x11383, 0x11383}, {0x11385, 0x11385},
-    {0x1138E, 0x1138E}, {0x11391, 0x11391}, {0x113C5, 0x113C5}, {0x113C7, 0x113C8},
-    {0x11938, 0x11938}, {0x16121, 0x16128}, {0x16D68, 0x16D6A},
-};
-
 /* Capital letters whose small letter lies at a fixed distance, as new as Unicode 17. */
 static const struct {
     uint32_t first, last;
@@ -120,12 +99,6 @@ static bool is_mark(uint32_t code)
     return utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_MN && !CHAR_WITHIN(NEW_MARKS, code);
 }
 
-static uint8_t combining_class(uint32_t code)
-{
-    utf8proc_propval_t class = utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
-    return class == 0 || CHAR_WITHIN(NEW_COMBINING, code) ? 0 : (uint8_t) class;
-}
-
 /* CJK ideographs as BERT's original tokenizer counts them. */
 static bool is_chinese(uint32_t code)
 {
@@ -135,7 +108,7 @@ static bool is_chinese(uint32_t code)
            (code >= 0x2F800 && code <= 0x2FA1F);
 }
 
-static uint32_t to_lower(uint32_t code)
+uint32_t bert_lower(uint32_t code)
 {
     for (size_t i = 0; i < sizeof NEW_CAPITALS / sizeof NEW_CAPITALS[0]; i++)
         if (code >= NEW_CAPITALS[i].first && code <= NEW_CAPITALS[i].last)
@@ -158,26 +131,18 @@ static void add_lowered(const bert_rules *rules, bert_expansion *out, uint32_t c
         add(out, 'i', 0);
         add(out, 0x307, 0);
     } else {
-        add(out, to_lower(code), combining);
+        add(out, bert_lower(code), combining);
     }
 }
 
 static void add_decomposed(const bert_rules *rules, bert_expansion *out, uint32_t code)
 {
-    utf8proc_int32_t parts[8] = {(utf8proc_int32_t)code};
-    int boundary = 0;
-    utf8proc_ssize_t count = 1;
-    if (code >= 0x80 && !CHAR_WITHIN(NEW_DECOMPOSED, code))
-        count = utf8proc_decompose_char((utf8proc_int32_t)code, parts, 8, UTF8PROC_DECOMPOSE, &boundary);
-    if (count < 1 || count > 8) { /* no canonical decomposition is that long */
-        parts[0] = (utf8proc_int32_t)code;
-        count = 1;
-    }
-    for (utf8proc_ssize_t i = 0; i < count; i++) {
-        uint32_t part = (uint32_t)parts[i];
-        uint8_t combining = combining_class(part);
-        if (!is_mark(part))
-            add_lowered(rules, out, part, combining);
+    uint32_t parts[TEXT_PARTS_MAX];
+    size_t count = text_decompose(code, false, parts);
+    for (size_t i = 0; i < count && i < BERT_EXPANSION_MAX - 2; i++) {
+        uint8_t combining = text_combining_class(parts[i]);
+        if (!is_mark(parts[i]))
+            add_lowered(rules, out, parts[i], combining);
         else if (combining == 0)
             add(out, BERT_REMOVED, 0);
     }

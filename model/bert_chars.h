@@ -68,6 +68,9 @@ static inline uint32_t bert_entry_char(bert_entry e)
 /* The characters that one character becomes. */
 void bert_expand(const bert_rules *rules, uint32_t code, bert_expansion *out);
 
+/* The small letter of a capital one (U+0130 aside, which has two characters); others stay. */
+uint32_t bert_lower(uint32_t code);
+
 /* WORD, SPACE or PUNCT of a normalized character. */
 bert_kind bert_split_kind(uint32_t code);
 

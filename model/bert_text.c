@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "model/bert_chars.h"
 #include "model/json.h"
+#include "model/marks.h"
 #include "model/wordpiece.h"
 
 #include <stdlib.h>
@@ -14,19 +15,6 @@ typedef struct bert_text {
     wordpiece words;
 } bert_text;
 
-/* The class above the code point: what is sorted by. */
-typedef uint32_t mark;
-
-static inline mark mark_make(uint32_t code, uint8_t combining)
-{
-    return (mark)combining << 24 | code;
-}
-
-static inline uint32_t mark_char(mark m)
-{
-    return m & 0xFFFFFF;
-}
-
 /* One pass over one text. */
 typedef struct walk {
     const bert_chars *chars;
@@ -35,9 +23,7 @@ typedef struct walk {
     buffer *collected;  /* where normalized characters go */
     size_t word_length; /* bytes */
     size_t word_chars;  /* counted on when the word is too long to be kept */
-    mark *marks;        /* a run of marks that waits for its end, owned; the second half is for sorting */
-    size_t mark_count;
-    size_t mark_capacity;
+    mark_run marks;     /* waits for its end */
     char word[WORDPIECE_CHARS_MAX * 4];
 } walk;
 
@@ -85,55 +71,13 @@ static bool put(walk *w, uint32_t code, bert_kind kind)
     return end_word(w);
 }
 
-static bool keep_mark(walk *w, uint32_t code, uint8_t combining)
-{
-    if (w->mark_count == w->mark_capacity) {
-        size_t capacity = w->mark_capacity == 0 ? 32 : w->mark_capacity * 2;
-        mark *marks = checked_realloc(w->marks, capacity, 2 * sizeof *marks);
-        if (marks == NULL)
-            return false;
-        w->marks = marks;
-        w->mark_capacity = capacity;
-    }
-    w->marks[w->mark_count++] = mark_make(code, combining);
-    return true;
-}
-
-/* Canonical ordering: stable, by combining class. Few marks by insertion, many
- * by counting, so that a million marks on one letter take linear time. */
-static const mark *sort_marks(mark *marks, size_t count, mark *spare)
-{
-    if (count <= 32) {
-        for (size_t i = 1; i < count; i++) {
-            mark m = marks[i];
-            size_t j = i;
-            for (; j > 0 && marks[j - 1] >> 24 > m >> 24; j--)
-                marks[j] = marks[j - 1];
-            marks[j] = m;
-        }
-        return marks;
-    }
-    size_t place[256] = {0};
-    for (size_t i = 0; i < count; i++)
-        place[marks[i] >> 24]++;
-    size_t sum = 0;
-    for (size_t c = 0; c < 256; c++) {
-        size_t n = place[c];
-        place[c] = sum;
-        sum += n;
-    }
-    for (size_t i = 0; i < count; i++)
-        spare[place[marks[i] >> 24]++] = marks[i];
-    return spare;
-}
-
 static bool end_marks(walk *w)
 {
-    size_t count = w->mark_count;
+    size_t count = w->marks.count;
     if (count == 0)
         return true;
-    const mark *sorted = sort_marks(w->marks, count, w->marks + w->mark_capacity);
-    w->mark_count = 0;
+    const mark *sorted = mark_run_sort(&w->marks);
+    w->marks.count = 0;
     for (size_t i = 0; i < count; i++)
         if (!put(w, mark_char(sorted[i]), bert_split_kind(mark_char(sorted[i]))))
             return false;
@@ -146,7 +90,7 @@ static bool put_expansion(walk *w, uint32_t code)
     bert_expand(&w->chars->rules, code, &e);
     for (uint32_t i = 0; i < e.count; i++) {
         if (e.combining[i] != 0) {
-            if (!keep_mark(w, e.code[i], e.combining[i]))
+            if (!mark_run_add(&w->marks, e.code[i], e.combining[i]))
                 return false;
             continue;
         }
@@ -191,13 +135,13 @@ static size_t add_ascii_word(walk *w, const char *text, size_t length, size_t i)
     return i;
 }
 
-static sem_status walk_text(walk *w, const char *text, size_t length, sem_error *err)
+static bool walk_text(walk *w, const char *text, size_t length)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < length;) {
         if (w->sink != NULL && token_sink_full(w->sink))
             break;
-        if (w->sink != NULL && w->mark_count == 0) {
+        if (w->sink != NULL && w->marks.count == 0) {
             i = add_ascii_word(w, text, length, i);
             if (i == length)
                 break;
@@ -207,8 +151,8 @@ static sem_status walk_text(walk *w, const char *text, size_t length, sem_error 
         ok = put_entry(w, code, bert_lookup(w->chars, code));
     }
     ok = ok && end_marks(w) && (w->sink == NULL || end_word(w));
-    free(w->marks);
-    return ok ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
+    mark_run_free(&w->marks);
+    return ok;
 }
 
 static sem_status encode_with(const bert_text *t, const bert_chars *chars, const char *text, size_t length,
@@ -220,9 +164,8 @@ static sem_status encode_with(const bert_text *t, const bert_chars *chars, const
     w.sink = sink;
     w.collected = NULL;
     w.word_length = w.word_chars = 0;
-    w.marks = NULL;
-    w.mark_count = w.mark_capacity = 0;
-    return walk_text(&w, text, length, err);
+    w.marks = (mark_run){.marks = NULL};
+    return walk_text(&w, text, length) ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
 }
 
 static sem_status encode(const void *state, const char *text, size_t length, bool first, token_sink *sink,
@@ -241,11 +184,18 @@ static sem_status encode_normalized(const void *state, const char *text, size_t 
     return encode_with(t, &t->normalized, text, length, sink, err);
 }
 
-static sem_status normalize(const void *state, const char *text, size_t length, buffer *out, sem_error *err)
+bool bert_normalize(const bert_chars *chars, const char *text, size_t length, buffer *out)
 {
+    walk w = {.chars = chars, .collected = out};
+    return walk_text(&w, text, length);
+}
+
+static sem_status normalize(const void *state, const char *text, size_t length, buffer *out, bool *first,
+                            sem_error *err)
+{
+    (void)first;
     const bert_text *t = state;
-    walk w = {.chars = &t->chars, .words = &t->words, .collected = out};
-    return walk_text(&w, text, length, err);
+    return bert_normalize(&t->chars, text, length, out) ? SEM_OK : sem_fail_memory(err, "a normalized text");
 }
 
 static void destroy(void *state)
@@ -260,19 +210,10 @@ static void destroy(void *state)
 }
 
 /* strip_accents null means: as lowercase says. */
-static sem_status read_rules(const json_t *normalizer, const char *where, bert_rules *out, sem_error *err)
+sem_status bert_rules_read(bert_rules *out, const json_t *normalizer, const char *where, sem_error *err)
 {
-    *out = (bert_rules){false, false, false, false};
-    if (normalizer == NULL || json_is_null(normalizer))
-        return SEM_OK;
-    const char *type = "";
-    sem_status status = json_get_string(normalizer, where, "type", true, &type, err);
-    if (status == SEM_OK && strcmp(type, "BertNormalizer") != 0)
-        status = sem_fail(err, SEM_INVALID_ARGUMENT,
-                          "%s: normalizer %s is not supported with WordPiece; BertNormalizer is", where, type);
     bert_rules rules = {true, true, true, true};
-    if (status == SEM_OK)
-        status = json_get_bool(normalizer, where, "clean_text", false, &rules.clean_text, err);
+    sem_status status = json_get_bool(normalizer, where, "clean_text", false, &rules.clean_text, err);
     if (status == SEM_OK)
         status = json_get_bool(normalizer, where, "handle_chinese_chars", false, &rules.handle_chinese_chars, err);
     if (status == SEM_OK)
@@ -285,31 +226,32 @@ static sem_status read_rules(const json_t *normalizer, const char *where, bert_r
     return status;
 }
 
-static sem_status check_pre_tokenizer(const json_t *pre, const char *where, sem_error *err)
+static bool has_type(const json_t *object, const char *type)
 {
-    const char *type = "none";
-    sem_status status = SEM_OK;
-    if (pre != NULL && !json_is_null(pre))
-        status = json_get_string(pre, where, "type", true, &type, err);
-    if (status == SEM_OK && strcmp(type, "BertPreTokenizer") != 0)
-        status = sem_fail(err, SEM_INVALID_ARGUMENT,
-                          "%s: pre_tokenizer %s is not supported with WordPiece; BertPreTokenizer is", where, type);
-    return status;
+    const char *found = json_string_value(json_object_get(object, "type"));
+    return found != NULL && strcmp(found, type) == 0;
+}
+
+bool bert_text_fits(const json_t *root)
+{
+    const json_t *normalizer = json_object_get(root, "normalizer");
+    bool normal = normalizer == NULL || json_is_null(normalizer) || has_type(normalizer, "BertNormalizer");
+    return normal && has_type(json_object_get(root, "pre_tokenizer"), "BertPreTokenizer");
 }
 
 sem_status bert_text_create(token_model *out, const json_t *root, const char *where, sem_error *err)
 {
-    bert_rules rules;
     const bert_rules none = {false, false, false, false};
-    sem_status status = read_rules(json_object_get(root, "normalizer"), where, &rules, err);
-    if (status == SEM_OK)
-        status = check_pre_tokenizer(json_object_get(root, "pre_tokenizer"), where, err);
-    if (status != SEM_OK)
-        return status;
+    bert_rules rules = none;
+    const json_t *normalizer = json_object_get(root, "normalizer");
     bert_text *t = calloc(1, sizeof *t);
     if (t == NULL)
         return sem_fail_memory(err, "a tokenizer");
-    status = bert_chars_create(&t->chars, &rules, err);
+    sem_status status = SEM_OK;
+    if (normalizer != NULL && !json_is_null(normalizer))
+        status = bert_rules_read(&rules, normalizer, where, err);
+    if (status == SEM_OK)
+        status = bert_chars_create(&t->chars, &rules, err);
     if (status == SEM_OK)
         status = bert_chars_create(&t->normalized, &none, err);
     if (status == SEM_OK)

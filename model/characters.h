@@ -21,8 +21,12 @@ bool char_is_white_space(uint32_t code);
 /* \w of Unicode TS 18, annex C: Alphabetic, marks, decimal numbers, connectors, joiners. */
 bool char_is_word(uint32_t code);
 
-/* \p{L} and \p{N}. */
+/* \p{L}, \p{N} and \p{Nd}. */
 bool char_is_letter(uint32_t code);
 bool char_is_number(uint32_t code);
+bool char_is_digit(uint32_t code);
+
+/* \p{M}, as of Unicode 10: what stripping accents removes outside of BERT. */
+bool char_is_mark(uint32_t code);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <utf8proc.h>
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,7 +202,7 @@ static size_t cluster_end(const char *text, size_t length, size_t i)
     return end;
 }
 
-sem_status charsmap_apply(const charsmap *map, const char *text, size_t length, buffer *out, sem_error *err)
+bool charsmap_apply(const charsmap *map, const char *text, size_t length, buffer *out)
 {
     bool ok = buffer_reserve(out, length + length / 2);
     for (size_t i = 0; ok && i < length;) {
@@ -218,5 +217,5 @@ sem_status charsmap_apply(const charsmap *map, const char *text, size_t length, 
         }
         i = end;
     }
-    return ok ? SEM_OK : sem_fail_memory(err, "a normalized text");
+    return ok;
 }

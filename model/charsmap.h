@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,7 +25,8 @@ void charsmap_free(charsmap *map);
 
 /* Appends the normalized text. Grapheme clusters of less than 6 bytes are
  * replaced as a whole by what their shortest known beginning stands for, longer
- * ones character by character: so the reference does. Linear in length. */
-sem_status charsmap_apply(const charsmap *map, const char *text, size_t length, buffer *out, sem_error *err);
+ * ones character by character: so the reference does. Linear in length. False
+ * when memory is out. */
+bool charsmap_apply(const charsmap *map, const char *text, size_t length, buffer *out);
 
 #endif

@@ -60,8 +60,10 @@ typedef struct token_model {
      * the sink is full. first: the piece begins the text. */
     sem_status (*encode)(const void *state, const char *text, size_t length, bool first, token_sink *sink,
                          sem_error *err);
-    /* The two halves of encode, for texts in which normalized added tokens are to be found. */
-    sem_status (*normalize)(const void *state, const char *text, size_t length, buffer *out, sem_error *err);
+    /* The two halves of encode, for texts in which normalized added tokens are to be
+     * found. *first becomes false where the beginning of the text is removed. */
+    sem_status (*normalize)(const void *state, const char *text, size_t length, buffer *out, bool *first,
+                            sem_error *err);
     sem_status (*encode_normalized)(const void *state, const char *text, size_t length, bool first, token_sink *sink,
                                     sem_error *err);
     void (*destroy)(void *state); /* accepts NULL */

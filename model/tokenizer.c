@@ -5,11 +5,10 @@
 #include "base/files.h"
 #include "model/added_tokens.h"
 #include "model/bert_text.h"
-#include "model/byte_level.h"
 #include "model/json.h"
 #include "model/template.h"
+#include "model/text_pipeline.h"
 #include "model/token_model.h"
-#include "model/unigram_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -181,11 +180,9 @@ static sem_status name_added(tokenizer *t, const json_t *array, const json_t *vo
 typedef struct token_kind {
     const char *type;
     bool vocab_is_list; /* of [piece, score], not an object from token to id */
-    sem_status (*create)(token_model *out, const json_t *root, const char *where, sem_error *err);
 } token_kind;
 
-static const token_kind KINDS[] = {
-    {"WordPiece", false, bert_text_create}, {"BPE", false, byte_level_create}, {"Unigram", true, unigram_text_create}};
+static const token_kind KINDS[] = {{"WordPiece", false}, {"BPE", false}, {"Unigram", true}};
 
 static const token_kind *find_kind(const char *type)
 {
@@ -222,8 +219,10 @@ static sem_status read_root(tokenizer *t, const json_t *root, const char *where,
                         model_type(model));
     const json_t *added = json_object_get(root, "added_tokens");
     sem_status status = name_vocabulary(t, json_object_get(model, "vocab"), kind->vocab_is_list, where, err);
-    if (status == SEM_OK)
-        status = kind->create(&t->model, root, where, err);
+    if (status == SEM_OK && strcmp(kind->type, "WordPiece") == 0 && bert_text_fits(root))
+        status = bert_text_create(&t->model, root, where, err);
+    else if (status == SEM_OK)
+        status = text_pipeline_create(&t->model, root, kind->type, where, err);
     if (status == SEM_OK)
         status = added_tokens_create(&t->added, added, where, &t->model, err);
     if (status == SEM_OK)
@@ -300,7 +299,7 @@ static sem_status encode_two_steps(const tokenizer *t, const char *text, size_t 
                                    sem_error *err)
 {
     buffer normal = {0};
-    sem_status status = t->model.normalize(t->model.state, text, length, &normal, err);
+    sem_status status = t->model.normalize(t->model.state, text, length, &normal, &first, err);
     added_scan scan = {0, 0};
     added_piece piece;
     const char *data = (const char *)normal.data;

@@ -454,10 +454,9 @@ static const struct {
     {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":30}}}", "[UNK]", "30 rows"},
     {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":-1}}}", "[UNK]", "-1"},
     {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1.5}}}", "[UNK]", "a fraction"},
-    {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "pre_tokenizer", "none"},
-    {"{\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}",
-     "Whitespace", "BertPreTokenizer"},
-    {"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "NFKC",
+    {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}",
+     "ByteLevel", "not supported"},
+    {"{\"normalizer\":{\"type\":\"Nmt\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "Nmt",
      "BertNormalizer"},
 #define SOUND                                                                                                          \
     "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,"      \

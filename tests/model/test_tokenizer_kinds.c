@@ -136,12 +136,14 @@ static const struct {
     {UNIGRAM("null", META, "\"unk_id\":null,\"vocab\":[[\"a\",0]]"), "unk_id", "missing"},
     {UNIGRAM("null", META, "\"byte_fallback\":true," VOCAB), "byte_fallback", "not supported"},
     {UNIGRAM("null", META, "\"vocab\":[[1,1],[1,1],[1,1],[1,1],[1,1],[1,1],[1,1]]"), "7 tokens", "5 rows"},
-    {UNIGRAM("null", "null", VOCAB), "pre_tokenizer", "null"},
-    {UNIGRAM("null", LEVEL, VOCAB), "ByteLevel", "Metaspace"},
-    {UNIGRAM("null", "{\"type\":\"Metaspace\",\"prepend_scheme\":\"first\"}", VOCAB), "first", "not supported"},
-    {UNIGRAM("null", "{\"type\":\"Metaspace\",\"replacement\":\"_\"}", VOCAB), "_", "not supported"},
-    {UNIGRAM("{\"type\":\"NFKC\"}", META, VOCAB), "NFKC", "Precompiled"},
-    {UNIGRAM("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a+\"},\"content\":\"\"}", META, VOCAB), "a+", " {2,}"},
+    {UNIGRAM("null", LEVEL, VOCAB), "ByteLevel", "not supported"},
+    {UNIGRAM("{\"type\":\"Prepend\",\"prepend\":\"a\"}",
+             "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"},{\"type\":\"Metaspace\","
+             "\"prepend_scheme\":\"first\"}]}",
+             VOCAB),
+     "first", "not supported"},
+    {UNIGRAM("{\"type\":\"Nmt\"}", META, VOCAB), "Nmt", "Precompiled"},
+    {UNIGRAM("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a*\"},\"content\":\"\"}", META, VOCAB), "a*", " {2,}"},
     {UNIGRAM(MAP("*"), META, VOCAB), "precompiled_charsmap", "not base64"},
     {UNIGRAM(MAP(""), META, VOCAB), "0 bytes", "fits"},
     {UNIGRAM(MAP("/////wAAAAA="), META, VOCAB), "8 bytes", "4294967295"},
@@ -151,6 +153,7 @@ static const struct {
     {BPE("\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1"), "dropout", "0.1"},
     {BPE("\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":true"), "byte_fallback", "not supported"},
     {BPE("\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\""), "end_of_word_suffix", "</w>"},
+    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", "ByteLevel", "BPE"},
     {BPE("\"vocab\":[],\"merges\":[]"), "model.vocab", "an array"},
 };
 

@@ -1,0 +1,32 @@
+/* The "normalizer" of tokenizer.json: text to text, in steps. */
+#ifndef SEM_MODEL_NORMALIZER_H
+#define SEM_MODEL_NORMALIZER_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+
+#include <jansson.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct normalizer_step normalizer_step;
+
+/* Immutable after creation; zeroed leaves text as it is. */
+typedef struct normalizer {
+    normalizer_step *steps; /* [count], owned */
+    size_t count;
+    bool hides_first; /* a step may remove what an earlier one has put at the beginning */
+} normalizer;
+
+/* object is the "normalizer" (NULL or null: nothing is changed); where names the
+ * file. A kind that is not understood is refused by name. */
+sem_status normalizer_create(normalizer *out, const json_t *object, const char *where, sem_error *err);
+void normalizer_free(normalizer *n);
+
+/* Appends the normalized text; linear in length. *first (may be NULL) becomes
+ * false where characters at the text's beginning are removed. */
+sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, buffer *out, bool *first,
+                            sem_error *err);
+
+#endif
