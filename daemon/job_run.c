@@ -27,7 +27,7 @@ static sem_status open_candidate(const job *j, const char *dir, model **out, sem
 {
     const config *c = &j->core->settings;
     model *m;
-    sem_status status = model_open(&m, dir, NULL, j->core->log, err);
+    sem_status status = model_open_mapped(&m, dir, j->core->log, err);
     if (status != SEM_OK)
         return status;
     status = model_set_precision(m, c->model.precision, c->model.min_cosine, j->core->log, err);

@@ -89,12 +89,9 @@ void op_model_load(worker *w, task *t)
     sem_status status = work != NULL ? files_join(work->path, &err, "%.*s", (int)path->size, path->data)
                                      : sem_fail_memory(&err, "a job");
     /* Read and check all of it before the job begins: a wrong path is the caller's error, at once. */
-    model *candidate;
     if (status == SEM_OK) {
-        status = model_open(&candidate, work->path, NULL, NULL, &err);
-        if (status == SEM_OK)
-            model_close(candidate);
-        else if (status == SEM_INTERNAL)
+        status = model_check(work->path, NULL, &err);
+        if (status == SEM_INTERNAL)
             err.code = SEM_INVALID_ARGUMENT;
     }
     if (status == SEM_OK) {

@@ -9,17 +9,16 @@
 #include <string.h>
 
 /* Read and checked whole before anything is copied. */
-static sem_status check_model(const char *path, uint32_t *dim, sem_log *log, sem_error *err)
+static sem_status check_model(const char *path, uint32_t *dim, sem_error *err)
 {
-    model *m;
+    size_t width = 0;
     if (path[0] == '\0')
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "model.path: not set, and the store has no model yet; name a sentence-transformers directory");
-    sem_status status = model_open(&m, path, NULL, log, err);
+    sem_status status = model_check(path, &width, err);
     if (status != SEM_OK)
         return sem_error_prefix(err, "model.path");
-    *dim = (uint32_t)model_get_config(m)->dim;
-    model_close(m);
+    *dim = (uint32_t)width;
     return SEM_OK;
 }
 
@@ -67,7 +66,7 @@ static sem_status seed(store *s, store_generation *g, const config *c, sem_log *
     char text[FILES_PATH_MAX];
     *g = (store_generation){.created_ms = clock_wall_ms(), .state = GENERATION_CURRENT, .mode = "seed"};
     model_name_plain(c->model.path, strlen(c->model.path), g->model);
-    sem_status status = check_model(c->model.path, &g->dim, log, err);
+    sem_status status = check_model(c->model.path, &g->dim, err);
     if (status == SEM_OK)
         status = copy_model(s, g->model, c, err);
     if (status == SEM_OK)

@@ -10,7 +10,7 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
     char dir[FILES_PATH_MAX];
     sem_status status = files_join(dir, err, "%s/models/%s", storage, g->model);
     if (status == SEM_OK)
-        status = model_open(&s->model, dir, NULL, log, err);
+        status = model_open_mapped(&s->model, dir, log, err);
     if (status == SEM_OK && model_get_config(s->model)->dim != space_dim(s->space))
         status = sem_fail(err, SEM_INTERNAL, "%s makes vectors of %zu dimensions, but generation %u was built with %zu",
                           dir, model_get_config(s->model)->dim, g->number, space_dim(s->space));

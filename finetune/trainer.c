@@ -216,7 +216,9 @@ static sem_status create_step(train_run *run, sem_error *err)
     if (run->params == NULL || run->texts == NULL || run->query_key == NULL || run->document_key == NULL ||
         run->weight == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters", layout->total);
-    memcpy(run->params, encoder_params(e), layout->total * sizeof *run->params);
+    sem_status status = encoder_read_params(e, run->params, err);
+    if (status != SEM_OK)
+        return status;
 
     train_step_options options = {
         .config = m,

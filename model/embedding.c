@@ -15,9 +15,10 @@ void embedding_forward(const kernels *k, const embedding_shape *shape, const int
                        const float *params, float *y)
 {
     const size_t H = shape->hidden;
+    const float *words = shape->table != NULL ? shape->table : params + shape->words;
     size_t next = shape->position_start;
     for (size_t i = 0; i < n; i++, y += H) {
-        memcpy(y, params + shape->words + (size_t)ids[i] * H, H * sizeof *y);
+        memcpy(y, words + (size_t)ids[i] * H, H * sizeof *y);
         if (!shape->no_positions)
             k->axpy(1, params + shape->positions + place_of(shape, ids[i], &next) * H, y, H);
         if (shape->has_types)

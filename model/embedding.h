@@ -11,6 +11,7 @@
 typedef struct embedding_shape {
     size_t hidden;                  /* H */
     size_t words, positions, types; /* offsets of the tables in the parameters */
+    const float *table;             /* [V, H] where the words lie apart from the parameters; else NULL */
     bool has_types;
     bool no_positions; /* there is no table of them */
     /* Positions count from here; where it is above 0, the id before it is the

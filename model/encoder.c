@@ -3,6 +3,7 @@
 #include "model/encoder_shared.h"
 #include "model/layer_norm.h"
 #include "model/pooling.h"
+#include "model/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,9 +17,9 @@ enum { GROUP_TOKENS = 256 };
 enum { FEED_ROWS = 96 };
 
 struct encoder {
-    param_layout layout;
+    model_weights *weights; /* owned */
     encoder_plan plan;
-    float *params; /* [layout.total], owned */
+    const float *params; /* [layout->total], the weights', without the layers' matrices */
     packed_layers packed;
 };
 
@@ -28,41 +29,64 @@ struct encoder_scratch {
 
 /* --- encoder */
 
-sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err)
+/* Everything but the weights themselves. */
+static sem_status prepare(encoder *e, const model_config *config, model_weights *w, const gemm *g, sem_error *err)
+{
+    sem_status status = encoder_plan_create(&e->plan, config, weights_layout(w), g, err);
+    if (status == SEM_OK)
+        status = packed_layers_create(&e->packed, &e->plan, err);
+    if (status != SEM_OK)
+        return status;
+    e->params = weights_params(w);
+    encoder_plan_bind(&e->plan, e->params);
+    e->plan.embedding.table = weights_words(w);
+    return packed_layers_fill(&e->packed, &e->plan, w, PACKED_FLOAT32, PACKED_FLOAT32, err);
+}
+
+sem_status encoder_open(encoder **out, const model_config *config, model_weights *w, const gemm *g, sem_error *err)
 {
     encoder *e = calloc(1, sizeof *e);
     if (e == NULL)
         return sem_fail_memory(err, "an encoder");
-    sem_status status = param_layout_create(&e->layout, config, err);
-    if (status == SEM_OK)
-        status = encoder_plan_create(&e->plan, config, &e->layout, g, err);
+    sem_status status = prepare(e, config, w, g, err);
     if (status != SEM_OK) {
         encoder_destroy(e);
         return status;
     }
-    e->params = params;
-    encoder_plan_bind(&e->plan, params);
-    status = encoder_pack(e, PACKED_FLOAT32, PACKED_FLOAT32, err);
-    if (status != SEM_OK) {
-        e->params = NULL; /* stays the caller's */
-        encoder_destroy(e);
-        return status;
-    }
+    e->weights = w;
     *out = e;
     return SEM_OK;
 }
 
-sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
+sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err)
 {
-    packed_precision precisions[LAYER_MATRICES] = {precision, precision, precision, precision};
-    precisions[LAYER_QKV] = projections;
-    packed_layers next;
-    sem_status status = packed_layers_create(&next, &e->plan, e->params, precisions, err);
+    model_weights *w;
+    sem_status status = weights_wrap(&w, config, params, err);
     if (status != SEM_OK)
         return status;
-    packed_layers_free(&e->packed);
-    e->packed = next;
-    return SEM_OK;
+    status = encoder_open(out, config, w, g, err);
+    if (status != SEM_OK)
+        weights_unwrap(w); /* params stay the caller's */
+    return status;
+}
+
+sem_status encoder_check(const model_config *config, sem_error *err)
+{
+    param_layout layout;
+    encoder_plan plan;
+    sem_status status = param_layout_create(&layout, config, err);
+    if (status != SEM_OK)
+        return status;
+    status = encoder_plan_create(&plan, config, &layout, NULL, err);
+    if (status == SEM_OK)
+        encoder_plan_free(&plan);
+    param_layout_free(&layout);
+    return status;
+}
+
+sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
+{
+    return packed_layers_fill(&e->packed, &e->plan, e->weights, precision, projections, err);
 }
 
 void encoder_destroy(encoder *e)
@@ -71,14 +95,29 @@ void encoder_destroy(encoder *e)
         return;
     packed_layers_free(&e->packed);
     encoder_plan_free(&e->plan);
-    param_layout_free(&e->layout);
-    free(e->params);
+    weights_close(e->weights);
     free(e);
 }
 
-const float *encoder_params(const encoder *e)
+sem_status encoder_hold_rows(encoder *e, const int32_t *ids, size_t count, sem_error *err)
 {
-    return e->params;
+    sem_status status = weights_load_rows(e->weights, ids, count, err);
+    if (status == SEM_OK)
+        e->plan.embedding.table = NULL;
+    else
+        weights_drop_rows(e->weights);
+    return status;
+}
+
+void encoder_release_rows(encoder *e)
+{
+    e->plan.embedding.table = weights_words(e->weights);
+    weights_drop_rows(e->weights);
+}
+
+sem_status encoder_read_params(const encoder *e, float *out, sem_error *err)
+{
+    return weights_read(e->weights, out, err);
 }
 
 size_t encoder_width(const encoder *e)
@@ -93,7 +132,7 @@ bool encoder_is_fast(const encoder *e, packed_precision precision)
 
 const param_layout *encoder_layout(const encoder *e)
 {
-    return &e->layout;
+    return weights_layout(e->weights);
 }
 
 const char *encoder_simd(const encoder *e)

@@ -60,6 +60,7 @@ typedef struct param {
     bool vector;      /* of one dimension in the checkpoint */
     bool decay;       /* weight decay applies: not for biases and LayerNorm */
     bool rows_sparse; /* a token table: a step touches only some rows */
+    bool packed;      /* a layer's matrix: served from a packed copy, and not in memory as it is */
 } param;
 
 typedef struct param_layout {
@@ -77,11 +78,16 @@ void param_layout_free(param_layout *layout);
 /* NULL when there is none of that name. */
 const param *param_layout_find(const param_layout *layout, const char *name);
 
-/* Reads every parameter of the layout that lies in folder ("" for the model's own,
- * else with the slash) from that folder's checkpoint (an optional prefix
- * such as "bert." or "0.auto_model." before the names is accepted), with shapes
- * checked; out has layout->total floats. Tensors that the model has no use for
+/* Finds every parameter of the layout that lies in folder ("" for the model's own,
+ * else with the slash) in that folder's checkpoint (an optional prefix such as
+ * "bert." or "0.auto_model." before the names is accepted), with shapes and types
+ * checked; views has layout->count places. Tensors that the model has no use for
  * (pooler, position_ids, an output head) are ignored by name, others refused. */
+sem_status params_find(const param_layout *layout, const char *folder, const safetensors *file,
+                       const tensor_view **views, sem_error *err);
+/* Elements [first, first + count) of what was found, all of them finite numbers. */
+sem_status params_read_some(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err);
+/* Finds and reads all of them; out has layout->total floats. */
 sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
                        sem_error *err);
 
@@ -90,16 +96,31 @@ sem_status params_read(const param_layout *layout, const char *folder, const saf
 typedef struct encoder encoder;                 /* immutable; shared by all workers */
 typedef struct encoder_scratch encoder_scratch; /* one a thread */
 
-/* Takes ownership of params (malloc'd, layout of config) on success. config
- * and g must outlive the encoder. It computes in float32. */
+/* What the encoder's parameters are read from: model/weights.h. */
+typedef struct model_weights model_weights;
+
+/* Takes ownership of w (of the same config) on success. config and g must outlive
+ * the encoder. It computes in float32. */
+sem_status encoder_open(encoder **out, const model_config *config, model_weights *w, const gemm *g, sem_error *err);
+/* The same over params (malloc'd, layout of config), which then stay in memory. */
 sem_status encoder_create(encoder **out, const model_config *config, float *params, const gemm *g, sem_error *err);
 void encoder_destroy(encoder *e); /* accepts NULL */
+/* Whether a model of this configuration can be computed. */
+sem_status encoder_check(const model_config *config, sem_error *err);
 /* Packs the layers' matrices in another precision, the projections to queries,
  * keys and values in one of their own: rounding those costs most agreement, since
- * softmax makes large errors of small ones. Nothing else may use the encoder
- * meanwhile; what it computed with stays on failure. */
+ * softmax makes large errors of small ones. One matrix after the other takes the
+ * place of what was there, which bounds the memory that this takes: on failure some
+ * are in the old precision and some in the new one. Nothing else may use the
+ * encoder meanwhile. */
 sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err);
-const float *encoder_params(const encoder *e);
+/* From here to encoder_release_rows it computes texts of these tokens only, from rows
+ * of the token table that are read for it: the mapped file stays untouched. */
+sem_status encoder_hold_rows(encoder *e, const int32_t *ids, size_t count, sem_error *err);
+void encoder_release_rows(encoder *e);
+/* out[layout->total] = the parameters as float32, read from the model's files where
+ * they are not in memory. Fails where the files were changed meanwhile. Any thread. */
+sem_status encoder_read_params(const encoder *e, float *out, sem_error *err);
 const param_layout *encoder_layout(const encoder *e);
 size_t encoder_width(const encoder *e); /* E */
 /* Whether this machine computes faster in this precision than in float32. */

@@ -2,42 +2,59 @@
 
 #include <stdlib.h>
 
-static sem_status pack_layer(packed **out, const encoder_plan *plan, const layer_params *l, const float *params,
-                             const packed_precision *precisions, sem_error *err)
-{
-    const size_t H = plan->config->hidden, F = plan->config->intermediate;
-    const packed_kernels *k = packed_choose(plan->k->name);
-    const struct {
-        size_t n, k, weight, bias;
-    } rows[LAYER_MATRICES] = {
-        [LAYER_QKV] = {3 * H, H, l->qkv_weight, l->qkv_bias},
-        [LAYER_OUT] = {H, H, l->out_weight, l->out_bias},
-        [LAYER_UP] = {encoder_up_columns(plan->config), H, l->up_weight, l->up_bias},
-        [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
-    };
-    sem_status status = SEM_OK;
-    for (size_t i = 0; i < LAYER_MATRICES && status == SEM_OK; i++)
-        status = packed_create(&out[i], k, precisions[i], rows[i].n, rows[i].k, params + rows[i].weight,
-                               params + rows[i].bias, err);
-    return status;
-}
+/* A matrix [n, k] and its bias [n] among the parameters. */
+typedef struct matrix {
+    size_t n, k, weight, bias;
+} matrix;
 
-sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, const float *params,
-                                const packed_precision precisions[LAYER_MATRICES], sem_error *err)
+sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, sem_error *err)
 {
     packed_layers layers = {.count = plan->config->layers * LAYER_MATRICES};
     layers.matrices = calloc(layers.count, sizeof(packed *));
     if (layers.matrices == NULL)
         return sem_fail_memory(err, "the packed matrices");
-    sem_status status = SEM_OK;
-    for (size_t i = 0; i < plan->config->layers && status == SEM_OK; i++)
-        status = pack_layer(layers.matrices + i * LAYER_MATRICES, plan, &plan->layers[i], params, precisions, err);
-    if (status != SEM_OK) {
-        packed_layers_free(&layers);
-        return status;
-    }
     *out = layers;
     return SEM_OK;
+}
+
+/* Puts the matrix into *at in place of what is there. */
+static sem_status replace(packed **at, const packed_kernels *k, packed_precision precision, const matrix *m,
+                          model_weights *w, sem_error *err)
+{
+    packed *next;
+    if (*at != NULL && packed_get_precision(*at) == precision)
+        return SEM_OK;
+    sem_status status = weights_load(w, m->weight, m->n * m->k, err);
+    if (status != SEM_OK)
+        return status;
+    const float *params = weights_params(w);
+    status = packed_create(&next, k, precision, m->n, m->k, params + m->weight, params + m->bias, err);
+    weights_drop(w, m->weight, m->n * m->k);
+    if (status != SEM_OK)
+        return status;
+    packed_destroy(*at);
+    *at = next;
+    return SEM_OK;
+}
+
+sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, model_weights *w,
+                              packed_precision precision, packed_precision projections, sem_error *err)
+{
+    const size_t H = plan->config->hidden, F = plan->config->intermediate;
+    const packed_kernels *k = packed_choose(plan->k->name);
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < layers->count && status == SEM_OK; i++) {
+        const layer_params *l = &plan->layers[i / LAYER_MATRICES];
+        const matrix all[LAYER_MATRICES] = {
+            [LAYER_QKV] = {3 * H, H, l->qkv_weight, l->qkv_bias},
+            [LAYER_OUT] = {H, H, l->out_weight, l->out_bias},
+            [LAYER_UP] = {encoder_up_columns(plan->config), H, l->up_weight, l->up_bias},
+            [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
+        };
+        const size_t kind = i % LAYER_MATRICES;
+        status = replace(&layers->matrices[i], k, kind == LAYER_QKV ? projections : precision, &all[kind], w, err);
+    }
+    return status;
 }
 
 void packed_layers_free(packed_layers *layers)

@@ -4,6 +4,7 @@
 
 #include "model/encoder_plan.h"
 #include "model/packed.h"
+#include "model/weights.h"
 
 /* Matrices of a layer, in the order in which they are used. */
 enum { LAYER_QKV, LAYER_OUT, LAYER_UP, LAYER_DOWN, LAYER_MATRICES };
@@ -13,9 +14,12 @@ typedef struct packed_layers {
     size_t count;
 } packed_layers;
 
-/* Every layer alike. params has the plan's layout. */
-sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, const float *params,
-                                const packed_precision precisions[LAYER_MATRICES], sem_error *err);
+/* Places for the matrices, all of them empty. */
+sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, sem_error *err);
+/* Packs every layer's matrices alike, one after the other from w (of the plan's
+ * layout) into the place of what is there; what has its precision already stays. */
+sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, model_weights *w,
+                              packed_precision precision, packed_precision projections, sem_error *err);
 void packed_layers_free(packed_layers *layers);
 size_t packed_layers_bytes(const packed_layers *layers);
 /* Floats of working space for any of the products. */

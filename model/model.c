@@ -1,12 +1,10 @@
 #include "model/model.h"
 
 #include "base/checked.h"
-#include "base/files.h"
 #include "model/calibration_texts.h"
 #include "model/precision.h"
-#include "model/safetensors.h"
+#include "model/weights.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,64 +17,22 @@ struct model {
     packed_precision precision;
 };
 
-/* The parameters of one of the model's folders ("" or a name with a slash). */
-static sem_status read_folder(const param_layout *layout, const char *dir, const char *folder, float *params,
-                              sem_error *err)
+static sem_status open_encoder(model *m, weights_place place, sem_log *log, sem_error *err)
 {
-    char path[FILES_PATH_MAX];
-    safetensors *file;
-    const size_t length = strlen(folder);
-    sem_status status = length == 0 ? files_join(path, err, "%s", dir)
-                                    : files_join(path, err, "%s/%.*s", dir, (int)length - 1, folder);
-    if (status == SEM_OK)
-        status = safetensors_open_folder(&file, path, err);
-    if (status != SEM_OK)
-        return status;
-    status = params_read(layout, folder, file, params, err);
-    safetensors_close(file);
-    return status;
-}
-
-/* The weights as one flat array in the layout of the configuration. */
-static sem_status read_weights(const model_config *config, const char *dir, float **out, sem_error *err)
-{
-    param_layout layout = {0};
-    float *params = NULL;
-    sem_status status = param_layout_create(&layout, config, err);
-    if (status == SEM_OK) {
-        params = checked_alloc_aligned(layout.total, sizeof *params);
-        status = params == NULL ? sem_fail_memory(err, "a model's weights")
-                                : read_folder(&layout, dir, "", params, err);
-    }
-    for (size_t i = 0; status == SEM_OK && i < config->dense_count; i++) {
-        char folder[sizeof config->dense[i].folder + 1];
-        snprintf(folder, sizeof folder, "%s/", config->dense[i].folder);
-        status = read_folder(&layout, dir, folder, params, err);
-    }
-    param_layout_free(&layout);
-    if (status != SEM_OK) {
-        free(params);
-        return status;
-    }
-    *out = params;
-    return SEM_OK;
-}
-
-static sem_status open_encoder(model *m, sem_log *log, sem_error *err)
-{
-    float *params;
-    sem_status status = read_weights(&m->config, m->dir, &params, err);
+    model_weights *w;
+    sem_status status = weights_open(&w, &m->config, m->dir, place, err);
     if (status != SEM_OK)
         return status;
     if (m->g == NULL)
         m->g = gemm_choose(m->config.hidden, m->config.intermediate, m->config.hidden / m->config.heads, log);
-    status = encoder_create(&m->encoder, &m->config, params, m->g, err);
+    status = encoder_open(&m->encoder, &m->config, w, m->g, err);
     if (status != SEM_OK)
-        free(params);
+        weights_close(w);
     return status;
 }
 
-sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err)
+static sem_status open_placed(model **out, const char *dir, weights_place place, const gemm *g, sem_log *log,
+                              sem_error *err)
 {
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
@@ -88,13 +44,42 @@ sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log,
     if (status == SEM_OK)
         status = tokenizer_open(&m->tokens, dir, m->config.vocab, err);
     if (status == SEM_OK)
-        status = open_encoder(m, log, err);
+        status = open_encoder(m, place, log, err);
     if (status != SEM_OK) {
         model_close(m);
         return status;
     }
     *out = m;
     return SEM_OK;
+}
+
+sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err)
+{
+    return open_placed(out, dir, WEIGHTS_COPIED, g, log, err);
+}
+
+sem_status model_open_mapped(model **out, const char *dir, sem_log *log, sem_error *err)
+{
+    return open_placed(out, dir, WEIGHTS_MAPPED, NULL, log, err);
+}
+
+sem_status model_check(const char *dir, size_t *dim, sem_error *err)
+{
+    model_config config;
+    tokenizer *tokens = NULL;
+    sem_status status = model_config_read(&config, dir, err);
+    if (status != SEM_OK)
+        return status;
+    status = tokenizer_open(&tokens, dir, config.vocab, err);
+    tokenizer_close(tokens);
+    if (status == SEM_OK)
+        status = weights_check(&config, dir, err);
+    if (status == SEM_OK)
+        status = encoder_check(&config, err);
+    if (status == SEM_OK && dim != NULL)
+        *dim = config.dim;
+    model_config_free(&config);
+    return status;
 }
 
 /* Calibration texts are short: what is longer than the model takes is cut. */

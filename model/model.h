@@ -14,7 +14,15 @@ typedef struct model model;
 /* Reads and checks the whole directory. g must outlive the model; NULL chooses
  * one by gemm_choose and logs to log. */
 sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log, sem_error *err);
+/* The same for a directory to whose files nobody writes while the model is open, as
+ * those below the daemon's own models/: its token table is used where it lies in the
+ * mapped file (model/weights.h says what that saves). */
+sem_status model_open_mapped(model **out, const char *dir, sem_log *log, sem_error *err);
 void model_close(model *m); /* accepts NULL */
+
+/* Reads and checks all that model_open does and keeps nothing, in little memory.
+ * *dim (may be NULL) is the width of its embeddings. */
+sem_status model_check(const char *dir, size_t *dim, sem_error *err);
 
 /* A model opens in float32. This sets the precision in which it serves: "float32",
  * "bfloat16", "int8", or "auto" for the fastest whose embeddings of some built-in

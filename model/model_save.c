@@ -142,11 +142,13 @@ static sem_status carry_pooler(const safetensors *from, tensor_source *tensors, 
         float *copy = malloc(view->elements * sizeof *copy + 1);
         if (copy == NULL)
             return sem_fail_memory(err, "the pooler's weights");
-        tensor_to_float(view, copy);
         tensor_source *t = &tensors[*count];
         *t = (tensor_source){.name = strstr(view->name, "pooler."), .dims = view->dims, .data = copy};
         memcpy(t->shape, view->shape, sizeof t->shape);
         copies[(*count)++] = copy;
+        sem_status status = tensor_read(view, 0, view->elements, copy, err);
+        if (status != SEM_OK)
+            return status;
     }
     return SEM_OK;
 }

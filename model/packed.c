@@ -1,6 +1,7 @@
 #include "model/packed.h"
 
 #include "base/checked.h"
+#include "base/pages.h"
 #include "model/packed_levels.h"
 
 #include <math.h>
@@ -117,13 +118,12 @@ static sem_status allocate(packed *p, sem_error *err)
     if (!checked_mul(p->panels, PACKED_COLUMNS, &columns) || !checked_mul(columns, p->steps, &p->bytes) ||
         !checked_mul(p->bytes, 4, &p->bytes))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a matrix of %zu x %zu is too large", p->n, p->k);
-    p->weights = checked_alloc_aligned(p->bytes, 1);
+    p->weights = pages_alloc(p->bytes);
     p->bias = calloc(columns, sizeof *p->bias);
     p->scale = calloc(columns, sizeof *p->scale);
     p->sums = calloc(columns, sizeof *p->sums);
     if (p->weights == NULL || p->bias == NULL || p->scale == NULL || p->sums == NULL)
         return sem_fail_memory(err, "a packed matrix");
-    memset(p->weights, 0, p->bytes);
     return SEM_OK;
 }
 
@@ -159,7 +159,7 @@ void packed_destroy(packed *p)
 {
     if (p == NULL)
         return;
-    free(p->weights);
+    pages_free(p->weights, p->bytes);
     free(p->bias);
     free(p->scale);
     free(p->sums);

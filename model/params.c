@@ -146,6 +146,7 @@ static bool add_param(param_layout *layout, param_role role, bool vector, size_t
     p->vector = vector;
     p->decay = !vector;
     p->rows_sparse = false;
+    p->packed = false;
     size_t elements;
     if (!checked_mul(rows, cols, &elements) || !checked_add(layout->total, elements, &layout->total))
         return false;
@@ -222,6 +223,7 @@ static bool add_layer(param_layout *l, const model_config *c, size_t layer)
         fits = add_param(l, part->role, cols == 0, cols == 0 ? 1 : rows, cols == 0 ? rows : cols, "%s.%zu.%s",
                          names->stack, layer, part->name);
         l->items[l->count - 1].part = layer;
+        l->items[l->count - 1].packed = cols != 0;
     }
     return fits;
 }
@@ -357,7 +359,7 @@ static const char *shape_text(const tensor_view *view, char *buffer, size_t size
     return buffer;
 }
 
-static sem_status read_param(const param *p, const tensor_view *view, const char *path, float *out, sem_error *err)
+static sem_status check_param(const param *p, const tensor_view *view, const char *path, sem_error *err)
 {
     const bool vector = p->vector;
     bool right = vector ? view->dims == 1 && view->shape[0] == p->cols
@@ -369,15 +371,35 @@ static sem_status read_param(const param *p, const tensor_view *view, const char
     if (!right)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s has shape %s, config.json asks for [%zu, %zu]", path,
                         view->name, shape_text(view, found, sizeof found), p->rows, p->cols);
-    if (!tensor_to_float(view, out))
+    if (view->dtype != TENSOR_F32 && view->dtype != TENSOR_F16 && view->dtype != TENSOR_BF16)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s is of a type that is not F32, F16 or BF16", path,
                         view->name);
-    for (size_t i = 0; i < p->rows * p->cols; i++)
-        if (!isfinite(out[i]))
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "%s: tensor %s holds %f at position %zu, expected finite numbers", path, view->name,
-                            (double)out[i], i);
     return SEM_OK;
+}
+
+/* In whole blocks without a branch, which the compiler turns into vector code. */
+static bool all_finite(const float *x, size_t n)
+{
+    const uint32_t exponent = 0x7F800000;
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
+    return bad == 0;
+}
+
+sem_status params_read_some(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err)
+{
+    sem_status status = tensor_read(view, first, count, out, err);
+    if (status != SEM_OK || all_finite(out, count))
+        return status;
+    size_t i = 0;
+    while (isfinite(out[i]))
+        i++;
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s holds %f at position %zu, expected finite numbers",
+                    safetensors_path(view->file), view->name, (double)out[i], first + i);
 }
 
 static bool is_unused(const char *name, const char *prefix)
@@ -404,12 +426,11 @@ static bool is_param(const param_layout *layout, const char *folder, const safet
     return false;
 }
 
-sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
-                       sem_error *err)
+sem_status params_find(const param_layout *layout, const char *folder, const safetensors *file,
+                       const tensor_view **views, sem_error *err)
 {
     const char *path = safetensors_path(file), *prefix = folder[0] == '\0' ? find_prefix(layout, file) : "";
     size_t needless = safetensors_count(file);
-    memset(out + layout->zeros, 0, layout->zeros_count * sizeof *out);
     for (size_t i = 0; i < layout->count; i++) {
         const param *p = &layout->items[i];
         if (!belongs(p, folder))
@@ -417,9 +438,10 @@ sem_status params_read(const param_layout *layout, const char *folder, const saf
         const tensor_view *view = find_tensor(file, prefix, p);
         if (view == NULL)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s%s is missing", path, prefix, p->name + p->folder);
-        sem_status status = read_param(p, view, path, out + p->offset, err);
+        sem_status status = check_param(p, view, path, err);
         if (status != SEM_OK)
             return status;
+        views[i] = view;
         needless--;
     }
     for (size_t i = 0; i < safetensors_count(file) && needless > 0; i++) {
@@ -432,4 +454,19 @@ sem_status params_read(const param_layout *layout, const char *folder, const saf
                             path, view->name);
     }
     return SEM_OK;
+}
+
+sem_status params_read(const param_layout *layout, const char *folder, const safetensors *file, float *out,
+                       sem_error *err)
+{
+    const tensor_view **views = calloc(layout->count + 1, sizeof *views);
+    if (views == NULL)
+        return sem_fail_memory(err, "the table of parameters");
+    memset(out + layout->zeros, 0, layout->zeros_count * sizeof *out);
+    sem_status status = params_find(layout, folder, file, views, err);
+    for (size_t i = 0; i < layout->count && status == SEM_OK; i++)
+        if (views[i] != NULL)
+            status = params_read_some(views[i], 0, views[i]->elements, out + layout->items[i].offset, err);
+    free(views);
+    return status;
 }

@@ -44,6 +44,7 @@ static const dtype_row *find_dtype(const char *name)
 /* --- one tensor's entry */
 
 typedef struct entry {
+    const safetensors *file;
     const char *path, *name;
     const json_t *object;
     sem_error *err;
@@ -128,7 +129,7 @@ static sem_status read_entry(const entry *e, tensor_view *view, const char *data
     if (row == NULL)
         return entry_fail(e, "dtype is %.64s, expected F32, F16, BF16 or another of the format's whole-byte types",
                           json_is_string(dtype) ? json_string_value(dtype) : json_type_name(dtype));
-    *view = (tensor_view){.name = e->name, .dtype = row->dtype};
+    *view = (tensor_view){.name = e->name, .file = e->file, .dtype = row->dtype};
     sem_status status = read_shape(e, view);
     if (status == SEM_OK)
         status = read_range(e, view, data, data_size);
@@ -206,7 +207,7 @@ static sem_status read_header(safetensors *f, const char *data, size_t data_size
                                 json_type_name(object));
             continue;
         }
-        const entry e = {f->path, name, object, err};
+        const entry e = {f, f->path, name, object, err};
         sem_status status = read_entry(&e, &f->views[f->count], data, data_size);
         if (status != SEM_OK)
             return status;
@@ -219,39 +220,76 @@ static sem_status read_header(safetensors *f, const char *data, size_t data_size
     return SEM_OK;
 }
 
+/* Bytes [from, from + count) of the file. */
+static sem_status read_bytes(const safetensors *f, size_t from, size_t count, void *out, sem_error *err)
+{
+    char *to = out;
+    while (count > 0) {
+        ssize_t n = pread(f->fd, to, count, (off_t)from);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sem_fail(err, SEM_INTERNAL, "cannot read %s: %s", f->path, strerror(errno));
+        if (n == 0)
+            return sem_fail(err, SEM_INTERNAL, "%s ends at byte %zu: it was cut short while it was read", f->path,
+                            from);
+        to += n;
+        from += (size_t)n;
+        count -= (size_t)n;
+    }
+    return SEM_OK;
+}
+
+static sem_status parse_header(safetensors *f, size_t length, sem_error *err)
+{
+    char *text = malloc(length);
+    if (text == NULL)
+        return sem_fail_memory(err, f->path);
+    json_error_t e;
+    sem_status status = read_bytes(f, PREFIX_BYTES, length, text, err);
+    if (status == SEM_OK) {
+        f->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e);
+        if (f->header == NULL && json_error_code(&e) == json_error_out_of_memory)
+            status = sem_fail_memory(err, f->path);
+        else if (f->header == NULL)
+            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the header is not valid JSON at byte %d: %s", f->path,
+                              e.position, e.text);
+    }
+    free(text);
+    return status;
+}
+
 static sem_status parse(safetensors *f, sem_error *err)
 {
-    const char *bytes = f->map;
     uint64_t length = 0;
-    memcpy(&length, bytes, PREFIX_BYTES);
+    sem_status status = read_bytes(f, 0, PREFIX_BYTES, &length, err);
+    if (status != SEM_OK)
+        return status;
     if (length > f->size - PREFIX_BYTES || length > HEADER_MAX || length < 2)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "%s: the header claims %llu bytes, expected 2 to %zu (the file has %zu, the format allows %d)",
                         f->path, (unsigned long long)length,
                         f->size - PREFIX_BYTES < HEADER_MAX ? f->size - PREFIX_BYTES : (size_t)HEADER_MAX, f->size,
                         HEADER_MAX);
-    json_error_t e;
-    f->header = json_loadb(bytes + PREFIX_BYTES, (size_t)length, JSON_REJECT_DUPLICATES, &e);
-    if (f->header == NULL && json_error_code(&e) == json_error_out_of_memory)
-        return sem_fail_memory(err, f->path);
-    if (f->header == NULL)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the header is not valid JSON at byte %d: %s", f->path,
-                        e.position, e.text);
+    status = parse_header(f, (size_t)length, err);
+    if (status != SEM_OK)
+        return status;
     if (!json_is_object(f->header))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: the header is %s, expected an object", f->path,
                         json_type_name(f->header));
+    const char *bytes = f->map;
     return read_header(f, bytes + PREFIX_BYTES + length, f->size - PREFIX_BYTES - (size_t)length, err);
 }
 
 static sem_status map_file(safetensors *f, sem_error *err)
 {
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f->fd < 0)
         return sem_fail(err, errno == ENOENT ? SEM_NOT_FOUND : SEM_INTERNAL, "cannot open %s: %s", f->path,
                         strerror(errno));
     struct stat st;
     sem_status status = SEM_OK;
-    if (fstat(fd, &st) != 0)
+    if (fstat(f->fd, &st) != 0)
         status = sem_fail(err, SEM_INTERNAL, "cannot stat %s: %s", f->path, strerror(errno));
     else if (!S_ISREG(st.st_mode))
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: not a regular file", f->path);
@@ -260,13 +298,13 @@ static sem_status map_file(safetensors *f, sem_error *err)
                           (long long)st.st_size, PREFIX_BYTES);
     if (status == SEM_OK) {
         f->size = (size_t)st.st_size;
-        f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        f->modified = st.st_mtim;
+        f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, f->fd, 0);
         if (f->map == MAP_FAILED) {
             f->map = NULL;
             status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot map %s: %s", f->path, strerror(errno));
         }
     }
-    close(fd);
     return status;
 }
 
@@ -277,6 +315,7 @@ sem_status safetensors_open(safetensors **out, const char *path, sem_error *err)
         free(f);
         return sem_fail_memory(err, path);
     }
+    f->fd = -1;
     sem_status status = map_file(f, err);
     if (status == SEM_OK)
         status = parse(f, err);
@@ -297,6 +336,8 @@ void safetensors_close(safetensors *f)
     free(f->shards);
     if (f->map != NULL)
         munmap(f->map, f->size);
+    if (f->fd >= 0)
+        close(f->fd);
     json_decref(f->header);
     free(f->views);
     free(f->by_name);
@@ -357,25 +398,53 @@ static float half_to_float(uint16_t half)
     return value;
 }
 
-bool tensor_to_float(const tensor_view *view, float *out)
+/* Two bytes an element. in may be the end of out: each word is read before the
+ * float that covers it is written. */
+static void convert_halves(tensor_dtype dtype, const unsigned char *in, size_t count, float *out)
 {
-    const unsigned char *p = view->data;
-    if (view->dtype == TENSOR_F32) {
-        if (view->bytes > 0)
-            memcpy(out, p, view->bytes);
-        return true;
-    }
-    if (view->dtype != TENSOR_F16 && view->dtype != TENSOR_BF16)
-        return false;
-    for (size_t i = 0; i < view->elements; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint16_t word;
-        memcpy(&word, p + 2 * i, sizeof word);
-        if (view->dtype == TENSOR_F16) {
+        memcpy(&word, in + 2 * i, sizeof word);
+        if (dtype == TENSOR_F16) {
             out[i] = half_to_float(word);
         } else {
             uint32_t bits = (uint32_t)word << 16;
             memcpy(&out[i], &bits, sizeof bits);
         }
     }
+}
+
+bool tensor_to_float(const tensor_view *view, float *out)
+{
+    if (view->dtype == TENSOR_F32) {
+        if (view->bytes > 0)
+            memcpy(out, view->data, view->bytes);
+        return true;
+    }
+    if (view->dtype != TENSOR_F16 && view->dtype != TENSOR_BF16)
+        return false;
+    convert_halves(view->dtype, view->data, view->elements, out);
     return true;
+}
+
+sem_status tensor_read(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err)
+{
+    const safetensors *f = view->file;
+    const size_t place = (size_t)((const char *)view->data - (const char *)f->map);
+    if (view->dtype != TENSOR_F32 && view->dtype != TENSOR_F16 && view->dtype != TENSOR_BF16)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: tensor %s is of a type that is not F32, F16 or BF16", f->path,
+                        view->name);
+    struct stat now;
+    if (fstat(f->fd, &now) != 0)
+        return sem_fail(err, SEM_INTERNAL, "cannot stat %s: %s", f->path, strerror(errno));
+    if ((size_t)now.st_size != f->size || now.st_mtim.tv_sec != f->modified.tv_sec ||
+        now.st_mtim.tv_nsec != f->modified.tv_nsec)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "%s was changed while it was in use", f->path);
+    if (view->dtype == TENSOR_F32)
+        return read_bytes(f, place + 4 * first, 4 * count, out, err);
+    unsigned char *end = (unsigned char *)out + 2 * count;
+    sem_status status = read_bytes(f, place + 2 * first, 2 * count, end, err);
+    if (status == SEM_OK)
+        convert_halves(view->dtype, end, count, out);
+    return status;
 }

@@ -13,21 +13,25 @@ typedef enum tensor_dtype { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_I64, TEN
 
 enum { TENSOR_DIMS_MAX = 8 };
 
+typedef struct safetensors safetensors;
+
 typedef struct tensor_view {
     const char *name; /* borrowed from the file object */
     tensor_dtype dtype;
     size_t dims; /* 0 for a scalar */
     size_t shape[TENSOR_DIMS_MAX];
-    size_t elements;  /* product of shape */
-    const void *data; /* little-endian, row-major, mapped read-only; may be unaligned */
+    size_t elements; /* product of shape */
+    /* Little-endian, row-major, mapped read-only; may be unaligned. A touch is a
+     * SIGBUS where the file was cut short meanwhile: tensor_read is safe from that. */
+    const void *data;
     size_t bytes;
+    const safetensors *file; /* in which it lies */
 } tensor_view;
-
-typedef struct safetensors safetensors;
 
 /* Maps the file and checks all of its header: length within the file, JSON,
  * known keys, shapes whose product matches the byte range, offsets inside the
- * file, no overlap, no hole. Errors name file, tensor, found and expected. */
+ * file, no overlap, no hole. Errors name file, tensor, found and expected.
+ * Only address space is taken for what nobody touches through the map. */
 sem_status safetensors_open(safetensors **out, const char *path, sem_error *err);
 /* The same for the weights of a folder: its model.safetensors or, where there is
  * only a model.safetensors.index.json, all the files that it names as one. */
@@ -42,6 +46,10 @@ const char *safetensors_path(const safetensors *file);
 
 /* Converts F32, F16 or BF16 to float32; out has view->elements floats. False for other types. */
 bool tensor_to_float(const tensor_view *view, float *out);
+
+/* The same for elements [first, first + count), by reading the file and not
+ * through the map. Fails where the file was changed since it was opened. */
+sem_status tensor_read(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err);
 
 /* What safetensors_write writes: float32 tensors. */
 typedef struct tensor_source {

@@ -110,6 +110,7 @@ sem_status safetensors_open_folder(safetensors **out, const char *dir, sem_error
         free(f);
         return sem_fail_memory(err, index);
     }
+    f->fd = -1;
     status = open_index(f, dir, err);
     if (status != SEM_OK) {
         safetensors_close(f);

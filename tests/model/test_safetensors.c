@@ -102,9 +102,9 @@ START_TEST(half_precision_is_converted_exactly)
     static const uint16_t brain[] = {0x3F80, 0xC000, 0x0001, 0x7F80};
     static const float from_brain[] = {1, -2, 0x1p-133f, INFINITY};
     float out[8];
-    const tensor_view h = {"h", TENSOR_F16, 1, {8}, 8, half, sizeof half};
-    const tensor_view b = {"b", TENSOR_BF16, 1, {4}, 4, brain, sizeof brain};
-    const tensor_view i = {"i", TENSOR_I64, 1, {1}, 1, half, 8};
+    const tensor_view h = {"h", TENSOR_F16, 1, {8}, 8, half, sizeof half, NULL};
+    const tensor_view b = {"b", TENSOR_BF16, 1, {4}, 4, brain, sizeof brain, NULL};
+    const tensor_view i = {"i", TENSOR_I64, 1, {1}, 1, half, 8, NULL};
     ck_assert(tensor_to_float(&h, out));
     for (size_t k = 0; k < 7; k++)
         ck_assert_msg(out[k] == from_half[k] && signbit(out[k]) == signbit(from_half[k]), "half %zu: %g", k, out[k]);

@@ -1,0 +1,25 @@
+/* Whole pages straight from the kernel: for what is large and lives long, and
+ * must leave the process when it is freed, which malloc does not promise. */
+#ifndef SEM_BASE_PAGES_H
+#define SEM_BASE_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Zeroed, aligned to a page (64 bytes under AddressSanitizer, which then sees
+ * accesses beyond the end); NULL when memory is out. bytes is not 0. */
+void *pages_alloc(size_t bytes);
+void pages_free(void *memory, size_t bytes); /* accepts NULL */
+
+/* Address space for `bytes` bytes, aligned to a page, that takes no memory and may
+ * not be touched; NULL when there is none. Freed with pages_release. */
+void *pages_reserve(size_t bytes);
+void pages_release(void *memory, size_t bytes); /* accepts NULL */
+/* Makes bytes [from, to) of what was reserved usable, zeroed where they were not
+ * usable before; false when memory is out. */
+bool pages_open(void *memory, size_t from, size_t to);
+/* Gives the memory of [from, to) back but for pages that it shares with its
+ * neighbours; a touch of what was given back ends the process. */
+void pages_drop(void *memory, size_t from, size_t to);
+
+#endif
