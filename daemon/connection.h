@@ -33,8 +33,9 @@ sem_status connection_create(connection **out, const connection_shared *shared, 
 /* Closes at once; closed() is not called. Accepts NULL. */
 void connection_destroy(connection *c);
 
-/* An answer to one of its requests; takes the bytes. May close the connection. */
-void connection_reply(connection *c, buffer *reply);
+/* An answer to one of its requests; takes the bytes. May close the connection.
+ * more: another one follows at once, with which it may go out. */
+void connection_reply(connection *c, buffer *reply, bool more);
 
 /* Reads no more requests; closes when its answers are out. May close at once. */
 void connection_drain(connection *c);

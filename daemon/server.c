@@ -179,7 +179,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         next = node->next;
         connection *c = find_connection(s, node->connection);
         if (c != NULL)
-            connection_reply(c, &node->bytes);
+            connection_reply(c, &node->bytes, next != NULL && next->connection == node->connection);
         buffer_free(&node->bytes);
         free(node);
     }
