@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -14,7 +15,7 @@ typedef struct node {
 
 typedef struct lane {
     node *head, **tail;
-    size_t length;
+    atomic_size_t length; /* changed under the lock, read without */
 } lane;
 
 struct queue {
@@ -22,7 +23,8 @@ struct queue {
     pthread_cond_t filled;
     lane lanes[2];
     size_t capacity;
-    size_t idle; /* threads in queue_pop that have nothing yet */
+    size_t idle;  /* threads in queue_pop that have nothing yet */
+    size_t calls; /* of queue_call that no thread has answered */
     bool closed;
 };
 
@@ -97,6 +99,33 @@ static void *take_any(queue *q)
 {
     void *item = take(&q->lanes[QUEUE_FAST]);
     return item != NULL ? item : take(&q->lanes[QUEUE_SLOW]);
+}
+
+void *queue_pop_called(queue *q, bool *called)
+{
+    pthread_mutex_lock(&q->lock);
+    void *item;
+    q->idle++;
+    while ((item = take_any(q)) == NULL && !q->closed && q->calls == 0)
+        pthread_cond_wait(&q->filled, &q->lock);
+    q->idle--;
+    *called = item == NULL && q->calls > 0;
+    if (*called)
+        q->calls--;
+    pthread_mutex_unlock(&q->lock);
+    return item;
+}
+
+bool queue_call(queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    bool spare = q->idle > q->calls + q->lanes[QUEUE_FAST].length + q->lanes[QUEUE_SLOW].length;
+    if (spare) {
+        q->calls++;
+        pthread_cond_signal(&q->filled);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return spare;
 }
 
 void *queue_pop(queue *q, int timeout_ms)
@@ -188,10 +217,7 @@ void queue_close(queue *q)
     pthread_mutex_unlock(&q->lock);
 }
 
-size_t queue_length(queue *q, queue_lane which)
+size_t queue_length(const queue *q, queue_lane which)
 {
-    pthread_mutex_lock(&q->lock);
-    size_t length = q->lanes[which].length;
-    pthread_mutex_unlock(&q->lock);
-    return length;
+    return q->lanes[which].length;
 }

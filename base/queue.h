@@ -27,6 +27,15 @@ sem_status queue_push(queue *q, queue_lane lane, void *item);
  * time-out, or when the queue is closed and empty. */
 void *queue_pop(queue *q, int timeout_ms);
 
+/* Like queue_pop for ever, but also returns, with NULL and *called, when queue_call
+ * wants this thread; items come first. For queues of which every thread that waits
+ * does so by this function. */
+void *queue_pop_called(queue *q, bool *called);
+
+/* Calls one of the threads that wait with nothing to take; false where there is
+ * none. What a thread does that is called is for the two to agree on. */
+bool queue_call(queue *q);
+
 /* Like queue_pop, but takes only an item of the fast lane, or of either when
  * any_lane; never waits. */
 void *queue_try_pop(queue *q, bool any_lane);
@@ -50,6 +59,7 @@ size_t queue_take_chosen(queue *q, queue_lane lane, queue_choose *choose, void *
 /* No more pushes; poppers drain what is left and then get NULL. */
 void queue_close(queue *q);
 
-size_t queue_length(queue *q, queue_lane lane);
+/* As it was a moment ago; takes no lock. */
+size_t queue_length(const queue *q, queue_lane lane);
 
 #endif

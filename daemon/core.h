@@ -3,6 +3,7 @@
 #ifndef SEM_DAEMON_CORE_H
 #define SEM_DAEMON_CORE_H
 
+#include "base/crew.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "index/store.h"
@@ -48,6 +49,7 @@ typedef struct core {
     atomic_size_t held_bytes; /* of requests that wait or are under way; encode.queue_bytes limits it */
     queue *work;              /* to the workers; fast lane: queries, slow lane: documents */
     query_cache *queries;     /* owned */
+    crew *crew;               /* of the workers, for a lone query; the worker pool's; NULL with one worker */
     struct writer *writer;    /* owned */
     struct jobs *jobs;        /* owned */
     uint64_t started_ms;      /* monotonic */

@@ -165,13 +165,28 @@ static sem_status fill_window(window *w, const encoding_job *job, size_t *next, 
     return SEM_OK;
 }
 
+/* A worker that is not alone calls those that are idle to a batch that is short: a
+ * lone query, most often. */
+static sem_status forward(core *c, const encoder *with, encoder_scratch *memory, const token_batch *batch, float *out,
+                          sem_error *err)
+{
+    bool leads = batch->tokens <= ENCODER_SHARED_TOKENS && c->crew != NULL && crew_lead(c->crew);
+    size_t called = 0;
+    while (leads && called + 1 < crew_members(c->crew) && queue_call(c->work))
+        called++;
+    sem_status status = encoder_forward_shared(with, memory, called > 0 ? c->crew : NULL, batch->ids, batch->lengths,
+                                               batch->texts, out, err);
+    if (leads)
+        crew_dismiss(c->crew);
+    return status;
+}
+
 sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, float *out, sem_error *err)
 {
     encoder_scratch *memory;
     sem_status status = scratch_for(e, s, &memory, err);
     if (status == SEM_OK)
-        status =
-            encoder_forward(model_get_encoder(s->model), memory, batch->ids, batch->lengths, batch->texts, out, err);
+        status = forward(e->core, model_get_encoder(s->model), memory, batch, out, err);
     if (status != SEM_OK)
         return status;
     atomic_fetch_add(&e->core->stats.texts_encoded, batch->texts);

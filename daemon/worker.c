@@ -2,12 +2,17 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/crew.h"
 #include "base/queue.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { WALK_CALLS = 1024 /* documents between two looks at the clock */ };
+enum {
+    WALK_CALLS = 1024, /* documents between two looks at the clock */
+    CREW_MEMBERS = 4   /* workers at one query: a phase of more would be shorter than it takes to meet */
+};
 
 struct worker_pool {
     core *core;
@@ -76,15 +81,36 @@ bool walk_goes_on(walk_clock *c)
     return c->status == SEM_OK;
 }
 
+/* What a worker that helps with another's query leaves it for. */
+static bool work_waits(void *context)
+{
+    const queue *work = context;
+    return queue_length(work, QUEUE_FAST) > 0 || queue_length(work, QUEUE_SLOW) > 0;
+}
+
 static void *worker_main(void *argument)
 {
     worker *w = argument;
-    for (task *t; (t = queue_pop(w->core->work, -1)) != NULL;) {
-        atomic_store(&w->busy_since_ns, clock_monotonic_ns());
-        run_one(w, t);
-        atomic_store(&w->busy_since_ns, 0);
+    for (bool called = true; called;) {
+        for (task *t; (t = queue_pop_called(w->core->work, &called)) != NULL;) {
+            atomic_store(&w->busy_since_ns, clock_monotonic_ns());
+            run_one(w, t);
+            atomic_store(&w->busy_since_ns, 0);
+        }
+        if (called)
+            crew_help(w->core->crew, work_waits, w->core->work);
     }
     return NULL;
+}
+
+/* No more than there are cores, since members wait for each other. */
+static sem_status create_crew(core *c, unsigned threads, sem_error *err)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t members = threads < CREW_MEMBERS ? threads : CREW_MEMBERS;
+    if (cores > 0 && members > (size_t)cores)
+        members = (size_t)cores;
+    return members > 1 ? crew_create(&c->crew, members, err) : SEM_OK;
 }
 
 sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, void (*run)(worker *w, task *t),
@@ -95,7 +121,7 @@ sem_status worker_pool_create(worker_pool **out, core *c, unsigned threads, void
         return sem_fail_memory(err, "the workers");
     p->core = c;
     p->count = threads;
-    sem_status status = SEM_OK;
+    sem_status status = create_crew(c, threads, err);
     for (unsigned i = 0; i < threads && status == SEM_OK; i++) {
         worker *w = &p->threads[i].worker;
         w->core = c;
@@ -123,6 +149,8 @@ void worker_pool_destroy(worker_pool *p)
             pthread_join(p->threads[i].thread, NULL);
         encoding_destroy(p->threads[i].worker.encoding);
     }
+    crew_destroy(p->core->crew);
+    p->core->crew = NULL;
     free(p);
 }
 

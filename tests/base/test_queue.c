@@ -107,6 +107,70 @@ START_TEST(a_choice_is_told_how_many_threads_are_idle)
 }
 END_TEST
 
+typedef struct popper {
+    queue *q;
+    void *item;
+    bool called;
+} popper;
+
+static void *pop_called(void *argument)
+{
+    popper *p = argument;
+    p->item = queue_pop_called(p->q, &p->called);
+    return NULL;
+}
+
+static void wait_until_idle(queue *q, size_t threads)
+{
+    void *items[QUEUE_WINDOW];
+    wish w = {.wanted = 1, .idle = 99};
+    do {
+        sched_yield();
+        queue_take_chosen(q, QUEUE_FAST, choose_multiples, &w, items);
+    } while (w.idle != threads);
+}
+
+START_TEST(a_call_wakes_one_thread_that_waits_and_none_that_an_item_is_for)
+{
+    queue *q;
+    pthread_t threads[2];
+    popper poppers[2] = {{0}};
+    int item = 1;
+    ck_ok(queue_create(&q, 0, &error));
+    ck_assert(!queue_call(q)); /* nobody waits */
+    for (int i = 0; i < 2; i++) {
+        poppers[i].q = q;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, pop_called, &poppers[i]), 0);
+    }
+    wait_until_idle(q, 2);
+
+    ck_ok(queue_push(q, QUEUE_SLOW, &item));
+    bool first = queue_call(q), second = queue_call(q);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+
+    ck_assert(first);
+    ck_assert(!second);
+    ck_assert(poppers[0].called != poppers[1].called);
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_eq(poppers[i].item, poppers[i].called ? NULL : &item);
+    queue_destroy(q);
+}
+END_TEST
+
+START_TEST(a_closed_queue_calls_nobody)
+{
+    queue *q;
+    bool called = true;
+    ck_ok(queue_create(&q, 0, &error));
+    queue_close(q);
+    ck_assert(!queue_call(q));
+    ck_assert_ptr_null(queue_pop_called(q, &called));
+    ck_assert(!called);
+    queue_destroy(q);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("queue");
@@ -115,6 +179,8 @@ int main(void)
     tcase_add_test(tests, what_is_chosen_is_taken_and_the_rest_keeps_its_order);
     tcase_add_test(tests, a_choice_is_made_among_the_oldest_only);
     tcase_add_test(tests, a_choice_is_told_how_many_threads_are_idle);
+    tcase_add_test(tests, a_call_wakes_one_thread_that_waits_and_none_that_an_item_is_for);
+    tcase_add_test(tests, a_closed_queue_calls_nobody);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
