@@ -13,7 +13,9 @@ static void pack_model(packer *p, const model *m)
 {
     char pooling[96];
     const model_config *settings = model_get_config(m);
-    pack_map(p, 7);
+    double cosine;
+    const char *reason = model_precision_reason(m, &cosine);
+    pack_map(p, 9);
     pack_str(p, "name");
     pack_str(p, model_get_name(m));
     pack_str(p, "family");
@@ -28,6 +30,10 @@ static void pack_model(packer *p, const model *m)
     pack_uint(p, model_parameters(m));
     pack_str(p, "precision");
     pack_str(p, model_precision(m));
+    pack_str(p, "precision_reason");
+    pack_str(p, reason);
+    pack_str(p, "precision_cosine");
+    pack_double(p, cosine);
 }
 
 static void pack_limits(packer *p, core *c)

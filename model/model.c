@@ -14,7 +14,7 @@ struct model {
     tokenizer *tokens;
     encoder *encoder;
     const gemm *g;
-    packed_precision precision;
+    precision_choice precision;
 };
 
 static sem_status open_encoder(model *m, weights_place place, sem_log *log, sem_error *err)
@@ -38,6 +38,7 @@ static sem_status open_placed(model **out, const char *dir, weights_place place,
     if (m == NULL)
         return sem_fail_memory(err, "a model");
     m->g = g;
+    m->precision = (precision_choice){PACKED_FLOAT32, PACKED_FLOAT32, 1, "no other was asked for"};
     m->dir = strdup(dir);
     sem_status status = m->dir == NULL ? sem_fail_memory(err, "a model's path")
                                        : model_config_read(&m->config, dir, err);
@@ -100,13 +101,19 @@ sem_status model_set_precision(model *m, const char *wanted, double min_cosine, 
         status = precision_choose(m->encoder, &batch, wanted, min_cosine, model_get_name(m), log, &choice, err);
     token_batch_free(&batch);
     if (status == SEM_OK)
-        m->precision = choice.precision;
+        m->precision = choice;
     return status;
 }
 
 const char *model_precision(const model *m)
 {
-    return packed_precision_name(m->precision);
+    return packed_precision_name(m->precision.precision);
+}
+
+const char *model_precision_reason(const model *m, double *cosine)
+{
+    *cosine = m->precision.cosine;
+    return m->precision.reason;
 }
 
 void model_close(model *m)

@@ -30,6 +30,8 @@ sem_status model_check(const char *dir, size_t *dim, sem_error *err);
  * what was taken and why (log may be NULL). Before any other thread uses m. */
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
 const char *model_precision(const model *m);
+/* Why, and the smallest cosine with float32 that was measured (1 for float32). */
+const char *model_precision_reason(const model *m, double *cosine);
 
 const model_config *model_get_config(const model *m);
 const tokenizer *model_get_tokenizer(const model *m);

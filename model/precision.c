@@ -31,15 +31,16 @@ static double least_cosine(const float *x, const float *y, size_t texts, size_t 
 static const double INT8_COSINE = 0.995;
 
 /* Fastest first. */
-static const precision_choice ORDER[] = {{PACKED_INT8, PACKED_INT8, 0},
-                                         {PACKED_INT8, PACKED_BFLOAT16, 0},
-                                         {PACKED_BFLOAT16, PACKED_BFLOAT16, 0},
-                                         {PACKED_FLOAT32, PACKED_FLOAT32, 1}};
+static const precision_choice ORDER[] = {{PACKED_INT8, PACKED_INT8, 0, NULL},
+                                         {PACKED_INT8, PACKED_BFLOAT16, 0, NULL},
+                                         {PACKED_BFLOAT16, PACKED_BFLOAT16, 0, NULL},
+                                         {PACKED_FLOAT32, PACKED_FLOAT32, 1, NULL}};
 enum { CHOICES = sizeof ORDER / sizeof *ORDER };
 
-static void report(const char *name, sem_log *log, const precision_choice *choice, const char *reason)
+static void report(const char *name, sem_log *log, precision_choice *choice, const char *reason)
 {
     char text[256];
+    choice->reason = reason;
     log_event(log, LOG_LEVEL_INFO, "precision", "model=%s precision=%s projections=%s min_cosine=%.6f reason=\"%s\"",
               log_value(text, sizeof text, name != NULL ? name : ""), packed_precision_name(choice->precision),
               packed_precision_name(choice->projections), choice->cosine, reason);

@@ -10,6 +10,7 @@ typedef struct precision_choice {
     packed_precision precision;
     packed_precision projections; /* to queries, keys and values */
     double cosine;                /* the smallest between its embeddings and float32's; 1 for float32 */
+    const char *reason;           /* a static text */
 } precision_choice;
 
 /* wanted: "float32" and "bfloat16" are taken as they are, "int8" with projections in
