@@ -283,6 +283,8 @@ START_TEST(other_precisions_agree_with_float32)
     float *right = calloc(2 * batch.texts * E, sizeof *right), *found = right + batch.texts * E;
     ck_assert_ptr_nonnull(right);
     embed(m, &batch, 1000, right);
+    ck_ok(model_set_precision(m, "auto", 2, no_log, &error)); /* which nothing reaches but float32 */
+    ck_assert_str_eq(model_precision(m), "float32");
     for (size_t i = 0; i < 2; i++) {
         ck_ok(model_set_precision(m, packed_precision_name(least[i].precision), 0, no_log, &error));
         ck_assert_str_eq(model_precision(m), packed_precision_name(least[i].precision));
