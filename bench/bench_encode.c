@@ -12,7 +12,7 @@
  *   threads=1, texts=2000 and tokens=256 (of a text) at most
  *   batch=1024        tokens that a thread takes at once
  *   rounds=3          the median counts
- *   one=1             one text at a time instead: latency
+ *   one=1             one text at a time as well, all threads at it: latency
  *   out=FILE          the vectors of the last round, raw float32
  *   turns=1           no rounds of its own: see below
  *
@@ -28,6 +28,8 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +75,9 @@ typedef struct bench {
     bool one, turns;
     worker workers[THREADS_MAX];
     pthread_barrier_t barrier;
+    crew *helping; /* the threads at one text; NULL with one thread */
+    sem_t wanted;  /* posted once for each helper and text */
+    atomic_bool over;
     pthread_mutex_t lock;
     size_t next;         /* guarded by lock: the next text, or the next in order */
     size_t tokens, left; /* of all texts; not yet taken, guarded by lock */
@@ -153,7 +158,8 @@ static size_t take(worker *w)
     return count;
 }
 
-static bool encode_texts(worker *w, size_t count)
+/* shared: with the crew's help, as a lone query is. */
+static bool encode_texts(worker *w, size_t count, bool shared)
 {
     bench *b = w->b;
     size_t tokens = 0;
@@ -163,7 +169,17 @@ static bool encode_texts(worker *w, size_t count)
         w->lengths[i] = p->length;
         tokens += p->length;
     }
-    if (encoder_forward(model_get_encoder(b->m), w->scratch, w->ids, w->lengths, count, w->out, &w->err) != SEM_OK)
+    const encoder *e = model_get_encoder(b->m);
+    sem_status status = SEM_OK;
+    if (shared && crew_lead(b->helping)) {
+        for (size_t i = 1; i < b->threads; i++)
+            sem_post(&b->wanted);
+        status = encoder_forward_shared(e, w->scratch, b->helping, w->ids, w->lengths, count, w->out, &w->err);
+        crew_dismiss(b->helping);
+    } else {
+        status = encoder_forward(e, w->scratch, w->ids, w->lengths, count, w->out, &w->err);
+    }
+    if (status != SEM_OK)
         return false;
     for (size_t i = 0; i < count; i++)
         memcpy(b->out + w->which[i] * b->E, w->out + i * b->E, b->E * sizeof *w->out);
@@ -181,7 +197,7 @@ static void *work(void *argument)
     }
     pthread_barrier_wait(&b->barrier);
     for (size_t count; !w->failed && (count = take(w)) > 0;)
-        w->failed = !encode_texts(w, count);
+        w->failed = !encode_texts(w, count, false);
     return NULL;
 }
 
@@ -218,14 +234,14 @@ static bool run_one(bench *b, size_t which, double *took)
     double from = seconds();
     token_batch_clear(&w->tokens);
     w->which[0] = which;
-    w->failed = !tokenize_text(w, which) || !encode_texts(w, 1);
+    w->failed = !tokenize_text(w, which) || !encode_texts(w, 1, b->helping != NULL);
     *took = seconds() - from;
     return !w->failed;
 }
 
 /* count of the texts one by one, evenly spread, into latency; the first few are
  * run twice, so that everything is warm. */
-static bool run_single(bench *b, size_t count)
+static bool run_each(bench *b, size_t count)
 {
     double warm;
     for (size_t i = 0; i < 20 && i < b->count; i++)
@@ -235,6 +251,45 @@ static bool run_single(bench *b, size_t count)
         if (!run_one(b, i * b->count / count, &b->latency[i]))
             return false;
     return true;
+}
+
+static bool stay(void *context)
+{
+    (void)context;
+    return false;
+}
+
+/* Sleeps until a text comes, as a worker of the daemon would. */
+static void *help(void *argument)
+{
+    bench *b = argument;
+    while (sem_wait(&b->wanted) != 0 || !atomic_load(&b->over))
+        crew_help(b->helping, stay, NULL);
+    return NULL;
+}
+
+static bool run_single(bench *b, size_t count)
+{
+    pthread_t threads[THREADS_MAX];
+    size_t started = 1;
+    sem_error err;
+    if (b->threads == 1)
+        return run_each(b, count);
+    if (crew_create(&b->helping, b->threads < CREW_MEMBERS_MAX ? b->threads : CREW_MEMBERS_MAX, &err) != SEM_OK)
+        return false;
+    atomic_store(&b->over, false);
+    bool fine = sem_init(&b->wanted, 0, 0) == 0;
+    while (fine && started < b->threads && pthread_create(&threads[started], NULL, help, b) == 0)
+        started++;
+    fine = fine && started == b->threads && run_each(b, count);
+    atomic_store(&b->over, true);
+    for (size_t i = 1; i < started; i++)
+        sem_post(&b->wanted);
+    for (size_t i = 1; i < started; i++)
+        pthread_join(threads[i], NULL);
+    crew_destroy(b->helping);
+    b->helping = NULL;
+    return fine;
 }
 
 /* --- preparing */

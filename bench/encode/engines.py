@@ -19,7 +19,7 @@ import numpy as np
 # At most `texts` in a batch or at most `tokens` padded tokens (the other is None),
 # and `streams` batches at once.
 Plan = namedtuple("Plan", "texts tokens streams")
-SIZES = [(None, 512), (None, 1024), (None, 2048), (8, None), (32, None)]
+SIZES = [(None, 256), (None, 512), (None, 1024), (8, None), (32, None)]
 
 
 def padded(ids):
