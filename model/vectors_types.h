@@ -1,5 +1,5 @@
-/* The vector type of one level. Included by each kernels_<level>.c once, after
- * it has defined LANES and TARGET; no include guard, because there is no other use. */
+/* The vector type of one level. Included by each vectors_<level>.h once, after it
+ * has defined LANES and TARGET; no include guard, because there is no other use. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

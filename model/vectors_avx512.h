@@ -1,0 +1,50 @@
+/* AVX-512 F and DQ: 16 lanes. One level a source file: no include guard. */
+#include <immintrin.h>
+
+#define LANES  16
+#define TARGET __attribute__((target("avx512f,avx512dq,avx2,fma")))
+
+#include "model/vectors_types.h"
+
+INLINE vec vec_splat(float x)
+{
+    return (vec)_mm512_set1_ps(x);
+}
+
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+INLINE vec vec_max(vec a, vec b)
+{
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+}
+
+INLINE vec vec_min(vec a, vec b)
+{
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
+
+INLINE float vec_sum(vec v)
+{
+    return _mm512_reduce_add_ps((__m512)v);
+}
+
+INLINE float vec_largest(vec v)
+{
+    return _mm512_reduce_max_ps((__m512)v);
+}
+
+/* a[0] b[0] a[1] b[1] ... of the first and of the second halves of a and b. */
+INLINE vec vec_first_halves(vec a, vec b)
+{
+    const __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return (vec)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+
+INLINE vec vec_second_halves(vec a, vec b)
+{
+    const __m512i order = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return (vec)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}

@@ -1,0 +1,54 @@
+/* Four lanes in the compiler's own vectors: SSE2 on any x86-64, NEON on ARM,
+ * plain arithmetic elsewhere. One level a source file: no include guard. */
+#define LANES 4
+#define TARGET
+
+#include "model/vectors_types.h"
+
+INLINE vec vec_splat(float x)
+{
+    return x - (vec){0};
+}
+
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+
+INLINE vec vec_select(ivec mask, vec a, vec b)
+{
+    return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+}
+
+INLINE vec vec_max(vec a, vec b)
+{
+    return vec_select(a > b, a, b);
+}
+
+INLINE vec vec_min(vec a, vec b)
+{
+    return vec_select(a < b, a, b);
+}
+
+INLINE float vec_sum(vec v)
+{
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+INLINE float vec_largest(vec v)
+{
+    float a = v[0] > v[1] ? v[0] : v[1];
+    float b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
+}
+
+/* a[0] b[0] a[1] b[1] ... of the first and of the second halves of a and b. */
+INLINE vec vec_first_halves(vec a, vec b)
+{
+    return (vec){a[0], b[0], a[1], b[1]};
+}
+
+INLINE vec vec_second_halves(vec a, vec b)
+{
+    return (vec){a[2], b[2], a[3], b[3]};
+}
