@@ -21,6 +21,7 @@ struct encoder {
     encoder_plan plan;
     const float *params; /* [layout->total], the weights', without the layers' matrices */
     packed_layers packed;
+    const attention_level *attention;
 };
 
 struct encoder_scratch {
@@ -40,6 +41,7 @@ static sem_status prepare(encoder *e, const model_config *config, model_weights 
     e->params = weights_params(w);
     encoder_plan_bind(&e->plan, e->params);
     e->plan.embedding.table = weights_words(w);
+    e->attention = attention_choose(e->plan.k->name, PACKED_FLOAT32);
     return packed_layers_fill(&e->packed, &e->plan, w, PACKED_FLOAT32, PACKED_FLOAT32, err);
 }
 
@@ -86,7 +88,10 @@ sem_status encoder_check(const model_config *config, sem_error *err)
 
 sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
 {
-    return packed_layers_fill(&e->packed, &e->plan, e->weights, precision, projections, err);
+    sem_status status = packed_layers_fill(&e->packed, &e->plan, e->weights, precision, projections, err);
+    if (status == SEM_OK)
+        e->attention = attention_choose(e->plan.k->name, precision);
+    return status;
 }
 
 void encoder_destroy(encoder *e)
@@ -158,7 +163,7 @@ static sem_status reserve(const encoder *e, encoder_scratch *s, size_t tokens, s
                           sem_error *err)
 {
     const model_config *c = e->plan.config;
-    size_t count, attention = members * attention_forward_space(&e->plan.attention, longest);
+    size_t count, attention = members * attention_space(e->attention, &e->plan.attention, longest);
     if (!checked_mul(tokens, 3 * c->hidden + encoder_wide_columns(c), &count) ||
         !checked_add(count, dense_head_space(&e->plan.head), &count) || !checked_add(count, attention, &count) ||
         !checked_add(count, packed_layers_space(&e->plan), &count))
@@ -177,7 +182,7 @@ static activations cut_scratch(const encoder *e, const encoder_scratch *s, size_
     a.wide = a.context + tokens * c->hidden;
     a.head = a.wide + tokens * encoder_wide_columns(c);
     a.attention = a.head + dense_head_space(&e->plan.head);
-    a.product = a.attention + members * attention_forward_space(&e->plan.attention, longest);
+    a.product = a.attention + members * attention_space(e->attention, &e->plan.attention, longest);
     return a;
 }
 
@@ -231,7 +236,7 @@ static void attend(const encoder *e, const layer_params *l, const activations *a
         rotary_forward(e->plan.k, rotary, shape.heads, lengths[b], qkv);
         qkv += lengths[b] * 3 * shape.hidden;
     }
-    shared_attend(a->crew, e->plan.k, &shape, &t, a->wide, a->context, a->attention);
+    shared_attend(a->crew, e->attention, &shape, &t, a->wide, a->context, a->attention);
 }
 
 /* Matrix number i of a layer on rows of x. */

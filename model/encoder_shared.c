@@ -103,7 +103,7 @@ void shared_normalize(crew *c, const shared_norm *n, size_t rows, const float *x
 /* --- attention */
 
 typedef struct attention_work {
-    const kernels *k;
+    const attention_level *level;
     const attention_shape *shape;
     const shared_texts *t;
     const float *qkv;
@@ -112,38 +112,26 @@ typedef struct attention_work {
     size_t parts;      /* of a text's heads */
 } attention_work;
 
-/* Some heads of one text, as the attention of a narrower model. */
-static void attend_heads(const attention_work *a, size_t text, size_t first_head, size_t heads, size_t member)
-{
-    static const dropout_site none;
-    attention_shape some = *a->shape;
-    size_t at = 0;
-    for (size_t b = 0; b < text; b++)
-        at += a->t->lengths[b];
-    some.heads = heads;
-    size_t column = first_head * some.width;
-    attention_forward(a->k, &some, a->qkv + at * 3 * some.hidden + column, a->t->lengths[text], &none, at,
-                      a->context + at * some.hidden + column, a->space + member * a->space_each);
-}
-
 static void attend_part(void *context, size_t chunk, size_t member)
 {
     const attention_work *a = context;
-    size_t i = chunk % a->parts, first = part(a->shape->heads, i, a->parts);
-    attend_heads(a, chunk / a->parts, first, part(a->shape->heads, i + 1, a->parts) - first, member);
+    const size_t H = a->shape->hidden, A = a->shape->heads, text = chunk / a->parts, i = chunk % a->parts;
+    size_t at = 0;
+    for (size_t b = 0; b < text; b++)
+        at += a->t->lengths[b];
+    attention_serve(a->level, a->shape, a->qkv + at * 3 * H, a->t->lengths[text], part(A, i, a->parts),
+                    part(A, i + 1, a->parts), a->context + at * H, a->space + member * a->space_each);
 }
 
-void shared_attend(crew *c, const kernels *k, const attention_shape *shape, const shared_texts *t, const float *qkv,
-                   float *context, float *space)
+void shared_attend(crew *c, const attention_level *level, const attention_shape *shape, const shared_texts *t,
+                   const float *qkv, float *context, float *space)
 {
-    attention_work a = {k, shape, t, qkv, context, space, attention_forward_space(shape, t->longest), 1};
+    attention_work a = {level, shape, t, qkv, context, space, attention_space(level, shape, t->longest), 1};
     if (c == NULL) {
         for (size_t b = 0; b < t->texts; b++)
-            attend_heads(&a, b, 0, shape->heads, 0);
+            attend_part(&a, b, 0);
         return;
     }
-    /* Biases lie in the table by the number of the head among all. */
-    if (shape->bias == NULL)
-        a.parts = shape->heads < ATTENTION_CHUNKS ? shape->heads : ATTENTION_CHUNKS;
+    a.parts = shape->heads < ATTENTION_CHUNKS ? shape->heads : ATTENTION_CHUNKS;
     crew_run(c, attend_part, &a, t->texts * a.parts);
 }

@@ -4,7 +4,7 @@
 #define SEM_MODEL_ENCODER_SHARED_H
 
 #include "base/crew.h"
-#include "model/attention.h"
+#include "model/attention_serve.h"
 #include "model/packed.h"
 
 #include <stddef.h>
@@ -25,13 +25,13 @@ typedef struct shared_norm {
 void shared_normalize(crew *c, const shared_norm *n, size_t rows, const float *x, const float *residual, float *y);
 
 /* Attention of texts laid end to end: qkv[T, 3H] -> context[T, H]. Working space
- * for each member of the crew: attention_forward_space of the longest text. */
+ * for each member of the crew: attention_space of the longest text. */
 typedef struct shared_texts {
     const uint32_t *lengths; /* [texts] */
     size_t texts, longest;
 } shared_texts;
 
-void shared_attend(crew *c, const kernels *k, const attention_shape *shape, const shared_texts *t, const float *qkv,
-                   float *context, float *space);
+void shared_attend(crew *c, const attention_level *level, const attention_shape *shape, const shared_texts *t,
+                   const float *qkv, float *context, float *space);
 
 #endif

@@ -1,10 +1,10 @@
 /* AVX2 with FMA: 8 lanes. One level a source file: no include guard. */
-#include <immintrin.h>
-
 #define LANES  8
 #define TARGET __attribute__((target("avx2,fma")))
 
 #include "model/vectors_types.h"
+
+#include <immintrin.h>
 
 INLINE vec vec_splat(float x)
 {
@@ -51,4 +51,29 @@ INLINE vec vec_second_halves(vec a, vec b)
 {
     __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b), high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (vec)_mm256_permute2f128_ps(low, high, 0x31);
+}
+
+INLINE vec vec_round(vec v)
+{
+    return (vec)_mm256_round_ps((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* v 2^n for integers n that are cut to where 2^n is a normal number. */
+INLINE vec vec_times_power(vec v, vec n)
+{
+    n = vec_max(vec_min(n, vec_splat(127.0f)), vec_splat(-126.0f));
+    return v * (vec)((uvec)(n + vec_splat(12582912.0f + 127)) << 23);
+}
+
+/* inside in the lanes [from, to), which need not lie between 0 and LANES, outside
+ * in the others. */
+INLINE vec vec_between(vec inside, vec outside, ptrdiff_t from, ptrdiff_t to)
+{
+    ivec lane;
+    for (int32_t l = 0; l < LANES; l++)
+        lane[l] = l;
+    const int32_t low = from < 0 ? 0 : from > LANES ? LANES : (int32_t)from;
+    const int32_t high = to < 0 ? 0 : to > LANES ? LANES : (int32_t)to;
+    const ivec in = (lane >= low) & (lane < high);
+    return (vec)(((ivec)inside & in) | ((ivec)outside & ~in));
 }

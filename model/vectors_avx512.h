@@ -1,10 +1,10 @@
 /* AVX-512 F and DQ: 16 lanes. One level a source file: no include guard. */
-#include <immintrin.h>
-
 #define LANES  16
 #define TARGET __attribute__((target("avx512f,avx512dq,avx2,fma")))
 
 #include "model/vectors_types.h"
+
+#include <immintrin.h>
 
 INLINE vec vec_splat(float x)
 {
@@ -47,4 +47,25 @@ INLINE vec vec_second_halves(vec a, vec b)
 {
     const __m512i order = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return (vec)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+
+INLINE vec vec_round(vec v)
+{
+    return (vec)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* v 2^n for integers n. */
+INLINE vec vec_times_power(vec v, vec n)
+{
+    return (vec)_mm512_scalef_ps((__m512)v, (__m512)n);
+}
+
+/* inside in the lanes [from, to), which need not lie between 0 and LANES, outside
+ * in the others. */
+INLINE vec vec_between(vec inside, vec outside, ptrdiff_t from, ptrdiff_t to)
+{
+    const uint32_t low = from < 0 ? 0 : from > LANES ? LANES : (uint32_t)from;
+    const uint32_t high = to < 0 ? 0 : to > LANES ? LANES : (uint32_t)to;
+    const __mmask16 in = (__mmask16)(((UINT32_C(1) << high) - 1) & ~((UINT32_C(1) << low) - 1));
+    return (vec)_mm512_mask_mov_ps((__m512)outside, in, (__m512)inside);
 }

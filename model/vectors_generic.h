@@ -52,3 +52,30 @@ INLINE vec vec_second_halves(vec a, vec b)
 {
     return (vec){a[2], b[2], a[3], b[3]};
 }
+
+/* Adding 1.5 * 2^23 rounds to the nearest integer, for |v| < 2^22. */
+INLINE vec vec_round(vec v)
+{
+    const vec rounder = vec_splat(12582912.0f);
+    return v + rounder - rounder;
+}
+
+/* v 2^n for integers n that are cut to where 2^n is a normal number. */
+INLINE vec vec_times_power(vec v, vec n)
+{
+    n = vec_max(vec_min(n, vec_splat(127.0f)), vec_splat(-126.0f));
+    return v * (vec)((uvec)(n + vec_splat(12582912.0f + 127)) << 23);
+}
+
+/* inside in the lanes [from, to), which need not lie between 0 and LANES, outside
+ * in the others. */
+INLINE vec vec_between(vec inside, vec outside, ptrdiff_t from, ptrdiff_t to)
+{
+    ivec lane;
+    for (int32_t l = 0; l < LANES; l++)
+        lane[l] = l;
+    const int32_t low = from < 0 ? 0 : from > LANES ? LANES : (int32_t)from;
+    const int32_t high = to < 0 ? 0 : to > LANES ? LANES : (int32_t)to;
+    const ivec in = (lane >= low) & (lane < high);
+    return (vec)(((ivec)inside & in) | ((ivec)outside & ~in));
+}
