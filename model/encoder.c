@@ -94,6 +94,16 @@ sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision
     return status;
 }
 
+sem_status encoder_record(encoder *e, sem_error *err)
+{
+    return packed_layers_record(&e->packed, e->plan.k, err);
+}
+
+void encoder_forget(encoder *e)
+{
+    packed_layers_forget(&e->packed);
+}
+
 void encoder_destroy(encoder *e)
 {
     if (e == NULL)

@@ -114,6 +114,11 @@ sem_status encoder_check(const model_config *config, sem_error *err);
  * are in the old precision and some in the new one. Nothing else may use the
  * encoder meanwhile. */
 sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err);
+/* From now on what the matrices multiply is recorded, by forward passes of one thread,
+ * and encoder_pack rounds to int8 so that products with it change least; until
+ * encoder_forget. */
+sem_status encoder_record(encoder *e, sem_error *err);
+void encoder_forget(encoder *e);
 /* From here to encoder_release_rows it computes texts of these tokens only, from rows
  * of the token table that are read for it: the mapped file stays untouched. */
 sem_status encoder_hold_rows(encoder *e, const int32_t *ids, size_t count, sem_error *err);

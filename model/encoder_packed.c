@@ -17,9 +17,10 @@ sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, se
     return SEM_OK;
 }
 
-/* Puts the matrix into *at in place of what is there. */
+/* Puts the matrix into *at in place of what is there. record: what it was seen to
+ * multiply, or NULL. */
 static sem_status replace(packed **at, const packed_kernels *k, packed_precision precision, const matrix *m,
-                          model_weights *w, sem_error *err)
+                          model_weights *w, covariance *record, sem_error *err)
 {
     packed *next;
     if (*at != NULL && packed_get_precision(*at) == precision)
@@ -28,7 +29,7 @@ static sem_status replace(packed **at, const packed_kernels *k, packed_precision
     if (status != SEM_OK)
         return status;
     const float *params = weights_params(w);
-    status = packed_create(&next, k, precision, m->n, m->k, params + m->weight, params + m->bias, err);
+    status = packed_create_recorded(&next, k, precision, m->n, m->k, params + m->weight, params + m->bias, record, err);
     weights_drop(w, m->weight, m->n * m->k);
     if (status != SEM_OK)
         return status;
@@ -52,13 +53,44 @@ sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, m
             [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
         };
         const size_t kind = i % LAYER_MATRICES;
-        status = replace(&layers->matrices[i], k, kind == LAYER_QKV ? projections : precision, &all[kind], w, err);
+        status = replace(&layers->matrices[i], k, kind == LAYER_QKV ? projections : precision, &all[kind], w,
+                         layers->records != NULL ? layers->records[i] : NULL, err);
     }
     return status;
 }
 
+sem_status packed_layers_record(packed_layers *layers, const kernels *k, sem_error *err)
+{
+    packed_layers_forget(layers);
+    layers->records = calloc(layers->count, sizeof(covariance *));
+    if (layers->records == NULL)
+        return sem_fail_memory(err, "the recorded covariances");
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < layers->count && status == SEM_OK; i++) {
+        status = covariance_create(&layers->records[i], k, packed_width(layers->matrices[i]), err);
+        if (status == SEM_OK)
+            packed_record(layers->matrices[i], layers->records[i]);
+    }
+    if (status != SEM_OK)
+        packed_layers_forget(layers);
+    return status;
+}
+
+void packed_layers_forget(packed_layers *layers)
+{
+    for (size_t i = 0; layers->records != NULL && i < layers->count; i++) {
+        packed_record(layers->matrices[i], NULL);
+        covariance_destroy(layers->records[i]);
+    }
+    free(layers->records);
+    layers->records = NULL;
+}
+
 void packed_layers_free(packed_layers *layers)
 {
+    for (size_t i = 0; layers->records != NULL && i < layers->count; i++)
+        covariance_destroy(layers->records[i]);
+    free(layers->records);
     for (size_t i = 0; layers->matrices != NULL && i < layers->count; i++)
         packed_destroy(layers->matrices[i]);
     free(layers->matrices);

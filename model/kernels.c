@@ -1,5 +1,6 @@
 #include "model/kernels_levels.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,4 +40,17 @@ sem_status kernels_choose(const kernels **out, sem_error *err)
                     "SEMD_SIMD is \"%.40s\": this machine runs levels up to \"%s\"; use generic, avx2 or avx512 as far "
                     "as it goes, or unset it",
                     wanted, levels[i - 1]->name);
+}
+
+size_t kernels_spread_group(size_t n)
+{
+    size_t blocks = n / SPREAD_BLOCK, group = 1;
+    while (group < 32 && blocks > 0 && blocks % (2 * group) == 0)
+        group *= 2;
+    return group;
+}
+
+float kernels_spread_gain(size_t n)
+{
+    return sqrtf((float)(kernels_spread_group(n) * (n <= SPREAD_LANES_MAX ? SPREAD_BLOCK : 1)));
 }

@@ -12,6 +12,10 @@
 /* Columns that multiply() writes at once: what it reads and writes is padded to this. */
 enum { KERNEL_COLUMNS = 16 };
 
+/* Values that spread() mixes with each other only in rows of up to SPREAD_LANES_MAX:
+ * in longer ones the others are many enough. */
+enum { SPREAD_BLOCK = 16, SPREAD_LANES_MAX = 1024 };
+
 /* What decides which values of one row are dropped. */
 typedef struct kernel_mask {
     uint32_t key[2];
@@ -49,6 +53,13 @@ typedef struct kernels {
     void (*relu)(const float *x, size_t n, float *y);
     void (*relu_backward)(float *u, float *d, size_t n);
 
+    /* Rotates a row: x becomes c R x, R orthogonal and c = kernels_spread_gain(n). A
+     * value far larger than the others of its row is spread over many, so that rounding
+     * the row to few bits loses less (Ashkboos et al. 2024, "QuaRot"). Sums and
+     * differences of whole vectors (Hadamard's matrices), then of thirds and lanes;
+     * what is behind the last SPREAD_BLOCK stays as it is, times c. */
+    void (*spread)(float *x, size_t n);
+
     /* s = x + residual (may be NULL); xhat (may be NULL) = (s - mean) * rstd;
      * y = xhat * weight + bias. Returns rstd. y and xhat may be x. */
     float (*layer_norm)(const float *x, const float *residual, const float *weight, const float *bias, float eps,
@@ -81,6 +92,11 @@ typedef struct kernels {
 } kernels;
 
 extern const kernels kernels_generic;
+
+/* Blocks that spread() mixes at a time, a power of two, and the factor by which it
+ * makes rows of n values longer. */
+size_t kernels_spread_group(size_t n);
+float kernels_spread_gain(size_t n);
 
 /* The tables that this machine can run, slowest first, NULL after the last. */
 enum { KERNELS_MAX = 3 };

@@ -538,6 +538,8 @@ KERNEL void scale(float a, float *x, size_t n)
         x[i] *= a;
 }
 
+#include "model/kernels_spread.h"
+
 const kernels TABLE = {
     .name = TABLE_NAME,
     .multiply = multiply,
@@ -551,6 +553,7 @@ const kernels TABLE = {
     .silu_backward = silu_backward,
     .relu = relu,
     .relu_backward = relu_backward,
+    .spread = spread,
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .scale_shift = scale_shift,

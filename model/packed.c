@@ -21,13 +21,15 @@ struct packed {
     const packed_kernels *kernels;
     packed_precision precision;
     size_t n, k;
-    size_t steps;  /* groups of 32 bits in a row */
-    size_t panels; /* of PACKED_COLUMNS columns */
-    size_t bytes;  /* of weights */
-    char *weights; /* [panels, steps, PACKED_COLUMNS] groups, owned */
-    float *bias;   /* [panels * PACKED_COLUMNS], owned */
-    float *scale;  /* the same, int8 only, owned */
-    int32_t *sums; /* the same */
+    size_t steps;       /* groups of 32 bits in a row */
+    size_t panels;      /* of PACKED_COLUMNS columns */
+    size_t bytes;       /* of weights */
+    char *weights;      /* [panels, steps, PACKED_COLUMNS] groups, owned */
+    float *bias;        /* [panels * PACKED_COLUMNS], owned */
+    float *scale;       /* the same, int8 only, owned */
+    int32_t *sums;      /* the same */
+    float gain;         /* of the rotation, int8 only */
+    covariance *record; /* borrowed; NULL: nothing is recorded */
 };
 
 const char *packed_precision_name(packed_precision precision)
@@ -44,6 +46,7 @@ static pthread_once_t levels_once = PTHREAD_ONCE_INIT;
 
 static void fill_levels(void)
 {
+    const kernels *vectors[KERNELS_MAX + 1];
     for (size_t i = 0; i < LEVELS; i++)
         levels[i] = packed_generic;
 #ifdef PACKED_X86
@@ -52,6 +55,9 @@ static void fill_levels(void)
     levels[2] = levels[1];
     packed_add_avx512(&levels[2]);
 #endif
+    kernels_available(vectors);
+    for (size_t i = 0, at = 0; i < LEVELS; i++, at += vectors[at + 1] != NULL)
+        levels[i].vectors = vectors[at];
 }
 
 const packed_kernels *packed_choose(const char *name)
@@ -96,18 +102,40 @@ static void pack_bfloat16(packed *p, size_t j, const float *w)
     }
 }
 
-static void pack_int8(packed *p, size_t j, const float *w)
+/* w[k] is rotated and rounded, by what was recorded where there is something. */
+static void pack_int8(packed *p, size_t j, float *w, const covariance *record, int8_t *q)
 {
     float largest = 0;
+    p->kernels->vectors->spread(w, p->k);
+    p->kernels->vectors->scale(1 / p->gain, w, p->k);
     for (size_t i = 0; i < p->k; i++)
         largest = fmaxf(largest, fabsf(w[i]));
     float inverse = largest > 1e-30f ? 127.0f / largest : 0;
-    p->scale[j] = largest / 127.0f;
+    p->scale[j] = largest > 1e-30f ? largest / 127.0f : 0;
+    if (record != NULL)
+        covariance_round(record, w, p->scale[j], q);
     for (size_t i = 0; i < p->k; i++) {
-        int8_t q = (int8_t)lrintf(w[i] * inverse);
-        p->sums[j] += q;
-        memcpy(place(p, j, i), &q, 1);
+        if (record == NULL)
+            q[i] = (int8_t)lrintf(w[i] * inverse);
+        p->sums[j] += q[i];
+        memcpy(place(p, j, i), q + i, 1);
     }
+}
+
+static sem_status pack_all_int8(packed *p, const float *weight, covariance *record, sem_error *err)
+{
+    float *w = checked_realloc(NULL, p->k, sizeof *w);
+    int8_t *q = checked_realloc(NULL, p->k, sizeof *q);
+    sem_status status = w != NULL && q != NULL ? SEM_OK : sem_fail_memory(err, "a packed matrix");
+    if (status == SEM_OK && record != NULL)
+        status = covariance_finish(record, err);
+    for (size_t j = 0; j < p->n && status == SEM_OK; j++) {
+        memcpy(w, weight + j * p->k, p->k * sizeof *w);
+        pack_int8(p, j, w, record, q);
+    }
+    free(w);
+    free(q);
+    return status;
 }
 
 static sem_status allocate(packed *p, sem_error *err)
@@ -127,8 +155,14 @@ static sem_status allocate(packed *p, sem_error *err)
     return SEM_OK;
 }
 
-sem_status packed_create(packed **out, const packed_kernels *kernels, packed_precision precision, size_t n, size_t k,
+sem_status packed_create(packed **out, const packed_kernels *level, packed_precision precision, size_t n, size_t k,
                          const float *weight, const float *bias, sem_error *err)
+{
+    return packed_create_recorded(out, level, precision, n, k, weight, bias, NULL, err);
+}
+
+sem_status packed_create_recorded(packed **out, const packed_kernels *level, packed_precision precision, size_t n,
+                                  size_t k, const float *weight, const float *bias, covariance *record, sem_error *err)
 {
     if (precision == PACKED_INT8 && k > INT8_COLUMNS_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "int8 products of %zu columns could overflow, the limit is %d", k,
@@ -136,19 +170,20 @@ sem_status packed_create(packed **out, const packed_kernels *kernels, packed_pre
     packed *p = calloc(1, sizeof *p);
     if (p == NULL)
         return sem_fail_memory(err, "a packed matrix");
-    p->kernels = kernels;
+    p->kernels = level;
     p->precision = precision;
     p->n = n;
     p->k = k;
+    p->gain = kernels_spread_gain(k);
     sem_status status = allocate(p, err);
+    if (status == SEM_OK && precision == PACKED_INT8)
+        status = pack_all_int8(p, weight, record, err);
     if (status != SEM_OK) {
         packed_destroy(p);
         return status;
     }
-    static void (*const pack[PACKED_PRECISIONS])(packed *, size_t, const float *) = {pack_float32, pack_bfloat16,
-                                                                                     pack_int8};
-    for (size_t j = 0; j < n; j++)
-        pack[precision](p, j, weight + j * k);
+    for (size_t j = 0; j < n && precision != PACKED_INT8; j++)
+        (precision == PACKED_FLOAT32 ? pack_float32 : pack_bfloat16)(p, j, weight + j * k);
     if (bias != NULL)
         memcpy(p->bias, bias, n * sizeof *bias);
     *out = p;
@@ -183,65 +218,79 @@ size_t packed_width(const packed *p)
 
 /* --- multiplying */
 
-/* Row strides of converted rows, in bytes: whole groups, one line more than a
- * power of two would be, so that the rows of a tile do not share a cache set. */
-static size_t row_stride(size_t k)
+/* Bytes from one row to the next: whole lines, one more than a power of two would
+ * be, so that the rows of a tile do not share a cache set. */
+static size_t row_stride(size_t k, size_t value)
 {
-    return (k * sizeof(float) + 63) / 64 * 64 + 64;
+    return (k * value + 63) / 64 * 64 + 64;
 }
 
+/* First rows as float32 on their way, then converted ones in up to two bytes a value. */
 size_t packed_space(size_t k)
 {
-    return (PACKED_BLOCK_ROWS + 1) * row_stride(k) / sizeof(float);
+    return PACKED_BLOCK_ROWS * (row_stride(k, sizeof(float)) + row_stride(k, sizeof(uint16_t))) / sizeof(float);
 }
 
-static void convert_row(const packed *p, const float *x, char *out, float *scale, int32_t *zero)
+/* exact: room for k floats, where x may be already. */
+static void convert_row(const packed *p, const float *x, float *exact, char *out, float *scale, int32_t *zero)
 {
     size_t share = group_size(p->precision), padded = p->steps * share;
-    switch (p->precision) {
-    case PACKED_BFLOAT16:
+    if (p->precision == PACKED_BFLOAT16) {
         p->kernels->to_bfloat16(x, p->k, (uint16_t *)(void *)out);
         memset(out + p->k * sizeof(uint16_t), 0, (padded - p->k) * sizeof(uint16_t));
-        break;
-    case PACKED_INT8:
-        p->kernels->to_int8(x, p->k, (uint8_t *)out, scale, zero);
+    } else if (p->precision == PACKED_INT8) {
+        if (x != exact)
+            memcpy(exact, x, p->k * sizeof *x);
+        p->kernels->vectors->spread(exact, p->k);
+        p->kernels->to_int8(exact, p->k, (uint8_t *)out, scale, zero);
+        *scale /= p->gain;
         memset(out + p->k, 0, padded - p->k);
-        break;
-    default: memcpy(out, x, p->k * sizeof *x); break;
     }
 }
 
-/* Where the first row is left for f's result. */
-static char *converted_rows(const packed *p, float *space)
+static float *exact_row(const packed *p, float *space, size_t r)
 {
-    return (char *)(space + row_stride(p->k) / sizeof *space);
+    return space + r * row_stride(p->k, sizeof(float)) / sizeof *space;
+}
+
+/* Says where converted rows are. */
+static void place_rows(const packed *p, packed_rows *b, float *space)
+{
+    const bool narrow = p->precision != PACKED_FLOAT32;
+    b->exact = space;
+    b->converted = (char *)exact_row(p, space, narrow ? PACKED_BLOCK_ROWS : 0);
+    b->rows = b->converted;
+    b->stride = row_stride(p->k, sizeof(float) / group_size(p->precision));
 }
 
 static void convert(const packed *p, const float *x, packed_function *f, packed_rows *b, float *space)
 {
-    b->stride = row_stride(p->k);
-    b->rows = b->converted = converted_rows(p, space);
+    const bool narrow = p->precision != PACKED_FLOAT32;
+    place_rows(p, b, space);
     for (size_t r = 0; r < b->count; r++, x += p->k) {
+        float *exact = exact_row(p, space, narrow ? 0 : r);
         if (f != NULL)
-            f(x, p->k, space);
-        convert_row(p, f != NULL ? space : x, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
+            f(x, p->k, exact);
+        convert_row(p, f != NULL ? exact : x, exact, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
     }
 }
 
 bool packed_rows_begin(const packed *p, packed_rows *b, size_t rows, const float *x, float *space)
 {
-    bool converted = p->precision != PACKED_FLOAT32;
     b->count = rows;
-    b->converted = converted_rows(p, space);
-    b->rows = converted ? b->converted : (const char *)x;
-    b->stride = converted ? row_stride(p->k) : p->k * sizeof *x;
-    return converted;
+    place_rows(p, b, space);
+    if (p->precision != PACKED_FLOAT32)
+        return true;
+    b->rows = (const char *)x;
+    b->stride = p->k * sizeof *x;
+    return false;
 }
 
 void packed_convert(const packed *p, packed_rows *b, const float *x, size_t first, size_t last)
 {
     for (size_t r = first; r < last; r++)
-        convert_row(p, x + r * p->k, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
+        convert_row(p, x + r * p->k, exact_row(p, b->exact, r), b->converted + r * b->stride, &b->scale[r],
+                    &b->zero[r]);
 }
 
 /* One panel with all rows of the block, in tiles of nearly equal height. */
@@ -278,12 +327,34 @@ void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first,
         multiply_panel(p, panel, b, y);
 }
 
+/* --- recording */
+
+void packed_record(packed *p, covariance *record)
+{
+    p->record = record;
+}
+
+static void record_rows(const packed *p, size_t rows, const float *x, packed_function *f, float *space)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *row = space + r * p->k;
+        if (f != NULL)
+            f(x + r * p->k, p->k, row);
+        else
+            memcpy(row, x + r * p->k, p->k * sizeof *row);
+        p->kernels->vectors->spread(row, p->k);
+    }
+    covariance_add(p->record, rows, space);
+}
+
 void packed_multiply(const packed *p, size_t rows, const float *x, packed_function *f, float *y, float *space)
 {
     packed_rows b;
     for (size_t r = 0; r < rows; r += PACKED_BLOCK_ROWS) {
         const float *from = x + r * p->k;
         b.count = rows - r < PACKED_BLOCK_ROWS ? rows - r : PACKED_BLOCK_ROWS;
+        if (p->record != NULL)
+            record_rows(p, b.count, from, f, space);
         if (p->precision == PACKED_FLOAT32 && f == NULL) {
             b.rows = (const char *)from;
             b.stride = p->k * sizeof *x;

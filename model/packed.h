@@ -1,14 +1,15 @@
 /* Weight matrices packed once for the processor's product instructions, in
  * float32, bfloat16 or int8, and shared read-only by all workers.
  *
- * int8: weights are rounded for each output column, symmetric; each row of x is
- * rounded when it is multiplied, between its own smallest and largest value
- * (Jacob et al. 2018, section 2.1). Sums are exact integers, scaled back to
- * float32 at the end. */
+ * int8: each row of x is rotated (kernels.h) and rounded when it is multiplied,
+ * between its own smallest and largest value (Jacob et al. 2018, section 2.1). The
+ * weights are rotated alike, which leaves the product as it was, and rounded for each
+ * output column, symmetric. Sums are exact integers, scaled back to float32 at the end. */
 #ifndef SEM_MODEL_PACKED_H
 #define SEM_MODEL_PACKED_H
 
 #include "base/status.h"
+#include "model/covariance.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,8 +33,12 @@ typedef struct packed packed; /* immutable */
 
 /* weight[n, k] and bias[n] (NULL: zeros) are copied. Refuses int8 for k so large
  * that sums could overflow. */
-sem_status packed_create(packed **out, const packed_kernels *kernels, packed_precision precision, size_t n, size_t k,
+sem_status packed_create(packed **out, const packed_kernels *level, packed_precision precision, size_t n, size_t k,
                          const float *weight, const float *bias, sem_error *err);
+/* The same with int8 weights rounded by what the matrix was recorded to multiply
+ * (NULL: each to the nearest). */
+sem_status packed_create_recorded(packed **out, const packed_kernels *level, packed_precision precision, size_t n,
+                                  size_t k, const float *weight, const float *bias, covariance *record, sem_error *err);
 void packed_destroy(packed *p); /* accepts NULL */
 packed_precision packed_get_precision(const packed *p);
 size_t packed_bytes(const packed *p);
@@ -46,6 +51,10 @@ size_t packed_space(size_t k);
  * its way in (an activation; NULL: none): x itself stays as it is. */
 typedef void packed_function(const float *x, size_t n, float *y);
 void packed_multiply(const packed *p, size_t rows, const float *x, packed_function *f, float *y, float *space);
+
+/* From now on packed_multiply adds the rows, as int8 would round them, to record
+ * (NULL: no more). Used by one thread meanwhile. */
+void packed_record(packed *p, covariance *record);
 
 /* --- the same product in parts, for several threads */
 
@@ -60,6 +69,7 @@ typedef struct packed_rows {
     const char *rows; /* converted, or x itself where nothing is to be converted */
     size_t stride;    /* bytes */
     char *converted;  /* where packed_convert puts them, in the working space */
+    float *exact;     /* room on the way there, the same */
     float scale[PACKED_BLOCK_ROWS];
     int32_t zero[PACKED_BLOCK_ROWS];
 } packed_rows;

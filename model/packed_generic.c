@@ -86,6 +86,7 @@ static void to_int8(const float *x, size_t n, uint8_t *out, float *scale, int32_
 }
 
 const packed_kernels packed_generic = {
+    .vectors = &kernels_generic,
     .name = {"generic", "generic", "generic"},
     .tile = {tile_float32, tile_bfloat16, tile_int8},
     .tile_rows = {4, 4, 4},

@@ -8,6 +8,7 @@
 #ifndef SEM_MODEL_PACKED_LEVELS_H
 #define SEM_MODEL_PACKED_LEVELS_H
 
+#include "model/kernels.h"
 #include "model/packed.h"
 
 enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 12 };
@@ -31,6 +32,7 @@ typedef void packed_tile(size_t rows, size_t steps, const char *a, size_t a_stri
                          const packed_tile_out *out);
 
 struct packed_kernels {
+    const kernels *vectors; /* of the same level */
     const char *name[PACKED_PRECISIONS];
     packed_tile *tile[PACKED_PRECISIONS];
     size_t tile_rows[PACKED_PRECISIONS];

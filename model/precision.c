@@ -106,10 +106,14 @@ sem_status precision_choose(encoder *e, const token_batch *batch, const char *wa
     float *found = both + count / 2;
     sem_status status = encoder_hold_rows(e, batch->ids, batch->tokens, err);
     if (status == SEM_OK) {
-        status = embed(e, batch, both, err);
+        if (named != PACKED_BFLOAT16)
+            status = encoder_record(e, err);
+        if (status == SEM_OK)
+            status = embed(e, batch, both, err);
         if (status == SEM_OK)
             status = try_all(e, batch, named, named == PACKED_PRECISIONS ? min_cosine : INT8_COSINE, name, log, both,
                              found, out, err);
+        encoder_forget(e);
         encoder_release_rows(e);
     }
     free(both);
