@@ -12,6 +12,9 @@ DEPS_SET := build
 else
 DEPS_SET := all
 endif
+ifneq ($(filter fuzz,$(GOALS)),)
+DEPS_SET := fuzz
+endif
 MISSING := $(shell PYTHON='$(PYTHON)' sh tools/deps.sh --missing $(DEPS_SET))
 endif
 

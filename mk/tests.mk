@@ -22,6 +22,13 @@ $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COM
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
+# The replay of the fuzz targets' seeds links the targets.
+$(BUILD)/tests/fuzz/test_%: $(BUILD)/obj/tests/fuzz/test_%.c.o $(call objects,$(TEST_COMMON) tests/fuzz/targets.c) \
+                            $(call lib,proto model base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
+
 .PHONY: check check-quick run-tests run-tests-quick test asan tsan
 check: run-tests
 check-quick: run-tests-quick
@@ -49,3 +56,27 @@ tsan: model
 	    SANITIZE="-fsanitize=thread -fno-omit-frame-pointer" run-tests
 
 -include $(wildcard $(patsubst %,$(BUILD)/obj/%.d,$(TEST_SRC) $(TEST_COMMON)))
+
+# libFuzzer on everything that reads bytes nobody vouches for, FUZZ_SECONDS each. A
+# finding ends it and stays in build/fuzz/TARGET; what was learnt stays in its corpus.
+FUZZ_CC ?= $(shell { command -v clang || command -v clang-14 || echo clang; } 2>/dev/null)
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= tokenizer text config safetensors request
+FUZZ_PROGRAM := build/fuzz/build/fuzz
+
+.PHONY: fuzz
+fuzz:
+	@$(MAKE) --no-print-directory CC='$(FUZZ_CC)' BUILD=build/fuzz/build HARDEN= WERROR= OPTIMISE="-O1 -g" \
+	    SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" $(FUZZ_PROGRAM)
+	@for t in $(FUZZ_TARGETS); do \
+	    mkdir -p build/fuzz/$$t/corpus && echo "  FUZZ  $$t, $(FUZZ_SECONDS) s" && \
+	    SEMD_FUZZ=$$t FUZZ_SEEDS=build/fuzz/$$t/corpus ./$(FUZZ_PROGRAM) -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
+	        -timeout=20 -rss_limit_mb=3000 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/$$t/ \
+	        build/fuzz/$$t/corpus >build/fuzz/$$t/log 2>&1 || \
+	        { tail -n 40 build/fuzz/$$t/log; echo "found something: see build/fuzz/$$t"; exit 1; }; \
+	    sed -n 's/^stat::number_of_executed_units: */        runs: /p' build/fuzz/$$t/log; \
+	done
+
+$(FUZZ_PROGRAM): $(call objects,tests/fuzz/fuzz_main.c tests/fuzz/targets.c) $(call lib,proto model base)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Finds and installs the Debian packages that semd needs.
 #
-#   deps.sh --missing build|all   prints the missing packages, nothing if none
-#   deps.sh --install build|all   installs them, after one line that says what and why
+#   deps.sh --missing build|all|fuzz   prints the missing packages, nothing if none
+#   deps.sh --install build|all|fuzz   installs them, after one line that says what and why
 #
 # Each requirement is looked for by what is used of it, not by the package's name,
 # so that libraries from elsewhere serve as well.
@@ -31,11 +31,17 @@ all python3-venv module:venv,ensurepip
 all unzip command:unzip
 all ca-certificates file:/etc/ssl/certs/ca-certificates.crt
 all systemd command:systemd-analyze
+fuzz clang command:FUZZ_CC
+fuzz libclang-rt-14-dev fuzzer:FUZZ_CC
 EOF
 }
 
 has_command() {
     [ "$1" = PYTHON ] && set -- "$PYTHON"
+    if [ "$1" = FUZZ_CC ]; then
+        command -v clang >/dev/null 2>&1 || command -v clang-14 >/dev/null 2>&1
+        return
+    fi
     command -v "$1" >/dev/null 2>&1
 }
 
@@ -45,6 +51,13 @@ has_library() {
         pkg-config --exists "$name" 2>/dev/null && return 0
     done
     return 1
+}
+
+# clang's libFuzzer and its sanitizers are in a package of their own.
+has_fuzzer() {
+    clang=$(command -v clang || command -v clang-14) || return 1
+    echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+        "$clang" -fsanitize=fuzzer,address -x c - -o /dev/null >/dev/null 2>&1
 }
 
 has_header() {
@@ -65,6 +78,7 @@ present() {
         case $kind in
         command) has_command "$what" || return 1 ;;
         library) has_library "$what" || return 1 ;;
+        fuzzer) has_fuzzer || return 1 ;;
         header) has_header "$what" || return 1 ;;
         module) has_module "$what" || return 1 ;;
         file) [ -e "$what" ] || return 1 ;;
@@ -75,6 +89,7 @@ present() {
 missing() {
     requirements | while read -r set package look; do
         if [ "$set" = all ] && [ "$1" = build ]; then continue; fi
+        if [ "$set" = fuzz ] && [ "$1" != fuzz ]; then continue; fi
         present "$look" || printf '%s ' "$package"
     done
 }
@@ -116,10 +131,10 @@ install_missing() {
 }
 
 case "${1:-} ${2:-}" in
-"--missing build" | "--missing all") missing "$2" ;;
-"--install build" | "--install all") install_missing "$2" ;;
+"--missing build" | "--missing all" | "--missing fuzz") missing "$2" ;;
+"--install build" | "--install all" | "--install fuzz") install_missing "$2" ;;
 *)
-    echo "usage: deps.sh --missing|--install build|all" >&2
+    echo "usage: deps.sh --missing|--install build|all|fuzz" >&2
     exit 2
     ;;
 esac
