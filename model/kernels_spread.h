@@ -112,13 +112,14 @@ INLINE vec mix_vector(vec v)
     return v;
 }
 
-/* The SPREAD_BLOCK values of every block with each other. */
+/* The SPREAD_BLOCK values of every block with each other, neighbours first whatever
+ * the vectors' width: all levels add in the same order and round alike. */
 INLINE void mix_blocks(float *x, size_t n)
 {
-    if (LANES < SPREAD_BLOCK)
-        mix(SPREAD_BLOCK / LANES, x, n, LANES);
     for (size_t i = 0; i < n; i += LANES)
         vec_store(x + i, mix_vector(vec_load(x + i)));
+    if (LANES < SPREAD_BLOCK)
+        mix(SPREAD_BLOCK / LANES, x, n, LANES);
 }
 
 KERNEL void spread(float *x, size_t n)
