@@ -67,6 +67,7 @@ extern const packed_kernels packed_generic;
 #define PACKED_X86 1
 void packed_add_avx2(packed_kernels *k);
 void packed_add_avx512(packed_kernels *k);
+void packed_add_amx(packed_kernels *k);
 #endif
 
 #endif
