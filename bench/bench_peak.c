@@ -10,6 +10,7 @@
  * Standard output gets a line of JSON for each precision that the level is fast in. */
 #include "model/kernels.h"
 #include "model/packed.h"
+#include "model/processor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,9 @@ enum { SUMS = 12 };
     "vpmaddwd %%ymm12, %%ymm14, %%ymm14\n\t"                                                                           \
     "vpaddd %%ymm14, %%ymm" #r ", %%ymm" #r "\n\t"
 
+#define VNNI_VEX(r)  "%{vex%} vpdpbusd %%ymm12, %%ymm13, %%ymm" #r "\n\t"
+#define VNNI_EVEX(r) "%{evex%} vpdpbusd %%ymm12, %%ymm13, %%ymm" #r "\n\t"
+
 /* The upper registers are not touched, so that what the compiler knows of them holds. */
 #define PEAK(NAME, TARGET, BITS, INSTRUCTION)                                                                          \
     __attribute__((target(TARGET))) static void NAME(size_t rounds)                                                    \
@@ -72,15 +76,21 @@ PEAK(bfloat16_512, "avx512f,avx512bf16", "xmm", BFLOAT16_512)
 PEAK(int8_512, "avx512f,avx512vnni", "xmm", INT8_512)
 PEAK(float32_256, "avx2,fma", "xmm", FLOAT32_256)
 PEAK(int8_256, "avx2,fma", "xmm", INT8_256)
+PEAK(vnni_vex, "avx2,fma", "xmm", VNNI_VEX)
+PEAK(vnni_evex, "avx2,fma", "xmm", VNNI_EVEX)
 
 /* The loop of a level and a precision, NULL where it has none; operations that one of its instructions does. */
 static void (*peak_loop(const char *level, packed_precision precision, double *operations))(size_t)
 {
     static void (*const wide[PACKED_PRECISIONS])(size_t) = {float32_512, bfloat16_512, int8_512};
     static void (*const narrow[PACKED_PRECISIONS])(size_t) = {float32_256, NULL, int8_256};
-    const bool is_wide = strcmp(level, "avx512") == 0, is_narrow = strcmp(level, "avx2") == 0;
+    const bool is_wide = strcmp(level, "avx512") == 0;
     *operations = 2.0 * (is_wide ? 16 : 8) * (1 << precision);
-    return is_wide ? wide[precision] : is_narrow ? narrow[precision] : NULL;
+    if (is_wide)
+        return wide[precision];
+    if (strcmp(level, "avxvnni") == 0 && precision == PACKED_INT8)
+        return processor_has_avxvnni() ? vnni_vex : vnni_evex;
+    return strncmp(level, "avx", 3) == 0 ? narrow[precision] : NULL;
 }
 #else
 static void (*peak_loop(const char *level, packed_precision precision, double *operations))(size_t)

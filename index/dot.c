@@ -10,7 +10,7 @@ const dot_kernel *dot_choose(void)
     size_t first = 0;
     const char *forced = getenv("SEMD_SIMD");
     for (size_t i = 0; forced != NULL && i < LEVELS; i++)
-        if (strcmp(forced, levels[i]->name) == 0)
+        if (strcmp(forced, levels[i]->name) == 0 || (strcmp(forced, "avxvnni") == 0 && levels[i] == &dot_avx2))
             first = i;
     for (size_t i = first; i < LEVELS; i++)
         if (levels[i]->available())

@@ -27,7 +27,8 @@ typedef struct dot_kernel {
 
 extern const dot_kernel dot_generic, dot_avx2, dot_avx512;
 
-/* The best kernel of this machine; SEMD_SIMD (generic, avx2, avx512) lowers it. */
+/* The best kernel of this machine; SEMD_SIMD (generic, avx2, avx512; avxvnni is avx2 and
+ * amx is avx512 here) lowers it. */
 const dot_kernel *dot_choose(void);
 
 /* dim rounded up to whole lanes. */

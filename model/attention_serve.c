@@ -18,9 +18,9 @@ const attention_level *attention_choose(const char *name, packed_precision preci
     __builtin_cpu_init();
     const bool bfloat16 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
                           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (strcmp(name, "avx512") == 0)
+    if (strcmp(name, "avx512") == 0 || strcmp(name, "amx") == 0)
         return precision != PACKED_FLOAT32 && bfloat16 ? &attention_bfloat16 : &attention_avx512;
-    if (strcmp(name, "avx2") == 0)
+    if (strcmp(name, "avx2") == 0 || strcmp(name, "avxvnni") == 0)
         return &attention_avx2;
 #endif
     (void)name;

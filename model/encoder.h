@@ -130,7 +130,7 @@ const param_layout *encoder_layout(const encoder *e);
 size_t encoder_width(const encoder *e); /* E */
 /* Whether this machine computes faster in this precision than in float32. */
 bool encoder_is_fast(const encoder *e, packed_precision precision);
-/* The instruction set in use: "generic", "avx2", "avx512". */
+/* The instruction set in use: "generic", "avx2", "avxvnni", "avx512", "amx". */
 const char *encoder_simd(const encoder *e);
 
 /* Memory for batches of up to max_tokens tokens (grown when a batch is larger). */

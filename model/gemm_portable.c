@@ -112,9 +112,9 @@ static const gemm own_avx512 = {.name = "own avx512", .multiply = multiply_avx51
 const gemm *gemm_own(const kernels *level)
 {
 #ifdef KERNELS_X86
-    if (level == &kernels_avx2)
+    if (level == &kernels_avx2 || level == &kernels_avxvnni)
         return &own_avx2;
-    if (level == &kernels_avx512)
+    if (level == &kernels_avx512 || level == &kernels_amx)
         return &own_avx512;
 #else
     (void)level;

@@ -1,6 +1,8 @@
 #include "model/kernels_levels.h"
+#include "model/processor.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,10 +14,26 @@ void kernels_available(const kernels *out[KERNELS_MAX + 1])
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         out[count++] = &kernels_avx2;
-    if (count == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
+    const bool narrow = count == 2;
+    const bool wide = narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+    if (narrow && (processor_has_avxvnni() || processor_has_short_vnni()))
+        out[count++] = &kernels_avxvnni;
+    if (wide)
         out[count++] = &kernels_avx512;
+    if (wide && processor_has_amx())
+        out[count++] = &kernels_amx;
 #endif
     out[count] = NULL;
+}
+
+/* Whether there is a level of this name on some machine. */
+static bool is_known(const char *name)
+{
+    static const char *const names[] = {"generic", "avx2", "avxvnni", "avx512", "amx"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
 }
 
 sem_status kernels_choose(const kernels **out, sem_error *err)
@@ -23,23 +41,23 @@ sem_status kernels_choose(const kernels **out, sem_error *err)
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
     const char *wanted = getenv("SEMD_SIMD");
+    const bool any = wanted == NULL || wanted[0] == '\0';
     size_t i = 0;
-    if (wanted == NULL || wanted[0] == '\0') {
-        while (levels[i + 1] != NULL)
-            i++;
-        *out = levels[i];
-        return SEM_OK;
-    }
     for (; levels[i] != NULL; i++) {
-        if (strcmp(levels[i]->name, wanted) == 0) {
+        if (any ? levels[i + 1] == NULL : strcmp(levels[i]->name, wanted) == 0) {
             *out = levels[i];
             return SEM_OK;
         }
     }
-    return sem_fail(err, SEM_INVALID_ARGUMENT,
-                    "SEMD_SIMD is \"%.40s\": this machine runs levels up to \"%s\"; use generic, avx2 or avx512 as far "
-                    "as it goes, or unset it",
-                    wanted, levels[i - 1]->name);
+    if (is_known(wanted))
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "SEMD_SIMD is \"%s\", whose instructions this machine lacks; its best level is \"%s\"", wanted,
+                        levels[i - 1]->name);
+    return sem_fail(
+        err, SEM_INVALID_ARGUMENT,
+        "SEMD_SIMD is \"%.40s\": use generic, avx2, avxvnni, avx512 or amx, or unset it; this machine's best "
+        "level is \"%s\"",
+        wanted, levels[i - 1]->name);
 }
 
 size_t kernels_spread_group(size_t n)

@@ -99,12 +99,13 @@ size_t kernels_spread_group(size_t n);
 float kernels_spread_gain(size_t n);
 
 /* The tables that this machine can run, slowest first, NULL after the last. */
-enum { KERNELS_MAX = 3 };
+enum { KERNELS_MAX = 5 };
 void kernels_available(const kernels *out[KERNELS_MAX + 1]);
 
 /* The fastest, or the one that the environment variable SEMD_SIMD names
- * (generic, avx2, avx512); an unknown name or a level that the machine lacks
- * is refused. */
+ * (generic, avx2, avxvnni, avx512, amx); an unknown name or a level that the
+ * machine lacks is refused. avxvnni and amx are avx2 and avx512 with other products
+ * (packed.h). */
 sem_status kernels_choose(const kernels **out, sem_error *err);
 
 #endif

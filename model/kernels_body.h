@@ -540,29 +540,18 @@ KERNEL void scale(float a, float *x, size_t n)
 
 #include "model/kernels_spread.h"
 
-const kernels TABLE = {
-    .name = TABLE_NAME,
-    .multiply = multiply,
-    .multiply_few = multiply_few,
-    .gelu = gelu,
-    .gelu_quick = gelu_quick,
-    .gelu_backward = gelu_backward,
-    .gelu_tanh = gelu_tanh,
-    .gelu_tanh_backward = gelu_tanh_backward,
-    .silu = silu,
-    .silu_backward = silu_backward,
-    .relu = relu,
-    .relu_backward = relu_backward,
-    .spread = spread,
-    .layer_norm = layer_norm,
-    .layer_norm_backward = layer_norm_backward,
-    .scale_shift = scale_shift,
-    .softmax = softmax,
-    .softmax_backward = softmax_backward,
-    .dropout = dropout,
-    .rotate = rotate,
-    .times = times,
-    .axpy = axpy,
-    .scale = scale,
-    .dot = dot,
-};
+#define TABLE_OF(TITLE)                                                                                                \
+    {                                                                                                                  \
+        .name = (TITLE), .multiply = multiply, .multiply_few = multiply_few, .gelu = gelu, .gelu_quick = gelu_quick,   \
+        .gelu_backward = gelu_backward, .gelu_tanh = gelu_tanh, .gelu_tanh_backward = gelu_tanh_backward,              \
+        .silu = silu, .silu_backward = silu_backward, .relu = relu, .relu_backward = relu_backward, .spread = spread,  \
+        .layer_norm = layer_norm, .layer_norm_backward = layer_norm_backward, .scale_shift = scale_shift,              \
+        .softmax = softmax, .softmax_backward = softmax_backward, .dropout = dropout, .rotate = rotate,                \
+        .times = times, .axpy = axpy, .scale = scale, .dot = dot,                                                      \
+    }
+
+const kernels TABLE = TABLE_OF(TABLE_NAME);
+#ifdef UPPER_TABLE
+/* A level that differs in products only (packed.h). */
+const kernels UPPER_TABLE = TABLE_OF(UPPER_NAME);
+#endif

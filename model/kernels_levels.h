@@ -7,7 +7,9 @@
 #if defined(__x86_64__)
 #define KERNELS_X86 1
 extern const kernels kernels_avx2;
+extern const kernels kernels_avxvnni;
 extern const kernels kernels_avx512;
+extern const kernels kernels_amx;
 #endif
 
 #endif

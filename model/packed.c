@@ -40,30 +40,41 @@ const char *packed_precision_name(packed_precision precision)
 
 /* --- levels */
 
-enum { LEVELS = 3 };
+/* Each is the one before and what it does better. */
+static const struct {
+    const char *name;
+    void (*add)(packed_kernels *k);
+} rises[] = {
+    {"generic", NULL},
+#ifdef PACKED_X86
+    {"avx2", packed_add_avx2}, {"avxvnni", packed_add_avxvnni}, {"avx512", packed_add_avx512}, {"amx", packed_add_amx},
+#endif
+};
+enum { LEVELS = sizeof rises / sizeof *rises };
 static packed_kernels levels[LEVELS];
 static pthread_once_t levels_once = PTHREAD_ONCE_INIT;
 
 static void fill_levels(void)
 {
     const kernels *vectors[KERNELS_MAX + 1];
-    for (size_t i = 0; i < LEVELS; i++)
-        levels[i] = packed_generic;
-#ifdef PACKED_X86
-    __builtin_cpu_init();
-    packed_add_avx2(&levels[1]);
-    levels[2] = levels[1];
-    packed_add_avx512(&levels[2]);
-#endif
     kernels_available(vectors);
-    for (size_t i = 0, at = 0; i < LEVELS; i++, at += vectors[at + 1] != NULL)
+    for (size_t i = 0, at = 0; i < LEVELS; i++) {
+        levels[i] = i == 0 ? packed_generic : levels[i - 1];
+        if (rises[i].add != NULL)
+            rises[i].add(&levels[i]);
+        if (vectors[at + 1] != NULL && strcmp(vectors[at + 1]->name, rises[i].name) == 0)
+            at++;
         levels[i].vectors = vectors[at];
+    }
 }
 
 const packed_kernels *packed_choose(const char *name)
 {
     pthread_once(&levels_once, fill_levels);
-    return strcmp(name, "avx512") == 0 ? &levels[2] : strcmp(name, "avx2") == 0 ? &levels[1] : &levels[0];
+    size_t i = LEVELS - 1;
+    while (i > 0 && strcmp(name, rises[i].name) != 0)
+        i--;
+    return &levels[i];
 }
 
 bool packed_is_fast(const packed_kernels *k, packed_precision precision)
@@ -297,7 +308,9 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
 static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
 {
     const packed_kernels *k = p->kernels;
-    size_t first = panel * PACKED_COLUMNS, most = k->tile_rows[p->precision];
+    const bool few = b->count < k->few_below[p->precision];
+    packed_tile *tile = few ? k->few[p->precision] : k->tile[p->precision];
+    size_t first = panel * PACKED_COLUMNS, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
     size_t tiles = (b->count + most - 1) / most;
     packed_tile_out out = {.stride = p->n,
                            .columns = p->n - first < PACKED_COLUMNS ? p->n - first : PACKED_COLUMNS,
@@ -311,7 +324,7 @@ static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, 
         out.row_scale = b->scale + r;
         out.row_zero = b->zero + r;
         out.ahead = t == 0 ? FETCH_AHEAD : 0;
-        k->tile[p->precision](height, p->steps, b->rows + r * b->stride, b->stride, weights, &out);
+        tile(height, p->steps, b->rows + r * b->stride, b->stride, weights, &out);
         r += height;
     }
 }

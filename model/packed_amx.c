@@ -1,15 +1,13 @@
 /* AMX: products of whole tiles of bytes or bfloat16 in one instruction (Intel
  * Architecture Instruction Set Extensions Programming Reference, chapter 3). */
 #include "model/packed_levels.h"
+#include "model/processor.h"
 
 #ifdef PACKED_X86
 
 #include <immintrin.h>
 
-#include <cpuid.h>
 #include <stdbool.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define AMX_TARGET __attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 
@@ -23,28 +21,20 @@
 
 #include "model/packed_amx_body.h"
 
-/* Linux gives the tile registers to a process that asks for them, once for all
- * its threads (kernel documentation, x86/xstate). */
-static bool ask_for_tiles(void)
-{
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
-
-static bool has_amx(void)
-{
-    enum { BF16 = 1 << 22, TILE = 1 << 24, INT8 = 1 << 25, ALL = BF16 | TILE | INT8 };
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & ALL) == ALL && ask_for_tiles();
-}
+/* Below so many rows most of each tile register is empty, and what the level below has
+ * is quicker. */
+enum { AMX_ROWS_LEAST = 8 };
 
 void packed_add_amx(packed_kernels *k)
 {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") || !has_amx())
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") || !processor_has_amx())
         return;
     static packed_tile *const tiles[] = {[PACKED_BFLOAT16] = amx_tile_bfloat16, [PACKED_INT8] = amx_tile_int8};
     for (packed_precision p = PACKED_BFLOAT16; p <= PACKED_INT8; p++) {
+        k->few[p] = k->tile[p];
+        k->few_rows[p] = k->tile_rows[p];
+        k->few_below[p] = AMX_ROWS_LEAST;
         k->name[p] = "amx";
         k->tile[p] = tiles[p];
         k->tile_rows[p] = AMX_TILE_ROWS;

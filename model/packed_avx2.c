@@ -4,31 +4,13 @@
  * saturation to 16 bits. x is moved to [-128, 127] and its sign put on the
  * weight: |x| <= 128 and |w| <= 127 make at most 2 * 128 * 127 = 32512, so that
  * nothing saturates and sums are the same integers as everywhere. */
-#include "model/packed_levels.h"
+#include "model/packed_256.h"
 
 #ifdef PACKED_X86
 
-#include <immintrin.h>
-
 #include <math.h>
-#include <string.h>
 
-#define TARGET __attribute__((target("avx2,fma")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
-
-enum { HALF = PACKED_COLUMNS / 2, FLOAT_ROWS = 6, SHORT_ROWS = 4 };
-
-INLINE __m256i group(const char *p)
-{
-    int32_t bits;
-    memcpy(&bits, p, sizeof bits);
-    return _mm256_set1_epi32(bits);
-}
-
-INLINE __m256i load(const char *p)
-{
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
+enum { FLOAT_ROWS = 6, SHORT_ROWS = 4 };
 
 INLINE __m256 high_part(__m256i pairs)
 {
@@ -40,27 +22,7 @@ INLINE __m256 low_part(__m256i pairs)
     return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
 }
 
-/* 8 columns from column on, of which only some may exist. */
-INLINE void store_part(const packed_tile_out *out, size_t r, size_t column, __m256 v)
-{
-    float *y = out->y + r * out->stride + column;
-    v = _mm256_add_ps(v, _mm256_loadu_ps(out->bias + column));
-    if (column + 8 <= out->columns) {
-        _mm256_storeu_ps(y, v);
-    } else if (column < out->columns) {
-        float part[8];
-        _mm256_storeu_ps(part, v);
-        memcpy(y, part, (out->columns - column) * sizeof *y);
-    }
-}
-
-/* The sums have names, because an array of them would be kept in memory. rows is
- * a constant where this is expanded, and what is beyond it falls away. */
-#define FOUR_ROWS(DO) DO(0) DO(1) DO(2) DO(3)
-#define SIX_ROWS(DO)  FOUR_ROWS(DO) DO(4) DO(5)
-
 #define FLOAT_SUM(r) __m256 sum_a##r = _mm256_setzero_ps(), sum_b##r = sum_a##r;
-#define INT_SUM(r)   __m256i sum_a##r = _mm256_setzero_si256(), sum_b##r = sum_a##r;
 
 #define FLOAT32_ROW(r)                                                                                                 \
     if (rows > (r)) {                                                                                                  \
@@ -91,8 +53,8 @@ INLINE void store_part(const packed_tile_out *out, size_t r, size_t column, __m2
     }
 #define INT_STORE(r)                                                                                                   \
     if (rows > (r)) {                                                                                                  \
-        store_part(out, r, column, real(out, r, column, sum_a##r));                                                    \
-        store_part(out, r, column + 8, real(out, r, column + 8, sum_b##r));                                            \
+        store_part(out, r, column, real(out, r, column, sum_a##r, out->row_zero[r] - 128));                            \
+        store_part(out, r, column + 8, real(out, r, column + 8, sum_b##r, out->row_zero[r] - 128));                    \
     }
 
 INLINE void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
@@ -125,15 +87,6 @@ INLINE __m256i int8_step(__m256i sum, __m256i signs, __m256i magnitude, __m256i 
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-/* Sums are of x - 128, so the byte of 0 moves as far. */
-INLINE __m256 real(const packed_tile_out *out, size_t r, size_t column, __m256i sum)
-{
-    __m256i zero = _mm256_set1_epi32(out->row_zero[r] - 128);
-    __m256i moved = _mm256_mullo_epi32(zero, load((const char *)(out->sums + column)));
-    __m256 scale = _mm256_mul_ps(_mm256_set1_ps(out->row_scale[r]), _mm256_loadu_ps(out->scale + column));
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, moved)), scale);
-}
-
 INLINE void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel, size_t column,
                       const packed_tile_out *out)
 {
@@ -144,25 +97,6 @@ INLINE void rows_int8(const size_t rows, size_t steps, const char *a, size_t str
     }
     FOUR_ROWS(INT_STORE)
 }
-
-/* Both halves of a panel, for any number of rows, from a function of half a panel
- * and a constant number of rows. */
-#define TILE_FUNCTION(NAME, ROWS_FUNCTION)                                                                             \
-    TARGET static void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
-                            const packed_tile_out *out)                                                                \
-    {                                                                                                                  \
-        for (size_t column = 0; column < out->columns; column += HALF) {                                               \
-            const char *half = panel + column * 4;                                                                     \
-            switch (rows) {                                                                                            \
-            case 1: ROWS_FUNCTION(1, steps, a, stride, half, column, out); break;                                      \
-            case 2: ROWS_FUNCTION(2, steps, a, stride, half, column, out); break;                                      \
-            case 3: ROWS_FUNCTION(3, steps, a, stride, half, column, out); break;                                      \
-            case 4: ROWS_FUNCTION(4, steps, a, stride, half, column, out); break;                                      \
-            case 5: ROWS_FUNCTION(5, steps, a, stride, half, column, out); break;                                      \
-            default: ROWS_FUNCTION(6, steps, a, stride, half, column, out); break;                                     \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
 
 /* Tiles of bfloat16 and int8 have at most SHORT_ROWS rows: the last two cases are
  * the fourth again there. */

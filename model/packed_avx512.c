@@ -14,6 +14,9 @@
 #define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 #define INLINE      static inline __attribute__((always_inline))
 
+/* Two sums for each row beside two vectors of weights and one of x. */
+enum { TILE_ROWS = 12 };
+
 INLINE TARGET_F __m512i group(const char *p)
 {
     int32_t bits;
@@ -172,17 +175,17 @@ void packed_add_avx512(packed_kernels *k)
     k->to_int8 = to_int8;
     k->name[PACKED_FLOAT32] = "avx512";
     k->tile[PACKED_FLOAT32] = tile_float32;
-    k->tile_rows[PACKED_FLOAT32] = PACKED_TILE_ROWS_MAX;
+    k->tile_rows[PACKED_FLOAT32] = TILE_ROWS;
     if (__builtin_cpu_supports("avx512bf16")) {
         k->name[PACKED_BFLOAT16] = "avx512-bf16";
         k->tile[PACKED_BFLOAT16] = tile_bfloat16;
-        k->tile_rows[PACKED_BFLOAT16] = PACKED_TILE_ROWS_MAX;
+        k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
         k->fast[PACKED_BFLOAT16] = true;
     }
     if (__builtin_cpu_supports("avx512vnni")) {
         k->name[PACKED_INT8] = "avx512-vnni";
         k->tile[PACKED_INT8] = tile_int8;
-        k->tile_rows[PACKED_INT8] = PACKED_TILE_ROWS_MAX;
+        k->tile_rows[PACKED_INT8] = TILE_ROWS;
         k->fast[PACKED_INT8] = true;
     }
 }

@@ -11,7 +11,7 @@
 #include "model/kernels.h"
 #include "model/packed.h"
 
-enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 12 };
+enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 32 };
 
 /* Where a tile of the product goes and how sums become results. */
 typedef struct packed_tile_out {
@@ -36,6 +36,9 @@ struct packed_kernels {
     const char *name[PACKED_PRECISIONS];
     packed_tile *tile[PACKED_PRECISIONS];
     size_t tile_rows[PACKED_PRECISIONS];
+    /* For blocks of fewer rows than few_below, which is 0 where `tile` serves all. */
+    packed_tile *few[PACKED_PRECISIONS];
+    size_t few_rows[PACKED_PRECISIONS], few_below[PACKED_PRECISIONS];
     bool fast[PACKED_PRECISIONS];
     /* Nearest, ties to even. out[n] */
     void (*to_bfloat16)(const float *x, size_t n, uint16_t *out);
@@ -66,6 +69,7 @@ extern const packed_kernels packed_generic;
 #if defined(__x86_64__)
 #define PACKED_X86 1
 void packed_add_avx2(packed_kernels *k);
+void packed_add_avxvnni(packed_kernels *k);
 void packed_add_avx512(packed_kernels *k);
 void packed_add_amx(packed_kernels *k);
 #endif

@@ -299,6 +299,29 @@ START_TEST(roberta_counts_positions_from_behind_its_padding)
 }
 END_TEST
 
+START_TEST(an_instruction_set_is_run_or_refused_by_name)
+{
+    static const char *const names[] = {"generic", "avx2", "avxvnni", "avx512", "amx"};
+    const kernels *levels[KERNELS_MAX + 1], *k;
+    kernels_available(levels);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        sem_error error;
+        bool runs = false;
+        for (size_t l = 0; levels[l] != NULL; l++)
+            runs = runs || strcmp(levels[l]->name, names[i]) == 0;
+        ck_assert_int_eq(setenv("SEMD_SIMD", names[i], 1), 0);
+        if (runs) {
+            ck_ok(kernels_choose(&k, &error));
+            ck_assert_str_eq(k->name, names[i]);
+        } else {
+            ck_fails(kernels_choose(&k, &error), SEM_INVALID_ARGUMENT);
+            ck_assert_ptr_nonnull(strstr(error.message, "lacks"));
+        }
+    }
+    unsetenv("SEMD_SIMD");
+}
+END_TEST
+
 START_TEST(an_unknown_instruction_set_is_refused)
 {
     sem_error error;
@@ -495,6 +518,7 @@ int main(void)
     tcase_add_test(small, shapes_that_cannot_be_computed_are_refused);
     tcase_add_test(small, relative_positions_fall_into_buckets_by_their_logarithm);
     tcase_add_test(small, roberta_counts_positions_from_behind_its_padding);
+    tcase_add_test(small, an_instruction_set_is_run_or_refused_by_name);
     tcase_add_test(small, an_unknown_instruction_set_is_refused);
     tcase_add_test(small, a_checkpoint_is_read_under_any_known_prefix);
     tcase_add_test(small, a_damaged_checkpoint_is_refused_by_the_tensors_name);

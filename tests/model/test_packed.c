@@ -97,6 +97,9 @@ START_TEST(every_level_and_precision_comes_near_the_exact_product)
 }
 END_TEST
 
+/* The portable products of rows and weights rotated as the level rotates them: sums in
+ * another order are not the same in the last bit, and a value half way between two
+ * bytes is then rounded to the other one. */
 START_TEST(every_level_gives_what_the_portable_one_gives)
 {
     random_state r;
@@ -107,8 +110,10 @@ START_TEST(every_level_gives_what_the_portable_one_gives)
         fill(bias, SHAPES[s].n, &r, 1);
         fill(x, SHAPES[s].rows * SHAPES[s].k, &r, 3);
         for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
-            multiply(&packed_generic, p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, expected);
             for (size_t i = 0; level(i, &name) != NULL; i++) {
+                packed_kernels portable = packed_generic;
+                portable.vectors = level(i, &name)->vectors;
+                multiply(&portable, p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, expected);
                 multiply(level(i, &name), p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, found);
                 check_near(name, s, SHAPES[s].rows * SHAPES[s].n, p == PACKED_INT8 ? 1e-5f : 1e-4f);
             }

@@ -130,8 +130,8 @@ static void multiply_bfloat16(size_t s, size_t l, size_t r)
 /* Sizes on both sides of a tile's rows, a panel's columns and a step of k. */
 static const struct {
     size_t n, k, rows;
-} SHAPES[] = {{1, 1, 1},     {32, 64, 16},   {33, 65, 17},   {31, 63, 32},   {70, 40, 33},
-              {64, 128, 31}, {96, 384, 100}, {40, 150, 193}, {32, 1536, 15}, {5, 2, 96}};
+} SHAPES[] = {{1, 1, 1},      {32, 64, 16},   {33, 65, 17},   {31, 63, 32}, {70, 40, 33}, {64, 128, 31},
+              {96, 384, 100}, {40, 150, 193}, {32, 1536, 15}, {5, 2, 96},   {33, 70, 7},  {33, 70, 8}};
 
 enum { N_MAX = 128, K_MAX = 1536, ROWS_MAX = 200 };
 
@@ -161,6 +161,9 @@ static void compare(packed_precision precision, packed_tile *tile, float toleran
     packed_kernels amx = packed_generic;
     amx.tile[precision] = tile;
     amx.tile_rows[precision] = AMX_TILE_ROWS;
+    amx.few[precision] = packed_generic.tile[precision];
+    amx.few_rows[precision] = packed_generic.tile_rows[precision];
+    amx.few_below[precision] = 8;
     random_state r;
     random_seed(&r, testing_seed());
     for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++) {
