@@ -70,13 +70,12 @@ static bool complain(const char *what)
 
 /* --- the texts */
 
-static const bench *sorting;
-
-static int by_length(const void *left, const void *right)
+static int by_length(const void *left, const void *right, void *context)
 {
-    size_t a = *(const size_t *)left, b = *(const size_t *)right;
-    uint32_t x = sorting->tokens[a], y = sorting->tokens[b];
-    return x != y ? (x > y) - (x < y) : (a > b) - (a < b);
+    const bench *b = context;
+    size_t i = *(const size_t *)left, j = *(const size_t *)right;
+    uint32_t x = b->tokens[i], y = b->tokens[j];
+    return x != y ? (x > y) - (x < y) : (i > j) - (i < j);
 }
 
 static bool make_frame(buffer *frame, const char *text)
@@ -128,8 +127,7 @@ static bool read_texts(bench *b)
         fclose(file);
     if (!fine || b->count == 0)
         return complain("cannot read the texts");
-    sorting = b;
-    qsort(b->order, b->count, sizeof *b->order, by_length);
+    qsort_r(b->order, b->count, sizeof *b->order, by_length, b);
     return true;
 }
 

@@ -50,7 +50,7 @@ static sem_status fill_space(core *c, space **out, uint32_t number, size_t dim, 
         store_read_end(r);
     }
     if (status != SEM_OK) {
-        space_release(*out);
+        space_destroy(*out);
         *out = NULL;
     }
     return status;
@@ -145,7 +145,7 @@ void engine_destroy(engine *e)
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));
     query_cache_destroy(c->queries);
-    space_release(c->external);
+    space_destroy(c->external);
     store_close(c->store);
     pthread_mutex_destroy(&c->limits_lock);
     free(e);

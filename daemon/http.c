@@ -21,8 +21,6 @@ enum {
 struct http {
     struct evhttp *server;
     http_hooks hooks;
-    char addresses[LISTENER_SOCKETS_MAX][ENDPOINT_TEXT_MAX];
-    size_t count;
 };
 
 static void answer(struct evhttp_request *req, int code, const char *reason, const char *type, const void *body,
@@ -119,9 +117,7 @@ static sem_status serve(http *h, struct event_base *base, int fd, sem_log *log, 
         return sem_fail_memory(err, "the HTTP listener");
     }
     listener_name(fd, name);
-    snprintf(h->addresses[h->count], sizeof h->addresses[0], "http%.*s", ENDPOINT_TEXT_MAX - 5, name + strlen("tcp"));
-    log_event(log, LOG_LEVEL_INFO, "http", "address=%s", h->addresses[h->count]);
-    h->count++;
+    log_event(log, LOG_LEVEL_INFO, "http", "address=http%s", name + strlen("tcp"));
     return SEM_OK;
 }
 
@@ -176,9 +172,4 @@ void http_destroy(http *h)
     if (h->server != NULL)
         evhttp_free(h->server);
     free(h);
-}
-
-const char *http_address(const http *h, size_t i)
-{
-    return h != NULL && i < h->count ? h->addresses[i] : NULL;
 }

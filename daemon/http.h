@@ -29,7 +29,4 @@ sem_status http_create(http **out, struct event_base *base, const char *text, co
 /* Accepts NULL. The loop must not run afterwards. */
 void http_destroy(http *h);
 
-/* The i-th address ("http://127.0.0.1:41235"), or NULL. */
-const char *http_address(const http *h, size_t i);
-
 #endif

@@ -482,7 +482,7 @@ static sem_status open_space(embedding *e, const store_generation *record, space
         store_read_end(r);
     }
     if (status != SEM_OK)
-        space_release(*out);
+        space_destroy(*out);
     return status;
 }
 

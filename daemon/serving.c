@@ -24,7 +24,7 @@ sem_status serving_open(serving **out, const store_generation *g, const char *st
 {
     serving *s = calloc(1, sizeof *s);
     if (s == NULL) {
-        space_release(from);
+        space_destroy(from);
         return sem_fail_memory(err, "a generation");
     }
     s->references = 1;
@@ -50,7 +50,7 @@ void serving_release(serving *s)
     if (s == NULL || atomic_fetch_sub(&s->references, 1) != 1)
         return;
     model_close(s->model);
-    space_release(s->space);
+    space_destroy(s->space);
     free(s);
 }
 

@@ -18,11 +18,11 @@ typedef struct serving {
     atomic_int references;
     uint32_t generation;
     model *model; /* owned */
-    space *space; /* a reference */
+    space *space; /* owned */
 } serving;
 
-/* Opens the generation's model below the store's models/ folder and takes over
- * the caller's reference to s in every case. The caller holds the first reference. */
+/* Opens the generation's model below the store's models/ folder and takes
+ * ownership of s in every case. The caller holds the first reference. */
 sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *s, const config *settings,
                         sem_log *log, sem_error *err);
 serving *serving_retain(serving *s);

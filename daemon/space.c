@@ -7,7 +7,6 @@
 #include <string.h>
 
 struct space {
-    atomic_int references;
     space_options options;
     pthread_rwlock_t lock; /* guards entries; rank 3, nothing is locked under it */
     space_index **entries; /* in order of collection number */
@@ -19,22 +18,15 @@ sem_status space_create(space **out, const space_options *options, sem_error *er
     space *s = calloc(1, sizeof *s);
     if (s == NULL)
         return sem_fail_memory(err, "a space");
-    s->references = 1;
     s->options = *options;
     pthread_rwlock_init(&s->lock, NULL);
     *out = s;
     return SEM_OK;
 }
 
-space *space_retain(space *s)
+void space_destroy(space *s)
 {
-    atomic_fetch_add(&s->references, 1);
-    return s;
-}
-
-void space_release(space *s)
-{
-    if (s == NULL || atomic_fetch_sub(&s->references, 1) != 1)
+    if (s == NULL)
         return;
     for (size_t i = 0; i < s->count; i++)
         space_index_release(s->entries[i]);

@@ -31,11 +31,9 @@ typedef struct space_options {
     unsigned threads;
 } space_options;
 
-/* The caller holds the first reference. */
 sem_status space_create(space **out, const space_options *options, sem_error *err);
-space *space_retain(space *s);
-/* Frees the space with the last reference; accepts NULL. Any thread. */
-void space_release(space *s);
+/* Accepts NULL. Any thread; no other may use the space. */
+void space_destroy(space *s);
 
 uint32_t space_number(const space *s);
 size_t space_dim(const space *s);

@@ -31,7 +31,7 @@ typedef struct attention_tile {
     size_t panels;
     size_t steps;
     /* Row r sees the keys first + r to end + r (not included) of the block, as far as
-     * it has them: it has `keys_count`. */
+     * it has them: it has `count`. */
     ptrdiff_t first, end;
     ptrdiff_t count;
     /* What is added to the products: base[r], whole numbers, and line[j - r] to that

@@ -28,11 +28,6 @@ const attention_level *attention_choose(const char *name, packed_precision preci
     return &attention_generic;
 }
 
-const char *attention_name(const attention_level *level)
-{
-    return level->name;
-}
-
 /* --- working space */
 
 static size_t rounded(size_t n, size_t to)

@@ -19,8 +19,6 @@ typedef struct attention_level attention_level;
  * bfloat16 and int8 products are of bfloat16 where the machine has instructions
  * for that, in all other cases of float32. */
 const attention_level *attention_choose(const char *name, packed_precision precision);
-/* "avx512-bf16", for the log. */
-const char *attention_name(const attention_level *level);
 
 /* Floats of working space for texts of up to n tokens. */
 size_t attention_space(const attention_level *level, const attention_shape *shape, size_t n);

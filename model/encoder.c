@@ -162,7 +162,7 @@ typedef struct activations {
     float *x;       /* [T, H] the layer's input and output */
     float *y;       /* [T, H] */
     float *context; /* [T, H] */
-    float *wide;    /* [T, max(3H, F)] queries, keys and values, then the feed-forward layer */
+    float *wide;    /* [T, encoder_wide_columns] queries, keys and values, then the feed-forward layer */
     float *head;    /* what the Dense modules need for one text */
     float *attention;
     float *product; /* working space of the packed products */

@@ -97,14 +97,6 @@ void packed_layers_free(packed_layers *layers)
     *layers = (packed_layers){0};
 }
 
-size_t packed_layers_bytes(const packed_layers *layers)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < layers->count; i++)
-        bytes += packed_bytes(layers->matrices[i]);
-    return bytes;
-}
-
 size_t packed_layers_space(const encoder_plan *plan)
 {
     const size_t H = plan->config->hidden, F = plan->config->intermediate;

@@ -26,7 +26,6 @@ sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, m
 sem_status packed_layers_record(packed_layers *layers, const kernels *k, sem_error *err);
 void packed_layers_forget(packed_layers *layers);
 void packed_layers_free(packed_layers *layers);
-size_t packed_layers_bytes(const packed_layers *layers);
 /* Floats of working space for any of the products. */
 size_t packed_layers_space(const encoder_plan *plan);
 
