@@ -183,7 +183,9 @@ void options_print_help(FILE *out)
         fprintf(out, "  %-20s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fputs("\noptions of every command:\n", out);
     print_options(out, GENERAL_OPTIONS, GENERAL_COUNT);
-    fputs("\nsemctl COMMAND --help tells more. Exit status: 0 done, 1 something failed, 2 wrong usage.\n", out);
+    fputs("\nsemctl COMMAND --help tells more. Exit status: 0 done, 1 something failed, 2 wrong usage,\n"
+          "3 refused because the time has not come.\n",
+          out);
 }
 
 void options_print_command_help(FILE *out, const command *c)
