@@ -11,9 +11,13 @@ define test_program
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.c.o $(call objects,$(TEST_COMMON)) $(call lib,$(up_to_$(1)))
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$(CC) $(LDFLAGS) $$^ $(LIBS) $(CHECK_LIBS) -o $$@
+	$$(Q)$(CC) $(LDFLAGS) $$(TEST_LDFLAGS) $$^ $(LIBS) $(CHECK_LIBS) -o $$@
 endef
 $(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
+
+# Counts what the project's own code allocates; the system's libraries go by.
+ALLOCATORS := malloc calloc realloc aligned_alloc strdup mmap
+$(BUILD)/tests/model/test_no_allocation: TEST_LDFLAGS = $(ALLOCATORS:%=-Wl,--wrap=%)
 
 # Tests of the command line tools link what the tools are made of, save their mains.
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \

@@ -53,6 +53,7 @@ static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, 
     trie_key *keys = checked_realloc(NULL, a->count + 1, sizeof *keys);
     buffer *contents = calloc(a->count + 1, sizeof *contents);
     sem_status status = keys == NULL || contents == NULL ? sem_fail_memory(err, "added tokens") : SEM_OK;
+    text_scratch scratch = {.marks = {0}};
     size_t used = 0;
     for (size_t i = 0; status == SEM_OK && i < a->count; i++) {
         const added_token *token = &a->tokens[i];
@@ -60,7 +61,8 @@ static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, 
         if (token->normalized != normalized)
             continue;
         if (normalized)
-            status = model->normalize(model->state, token->content, strlen(token->content), &contents[i], &first, err);
+            status = model->normalize(model->state, token->content, strlen(token->content), &scratch, &contents[i],
+                                      &first, err);
         else if (!buffer_append(&contents[i], token->content, strlen(token->content)))
             status = sem_fail_memory(err, "added tokens");
         if (status == SEM_OK && contents[i].size > 0) /* the first of equal ones has the largest value */
@@ -70,6 +72,7 @@ static sem_status build_trie(trie *out, const added_tokens *a, bool normalized, 
         status = trie_create(out, keys, used, err);
     for (size_t i = 0; contents != NULL && i < a->count; i++)
         buffer_free(&contents[i]);
+    text_scratch_free(&scratch);
     free(contents);
     free(keys);
     return status;

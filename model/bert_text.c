@@ -135,9 +135,10 @@ static size_t add_ascii_word(walk *w, const char *text, size_t length, size_t i)
     return i;
 }
 
-static bool walk_text(walk *w, const char *text, size_t length)
+static bool walk_text(walk *w, text_scratch *scratch, const char *text, size_t length)
 {
     bool ok = true;
+    w->marks = text_scratch_take_marks(scratch);
     for (size_t i = 0; ok && i < length;) {
         if (w->sink != NULL && token_sink_full(w->sink))
             break;
@@ -151,7 +152,7 @@ static bool walk_text(walk *w, const char *text, size_t length)
         ok = put_entry(w, code, bert_lookup(w->chars, code));
     }
     ok = ok && end_marks(w) && (w->sink == NULL || end_word(w));
-    mark_run_free(&w->marks);
+    text_scratch_give_marks(scratch, w->marks);
     return ok;
 }
 
@@ -164,8 +165,7 @@ static sem_status encode_with(const bert_text *t, const bert_chars *chars, const
     w.sink = sink;
     w.collected = NULL;
     w.word_length = w.word_chars = 0;
-    w.marks = (mark_run){.marks = NULL};
-    return walk_text(&w, text, length) ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
+    return walk_text(&w, sink->scratch, text, length) ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
 }
 
 static sem_status encode(const void *state, const char *text, size_t length, bool first, token_sink *sink,
@@ -184,18 +184,18 @@ static sem_status encode_normalized(const void *state, const char *text, size_t 
     return encode_with(t, &t->normalized, text, length, sink, err);
 }
 
-bool bert_normalize(const bert_chars *chars, const char *text, size_t length, buffer *out)
+bool bert_normalize(const bert_chars *chars, const char *text, size_t length, text_scratch *scratch, buffer *out)
 {
     walk w = {.chars = chars, .collected = out};
-    return walk_text(&w, text, length);
+    return walk_text(&w, scratch, text, length);
 }
 
-static sem_status normalize(const void *state, const char *text, size_t length, buffer *out, bool *first,
-                            sem_error *err)
+static sem_status normalize(const void *state, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                            bool *first, sem_error *err)
 {
     (void)first;
     const bert_text *t = state;
-    return bert_normalize(&t->chars, text, length, out) ? SEM_OK : sem_fail_memory(err, "a normalized text");
+    return bert_normalize(&t->chars, text, length, scratch, out) ? SEM_OK : sem_fail_memory(err, "a normalized text");
 }
 
 static void destroy(void *state)

@@ -23,6 +23,6 @@ sem_status bert_text_create(token_model *out, const json_t *root, const char *wh
 sem_status bert_rules_read(bert_rules *out, const json_t *normalizer, const char *where, sem_error *err);
 
 /* Appends the text as a BertNormalizer leaves it; linear in length. False when memory is out. */
-bool bert_normalize(const bert_chars *chars, const char *text, size_t length, buffer *out);
+bool bert_normalize(const bert_chars *chars, const char *text, size_t length, text_scratch *scratch, buffer *out);
 
 #endif

@@ -238,7 +238,8 @@ static sem_status build_words(bpe *b, const json_t *vocab, const uint32_t charac
     json_object_foreach((json_t *)vocab, text, id) room += strlen(text);
     trie_key *keys = checked_realloc(NULL, count + 1, sizeof *keys);
     char *bytes = malloc(room + 1);
-    token_sink sink = {.limit = 1};
+    text_scratch scratch = {.marks = {0}};
+    token_sink sink = {.limit = 1, .scratch = &scratch};
     sem_status status = keys == NULL || bytes == NULL ? sem_fail_memory(err, "the vocabulary") : SEM_OK;
     json_object_foreach((json_t *)vocab, text, id)
     {
@@ -256,6 +257,7 @@ static sem_status build_words(bpe *b, const json_t *vocab, const uint32_t charac
     }
     if (status == SEM_OK)
         status = trie_create(&b->words, keys, used, err);
+    text_scratch_free(&scratch);
     free(sink.ids);
     free(bytes);
     free(keys);

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define NOWHERE UINT32_MAX
@@ -80,33 +79,30 @@ static void heap_merge_all(heap_word *w)
 
 static bool put_by_heap(const bpe *b, const char *word, size_t length, token_sink *sink, size_t *steps)
 {
-    heap_word w = {.b = b,
-                   .ids = checked_realloc(NULL, length, sizeof *w.ids),
-                   .next = checked_realloc(NULL, length, sizeof *w.next),
-                   .previous = checked_realloc(NULL, length, sizeof *w.previous),
-                   .heap = checked_realloc(NULL, length, 3 * sizeof *w.heap)}; /* n at first, 2 a merge */
-    bool ok = w.ids != NULL && w.next != NULL && w.previous != NULL && w.heap != NULL;
-    for (size_t i = 0; ok && i < length; i++) {
+    heap_word w = {.b = b};
+    size_t bytes;
+    const size_t pairs = 3; /* in the heap for each symbol: one at first, two a merge */
+    if (!checked_mul(length, pairs * sizeof *w.heap + sizeof *w.ids + sizeof *w.next + sizeof *w.previous, &bytes) ||
+        (w.heap = text_scratch_room(sink->scratch, TEXT_LINKS, bytes)) == NULL)
+        return false;
+    w.next = (uint32_t *)(w.heap + pairs * length);
+    w.previous = w.next + length;
+    w.ids = (int32_t *)(w.previous + length);
+    for (size_t i = 0; i < length; i++) {
         w.ids[i] = b->bytes[(unsigned char)word[i]];
         w.next[i] = i + 1 < length ? (uint32_t)i + 1 : NOWHERE;
         w.previous[i] = i > 0 ? (uint32_t)i - 1 : NOWHERE;
     }
-    for (size_t i = 0; ok && i + 1 < length; i++)
+    for (size_t i = 0; i + 1 < length; i++)
         heap_pair(&w, (uint32_t)i);
     size_t count = 0;
-    if (ok) {
-        heap_merge_all(&w);
-        for (size_t i = 0; i < length; i++)
-            count += w.ids[i] >= 0;
-        ok = token_sink_reserve(sink, count);
-    }
+    heap_merge_all(&w);
+    for (size_t i = 0; i < length; i++)
+        count += w.ids[i] >= 0;
+    bool ok = token_sink_reserve(sink, count);
     for (uint32_t i = 0; ok && i != NOWHERE && !token_sink_full(sink); i = w.next[i])
         token_sink_put(sink, w.ids[i]);
     *steps += w.steps;
-    free(w.ids);
-    free(w.next);
-    free(w.previous);
-    free(w.heap);
     return ok;
 }
 
@@ -221,37 +217,32 @@ static void list_put(const list_word *w, token_sink *sink)
 
 static bool put_by_lists(const bpe *b, const char *word, size_t length, token_sink *sink, size_t *steps)
 {
-    list_word w = {.b = b,
-                   .length = (uint32_t)length,
-                   .ids = checked_realloc(NULL, length, sizeof *w.ids),
-                   .lengths = checked_realloc(NULL, length, sizeof *w.lengths),
-                   .next = checked_realloc(NULL, length, sizeof *w.next),
-                   .previous = checked_realloc(NULL, length, sizeof *w.previous),
-                   .first = checked_realloc(NULL, b->ranks + 1, sizeof *w.first)};
-    bool ok = w.ids != NULL && w.lengths != NULL && w.next != NULL && w.previous != NULL && w.first != NULL;
-    for (size_t i = 0; ok && i < b->ranks; i++)
+    list_word w = {.b = b, .length = (uint32_t)length};
+    size_t count;
+    if (!checked_mul(length, 4, &count) || !checked_add(count, b->ranks, &count) ||
+        !checked_mul(count, sizeof *w.next, &count) ||
+        (w.next = text_scratch_room(sink->scratch, TEXT_LINKS, count)) == NULL)
+        return false;
+    w.previous = w.next + length;
+    w.lengths = w.previous + length;
+    w.ids = (int32_t *)(w.lengths + length);
+    w.first = w.lengths + 2 * length;
+    for (size_t i = 0; i < b->ranks; i++)
         w.first[i] = NOWHERE;
-    for (size_t i = 0; ok && i < length; i++) {
+    for (size_t i = 0; i < length; i++) {
         w.ids[i] = b->bytes[(unsigned char)word[i]];
         w.lengths[i] = 1;
     }
-    for (uint32_t i = 0; ok && i < w.length; i++)
+    for (uint32_t i = 0; i < w.length; i++)
         link_pair(&w, i);
-    size_t count = 0;
-    if (ok) {
-        list_merge_all(&w);
-        for (uint32_t i = 0; i < w.length; i += w.lengths[i])
-            count++;
-        ok = token_sink_reserve(sink, count);
-    }
+    list_merge_all(&w);
+    count = 0;
+    for (uint32_t i = 0; i < w.length; i += w.lengths[i])
+        count++;
+    bool ok = token_sink_reserve(sink, count);
     if (ok)
         list_put(&w, sink);
     *steps += w.steps;
-    free(w.ids);
-    free(w.lengths);
-    free(w.next);
-    free(w.previous);
-    free(w.first);
     return ok;
 }
 

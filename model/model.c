@@ -171,12 +171,10 @@ sem_status model_tokenize(const model *m, const char *prompt, const char *text, 
     if (before == 0)
         return tokenizer_encode(m->tokens, text, length, m->config.max_tokens, batch, truncated, err);
     /* A token may span the seam, so the two are read as one text. */
-    char *joined = checked_add(before, length, &both) ? malloc(both) : NULL;
+    char *joined = checked_add(before, length, &both) ? token_batch_room(batch, both) : NULL;
     if (joined == NULL)
         return sem_fail_memory(err, "a text with its prompt");
     memcpy(joined, prompt, before);
     memcpy(joined + before, text, length);
-    sem_status status = tokenizer_encode(m->tokens, joined, both, m->config.max_tokens, batch, truncated, err);
-    free(joined);
-    return status;
+    return tokenizer_encode(m->tokens, joined, both, m->config.max_tokens, batch, truncated, err);
 }

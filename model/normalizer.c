@@ -18,7 +18,8 @@ typedef struct normalizer_kind {
     const char *type;
     sem_status (*read)(normalizer_step *s, const json_t *object, const char *where, sem_error *err);
     /* Appends; clears *first as normalizer_apply() says. False when memory is out. */
-    bool (*apply)(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first);
+    bool (*apply)(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                  bool *first);
 } normalizer_kind;
 
 struct normalizer_step {
@@ -41,10 +42,11 @@ static sem_status read_form(normalizer_step *s, const json_t *object, const char
     return text_form_create(&s->form, s->kind->type, err);
 }
 
-static bool apply_form(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_form(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                       bool *first)
 {
     (void)first;
-    return text_form_apply(&s->form, text, length, out);
+    return text_form_apply(&s->form, text, length, scratch, out);
 }
 
 static sem_status read_nothing(normalizer_step *s, const json_t *object, const char *where, sem_error *err)
@@ -62,8 +64,10 @@ static bool put_char(buffer *out, uint32_t code)
     return buffer_append(out, bytes, utf8_encode(code, bytes));
 }
 
-static bool apply_lowercase(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_lowercase(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch,
+                            buffer *out, bool *first)
 {
+    (void)scratch;
     (void)s;
     (void)first;
     bool ok = buffer_reserve(out, length + 1);
@@ -78,8 +82,10 @@ static bool apply_lowercase(const normalizer_step *s, const char *text, size_t l
     return ok;
 }
 
-static bool apply_strip_accents(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_strip_accents(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch,
+                                buffer *out, bool *first)
 {
+    (void)scratch;
     (void)s;
     bool ok = buffer_reserve(out, length + 1);
     for (size_t i = 0; ok && i < length;) {
@@ -101,8 +107,10 @@ static sem_status read_strip(normalizer_step *s, const json_t *object, const cha
     return status != SEM_OK ? status : json_get_bool(object, where, "strip_right", false, &s->right, err);
 }
 
-static bool apply_strip(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_strip(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                        bool *first)
 {
+    (void)scratch;
     size_t from = 0, to = length;
     uint32_t code;
     while (s->left && from < to) {
@@ -168,8 +176,10 @@ static bool find_match(const normalizer_step *s, const char *text, size_t length
     return true;
 }
 
-static bool apply_replace(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_replace(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                          bool *first)
 {
+    (void)scratch;
     size_t i = 0, from, to;
     bool ok = buffer_reserve(out, length + 1);
     while (ok && i < length && find_match(s, text, length, i, &from, &to)) {
@@ -185,8 +195,10 @@ static sem_status read_prepend(normalizer_step *s, const json_t *object, const c
     return read_content(s, object, where, "prepend", err);
 }
 
-static bool apply_prepend(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_prepend(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                          bool *first)
 {
+    (void)scratch;
     (void)first;
     return length == 0 || (buffer_append(out, s->content, strlen(s->content)) && buffer_append(out, text, length));
 }
@@ -200,8 +212,10 @@ static sem_status read_charsmap(normalizer_step *s, const json_t *object, const 
     return base64 == NULL ? SEM_OK : charsmap_create(&s->map, base64, where, err);
 }
 
-static bool apply_charsmap(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_charsmap(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch,
+                           buffer *out, bool *first)
 {
+    (void)scratch;
     (void)first; /* the reference counts what follows removed characters as the beginning */
     return s->map.blob == NULL ? buffer_append(out, text, length) : charsmap_apply(&s->map, text, length, out);
 }
@@ -213,7 +227,8 @@ static sem_status read_bert(normalizer_step *s, const json_t *object, const char
     return status != SEM_OK ? status : bert_chars_create(&s->bert, &rules, err);
 }
 
-static bool apply_bert(const normalizer_step *s, const char *text, size_t length, buffer *out, bool *first)
+static bool apply_bert(const normalizer_step *s, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                       bool *first)
 {
     uint32_t code;
     if (*first && length > 0) {
@@ -221,7 +236,7 @@ static bool apply_bert(const normalizer_step *s, const char *text, size_t length
         bert_kind kind = bert_entry_kind(bert_lookup(&s->bert, code));
         *first = kind != BERT_DROP && kind != BERT_DROP_MARK;
     }
-    return bert_normalize(&s->bert, text, length, out);
+    return bert_normalize(&s->bert, text, length, scratch, out);
 }
 
 static const normalizer_kind KINDS[] = {
@@ -313,22 +328,18 @@ void normalizer_free(normalizer *n)
     *n = (normalizer){.count = 0};
 }
 
-sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, buffer *out, bool *first,
-                            sem_error *err)
+sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                            bool *first, sem_error *err)
 {
-    buffer between[2] = {{0}, {0}}; /* what the steps before the last one make, in turn */
     bool ignored = true, ok = n->count > 0 || buffer_append(out, text, length);
     if (first == NULL)
         first = &ignored;
     for (size_t i = 0; ok && i < n->count; i++) {
-        buffer *to = i + 1 == n->count ? out : &between[i % 2];
-        if (to != out)
-            to->size = 0;
-        ok = n->steps[i].kind->apply(&n->steps[i], text, length, to, first);
+        const bool last = i + 1 == n->count, odd = i % 2 != 0;
+        buffer *to = last ? out : text_scratch_empty(scratch, odd ? TEXT_BETWEEN_ODD : TEXT_BETWEEN_EVEN);
+        ok = n->steps[i].kind->apply(&n->steps[i], text, length, scratch, to, first);
         text = to->data != NULL ? (const char *)to->data : "";
         length = to->size;
     }
-    buffer_free(&between[0]);
-    buffer_free(&between[1]);
     return ok ? SEM_OK : sem_fail_memory(err, "a normalized text");
 }

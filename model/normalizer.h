@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/status.h"
+#include "model/text_scratch.h"
 
 #include <jansson.h>
 
@@ -26,7 +27,7 @@ void normalizer_free(normalizer *n);
 
 /* Appends the normalized text; linear in length. *first (may be NULL) becomes
  * false where characters at the text's beginning are removed. */
-sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, buffer *out, bool *first,
-                            sem_error *err);
+sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                            bool *first, sem_error *err);
 
 #endif

@@ -13,7 +13,7 @@ typedef struct split_run {
     const token_sink *sink;
     splitter_put *put;
     void *context;
-    buffer work[SPLITTER_STEPS_MAX]; /* of each step: a piece that it has changed */
+    buffer *work; /* [steps] of each step: a piece that it has changed */
 } split_run;
 
 static bool descend(split_run *r, size_t step, const char *text, size_t length, bool first);
@@ -152,26 +152,26 @@ static bool hand_on(split_run *r, size_t step, bool *first)
     return ok;
 }
 
-/* Spaces become marks, a mark goes in front, and every mark begins a word. */
+/* Spaces become marks, a marker goes in front, and every marker begins a word. */
 static bool split_metaspace(split_run *r, size_t step, const char *text, size_t length, bool first)
 {
     const splitter_step *s = &r->s->steps[step];
-    const char *mark = s->text;
-    const size_t bytes = strlen(mark);
+    const char *marker = s->text;
+    const size_t bytes = strlen(marker);
     buffer *word = &r->work[step];
     word->size = 0;
-    bool marked = text[0] == ' ' || (length >= bytes && memcmp(text, mark, bytes) == 0);
+    bool marked = text[0] == ' ' || (length >= bytes && memcmp(text, marker, bytes) == 0);
     bool prepend = !marked && (s->prepend == PREPEND_ALWAYS || (s->prepend == PREPEND_FIRST && first));
-    bool ok = !prepend || buffer_append(word, mark, bytes);
+    bool ok = !prepend || buffer_append(word, marker, bytes);
     for (size_t i = 0; ok && i < length && !token_sink_full(r->sink);) {
         bool space = text[i] == ' ';
-        if (space || (length - i >= bytes && memcmp(text + i, mark, bytes) == 0)) {
-            ok = (!s->split || hand_on(r, step, &first)) && buffer_append(word, mark, bytes);
+        if (space || (length - i >= bytes && memcmp(text + i, marker, bytes) == 0)) {
+            ok = (!s->split || hand_on(r, step, &first)) && buffer_append(word, marker, bytes);
             i += space ? 1 : bytes;
             continue;
         }
         size_t end = i + 1;
-        while (end < length && text[end] != ' ' && text[end] != mark[0])
+        while (end < length && text[end] != ' ' && text[end] != marker[0])
             end++;
         ok = buffer_append(word, text + i, end - i);
         i = end;
@@ -199,9 +199,7 @@ static bool descend(split_run *r, size_t step, const char *text, size_t length, 
 bool splitter_run(const splitter *s, const char *text, size_t length, bool first, const token_sink *sink,
                   splitter_put *put, void *context)
 {
-    split_run r = {.s = s, .sink = sink, .put = put, .context = context};
-    bool ok = descend(&r, 0, text, length, first);
-    for (size_t i = 0; i < s->count; i++)
-        buffer_free(&r.work[i]);
-    return ok;
+    buffer *work = &sink->scratch->buffers[TEXT_SPLIT];
+    split_run r = {.s = s, .sink = sink, .put = put, .context = context, .work = work};
+    return descend(&r, 0, text, length, first);
 }

@@ -204,26 +204,26 @@ static sem_status read_prepend(reading *r, const json_t *object, split_prepend *
 
 static sem_status read_metaspace(reading *r, const json_t *object)
 {
-    const char *mark = MARK;
+    const char *marker = MARK;
     splitter_step *s;
     sem_status status = add_step(r, &s);
     if (status != SEM_OK)
         return status;
     s->kind = SPLIT_METASPACE;
     s->split = true;
-    status = json_get_string(object, r->where, "replacement", false, &mark, r->err);
+    status = json_get_string(object, r->where, "replacement", false, &marker, r->err);
     if (status == SEM_OK)
         status = json_get_bool(object, r->where, "split", false, &s->split, r->err);
     if (status == SEM_OK)
         status = read_prepend(r, object, &s->prepend);
-    if (status == SEM_OK && (mark[0] == '\0' || mark[0] == ' '))
+    if (status == SEM_OK && (marker[0] == '\0' || marker[0] == ' '))
         status = sem_fail(r->err, SEM_INVALID_ARGUMENT,
                           "%s: pre_tokenizer Metaspace: replacement \"%.16s\" is not supported; a character but the "
                           "space is",
-                          r->where, mark);
+                          r->where, marker);
     if (status != SEM_OK)
         return status;
-    s->text = strdup(mark);
+    s->text = strdup(marker);
     return s->text == NULL ? sem_fail_memory(r->err, "a pre-tokenizer") : SEM_OK;
 }
 

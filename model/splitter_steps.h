@@ -39,6 +39,6 @@ struct splitter_step {
     bool split;            /* Metaspace: splits, too */
 };
 
-enum { SPLITTER_STEPS_MAX = 16 };
+enum { SPLITTER_STEPS_MAX = TEXT_SPLIT_STEPS };
 
 #endif

@@ -282,9 +282,10 @@ static size_t stable_end(const text_form *form, const char *text, size_t length,
     return i;
 }
 
-bool text_form_apply(const text_form *form, const char *text, size_t length, buffer *out)
+bool text_form_apply(const text_form *form, const char *text, size_t length, text_scratch *scratch, buffer *out)
 {
     form_walk w = {.form = form, .out = out, .starter = NO_CHARACTER};
+    w.marks = text_scratch_take_marks(scratch);
     bool ok = buffer_reserve(out, length);
     for (size_t i = 0; ok && i < length;) {
         size_t last = i, end = stable_end(form, text, length, i, &last);
@@ -302,6 +303,6 @@ bool text_form_apply(const text_form *form, const char *text, size_t length, buf
         }
     }
     ok = ok && end_run(&w, NO_CHARACTER);
-    mark_run_free(&w.marks);
+    text_scratch_give_marks(scratch, w.marks);
     return ok;
 }

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/status.h"
+#include "model/text_scratch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@ sem_status text_form_create(text_form *out, const char *name, sem_error *err);
 void text_form_free(text_form *form);
 
 /* Appends the text in this form; linear in length. False when memory is out. */
-bool text_form_apply(const text_form *form, const char *text, size_t length, buffer *out);
+bool text_form_apply(const text_form *form, const char *text, size_t length, text_scratch *scratch, buffer *out);
 
 enum { TEXT_PARTS_MAX = 32 }; /* the longest decomposition has 18 characters */
 

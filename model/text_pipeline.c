@@ -23,7 +23,6 @@ typedef struct text_pipeline {
 typedef struct passage {
     const text_pipeline *t;
     token_sink *sink;
-    unigram_scratch scratch;
 } passage;
 
 static size_t count_chars(const char *word, size_t length)
@@ -57,7 +56,7 @@ static bool put_bpe(void *context, const char *word, size_t length)
 static bool put_unigram(void *context, const char *word, size_t length)
 {
     passage *p = context;
-    return unigram_word(&p->t->scores, &p->scratch, word, length, p->sink);
+    return unigram_word(&p->t->scores, word, length, p->sink);
 }
 
 static sem_status encode_normalized(const void *state, const char *text, size_t length, bool first, token_sink *sink,
@@ -65,15 +64,14 @@ static sem_status encode_normalized(const void *state, const char *text, size_t 
 {
     passage p = {.t = state, .sink = sink};
     bool ok = splitter_run(&p.t->split, text, length, first, sink, p.t->put, &p);
-    unigram_scratch_free(&p.scratch);
     return ok ? SEM_OK : sem_fail_memory(err, "the tokens of a text");
 }
 
-static sem_status normalize(const void *state, const char *text, size_t length, buffer *out, bool *first,
-                            sem_error *err)
+static sem_status normalize(const void *state, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                            bool *first, sem_error *err)
 {
     const text_pipeline *t = state;
-    return normalizer_apply(&t->normal, text, length, out, first, err);
+    return normalizer_apply(&t->normal, text, length, scratch, out, first, err);
 }
 
 static sem_status encode(const void *state, const char *text, size_t length, bool first, token_sink *sink,
@@ -82,11 +80,10 @@ static sem_status encode(const void *state, const char *text, size_t length, boo
     const text_pipeline *t = state;
     if (t->normal.count == 0)
         return encode_normalized(state, text, length, first, sink, err);
-    buffer normal = {0};
-    sem_status status = normalizer_apply(&t->normal, text, length, &normal, &first, err);
-    if (status == SEM_OK && normal.size > 0)
-        status = encode_normalized(state, (const char *)normal.data, normal.size, first, sink, err);
-    buffer_free(&normal);
+    buffer *normal = text_scratch_empty(sink->scratch, TEXT_NORMAL);
+    sem_status status = normalizer_apply(&t->normal, text, length, sink->scratch, normal, &first, err);
+    if (status == SEM_OK && normal->size > 0)
+        status = encode_normalized(state, (const char *)normal->data, normal->size, first, sink, err);
     return status;
 }
 

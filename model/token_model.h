@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/status.h"
+#include "model/text_scratch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,9 +17,10 @@
 typedef struct token_sink {
     int32_t *ids; /* owned by whoever made the sink */
     size_t capacity;
-    size_t start; /* ids before this belong to other texts */
-    size_t count; /* tokens since start, special ones included */
-    size_t limit; /* at most this many are kept */
+    size_t start;          /* ids before this belong to other texts */
+    size_t count;          /* tokens since start, special ones included */
+    size_t limit;          /* at most this many are kept */
+    text_scratch *scratch; /* borrowed */
 } token_sink;
 
 /* Room for `more` further tokens (no more than the limit needs); false when memory is out. */
@@ -62,8 +64,8 @@ typedef struct token_model {
                          sem_error *err);
     /* The two halves of encode, for texts in which normalized added tokens are to be
      * found. *first becomes false where the beginning of the text is removed. */
-    sem_status (*normalize)(const void *state, const char *text, size_t length, buffer *out, bool *first,
-                            sem_error *err);
+    sem_status (*normalize)(const void *state, const char *text, size_t length, text_scratch *scratch, buffer *out,
+                            bool *first, sem_error *err);
     sem_status (*encode_normalized)(const void *state, const char *text, size_t length, bool first, token_sink *sink,
                                     sem_error *err);
     void (*destroy)(void *state); /* accepts NULL */

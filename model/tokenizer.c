@@ -35,7 +35,22 @@ void token_batch_free(token_batch *batch)
 {
     free(batch->ids);
     free(batch->lengths);
+    if (batch->scratch != NULL)
+        text_scratch_free(batch->scratch);
+    free(batch->scratch);
     *batch = (token_batch){0};
+}
+
+static bool have_scratch(token_batch *batch)
+{
+    if (batch->scratch == NULL)
+        batch->scratch = calloc(1, sizeof *batch->scratch);
+    return batch->scratch != NULL;
+}
+
+char *token_batch_room(token_batch *batch, size_t bytes)
+{
+    return have_scratch(batch) ? text_scratch_room(batch->scratch, TEXT_JOINED, bytes) : NULL;
 }
 
 static bool reserve_text(token_batch *batch)
@@ -53,7 +68,7 @@ static bool reserve_text(token_batch *batch)
 
 static token_sink open_sink(token_batch *batch, size_t limit)
 {
-    return (token_sink){batch->ids, batch->ids_capacity, batch->tokens, 0, limit};
+    return (token_sink){batch->ids, batch->ids_capacity, batch->tokens, 0, limit, batch->scratch};
 }
 
 /* Gives the memory back to the batch, whether or not the text is kept. */
@@ -298,20 +313,19 @@ static sem_status put_added(token_sink *sink, int32_t id, sem_error *err)
 static sem_status encode_two_steps(const tokenizer *t, const char *text, size_t length, bool first, token_sink *sink,
                                    sem_error *err)
 {
-    buffer normal = {0};
-    sem_status status = t->model.normalize(t->model.state, text, length, &normal, &first, err);
+    buffer *normal = text_scratch_empty(sink->scratch, TEXT_NORMAL);
+    sem_status status = t->model.normalize(t->model.state, text, length, sink->scratch, normal, &first, err);
     added_scan scan = {0, 0};
     added_piece piece;
-    const char *data = (const char *)normal.data;
+    const char *data = (const char *)normal->data;
     while (status == SEM_OK && !token_sink_full(sink) &&
-           added_tokens_next(&t->added, true, data, normal.size, &scan, &piece)) {
+           added_tokens_next(&t->added, true, data, normal->size, &scan, &piece)) {
         if (piece.to > piece.from)
             status = t->model.encode_normalized(t->model.state, data + piece.from, piece.to - piece.from,
                                                 first && piece.from == 0, sink, err);
         if (status == SEM_OK && piece.id >= 0)
             status = put_added(sink, piece.id, err);
     }
-    buffer_free(&normal);
     return status;
 }
 
@@ -364,12 +378,13 @@ sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length,
     if (max_tokens < special)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "at most %zu tokens a text were asked for, %zu special ones are needed", max_tokens, special);
-    if (!reserve_text(batch))
+    if (!have_scratch(batch) || !reserve_text(batch))
         return sem_fail_memory(err, "a batch of texts");
     token_sink sink = open_sink(batch, max_tokens < UINT32_MAX ? max_tokens : UINT32_MAX);
     bool cut = false;
     sem_status status = encode_into(t, text, length, &sink, &cut, err);
     close_sink(batch, &sink);
+    text_scratch_trim(batch->scratch);
     if (status != SEM_OK)
         return status;
     commit_text(batch, sink.count);

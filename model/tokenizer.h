@@ -19,12 +19,16 @@ typedef struct token_batch {
     uint32_t *lengths; /* [B] tokens of each text, owned; they add up to T */
     size_t texts;      /* B */
     size_t lengths_capacity;
+    struct text_scratch *scratch; /* working memory of tokenizer_encode, owned; NULL before the first text */
 } token_batch;
 
 void token_batch_clear(token_batch *batch); /* keeps the memory */
 void token_batch_free(token_batch *batch);
 /* Appends a copy of one text's ids. False when memory is out. */
 bool token_batch_append(token_batch *batch, const int32_t *ids, size_t count);
+/* Room of so many bytes to put a text together that is then given to tokenizer_encode;
+ * it lasts until that returns. NULL when memory is out. */
+char *token_batch_room(token_batch *batch, size_t bytes);
 
 /* Reads dir/tokenizer.json. vocab is the number of rows of the model's token
  * table: an id that is not below it is refused. */
@@ -33,7 +37,8 @@ void tokenizer_close(tokenizer *t); /* accepts NULL */
 
 /* Appends one text (length bytes of valid UTF-8) to batch, special tokens
  * included, at most max_tokens of them (>= the special tokens' number).
- * *truncated (may be NULL) says whether tokens were cut. Linear in length. */
+ * *truncated (may be NULL) says whether tokens were cut. Linear in length. The memory
+ * that it takes stays with the batch, but for what only very long texts need. */
 sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
                             bool *truncated, sem_error *err);
 

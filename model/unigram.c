@@ -77,33 +77,11 @@ void unigram_free(unigram *u)
     u->scores = NULL;
 }
 
-void unigram_scratch_free(unigram_scratch *scratch)
-{
-    free(scratch->nodes);
-    free(scratch->scores);
-    *scratch = (unigram_scratch){.nodes = NULL};
-}
-
-static bool reserve(const unigram *u, unigram_scratch *s, size_t nodes)
-{
-    if (s->scores == NULL && (s->scores = checked_realloc(NULL, u->window, sizeof *s->scores)) == NULL)
-        return false;
-    if (nodes <= s->capacity)
-        return true;
-    size_t capacity = nodes + nodes / 8 + 64;
-    unigram_node *grown = checked_realloc(s->nodes, capacity, sizeof *grown);
-    if (grown == NULL)
-        return false;
-    s->nodes = grown;
-    s->capacity = capacity;
-    return true;
-}
-
 /* A word and the best ways into it as far as they are known. */
 typedef struct lattice {
     const unigram *u;
     unigram_node *nodes;
-    double *scores;
+    double *scores; /* [window] of the bytes that are within reach, each at its place modulo the window */
     const char *word;
     size_t length;
 } lattice;
@@ -138,12 +116,15 @@ static void extend(const lattice *w, size_t i, size_t width)
         offer(w, i + width, here + w->u->unknown_score, width, w->u->unknown);
 }
 
-bool unigram_word(const unigram *u, unigram_scratch *scratch, const char *word, size_t length, token_sink *sink)
+bool unigram_word(const unigram *u, const char *word, size_t length, token_sink *sink)
 {
-    if (length >= UINT32_MAX || !reserve(u, scratch, length + 1))
+    if (length >= UINT32_MAX)
         return false;
-    unigram_node *nodes = scratch->nodes;
-    const lattice w = {u, nodes, scratch->scores, word, length};
+    unigram_node *nodes = text_scratch_room(sink->scratch, TEXT_LINKS, (length + 1) * sizeof *nodes);
+    double *scores = text_scratch_room(sink->scratch, TEXT_SCORES, u->window * sizeof *scores);
+    if (nodes == NULL || scores == NULL)
+        return false;
+    const lattice w = {u, nodes, scores, word, length};
     memset(nodes, 0, (length + 1) * sizeof *nodes);
     for (size_t i = 0; i < length;) {
         uint32_t code;

@@ -29,20 +29,11 @@ typedef struct unigram_node {
     int32_t id;
 } unigram_node;
 
-/* Memory that is kept from word to word; zeroed is empty. */
-typedef struct unigram_scratch {
-    unigram_node *nodes; /* [capacity], owned */
-    size_t capacity;
-    double *scores; /* [window], owned: of the bytes that are within reach, each at its place modulo the window */
-} unigram_scratch;
-
 /* model is the "model" object of tokenizer.json; where names the file. */
 sem_status unigram_create(unigram *out, const json_t *model, const char *where, sem_error *err);
 void unigram_free(unigram *u);
 
-void unigram_scratch_free(unigram_scratch *scratch);
-
 /* Puts the pieces of one word; neighbouring unknown ones become one token. False when memory is out. */
-bool unigram_word(const unigram *u, unigram_scratch *scratch, const char *word, size_t length, token_sink *sink);
+bool unigram_word(const unigram *u, const char *word, size_t length, token_sink *sink);
 
 #endif

@@ -18,7 +18,8 @@ enum { TOKENS_MAX = 400, TOKEN_BYTES = 60, WORD_MAX = 3000 };
 static sem_error error;
 static bpe b;
 static bool created;
-static token_sink sink = {.limit = SIZE_MAX};
+static text_scratch scratch;
+static token_sink sink = {.limit = SIZE_MAX, .scratch = &scratch};
 static random_state r;
 
 /* The texts of the tokens; ids 0 to 255 are the bytes. */
@@ -36,7 +37,8 @@ static void close_all(void)
         bpe_free(&b);
     created = false;
     free(sink.ids);
-    sink = (token_sink){.limit = SIZE_MAX};
+    text_scratch_free(&scratch);
+    sink = (token_sink){.limit = SIZE_MAX, .scratch = &scratch};
 }
 
 static json_t *bytes_vocabulary(void)

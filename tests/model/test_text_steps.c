@@ -15,6 +15,7 @@ static sem_error error;
 static normalizer normal;
 static splitter split;
 static buffer out;
+static text_scratch scratch;
 static json_t *object;
 
 static void free_all(void)
@@ -22,6 +23,7 @@ static void free_all(void)
     normalizer_free(&normal);
     splitter_free(&split);
     buffer_free(&out);
+    text_scratch_free(&scratch);
     json_decref(object);
     object = NULL;
 }
@@ -95,7 +97,7 @@ START_TEST(normalizers_equal_the_reference)
 {
     const normal_case *c = &NORMAL[_i];
     ck_ok(normalizer_create(&normal, parse(c->json), "file", &error));
-    ck_ok(normalizer_apply(&normal, c->text, c->length, &out, NULL, &error));
+    ck_ok(normalizer_apply(&normal, c->text, c->length, &scratch, &out, NULL, &error));
     ck_assert_msg(out.size == c->expected_length && memcmp(out.data, c->expected, out.size) == 0,
                   "%s of \"%s\": \"%.*s\", expected \"%s\"", c->json, c->text, (int)out.size, (const char *)out.data,
                   c->expected);
@@ -111,7 +113,7 @@ static bool collect(void *context, const char *word, size_t length)
 START_TEST(pre_tokenizers_equal_the_reference)
 {
     const split_case *c = &SPLIT[_i];
-    const token_sink sink = {.limit = 10};
+    const token_sink sink = {.limit = 10, .scratch = &scratch};
     ck_ok(splitter_create(&split, parse(c->json), "file", &error));
     ck_assert(splitter_run(&split, c->text, strlen(c->text), true, &sink, collect, &out));
     ck_assert_msg(out.size == strlen(c->expected) && memcmp(out.data, c->expected, out.size) == 0,
