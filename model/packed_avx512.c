@@ -80,7 +80,10 @@ INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
         store_row(out, r, sum_a##r, sum_b##r);
 #define INT_STORE(r, at)                                                                                               \
     if (rows > (r))                                                                                                    \
-        store_row(out, r, real(out, r, 0, sum_a##r), real(out, r, 16, sum_b##r));
+        store_int8(out, r, &c8, sum_a##r, sum_b##r);
+#define INT_STORE_PART(r, at)                                                                                          \
+    if (rows > (r))                                                                                                    \
+        store_int8_part(out, r, &c8, sum_a##r, sum_b##r);
 
 /* A function of any number of rows from one of a constant number. */
 #define TILE_FUNCTION(NAME, TARGET, ROWS_FUNCTION)                                                                     \
@@ -112,12 +115,41 @@ INLINE TARGET_F void store_row(const packed_tile_out *out, size_t r, __m512 firs
                               _mm512_add_ps(second, _mm512_loadu_ps(out->bias + 16)));
 }
 
-/* row_scale * scale * (sum - row_zero * sums) of 16 columns. */
-INLINE TARGET_F __m512 real(const packed_tile_out *out, size_t r, size_t column, __m512i sum)
+/* What makes results of the sums of a tile's columns, read once for all its rows. */
+typedef struct columns {
+    __m512i sums[2];
+    __m512 scale[2], bias[2];
+} columns;
+
+INLINE TARGET_F columns load_columns(const packed_tile_out *out)
 {
-    __m512i moved = _mm512_mullo_epi32(_mm512_set1_epi32(out->row_zero[r]), _mm512_loadu_si512(out->sums + column));
-    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(out->row_scale[r]), _mm512_loadu_ps(out->scale + column));
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, moved)), scale);
+    return (columns){{_mm512_loadu_si512(out->sums), _mm512_loadu_si512(out->sums + 16)},
+                     {_mm512_loadu_ps(out->scale), _mm512_loadu_ps(out->scale + 16)},
+                     {_mm512_loadu_ps(out->bias), _mm512_loadu_ps(out->bias + 16)}};
+}
+
+/* row_scale * scale * (sum - row_zero * sums) + bias of 16 columns. */
+INLINE TARGET_F __m512 real(const packed_tile_out *out, size_t r, const columns *c, size_t half, __m512i sum)
+{
+    __m512i moved = _mm512_mullo_epi32(_mm512_set1_epi32(out->row_zero[r]), c->sums[half]);
+    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(out->row_scale[r]), c->scale[half]);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, moved)), scale, c->bias[half]);
+}
+
+INLINE TARGET_F void store_int8(const packed_tile_out *out, size_t r, const columns *c, __m512i first, __m512i second)
+{
+    float *y = out->y + r * out->stride;
+    _mm512_storeu_ps(y, real(out, r, c, 0, first));
+    _mm512_storeu_ps(y + 16, real(out, r, c, 1, second));
+}
+
+INLINE TARGET_F void store_int8_part(const packed_tile_out *out, size_t r, const columns *c, __m512i first,
+                                     __m512i second)
+{
+    float *y = out->y + r * out->stride;
+    _mm512_mask_storeu_ps(y, columns_mask(out->columns, 0), real(out, r, c, 0, first));
+    if (out->columns > 16)
+        _mm512_mask_storeu_ps(y + 16, columns_mask(out->columns, 16), real(out, r, c, 1, second));
 }
 
 INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
@@ -128,10 +160,19 @@ INLINE TARGET_BF16
                        const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, BFLOAT16_ROW) EACH_ROW(FLOAT_STORE)}
 
 INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out){TILE_LOOP(INT_SUM, INT8_ROW) EACH_ROW(INT_STORE)}
+                                  const packed_tile_out *out)
+{
+    TILE_LOOP(INT_SUM, INT8_ROW)
+    const columns c8 = load_columns(out);
+    if (out->columns == PACKED_COLUMNS) {
+        EACH_ROW(INT_STORE)
+    } else {
+        EACH_ROW(INT_STORE_PART)
+    }
+}
 
-TILE_FUNCTION(tile_float32, TARGET_F, rows_float32) TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
-    TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
+TILE_FUNCTION(tile_float32, TARGET_F, rows_float32)
+TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16) TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
 
     /* --- rows of x */
 
@@ -147,23 +188,32 @@ TILE_FUNCTION(tile_float32, TARGET_F, rows_float32) TILE_FUNCTION(tile_bfloat16,
     }
 }
 
+INLINE TARGET_F __m128i rounded(__m512 v, __m512 inverse, __m512i zero)
+{
+    __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, inverse)), zero);
+    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(q, _mm512_setzero_si512()));
+}
+
+/* Whole vectors go without masks, which make narrowing stores several times slower. */
 TARGET_F static void to_int8(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero)
 {
-    __m512 low = _mm512_setzero_ps(), high = low;
-    for (size_t i = 0; i < n; i += 16) {
-        __m512 v = _mm512_maskz_loadu_ps(columns_mask(n, i), x + i);
+    const size_t whole = n / 16 * 16;
+    const __mmask16 rest = columns_mask(n, whole);
+    const __m512 last = _mm512_maskz_loadu_ps(rest, x + whole);
+    __m512 low = _mm512_min_ps(_mm512_setzero_ps(), last), high = _mm512_max_ps(_mm512_setzero_ps(), last);
+    for (size_t i = 0; i < whole; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
         low = _mm512_min_ps(low, v);
         high = _mm512_max_ps(high, v);
     }
     float inverse = packed_range(_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high), scale, zero);
-    const __m512i zeros = _mm512_set1_epi32(*zero), least = _mm512_setzero_si512();
+    const __m512i zeros = _mm512_set1_epi32(*zero);
     const __m512 inverses = _mm512_set1_ps(inverse);
-    for (size_t i = 0; i < n; i += 16) {
-        __mmask16 mask = columns_mask(n, i);
-        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverses);
-        __m512i q = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(v), zeros), least);
-        _mm512_mask_cvtusepi32_storeu_epi8(out + i, mask, q);
+    for (size_t i = 0; i < whole; i += 16) {
+        __m128i bytes = rounded(_mm512_loadu_ps(x + i), inverses, zeros);
+        _mm_storeu_si128((__m128i *)(void *)(out + i), bytes);
     }
+    _mm_mask_storeu_epi8(out + whole, rest, rounded(last, inverses, zeros));
 }
 
 void packed_add_avx512(packed_kernels *k)
