@@ -44,6 +44,7 @@ typedef struct core {
     store *store;             /* owned */
     serving_slot current;     /* the writer swaps it, at a flip; never empty while requests are served */
     serving_slot candidate;   /* the generation that is being embedded, or empty; the writer swaps it */
+    atomic_bool closing;      /* every connection is closed; engine_destroy sets it */
     atomic_bool dual;         /* new writes are embedded with the candidate as well; the job sets it */
     space *external;          /* owned; the space of external collections */
     atomic_size_t held_bytes; /* of requests that wait or are under way; encode.queue_bytes limits it */

@@ -135,6 +135,7 @@ void engine_destroy(engine *e)
     if (e == NULL)
         return;
     core *c = &e->core;
+    atomic_store(&c->closing, true);
     /* In the order of the work: workers hand to jobs and to the writer, jobs hand
      * to the writer. */
     background_destroy(e->background);

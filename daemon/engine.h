@@ -35,7 +35,8 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
  * cancelled, so that nobody who waits for it holds the drain up. */
 void engine_drain(engine *e);
 
-/* Finishes what was accepted, commits, stops every thread (a fine-tune job is
+/* After the last connection is closed. Finishes the writes that were accepted, drops
+ * what only makes an answer, commits, stops every thread (a fine-tune job is
  * cancelled and says so in its record) and frees all. Blocks. Accepts NULL. */
 void engine_destroy(engine *e);
 

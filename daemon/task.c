@@ -52,8 +52,27 @@ void task_free(task *t)
     free(t);
 }
 
+/* Whether t only makes an answer, and nobody is there to get it. Writes are still
+ * done: whoever sent one and did not wait may count on it. */
+static bool is_in_vain(const task *t)
+{
+    if (!atomic_load(&t->core->closing))
+        return false;
+    switch (t->request->method) {
+    case METHOD_ENCODE:
+    case METHOD_SEARCH:
+    case METHOD_EXPLAIN:
+    case METHOD_GET:
+    case METHOD_COUNT:
+    case METHOD_SCROLL: return true;
+    default: return false;
+    }
+}
+
 sem_status task_check_deadline(const task *t, sem_error *err)
 {
+    if (is_in_vain(t))
+        return sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     if (t->deadline_ns == 0 || clock_monotonic_ns() <= t->deadline_ns)
         return SEM_OK;
     return sem_fail(err, SEM_DEADLINE_EXCEEDED, "deadline_ms: not done within %llu ms",

@@ -38,7 +38,8 @@ void task_free(task *t);
 /* Drops vectors and pins, so that the task can be encoded anew. */
 void task_reset(task *t);
 
-/* SEM_DEADLINE_EXCEEDED when the time is over. */
+/* SEM_DEADLINE_EXCEEDED when the time is over; SEM_UNAVAILABLE for what only makes
+ * an answer, once the engine ends and nobody is there to get it. */
 sem_status task_check_deadline(const task *t, sem_error *err);
 
 /* An answer under construction. */

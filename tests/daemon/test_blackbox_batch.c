@@ -1,11 +1,13 @@
 /* Queries that come together, seen from outside. */
 #include "tests/daemon/blackbox.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 
 static box b;
 
-enum { MANY = 200 };
+enum { MANY = 200, LEFT = 60, LEFT_TEXTS = 400 };
 
 static bool start(void)
 {
@@ -166,6 +168,44 @@ START_TEST(a_batch_that_does_not_fit_the_budget_is_answered_whole)
 }
 END_TEST
 
+START_TEST(encodes_that_nobody_waits_for_do_not_hold_up_the_end_and_writes_are_kept)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    b.options[0] = "encode.workers=1";
+    box_start(&b);
+    static char texts[LEFT_TEXTS * 256];
+    char text[256];
+    size_t used = 0, at = 0;
+    for (int i = 0; i < 40; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "a b ");
+    for (int i = 0; i < LEFT_TEXTS; i++)
+        used += (size_t)snprintf(texts + used, sizeof texts - used, "%s'%s'", i > 0 ? "," : "", text);
+    uint64_t began = clock_monotonic_ms();
+    box_call(&b, "encode", "{'texts': [%s]}", texts);
+    uint64_t one = clock_monotonic_ms() - began + 1;
+    for (int i = 0; i < LEFT; i++)
+        send_one("encode", "{'texts': [%s]}", texts);
+    uint32_t write = send_one("upsert", "{'docs': [{'id': 1, 'text': 'card'}]}"), ping = send_one("ping", "{}");
+    ck_assert_uint_eq(write + 1, ping);
+    for (uint32_t answered = write; answered != ping;) { /* from then on the daemon has read all that was sent */
+        client_reply reply;
+        sem_error error;
+        ck_ok(client_receive(b.client, BOX_TIMEOUT_MS, &reply, &error));
+        answered = reply.msgid;
+        client_reply_free(&reply);
+    }
+    began = clock_monotonic_ms();
+    box_stop(&b);
+    uint64_t end = clock_monotonic_ms() - began;
+    ck_assert_msg(end < LEFT / 2 * one, "%llu ms, and one encode takes %llu", (unsigned long long)end,
+                  (unsigned long long)one);
+    box_start(&b);
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "count", "{}"), "count"), 0), 1);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("batches");
@@ -175,6 +215,7 @@ int main(void)
     tcase_add_test(tests, one_bad_query_does_not_spoil_those_beside_it);
     tcase_add_test(tests, a_query_overtakes_a_long_encode_that_has_begun);
     tcase_add_test(tests, a_batch_that_does_not_fit_the_budget_is_answered_whole);
+    tcase_add_test(tests, encodes_that_nobody_waits_for_do_not_hold_up_the_end_and_writes_are_kept);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
