@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Texts of up to so many tokens pass through all layers together: the rows of
  * one group stay in the second-level cache while a layer's weights go by, and
@@ -42,7 +43,8 @@ static sem_status prepare(encoder *e, const model_config *config, model_weights 
     encoder_plan_bind(&e->plan, e->params);
     e->plan.embedding.table = weights_words(w);
     e->attention = attention_choose(e->plan.k->name, PACKED_FLOAT32);
-    return packed_layers_fill(&e->packed, &e->plan, w, PACKED_FLOAT32, PACKED_FLOAT32, err);
+    const encoder_precisions table = encoder_all_in(e, PACKED_FLOAT32);
+    return packed_layers_fill(&e->packed, &e->plan, w, &table, err);
 }
 
 sem_status encoder_open(encoder **out, const model_config *config, model_weights *w, const gemm *g, sem_error *err)
@@ -86,12 +88,41 @@ sem_status encoder_check(const model_config *config, sem_error *err)
     return status;
 }
 
-sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err)
+size_t encoder_matrices(const encoder *e)
 {
-    sem_status status = packed_layers_fill(&e->packed, &e->plan, e->weights, precision, projections, err);
+    return e->packed.count;
+}
+
+size_t encoder_matrix_size(const encoder *e, size_t matrix)
+{
+    return packed_layers_size(&e->plan, matrix);
+}
+
+encoder_precisions encoder_all_in(const encoder *e, packed_precision precision)
+{
+    encoder_precisions table = {0};
+    memset(table.letters, packed_precision_name(precision)[0], e->packed.count);
+    return table;
+}
+
+sem_status encoder_pack(encoder *e, const encoder_precisions *table, sem_error *err)
+{
+    packed_layers_untry(&e->packed);
+    sem_status status = packed_layers_fill(&e->packed, &e->plan, e->weights, table, err);
+    const bool exact = strspn(table->letters, "f") == e->packed.count;
     if (status == SEM_OK)
-        e->attention = attention_choose(e->plan.k->name, precision);
+        e->attention = attention_choose(e->plan.k->name, exact ? PACKED_FLOAT32 : PACKED_BFLOAT16);
     return status;
+}
+
+sem_status encoder_try(encoder *e, size_t matrix, packed_precision precision, sem_error *err)
+{
+    return packed_layers_try(&e->packed, &e->plan, e->weights, matrix, precision, err);
+}
+
+void encoder_untry(encoder *e)
+{
+    packed_layers_untry(&e->packed);
 }
 
 sem_status encoder_record(encoder *e, sem_error *err)

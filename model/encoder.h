@@ -107,13 +107,27 @@ sem_status encoder_create(encoder **out, const model_config *config, float *para
 void encoder_destroy(encoder *e); /* accepts NULL */
 /* Whether a model of this configuration can be computed. */
 sem_status encoder_check(const model_config *config, sem_error *err);
-/* Packs the layers' matrices in another precision, the projections to queries,
- * keys and values in one of their own: rounding those costs most agreement, since
- * softmax makes large errors of small ones. One matrix after the other takes the
+/* The precision of each of the layers' matrices, layer after layer, and in a layer
+ * those of queries, keys and values, of attention's output, and the feed-forward
+ * layer's two: one letter each, the first of packed_precision_name. */
+enum { ENCODER_MATRICES_MAX = 4 * MODEL_LAYERS_MAX };
+typedef struct encoder_precisions {
+    char letters[ENCODER_MATRICES_MAX + 1]; /* of encoder_matrices, ends with 0 */
+} encoder_precisions;
+
+size_t encoder_matrices(const encoder *e);
+/* Weights of one of them: what a product with it costs. */
+size_t encoder_matrix_size(const encoder *e, size_t matrix);
+/* All of them alike. */
+encoder_precisions encoder_all_in(const encoder *e, packed_precision precision);
+/* Packs the layers' matrices as table says. One matrix after the other takes the
  * place of what was there, which bounds the memory that this takes: on failure some
  * are in the old precision and some in the new one. Nothing else may use the
  * encoder meanwhile. */
-sem_status encoder_pack(encoder *e, packed_precision precision, packed_precision projections, sem_error *err);
+sem_status encoder_pack(encoder *e, const encoder_precisions *table, sem_error *err);
+/* Packs one of them in another precision, until encoder_untry puts back what was there. */
+sem_status encoder_try(encoder *e, size_t matrix, packed_precision precision, sem_error *err);
+void encoder_untry(encoder *e);
 /* From now on what the matrices multiply is recorded, by forward passes of one thread,
  * and encoder_pack rounds to int8 so that products with it change least; until
  * encoder_forget. */

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 /* A matrix [n, k] and its bias [n] among the parameters. */
-typedef struct matrix {
+typedef struct shape {
     size_t n, k, weight, bias;
-} matrix;
+} shape;
 
 sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, sem_error *err)
 {
@@ -17,46 +17,83 @@ sem_status packed_layers_create(packed_layers *out, const encoder_plan *plan, se
     return SEM_OK;
 }
 
-/* Puts the matrix into *at in place of what is there. record: what it was seen to
- * multiply, or NULL. */
-static sem_status replace(packed **at, const packed_kernels *k, packed_precision precision, const matrix *m,
-                          model_weights *w, covariance *record, sem_error *err)
+static shape find_matrix(const encoder_plan *plan, size_t i)
 {
-    packed *next;
-    if (*at != NULL && packed_get_precision(*at) == precision)
-        return SEM_OK;
+    const size_t H = plan->config->hidden, F = plan->config->intermediate;
+    const layer_params *l = &plan->layers[i / LAYER_MATRICES];
+    const shape all[LAYER_MATRICES] = {
+        [LAYER_QKV] = {3 * H, H, l->qkv_weight, l->qkv_bias},
+        [LAYER_OUT] = {H, H, l->out_weight, l->out_bias},
+        [LAYER_UP] = {encoder_up_columns(plan->config), H, l->up_weight, l->up_bias},
+        [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
+    };
+    return all[i % LAYER_MATRICES];
+}
+
+/* Packs matrix number i, rounded by what is recorded. */
+static sem_status pack_one(packed **out, const packed_layers *layers, const encoder_plan *plan, model_weights *w,
+                           size_t i, packed_precision precision, sem_error *err)
+{
+    const shape found = find_matrix(plan, i), *m = &found;
     sem_status status = weights_load(w, m->weight, m->n * m->k, err);
     if (status != SEM_OK)
         return status;
     const float *params = weights_params(w);
-    status = packed_create_recorded(&next, k, precision, m->n, m->k, params + m->weight, params + m->bias, record, err);
+    status = packed_create_recorded(out, packed_choose(plan->k->name), precision, m->n, m->k, params + m->weight,
+                                    params + m->bias, layers->records != NULL ? layers->records[i] : NULL, err);
     weights_drop(w, m->weight, m->n * m->k);
-    if (status != SEM_OK)
-        return status;
-    packed_destroy(*at);
-    *at = next;
-    return SEM_OK;
+    return status;
+}
+
+static packed_precision precision_of(char letter)
+{
+    packed_precision precision = 0;
+    while (precision < PACKED_PRECISIONS && packed_precision_name(precision)[0] != letter)
+        precision++;
+    return precision;
 }
 
 sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, model_weights *w,
-                              packed_precision precision, packed_precision projections, sem_error *err)
+                              const encoder_precisions *table, sem_error *err)
 {
-    const size_t H = plan->config->hidden, F = plan->config->intermediate;
-    const packed_kernels *k = packed_choose(plan->k->name);
-    sem_status status = SEM_OK;
-    for (size_t i = 0; i < layers->count && status == SEM_OK; i++) {
-        const layer_params *l = &plan->layers[i / LAYER_MATRICES];
-        const matrix all[LAYER_MATRICES] = {
-            [LAYER_QKV] = {3 * H, H, l->qkv_weight, l->qkv_bias},
-            [LAYER_OUT] = {H, H, l->out_weight, l->out_bias},
-            [LAYER_UP] = {encoder_up_columns(plan->config), H, l->up_weight, l->up_bias},
-            [LAYER_DOWN] = {H, F, l->down_weight, l->down_bias},
-        };
-        const size_t kind = i % LAYER_MATRICES;
-        status = replace(&layers->matrices[i], k, kind == LAYER_QKV ? projections : precision, &all[kind], w,
-                         layers->records != NULL ? layers->records[i] : NULL, err);
+    for (size_t i = 0; i < layers->count; i++) {
+        const packed_precision precision = precision_of(table->letters[i]);
+        packed *next, **at = &layers->matrices[i];
+        if (precision == PACKED_PRECISIONS)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "a table of precisions does not fit %zu matrices",
+                            layers->count);
+        if (*at != NULL && packed_get_precision(*at) == precision)
+            continue;
+        sem_status status = pack_one(&next, layers, plan, w, i, precision, err);
+        if (status != SEM_OK)
+            return status;
+        packed_destroy(*at);
+        *at = next;
     }
-    return status;
+    return SEM_OK;
+}
+
+sem_status packed_layers_try(packed_layers *layers, const encoder_plan *plan, model_weights *w, size_t matrix,
+                             packed_precision precision, sem_error *err)
+{
+    packed *next;
+    packed_layers_untry(layers);
+    sem_status status = pack_one(&next, layers, plan, w, matrix, precision, err);
+    if (status != SEM_OK)
+        return status;
+    layers->aside = layers->matrices[matrix];
+    layers->tried = matrix;
+    layers->matrices[matrix] = next;
+    return SEM_OK;
+}
+
+void packed_layers_untry(packed_layers *layers)
+{
+    if (layers->aside == NULL)
+        return;
+    packed_destroy(layers->matrices[layers->tried]);
+    layers->matrices[layers->tried] = layers->aside;
+    layers->aside = NULL;
 }
 
 sem_status packed_layers_record(packed_layers *layers, const kernels *k, sem_error *err)
@@ -91,10 +128,17 @@ void packed_layers_free(packed_layers *layers)
     for (size_t i = 0; layers->records != NULL && i < layers->count; i++)
         covariance_destroy(layers->records[i]);
     free(layers->records);
+    packed_destroy(layers->aside);
     for (size_t i = 0; layers->matrices != NULL && i < layers->count; i++)
         packed_destroy(layers->matrices[i]);
     free(layers->matrices);
     *layers = (packed_layers){0};
+}
+
+size_t packed_layers_size(const encoder_plan *plan, size_t matrix)
+{
+    const shape m = find_matrix(plan, matrix);
+    return m.n * m.k;
 }
 
 size_t packed_layers_space(const encoder_plan *plan)

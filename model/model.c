@@ -38,7 +38,7 @@ static sem_status open_placed(model **out, const char *dir, weights_place place,
     if (m == NULL)
         return sem_fail_memory(err, "a model");
     m->g = g;
-    m->precision = (precision_choice){PACKED_FLOAT32, PACKED_FLOAT32, 1, "no other was asked for"};
+    m->precision = (precision_choice){.precision = PACKED_FLOAT32, .cosine = 1, .reason = "no other was asked for"};
     m->dir = strdup(dir);
     sem_status status = m->dir == NULL ? sem_fail_memory(err, "a model's path")
                                        : model_config_read(&m->config, dir, err);

@@ -7,16 +7,19 @@
 #include "model/encoder.h"
 
 typedef struct precision_choice {
-    packed_precision precision;
-    packed_precision projections; /* to queries, keys and values */
-    double cosine;                /* the smallest between its embeddings and float32's; 1 for float32 */
-    const char *reason;           /* a static text */
+    packed_precision precision; /* of all matrices but a few */
+    packed_precision wide;      /* of these few, where precision is int8 */
+    size_t wider;               /* how many they are */
+    encoder_precisions table;   /* which they are */
+    double cosine;              /* the smallest between its embeddings and float32's; 1 for float32 */
+    char reason[128];
 } precision_choice;
 
-/* wanted: "float32" and "bfloat16" are taken as they are, "int8" with projections in
- * bfloat16 where that is needed for a cosine of 0.995; "auto" takes the
- * fastest that this machine has instructions for and whose smallest cosine over
- * the texts of batch is at least min_cosine. The encoder is in float32 before and
+/* wanted: "float32" and "bfloat16" are taken as they are, "int8" with as few matrices in
+ * bfloat16 (float32 where the machine is not fast in that) as are needed for a cosine of
+ * 0.995; "auto" takes the fastest that this machine has instructions for and whose
+ * smallest cosine over the texts of batch is at least min_cosine, int8 with some wider
+ * matrices among them. The encoder is in float32 before and
  * used by nothing else; name is for the log (may be NULL). */
 sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
                             const char *name, sem_log *log, precision_choice *out, sem_error *err);

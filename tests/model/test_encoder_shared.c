@@ -87,7 +87,10 @@ static encoder *make_encoder(const model_config *config, packed_precision precis
         params[i] = 0.3f * (float)(random_unit(&r) - 0.4);
     param_layout_free(&layout);
     ck_ok(encoder_create(&e, config, params, &gemm_portable, &error));
-    ck_ok(encoder_pack(e, precision, projections, &error));
+    encoder_precisions table = encoder_all_in(e, precision);
+    for (size_t i = 0; i < encoder_matrices(e); i += 4)
+        table.letters[i] = packed_precision_name(projections)[0];
+    ck_ok(encoder_pack(e, &table, &error));
     return e;
 }
 
