@@ -1,6 +1,7 @@
 # Tests: every tests/FOLDER/test_*.c is a program of its own.
 
 J ?= 2
+comma := ,
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 TEST_COMMON := $(wildcard tests/common/*.c)
@@ -33,6 +34,27 @@ $(BUILD)/tests/fuzz/test_%: $(BUILD)/obj/tests/fuzz/test_%.c.o $(call objects,$(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
+# What tokenizes is compiled once more with a call in every basic block, so that a
+# test counts the steps of a text, and with the C library's work on bytes and memory
+# going through that test.
+COUNTED := $(addprefix model/,added_tokens.c bert_chars.c bert_text.c bpe.c bpe_long.c char_pattern.c characters.c charsmap.c \
+             marks.c normalizer.c splitter.c template.c text_form.c text_pipeline.c text_scratch.c tokenizer.c trie.c unigram.c \
+             word_pattern.c wordpiece.c) base/buffer.c base/utf8.c
+COUNTED_CALLS := malloc calloc realloc free memcpy memmove memset memcmp memchr memmem
+COUNTED_FLAGS := -U_FORTIFY_SOURCE -fsanitize-coverage=trace-pc
+counted_objects := $(patsubst %,$(BUILD)/obj/counted/%.o,$(COUNTED))
+
+$(BUILD)/obj/counted/%.c.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,COUNT,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(COUNTED_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/tests/model/test_hostile_texts: $(BUILD)/obj/tests/model/test_hostile_texts.c.o $(call objects,$(TEST_COMMON)) \
+                                         $(counted_objects) $(call lib,$(up_to_model))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(COUNTED_CALLS)) $^ $(LIBS) $(CHECK_LIBS) -o $@
+
 .PHONY: check check-quick run-tests run-tests-quick test asan tsan
 check: run-tests
 check-quick: run-tests-quick
@@ -59,7 +81,7 @@ tsan: model
 	@$(MAKE) --no-print-directory BUILD=build/tsan HARDEN= OPTIMISE="-O1 -g" \
 	    SANITIZE="-fsanitize=thread -fno-omit-frame-pointer" run-tests
 
--include $(wildcard $(patsubst %,$(BUILD)/obj/%.d,$(TEST_SRC) $(TEST_COMMON)))
+-include $(wildcard $(patsubst %,$(BUILD)/obj/%.d,$(TEST_SRC) $(TEST_COMMON)) $(counted_objects:.o=.d))
 
 # libFuzzer on everything that reads bytes nobody vouches for, FUZZ_SECONDS each. A
 # finding ends it and stays in build/fuzz/TARGET; what was learnt stays in its corpus.

@@ -135,14 +135,20 @@ static size_t add_ascii_word(walk *w, const char *text, size_t length, size_t i)
     return i;
 }
 
+/* True once a further token than are kept is certain: a word that has begun is at least one. */
+static bool is_cut(const walk *w)
+{
+    return w->sink->count + (w->word_chars > 0) > w->sink->limit;
+}
+
 static bool walk_text(walk *w, text_scratch *scratch, const char *text, size_t length)
 {
     bool ok = true;
     w->marks = text_scratch_take_marks(scratch);
     for (size_t i = 0; ok && i < length;) {
-        if (w->sink != NULL && token_sink_full(w->sink))
+        if (w->sink != NULL && is_cut(w))
             break;
-        if (w->sink != NULL && w->marks.count == 0) {
+        if (w->sink != NULL && w->marks.count == 0 && w->sink->count < w->sink->limit) {
             i = add_ascii_word(w, text, length, i);
             if (i == length)
                 break;

@@ -81,7 +81,7 @@ static bool put_by_heap(const bpe *b, const char *word, size_t length, token_sin
 {
     heap_word w = {.b = b};
     size_t bytes;
-    const size_t pairs = 3; /* in the heap for each symbol: one at first, two a merge */
+    const size_t pairs = 2; /* in the heap for each symbol: one at first, and a merge takes one and puts two */
     if (!checked_mul(length, pairs * sizeof *w.heap + sizeof *w.ids + sizeof *w.next + sizeof *w.previous, &bytes) ||
         (w.heap = text_scratch_room(sink->scratch, TEXT_LINKS, bytes)) == NULL)
         return false;

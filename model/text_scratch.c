@@ -1,5 +1,7 @@
 #include "model/text_scratch.h"
 
+#include "base/checked.h"
+
 /* Bytes of a buffer that stay: a text of 64 KiB in any of the steps. */
 enum { KEPT_BYTES = 256 << 10 };
 
@@ -25,8 +27,16 @@ buffer *text_scratch_empty(text_scratch *s, text_use use)
     return &s->buffers[use];
 }
 
+/* Nothing is copied from the old block, nor held beside it; and a long word's is no
+ * larger than it needs, for it goes back after the text. */
 void *text_scratch_room(text_scratch *s, text_use use, size_t bytes)
 {
     buffer *b = text_scratch_empty(s, use);
+    if (bytes > b->capacity && bytes > KEPT_BYTES) {
+        buffer_free(b);
+        b->data = checked_realloc(NULL, bytes, 1);
+        b->capacity = b->data == NULL ? 0 : bytes;
+        return b->data;
+    }
     return buffer_reserve(b, bytes > 0 ? bytes : 1) ? b->data : NULL;
 }
