@@ -414,19 +414,6 @@ static void convert_halves(tensor_dtype dtype, const unsigned char *in, size_t c
     }
 }
 
-bool tensor_to_float(const tensor_view *view, float *out)
-{
-    if (view->dtype == TENSOR_F32) {
-        if (view->bytes > 0)
-            memcpy(out, view->data, view->bytes);
-        return true;
-    }
-    if (view->dtype != TENSOR_F16 && view->dtype != TENSOR_BF16)
-        return false;
-    convert_halves(view->dtype, view->data, view->elements, out);
-    return true;
-}
-
 sem_status tensor_read(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err)
 {
     const safetensors *f = view->file;

@@ -5,7 +5,6 @@
 
 #include "base/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,11 +43,9 @@ const tensor_view *safetensors_at(const safetensors *file, size_t i); /* in file
 const tensor_view *safetensors_find(const safetensors *file, const char *name);
 const char *safetensors_path(const safetensors *file);
 
-/* Converts F32, F16 or BF16 to float32; out has view->elements floats. False for other types. */
-bool tensor_to_float(const tensor_view *view, float *out);
-
-/* The same for elements [first, first + count), by reading the file and not
- * through the map. Fails where the file was changed since it was opened. */
+/* Elements [first, first + count) of an F32, F16 or BF16 tensor as float32, by reading
+ * the file and not through the map. Fails where the file was changed since it was
+ * opened; other types are refused. */
 sem_status tensor_read(const tensor_view *view, size_t first, size_t count, float *out, sem_error *err);
 
 /* What safetensors_write writes: float32 tensors. */

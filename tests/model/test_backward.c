@@ -430,7 +430,7 @@ static void compare_gradients(const param_layout *layout, const float *grads, co
         const param *p = &layout->items[i];
         const tensor_view *view = safetensors_find(file, p->name);
         ck_assert_msg(view != NULL && view->elements == p->rows * p->cols, "%s", p->name);
-        ck_assert(tensor_to_float(view, right));
+        ck_ok(tensor_read(view, 0, view->elements, right, &error));
         float largest = 0, worst = 0;
         for (size_t j = 0; j < view->elements; j++) {
             largest = fmaxf(largest, fabsf(right[j]));
