@@ -53,12 +53,12 @@ typedef struct kernels {
     void (*relu)(const float *x, size_t n, float *y);
     void (*relu_backward)(float *u, float *d, size_t n);
 
-    /* Rotates a row: x becomes c R x, R orthogonal and c = kernels_spread_gain(n). A
-     * value far larger than the others of its row is spread over many, so that rounding
+    /* Rotates a row: y = c R x, R orthogonal and c = kernels_spread_gain(n); y may be x.
+     * A value far larger than the others of its row is spread over many, so that rounding
      * the row to few bits loses less (Ashkboos et al. 2024, "QuaRot"). Sums and
      * differences of whole vectors (Hadamard's matrices), then of thirds and lanes;
      * what is behind the last SPREAD_BLOCK stays as it is, times c. */
-    void (*spread)(float *x, size_t n);
+    void (*spread)(const float *x, size_t n, float *y);
 
     /* s = x + residual (may be NULL); xhat (may be NULL) = (s - mean) * rstd;
      * y = xhat * weight + bias. Returns rstd. y and xhat may be x. */

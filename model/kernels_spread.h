@@ -9,79 +9,36 @@
         (b) = difference;                                                                                              \
     } while (0)
 
-INLINE void mix_two(float *x, size_t step)
+/* Those of count vectors, a power of two up to 8, whose numbers differ in one bit. */
+INLINE void mix_bit(vec *v, size_t count, size_t bit)
 {
-    vec a = vec_load(x), b = vec_load(x + step);
-    PAIR(a, b);
-    vec_store(x, a);
-    vec_store(x + step, b);
-}
-
-INLINE void mix_four(float *x, size_t step)
-{
-    vec a = vec_load(x), b = vec_load(x + step), c = vec_load(x + 2 * step), d = vec_load(x + 3 * step);
-    PAIR(a, b);
-    PAIR(c, d);
-    PAIR(a, c);
-    PAIR(b, d);
-    vec_store(x, a);
-    vec_store(x + step, b);
-    vec_store(x + 2 * step, c);
-    vec_store(x + 3 * step, d);
-}
-
-INLINE void mix_eight(float *x, size_t step)
-{
-    vec a = vec_load(x), b = vec_load(x + step), c = vec_load(x + 2 * step), d = vec_load(x + 3 * step);
-    vec e = vec_load(x + 4 * step), f = vec_load(x + 5 * step), g = vec_load(x + 6 * step), h = vec_load(x + 7 * step);
-    PAIR(a, b);
-    PAIR(c, d);
-    PAIR(e, f);
-    PAIR(g, h);
-    PAIR(a, c);
-    PAIR(b, d);
-    PAIR(e, g);
-    PAIR(f, h);
-    PAIR(a, e);
-    PAIR(b, f);
-    PAIR(c, g);
-    PAIR(d, h);
-    vec_store(x, a);
-    vec_store(x + step, b);
-    vec_store(x + 2 * step, c);
-    vec_store(x + 3 * step, d);
-    vec_store(x + 4 * step, e);
-    vec_store(x + 5 * step, f);
-    vec_store(x + 6 * step, g);
-    vec_store(x + 7 * step, h);
-}
-
-/* Mixes what lies step apart, count at a time. */
-INLINE void mix(size_t count, float *x, size_t n, size_t step)
-{
-    for (size_t base = 0; base < n; base += count * step) {
-        for (size_t i = base; i < base + step; i += LANES) {
-            if (count == 8)
-                mix_eight(x + i, step);
-            else if (count == 4)
-                mix_four(x + i, step);
-            else
-                mix_two(x + i, step);
-        }
+    UNROLL for (size_t i = 0; i < count; i++)
+    {
+        if ((i & bit) == 0)
+            PAIR(v[i], v[i | bit]);
     }
 }
 
-/* The reflection 1 - 2/3 of the three thirds of a row: it keeps lengths, and leaves
- * no value where it was. */
-INLINE void mix_thirds(float *x, size_t n)
+INLINE void mix_held(vec *v, size_t count)
 {
-    const size_t third = n / 3;
-    for (size_t i = 0; i < third; i += LANES) {
-        vec a = vec_load(x + i), b = vec_load(x + third + i), c = vec_load(x + 2 * third + i);
-        vec share = (a + b + c) * vec_splat(2.0f / 3);
-        vec_store(x + i, a - share);
-        vec_store(x + third + i, b - share);
-        vec_store(x + 2 * third + i, c - share);
+    if (count >= 2)
+        mix_bit(v, count, 1);
+    if (count >= 4)
+        mix_bit(v, count, 2);
+    if (count >= 8)
+        mix_bit(v, count, 4);
+}
+
+/* Mixes what lies step apart, count at a time. */
+INLINE void mix(size_t count, const float *x, float *y, size_t n, size_t step)
+{
+    for (size_t base = 0; base < n; base += count * step) {
+        for (size_t i = base; i < base + step; i += LANES) {
+            vec v[8];
+            UNROLL for (size_t c = 0; c < count; c++) v[c] = vec_load(x + i + c * step);
+            mix_held(v, count);
+            UNROLL for (size_t c = 0; c < count; c++) vec_store(y + i + c * step, v[c]);
+        }
     }
 }
 
@@ -112,36 +69,85 @@ INLINE vec mix_vector(vec v)
     return v;
 }
 
-/* The SPREAD_BLOCK values of every block with each other, neighbours first whatever
- * the vectors' width: all levels add in the same order and round alike. */
+/* The SPREAD_BLOCK values of every block with each other. */
 INLINE void mix_blocks(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES)
         vec_store(x + i, mix_vector(vec_load(x + i)));
     if (LANES < SPREAD_BLOCK)
-        mix(SPREAD_BLOCK / LANES, x, n, LANES);
+        mix(SPREAD_BLOCK / LANES, x, x, n, LANES);
 }
 
-KERNEL void spread(float *x, size_t n)
+/* The reflection 1 - 2/3 of the three thirds of a row: it keeps lengths, and leaves
+ * no value where it was. */
+INLINE void reflect(vec *a, vec *b, vec *c)
 {
-    const size_t blocks = n / SPREAD_BLOCK, whole = blocks * SPREAD_BLOCK;
-    size_t step = SPREAD_BLOCK;
-    for (size_t left = kernels_spread_group(n); left > 1;) {
-        size_t count = left >= 8 ? 8 : left;
-        if (count == 8)
-            mix(8, x, whole, step);
-        else if (count == 4)
-            mix(4, x, whole, step);
-        else
-            mix(2, x, whole, step);
-        step *= count;
-        left /= count;
+    const vec share = (*a + *b + *c) * vec_splat(2.0f / 3);
+    *a -= share;
+    *b -= share;
+    *c -= share;
+}
+
+/* Three thirds of a row, each mixed as above, then reflected, then where a vector is
+ * a block and `blocks` says so the values of each: all that while they are in registers. */
+INLINE void mix_thirds(size_t count, const float *x, float *y, size_t n, size_t step, bool blocks)
+{
+    const size_t third = n / 3;
+    for (size_t base = 0; base < third; base += count * step) {
+        for (size_t i = base; i < base + step; i += LANES) {
+            vec v[3][8];
+            UNROLL for (size_t t = 0; t < 3; t++)
+            {
+                UNROLL for (size_t c = 0; c < count; c++) v[t][c] = vec_load(x + t * third + i + c * step);
+                mix_held(v[t], count);
+            }
+            UNROLL for (size_t c = 0; c < count; c++)
+            {
+                reflect(&v[0][c], &v[1][c], &v[2][c]);
+                UNROLL for (size_t t = 0; t < 3; t++)
+                    vec_store(y + t * third + i + c * step, blocks ? mix_vector(v[t][c]) : v[t][c]);
+            }
+        }
     }
-    if (blocks % 3 == 0)
-        mix_thirds(x, whole);
-    if (n <= SPREAD_LANES_MAX)
-        mix_blocks(x, whole);
+}
+
+/* One of the two, in a loop of its own for each count. Eight are always the first that
+ * are mixed: with their step a constant, so are the distances between loads. */
+INLINE void pass(bool thirds, size_t count, const float *x, float *y, size_t n, size_t step, bool blocks)
+{
+    if (!thirds) {
+        switch (count) {
+        case 1: mix(1, x, y, n, step); break;
+        case 2: mix(2, x, y, n, step); break;
+        case 4: mix(4, x, y, n, step); break;
+        default: mix(8, x, y, n, SPREAD_BLOCK); break;
+        }
+        return;
+    }
+    switch (count) {
+    case 1: mix_thirds(1, x, y, n, step, blocks); break;
+    case 2: mix_thirds(2, x, y, n, step, blocks); break;
+    case 4: mix_thirds(4, x, y, n, step, blocks); break;
+    default: mix_thirds(8, x, y, n, SPREAD_BLOCK, blocks); break;
+    }
+}
+
+KERNEL void spread(const float *x, size_t n, float *y)
+{
+    const size_t whole = n / SPREAD_BLOCK * SPREAD_BLOCK;
+    const bool thirds = n / SPREAD_BLOCK % 3 == 0, blocks = n <= SPREAD_LANES_MAX;
+    const float *from = x;
+    for (size_t left = kernels_spread_group(n), step = SPREAD_BLOCK; left > 0;) {
+        const size_t count = left >= 8 ? 8 : left;
+        const bool last = left == count;
+        pass(thirds && last, count, from, y, whole, step, blocks && LANES == SPREAD_BLOCK);
+        from = y;
+        step *= count;
+        left = last ? 0 : left / count;
+    }
+    if (blocks && !(thirds && LANES == SPREAD_BLOCK))
+        mix_blocks(y, whole);
     const float gain = kernels_spread_gain(n);
     for (size_t i = whole; i < n; i++)
-        x[i] *= gain;
+        y[i] = x[i] * gain;
 }

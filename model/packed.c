@@ -117,7 +117,7 @@ static void pack_bfloat16(packed *p, size_t j, const float *w)
 static void pack_int8(packed *p, size_t j, float *w, const covariance *record, int8_t *q)
 {
     float largest = 0;
-    p->kernels->vectors->spread(w, p->k);
+    p->kernels->vectors->spread(w, p->k, w);
     p->kernels->vectors->scale(1 / p->gain, w, p->k);
     for (size_t i = 0; i < p->k; i++)
         largest = fmaxf(largest, fabsf(w[i]));
@@ -250,9 +250,7 @@ static void convert_row(const packed *p, const float *x, float *exact, char *out
         p->kernels->to_bfloat16(x, p->k, (uint16_t *)(void *)out);
         memset(out + p->k * sizeof(uint16_t), 0, (padded - p->k) * sizeof(uint16_t));
     } else if (p->precision == PACKED_INT8) {
-        if (x != exact)
-            memcpy(exact, x, p->k * sizeof *x);
-        p->kernels->vectors->spread(exact, p->k);
+        p->kernels->vectors->spread(x, p->k, exact);
         p->kernels->to_int8(exact, p->k, (uint8_t *)out, scale, zero);
         *scale /= p->gain;
         memset(out + p->k, 0, padded - p->k);
@@ -355,7 +353,7 @@ static void record_rows(const packed *p, size_t rows, const float *x, packed_fun
             f(x + r * p->k, p->k, row);
         else
             memcpy(row, x + r * p->k, p->k * sizeof *row);
-        p->kernels->vectors->spread(row, p->k);
+        p->kernels->vectors->spread(row, p->k, row);
     }
     covariance_add(p->record, rows, space);
 }

@@ -1,6 +1,7 @@
 /* The vector type of one level. Included by each vectors_<level>.h once, after it
  * has defined LANES and TARGET; no include guard, because there is no other use. */
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

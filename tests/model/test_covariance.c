@@ -117,8 +117,8 @@ START_TEST(a_rotation_keeps_products_at_every_level)
                 b[i] = i == n / 2 ? 100 : (float)((i * 40503U) % 1000) / 1000;
                 right += (double)a[i] * b[i];
             }
-            levels[l]->spread(a, n);
-            levels[l]->spread(b, n);
+            levels[l]->spread(a, n, a);
+            levels[l]->spread(b, n, b);
             for (size_t i = 0; i < n; i++)
                 found += (double)a[i] * b[i];
             ck_assert_msg(fabs(found / gain / gain - right) < 1e-3 * (fabs(right) + 1), "%s, %zu: %g, expected %g",
@@ -144,7 +144,7 @@ START_TEST(a_rotation_spreads_a_value_larger_than_the_rest)
             float largest = 0, gain = kernels_spread_gain(widths[s]);
             memset(row, 0, sizeof row);
             row[widths[s] / 3 + 5] = 1;
-            levels[l]->spread(row, widths[s]);
+            levels[l]->spread(row, widths[s], row);
             for (size_t i = 0; i < widths[s]; i++)
                 largest = fmaxf(largest, fabsf(row[i]));
             ck_assert_float_lt(largest / gain, 0.2f);
