@@ -3,14 +3,16 @@
 #ifndef SEM_TESTS_FUZZ_TARGETS_H
 #define SEM_TESTS_FUZZ_TARGETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct fuzz_target {
     const char *name;
-    /* Ends the process where a promise is broken; dir is an empty folder to write to. */
-    void (*run)(const char *dir, const uint8_t *data, size_t size);
-    const char *const *seeds; /* ended by NULL; see fuzz_seed() */
+    /* Ends the process where a promise is broken, and returns whether the bytes were
+     * accepted; dir is a folder to write to, of this target alone. */
+    bool (*run)(const char *dir, const uint8_t *data, size_t size);
+    const char *const *seeds; /* ended by NULL, the first accepted; see fuzz_seed() */
 } fuzz_target;
 
 enum { FUZZ_TARGETS = 5, FUZZ_SEED_MAX = 1 << 14 };
