@@ -65,8 +65,15 @@ static void measure(const bench *b, const kernels *k, const attention_level *lev
 int main(int argc, char **argv)
 {
     size_t numbers[4] = {200, 12, 32, 0};
-    for (int i = 1; i < argc && i <= 4; i++)
+    bool fine = argc <= 5;
+    for (int i = 1; fine && i < argc; i++) {
         numbers[i - 1] = strtoul(argv[i], NULL, 10);
+        fine = numbers[i - 1] <= 65536 && (numbers[i - 1] > 0 || i == 4); /* only the window may be 0: none */
+    }
+    if (!fine) {
+        fprintf(stderr, "usage: bench_attention [tokens [heads [width [window]]]]\n");
+        return 2;
+    }
     bench b = {.n = numbers[0]};
     b.shape = (attention_shape){
         .hidden = numbers[1] * numbers[2], .heads = numbers[1], .width = numbers[2], .window = numbers[3]};
@@ -84,8 +91,10 @@ int main(int argc, char **argv)
     b.qkv = malloc(b.n * 3 * H * sizeof *b.qkv);
     b.context = malloc(b.n * H * sizeof *b.context);
     b.space = malloc(space * sizeof *b.space);
-    if (b.qkv == NULL || b.context == NULL || b.space == NULL)
+    if (b.qkv == NULL || b.context == NULL || b.space == NULL) {
+        fprintf(stderr, "bench_attention: out of memory\n");
         return 1;
+    }
     for (size_t i = 0; i < b.n * 3 * H; i++)
         b.qkv[i] = (float)(i * 2654435761U % 65536) / 32768 - 1;
     for (size_t i = 0; levels[i] != NULL; i++) {
