@@ -30,7 +30,7 @@ static sem_status open_candidate(const job *j, const char *dir, model **out, sem
     sem_status status = model_open_mapped(&m, dir, j->core->log, err);
     if (status != SEM_OK)
         return status;
-    status = model_set_precision(m, c->model.precision, c->model.min_cosine, j->core->log, err);
+    status = model_set_precision_kept(m, c->model.precision, c->model.min_cosine, j->core->log, err);
     if (status != SEM_OK) {
         model_close(m);
         return status;

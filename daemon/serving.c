@@ -15,7 +15,7 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
         status = sem_fail(err, SEM_INTERNAL, "%s makes vectors of %zu dimensions, but generation %u was built with %zu",
                           dir, model_get_config(s->model)->dim, g->number, space_dim(s->space));
     if (status == SEM_OK)
-        status = model_set_precision(s->model, settings->model.precision, settings->model.min_cosine, log, err);
+        status = model_set_precision_kept(s->model, settings->model.precision, settings->model.min_cosine, log, err);
     return status;
 }
 

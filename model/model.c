@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "model/calibration_texts.h"
 #include "model/precision.h"
+#include "model/precision_store.h"
 #include "model/weights.h"
 
 #include <stdlib.h>
@@ -92,16 +93,52 @@ static sem_status tokenize_calibration(const model *m, token_batch *batch, sem_e
     return status;
 }
 
+static sem_status set_precision(model *m, const char *wanted, double min_cosine, precision_measured *measured,
+                                const token_batch *batch, sem_log *log, sem_error *err)
+{
+    precision_choice choice;
+    sem_status status =
+        precision_choose_known(m->encoder, batch, wanted, min_cosine, model_get_name(m), log, measured, &choice, err);
+    if (status == SEM_OK)
+        m->precision = choice;
+    return status;
+}
+
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)
 {
     token_batch batch = {0};
-    precision_choice choice;
+    precision_measured measured = {.fresh = false};
     sem_status status = tokenize_calibration(m, &batch, err);
     if (status == SEM_OK)
-        status = precision_choose(m->encoder, &batch, wanted, min_cosine, model_get_name(m), log, &choice, err);
+        status = set_precision(m, wanted, min_cosine, &measured, &batch, log, err);
     token_batch_free(&batch);
+    return status;
+}
+
+/* Keeps what was measured. Failing costs the next start its time, and nothing else. */
+static void keep_measured(const model *m, const precision_key *key, const precision_measured *measured, sem_log *log)
+{
+    char text[SEM_ERROR_MESSAGE_MAX];
+    sem_error err;
+    if (precision_store_write(m->dir, key, measured, &err) != SEM_OK)
+        log_event(log, LOG_LEVEL_WARNING, "precision_not_kept", "reason=%s", log_value(text, sizeof text, err.message));
+}
+
+sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)
+{
+    token_batch batch = {0};
+    precision_key key;
+    precision_measured measured = {.fresh = false};
+    sem_status status = tokenize_calibration(m, &batch, err);
     if (status == SEM_OK)
-        m->precision = choice;
+        status = precision_key_create(&key, m->dir, m->encoder, &batch, err);
+    if (status == SEM_OK) {
+        measured = precision_store_read(m->dir, &key, m->encoder, log);
+        status = set_precision(m, wanted, min_cosine, &measured, &batch, log, err);
+        if (status == SEM_OK && measured.fresh)
+            keep_measured(m, &key, &measured, log);
+    }
+    token_batch_free(&batch);
     return status;
 }
 

@@ -29,6 +29,10 @@ sem_status model_check(const char *dir, size_t *dim, sem_error *err);
  * texts all have a cosine of at least min_cosine with float32's. Measures, logs
  * what was taken and why (log may be NULL). Before any other thread uses m. */
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
+/* The same for a directory that is the caller's to write: what is measured is kept in
+ * its semd_precision.json, and read instead of measured while model, machine and
+ * kernels are the same (model/precision_store.h). */
+sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
 const char *model_precision(const model *m);
 /* Why, and the smallest cosine with float32 that was measured (1 for float32). */
 const char *model_precision_reason(const model *m, double *cosine);

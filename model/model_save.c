@@ -44,7 +44,7 @@ static bool is_left_out(const char *name, int depth)
     for (size_t i = 0; depth == 0 && i < sizeof FOLDERS / sizeof FOLDERS[0]; i++)
         if (strcmp(name, FOLDERS[i]) == 0)
             return true;
-    return depth == 0 && (strcmp(name, "semd_generation.json") == 0 || strcmp(name, "README.md") == 0);
+    return depth == 0 && (strncmp(name, "semd_", 5) == 0 || strcmp(name, "README.md") == 0);
 }
 
 static sem_status io_error(sem_error *err, const char *what, const char *path)

@@ -14,71 +14,169 @@ static const double INT8_COSINE = 0.995;
 static const packed_precision ORDER[] = {PACKED_INT8, PACKED_BFLOAT16, PACKED_FLOAT32};
 enum { ORDERED = sizeof ORDER / sizeof *ORDER };
 
-static void report(const encoder *e, const char *name, sem_log *log, precision_choice *choice, const char *reason)
+/* A choice under way. */
+typedef struct choosing {
+    encoder *e;
+    packed_precision named; /* PACKED_PRECISIONS: any that the machine is fast in */
+    double min_cosine;
+    const char *name;
+    sem_log *log;
+    agreement texts;
+    precision_measured *measured;
+    const char *from; /* for the log: where cosines come from */
+} choosing;
+
+static void report(const choosing *c, precision_choice *choice, const char *reason)
 {
     char text[256];
-    const size_t all = encoder_matrices(e);
+    const size_t all = encoder_matrices(c->e);
     if (choice->wider > 0)
         snprintf(choice->reason, sizeof choice->reason, "%s, with %zu of %zu matrices in %s", reason, choice->wider,
                  all, packed_precision_name(choice->wide));
     else
         snprintf(choice->reason, sizeof choice->reason, "%s", reason);
-    log_event(log, LOG_LEVEL_INFO, "precision",
-              "model=%s precision=%s wider=%zu matrices=%zu min_cosine=%.6f "
+    log_event(c->log, LOG_LEVEL_INFO, "precision",
+              "model=%s precision=%s wider=%zu matrices=%zu min_cosine=%.6f from=%s "
               "reason=\"%s\"",
-              log_value(text, sizeof text, name != NULL ? name : ""), packed_precision_name(choice->precision),
-              choice->wider, all, choice->cosine, choice->reason);
+              log_value(text, sizeof text, c->name != NULL ? c->name : ""), packed_precision_name(choice->precision),
+              choice->wider, all, choice->cosine, c->from, choice->reason);
 }
 
-static size_t count_wider(const precision_choice *choice)
+static size_t count_wider(const encoder_precisions *table, packed_precision precision)
 {
     size_t count = 0;
-    for (const char *letter = choice->table.letters; *letter != 0; letter++)
-        count += *letter != packed_precision_name(choice->precision)[0];
+    for (const char *letter = table->letters; *letter != 0; letter++)
+        count += *letter != packed_precision_name(precision)[0];
     return count;
 }
 
 /* Packs in choice->precision and measures it; int8 moves matrices to a wider precision
  * until that is enough. */
-static sem_status try_choice(encoder *e, const agreement *a, double min_cosine, precision_choice *choice,
-                             sem_error *err)
+static sem_status measure(const choosing *c, precision_choice *choice, sem_error *err)
 {
-    choice->table = encoder_all_in(e, choice->precision);
+    const agreement *a = &c->texts;
+    choice->table = encoder_all_in(c->e, choice->precision);
     choice->cosine = 1;
-    sem_status status = encoder_pack(e, &choice->table, err);
+    sem_status status = encoder_pack(c->e, &choice->table, err);
     if (status == SEM_OK && choice->precision != PACKED_FLOAT32)
-        status = agreement_measure(e, a, &choice->cosine, err);
-    if (status == SEM_OK && choice->precision == PACKED_INT8 && choice->cosine < min_cosine)
-        status = precision_mix(e, a, choice->wide, min_cosine, &choice->table, &choice->cosine, err);
-    choice->wider = count_wider(choice);
+        status = agreement_measure(c->e, a, &choice->cosine, err);
+    if (status == SEM_OK && choice->precision == PACKED_INT8 && choice->cosine < c->min_cosine)
+        status = precision_mix(c->e, a, choice->wide, c->min_cosine, &choice->table, &choice->cosine, err);
+    if (status == SEM_OK)
+        c->measured->attempts[choice->precision] =
+            (precision_attempt){true, c->min_cosine, choice->cosine, choice->table};
     return status;
 }
 
-/* Tries from the fastest on what is named (PACKED_PRECISIONS: any that the machine
- * is fast in) until one is good enough. */
-static sem_status try_all(encoder *e, const agreement *a, packed_precision named, double min_cosine, const char *name,
-                          sem_log *log, precision_choice *out, sem_error *err)
+static bool is_asked_for(const choosing *c, packed_precision precision)
 {
-    const bool any = named == PACKED_PRECISIONS;
-    out->wide = encoder_is_fast(e, PACKED_BFLOAT16) ? PACKED_BFLOAT16 : PACKED_FLOAT32;
+    return c->named == PACKED_PRECISIONS ? encoder_is_fast(c->e, precision) : precision == c->named;
+}
+
+static bool is_taken(const choosing *c, packed_precision precision, double cosine)
+{
+    return c->named != PACKED_PRECISIONS || precision == PACKED_FLOAT32 || cosine >= c->min_cosine;
+}
+
+/* How it came out before, where that would be the same today. */
+static const precision_attempt *find_known(const choosing *c, packed_precision precision)
+{
+    const precision_attempt *a = &c->measured->attempts[precision];
+    /* Then none is moved today. */
+    const bool enough = count_wider(&a->table, PACKED_INT8) == 0 && a->cosine >= c->min_cosine;
+    const bool same = a->bound >= c->min_cosine && a->bound <= c->min_cosine;
+    return a->known && (precision != PACKED_INT8 || enough || same) ? a : NULL;
+}
+
+/* Whether what was measured before suffices; *taken is the precision that it leads to. */
+static bool suffices(const choosing *c, packed_precision *taken)
+{
+    for (size_t i = 0; i < ORDERED; i++) {
+        *taken = ORDER[i];
+        if (!is_asked_for(c, ORDER[i]))
+            continue;
+        const precision_attempt *a = find_known(c, ORDER[i]);
+        if (a == NULL && ORDER[i] != PACKED_FLOAT32)
+            return false;
+        if (is_taken(c, ORDER[i], a != NULL ? a->cosine : 1))
+            return true;
+    }
+    return false;
+}
+
+static sem_status try_one(const choosing *c, bool measures, precision_choice *choice, sem_error *err)
+{
+    const precision_attempt *a = find_known(c, choice->precision);
+    sem_status status = SEM_OK;
+    if (measures) {
+        status = measure(c, choice, err);
+    } else {
+        choice->table = a != NULL ? a->table : encoder_all_in(c->e, PACKED_FLOAT32);
+        choice->cosine = a != NULL ? a->cosine : 1;
+    }
+    choice->wider = count_wider(&choice->table, choice->precision);
+    return status;
+}
+
+/* Tries from the fastest on what is asked for until one is good enough. */
+static sem_status try_all(const choosing *c, bool measures, precision_choice *out, sem_error *err)
+{
+    const bool any = c->named == PACKED_PRECISIONS;
+    out->wide = encoder_is_fast(c->e, PACKED_BFLOAT16) ? PACKED_BFLOAT16 : PACKED_FLOAT32;
     for (size_t i = 0; i < ORDERED; i++) {
         out->precision = ORDER[i];
-        if (any ? !encoder_is_fast(e, ORDER[i]) : ORDER[i] != named)
+        if (!is_asked_for(c, ORDER[i]))
             continue;
-        sem_status status = try_choice(e, a, min_cosine, out, err);
+        sem_status status = try_one(c, measures, out, err);
         if (status != SEM_OK)
             return status;
-        if (!any || i + 1 == ORDERED || out->cosine >= min_cosine) {
-            report(e, name, log, out, any ? "the fastest that agrees with float32" : "asked for by name");
+        if (is_taken(c, ORDER[i], out->cosine)) {
+            report(c, out, any ? "the fastest that agrees with float32" : "asked for by name");
             return SEM_OK;
         }
-        report(e, name, log, out, "agrees too little with float32, not taken");
+        report(c, out, "agrees too little with float32, not taken");
     }
     return SEM_OK;
 }
 
+/* One pass in float32, by what int8 rounds its weights. */
+static sem_status pass_once(const choosing *c, bool records, float *right, sem_error *err)
+{
+    const token_batch *batch = c->texts.batch;
+    sem_status status = encoder_hold_rows(c->e, batch->ids, batch->tokens, err);
+    if (status == SEM_OK && records)
+        status = encoder_record(c->e, err);
+    return status != SEM_OK ? status : agreement_embed(c->e, batch, right, err);
+}
+
+static sem_status choose(choosing *c, float *right, precision_choice *out, sem_error *err)
+{
+    packed_precision taken;
+    const bool measures = !suffices(c, &taken);
+    sem_status status = SEM_OK;
+    if (measures) {
+        *c->measured = (precision_measured){.fresh = true};
+        c->from = "measured";
+    }
+    if (measures || taken == PACKED_INT8)
+        status = pass_once(c, c->named != PACKED_BFLOAT16, right, err);
+    if (status == SEM_OK)
+        status = try_all(c, measures, out, err);
+    if (status == SEM_OK && !measures)
+        status = encoder_pack(c->e, &out->table, err);
+    return status;
+}
+
 sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
                             const char *name, sem_log *log, precision_choice *out, sem_error *err)
+{
+    precision_measured nothing = {.fresh = false};
+    return precision_choose_known(e, batch, wanted, min_cosine, name, log, &nothing, out, err);
+}
+
+sem_status precision_choose_known(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
+                                  const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
+                                  sem_error *err)
 {
     packed_precision named = 0;
     while (named < PACKED_PRECISIONS && strcmp(wanted, packed_precision_name(named)) != 0)
@@ -86,9 +184,16 @@ sem_status precision_choose(encoder *e, const token_batch *batch, const char *wa
     if (named == PACKED_PRECISIONS && strcmp(wanted, "auto") != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "precision \"%.40s\" is not auto, float32, bfloat16 or int8",
                         wanted);
+    choosing c = {.e = e,
+                  .named = named,
+                  .min_cosine = named == PACKED_PRECISIONS ? min_cosine : INT8_COSINE,
+                  .name = name,
+                  .log = log,
+                  .measured = measured,
+                  .from = named == PACKED_FLOAT32 ? "nothing" : "stored"};
     *out = (precision_choice){.precision = PACKED_FLOAT32, .table = encoder_all_in(e, PACKED_FLOAT32), .cosine = 1};
     if (named == PACKED_FLOAT32) {
-        report(e, name, log, out, "asked for by name");
+        report(&c, out, "asked for by name");
         return SEM_OK;
     }
     size_t count;
@@ -96,18 +201,10 @@ sem_status precision_choose(encoder *e, const token_batch *batch, const char *wa
                                                                           : NULL;
     if (both == NULL)
         return sem_fail_memory(err, "the calibration's embeddings");
-    const agreement a = {batch, both, both + count / 2};
-    sem_status status = encoder_hold_rows(e, batch->ids, batch->tokens, err);
-    if (status == SEM_OK) {
-        if (named != PACKED_BFLOAT16)
-            status = encoder_record(e, err);
-        if (status == SEM_OK)
-            status = agreement_embed(e, batch, both, err);
-        if (status == SEM_OK)
-            status = try_all(e, &a, named, named == PACKED_PRECISIONS ? min_cosine : INT8_COSINE, name, log, out, err);
-        encoder_forget(e);
-        encoder_release_rows(e);
-    }
+    c.texts = (agreement){batch, both, both + count / 2};
+    sem_status status = choose(&c, both, out, err);
+    encoder_forget(e);
+    encoder_release_rows(e);
     free(both);
     return status;
 }

@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "model/encoder.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+
 typedef struct precision_choice {
     packed_precision precision; /* of all matrices but a few */
     packed_precision wide;      /* of these few, where precision is int8 */
@@ -23,5 +26,24 @@ typedef struct precision_choice {
  * used by nothing else; name is for the log (may be NULL). */
 sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
                             const char *name, sem_log *log, precision_choice *out, sem_error *err);
+
+/* How a precision came out that was tried. */
+typedef struct precision_attempt {
+    bool known;
+    double bound; /* the cosine that was asked for: int8 moves matrices until it is reached */
+    double cosine;
+    encoder_precisions table;
+} precision_attempt;
+
+typedef struct precision_measured {
+    precision_attempt attempts[PACKED_PRECISIONS];
+    bool fresh; /* they were measured just now */
+} precision_measured;
+
+/* The same; where *measured suffices for the choice nothing is measured, else it
+ * becomes what was. The encoder must be the one that was measured then. */
+sem_status precision_choose_known(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
+                                  const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
+                                  sem_error *err);
 
 #endif
