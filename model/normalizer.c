@@ -343,3 +343,42 @@ sem_status normalizer_apply(const normalizer *n, const char *text, size_t length
     }
     return ok ? SEM_OK : sem_fail_memory(err, "a normalized text");
 }
+
+static bool is_ascii_letter(unsigned char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+/* Forms, case, accents and character maps work on a character with its marks, and
+ * replaced runs of a class end at what is not of it. A piece ends in a letter, so Strip
+ * takes nothing off its right; but its left is a space. Prepend asks for the beginning
+ * of the text, and a replaced text may reach over the space. */
+static bool step_is_local(const normalizer_step *s)
+{
+    if ((s->kind->apply == apply_strip && s->left) || s->kind->apply == apply_prepend || s->find != NULL)
+        return false;
+    buffer out = {0};
+    text_scratch scratch = {.marks = {.count = 0}};
+    bool local = true, first = true;
+    for (unsigned char c = 'A'; local && c <= 'z'; c++) {
+        char text[] = {'a', (char)c, ' ', (char)c, 'a'};
+        if (!is_ascii_letter(c))
+            continue;
+        out.size = 0;
+        local = s->kind->apply(s, text, sizeof text, &scratch, &out, &first) && out.size == sizeof text &&
+                out.data[2] == ' ' && is_ascii_letter(out.data[1]) && is_ascii_letter(out.data[3]);
+        if (local && s->kind->apply == apply_replace)
+            local = !char_pattern_has(&s->pattern, c);
+    }
+    buffer_free(&out);
+    text_scratch_free(&scratch);
+    return local;
+}
+
+bool normalizer_is_local(const normalizer *n)
+{
+    bool local = n->count < NORMALIZER_CONTEXT; /* each step may use one letter up */
+    for (size_t i = 0; local && i < n->count; i++)
+        local = step_is_local(&n->steps[i]);
+    return local;
+}

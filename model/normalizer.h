@@ -30,4 +30,10 @@ void normalizer_free(normalizer *n);
 sem_status normalizer_apply(const normalizer *n, const char *text, size_t length, text_scratch *scratch, buffer *out,
                             bool *first, sem_error *err);
 
+/* Each step leaves letters of ASCII letters and a space between them a space, and looks
+ * no further there than one letter: a text may be normalized in pieces, cut before a
+ * space that stands between NORMALIZER_CONTEXT such letters. */
+enum { NORMALIZER_CONTEXT = 4 };
+bool normalizer_is_local(const normalizer *n);
+
 #endif

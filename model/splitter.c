@@ -203,3 +203,23 @@ bool splitter_run(const splitter *s, const char *text, size_t length, bool first
     split_run r = {.s = s, .sink = sink, .put = put, .context = context, .work = work};
     return descend(&r, 0, text, length, first);
 }
+
+/* Metaspace begins a word at every space; all expressions of words (word_pattern.h) let
+ * a letter's word end before a space and take the space to the letter behind it; so does
+ * not everything else, of which only removed white space before Metaspace is known. */
+bool splitter_is_local(const splitter *s)
+{
+    if (s->count == 0 || s->count > 2)
+        return false;
+    const splitter_step *first = &s->steps[0], *last = &s->steps[s->count - 1];
+    bool marks = last->kind == SPLIT_METASPACE && last->split, bytes = last->kind == SPLIT_BYTES;
+    if (s->count == 1)
+        return marks || (bytes && last->use_words);
+    if (first->kind == SPLIT_WORDS)
+        return bytes && first->behavior == SPLIT_ISOLATED && !first->invert;
+    bool removed = first->kind == SPLIT_CHARS && first->behavior == SPLIT_REMOVED && !first->invert &&
+                   char_pattern_has(&first->chars, ' ');
+    for (uint32_t c = 'A'; removed && c <= 'z'; c++)
+        removed = (c > 'Z' && c < 'a') || !char_pattern_has(&first->chars, c);
+    return marks && removed;
+}

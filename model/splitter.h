@@ -36,4 +36,8 @@ typedef bool splitter_put(void *context, const char *word, size_t length);
 bool splitter_run(const splitter *s, const char *text, size_t length, bool first, const token_sink *sink,
                   splitter_put *put, void *context);
 
+/* A word ends before every space between two letters of ASCII, and what stands there
+ * has no part in how the other side is split. */
+bool splitter_is_local(const splitter *s);
+
 #endif

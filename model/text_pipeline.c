@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PIECE_BYTES = 16 << 10 }; /* a long text is taken in pieces that are hardly longer, if they can be cut */
+
 typedef struct text_pipeline {
     normalizer normal;
     splitter split;
@@ -17,6 +19,7 @@ typedef struct text_pipeline {
     wordpiece pieces;
     bpe merges;
     unigram scores;
+    bool local; /* a text may be cut between words of ASCII letters */
 } text_pipeline;
 
 /* One text on its way. */
@@ -74,16 +77,47 @@ static sem_status normalize(const void *state, const char *text, size_t length, 
     return normalizer_apply(&t->normal, text, length, scratch, out, first, err);
 }
 
+static sem_status encode_piece(const text_pipeline *t, const char *text, size_t length, bool first, token_sink *sink,
+                               sem_error *err)
+{
+    if (t->normal.count == 0)
+        return encode_normalized(t, text, length, first, sink, err);
+    buffer *normal = text_scratch_empty(sink->scratch, TEXT_NORMAL);
+    sem_status status = normalizer_apply(&t->normal, text, length, sink->scratch, normal, &first, err);
+    if (status == SEM_OK && normal->size > 0)
+        status = encode_normalized(t, (const char *)normal->data, normal->size, first, sink, err);
+    return status;
+}
+
+/* The next place from i that normalizer_is_local() and splitter_is_local() speak of, else length. */
+static size_t find_cut(const char *text, size_t length, size_t i)
+{
+    size_t letters = 0, space = length, behind = 0;
+    for (; i < length; i++) {
+        unsigned char small = (unsigned char)text[i] | 0x20;
+        if (small >= 'a' && small <= 'z') {
+            letters++;
+            if (space < length && ++behind == NORMALIZER_CONTEXT)
+                return space;
+            continue;
+        }
+        space = text[i] == ' ' && letters >= NORMALIZER_CONTEXT ? i : length;
+        letters = behind = 0;
+    }
+    return length;
+}
+
+/* In pieces, so that a long text takes no more room than a piece and is left early. */
 static sem_status encode(const void *state, const char *text, size_t length, bool first, token_sink *sink,
                          sem_error *err)
 {
     const text_pipeline *t = state;
-    if (t->normal.count == 0)
-        return encode_normalized(state, text, length, first, sink, err);
-    buffer *normal = text_scratch_empty(sink->scratch, TEXT_NORMAL);
-    sem_status status = normalizer_apply(&t->normal, text, length, sink->scratch, normal, &first, err);
-    if (status == SEM_OK && normal->size > 0)
-        status = encode_normalized(state, (const char *)normal->data, normal->size, first, sink, err);
+    sem_status status = SEM_OK;
+    for (size_t i = 0; status == SEM_OK && i < length && !token_sink_full(sink);) {
+        size_t end = t->local && length - i > PIECE_BYTES ? find_cut(text, length, i + PIECE_BYTES) : length;
+        status = encode_piece(t, text + i, end - i, first && i == 0, sink, err);
+        i = end;
+    }
     return status;
 }
 
@@ -140,6 +174,7 @@ sem_status text_pipeline_create(token_model *out, const json_t *root, const char
         destroy(t);
         return status;
     }
+    t->local = normalizer_is_local(&t->normal) && splitter_is_local(&t->split);
     *out = (token_model){t, encode, normalize, encode_normalized, destroy};
     return SEM_OK;
 }

@@ -38,12 +38,11 @@ void tokenizer_close(tokenizer *t); /* accepts NULL */
 /* Appends one text (length bytes of valid UTF-8) to batch, special tokens
  * included, at most max_tokens of them (>= the special tokens' number).
  * *truncated (may be NULL) says whether tokens were cut. Linear in length: at most
- * 40 bytes of memory a byte of text, 100 where the normalizer makes it 11 times as
- * long, as NFKC can. BERT's single pass stops where a token too many is certain; the
- * pipeline normalizes the whole text first, because where a text may be cut depends on
- * every step (white space at the ends, runs that are replaced, prefixes), and stops
- * at words. The memory stays with the batch, but for what only
- * very long texts need. */
+ * 40 bytes of memory a byte of text, 128 where the normalizer makes it 11 times as
+ * long, as NFKC can. BERT's single pass stops where a token too many is certain.
+ * Other tokenizers take a long text in pieces and stop behind one, if each of their
+ * steps is known to look no further than a word; else they normalize the whole text.
+ * The memory stays with the batch, but for what only very long texts need. */
 sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
                             bool *truncated, sem_error *err);
 

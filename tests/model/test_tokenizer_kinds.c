@@ -7,6 +7,8 @@
 #include "base/utf8.h"
 #include "model/tokenizer.h"
 
+#include <jansson.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +104,78 @@ START_TEST(any_text_gives_ids_of_the_vocabulary)
         ck_assert_uint_eq(batch.lengths[1], batch.lengths[0] < max ? batch.lengths[0] : max);
         ck_assert_mem_eq(batch.ids, batch.ids + batch.lengths[0], (batch.lengths[1] - 1) * sizeof batch.ids[0]);
     }
+}
+END_TEST
+
+/* An added token that is looked for in normalized text lets a text be normalized as one. */
+static void open_whole(tokenizer **out, const char *name, size_t vocab)
+{
+    json_error_t e;
+    char path[FILES_PATH_MAX];
+    ck_ok(files_join(path, &error, "%s/tokenizer.json", testing_shared(name)));
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &e);
+    ck_assert_msg(root != NULL, "%s", e.text);
+    json_array_append_new(json_object_get(root, "added_tokens"),
+                          json_pack("{s:i, s:s, s:b}", "id", (int)vocab, "content", "~never there~", "normalized", 1));
+    ck_ok(files_join(path, &error, "%s/tokenizer.json", testing_folder()));
+    ck_assert_int_eq(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    ck_ok(tokenizer_open(out, testing_folder(), vocab + 1, &error));
+}
+
+static size_t random_words(random_state *r, char *text, size_t bytes)
+{
+    static const char *const others[] = {" ",
+                                         "  ",
+                                         "\n",
+                                         "'s",
+                                         "\xCC\x81",
+                                         "\xCC\xA7",
+                                         "1",
+                                         "\xC3\xA9",
+                                         "\xE3\x80\x80",
+                                         "\xE2\x96\x81",
+                                         "\xD8\x80",
+                                         "\xE2\x80\x8D",
+                                         "\xEF\xBC\xA1",
+                                         "\xF0\x9F\x91\xA8",
+                                         "\r\n",
+                                         ".",
+                                         "\t"};
+    size_t n = 0;
+    while (n + 40 < bytes) {
+        for (size_t i = random_below(r, 9); i > 0; i--)
+            text[n++] = (char)((random_below(r, 5) == 0 ? 'A' : 'a') + (int)random_below(r, 26));
+        const char *other = random_below(r, 2) == 0 ? " " : others[random_below(r, sizeof others / sizeof others[0])];
+        memcpy(text + n, other, strlen(other));
+        n += strlen(other);
+    }
+    return n;
+}
+
+START_TEST(long_text_in_pieces_gives_the_ids_of_the_whole)
+{
+    enum { BYTES = 100000 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    if (!open_golden(MODELS[_i].name, MODELS[_i].vocab))
+        return;
+    tokenizer *whole = NULL;
+    open_whole(&whole, MODELS[_i].name, MODELS[_i].vocab);
+    char *text = malloc(BYTES);
+    ck_assert_ptr_nonnull(text);
+    for (size_t round = 0; round < 40; round++) {
+        size_t length = random_words(&r, text, BYTES), max = round % 2 == 0 ? SIZE_MAX : 2 + random_below(&r, 40000);
+        bool cut, whole_cut;
+        token_batch_clear(&batch);
+        ck_ok(tokenizer_encode(tok, text, length, max, &batch, &cut, &error));
+        ck_ok(tokenizer_encode(whole, text, length, max, &batch, &whole_cut, &error));
+        ck_assert_uint_eq(batch.lengths[0], batch.lengths[1]);
+        ck_assert_mem_eq(batch.ids, batch.ids + batch.lengths[0], batch.lengths[0] * sizeof *batch.ids);
+        ck_assert(cut == whole_cut);
+    }
+    free(text);
+    tokenizer_close(whole);
 }
 END_TEST
 
@@ -234,6 +308,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, NULL, close_all);
     tcase_add_loop_test(c, hostile_text_takes_linear_time, 0, 2);
+    tcase_add_loop_test(c, long_text_in_pieces_gives_the_ids_of_the_whole, 0, 2);
     tcase_add_loop_test(c, any_text_gives_ids_of_the_vocabulary, 0, 2);
     tcase_add_test(c, the_best_scored_pieces_are_taken);
     tcase_add_loop_test(c, files_that_are_not_understood_are_refused_by_name, 0, sizeof REFUSED / sizeof REFUSED[0]);
