@@ -205,9 +205,17 @@ static sem_status copy_file(const char *from, const char *to, sem_error *err)
     return status;
 }
 
-static sem_status copy_folder(const char *from, const char *to, int depth, sem_error *err);
+/* A folder that is being copied, and those that it lies in. */
+typedef struct copied {
+    const struct copied *outer;
+    dev_t device;
+    ino_t number;
+    int depth;
+} copied;
 
-static sem_status copy_entry(const char *from, const char *to, const char *name, int depth, sem_error *err)
+static sem_status copy_folder(const char *from, const char *to, const copied *outer, sem_error *err);
+
+static sem_status copy_entry(const char *from, const char *to, const char *name, const copied *outer, sem_error *err)
 {
     char source[FILES_PATH_MAX], target[FILES_PATH_MAX];
     sem_status status = files_join(source, err, "%s/%s", from, name);
@@ -221,18 +229,34 @@ static sem_status copy_entry(const char *from, const char *to, const char *name,
     if (S_ISREG(st.st_mode))
         return copy_file(source, target, err);
     if (S_ISDIR(st.st_mode))
-        return copy_folder(source, target, depth + 1, err);
+        return copy_folder(source, target, outer, err);
     return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: neither a file nor a folder", source);
 }
 
-static sem_status copy_folder(const char *from, const char *to, int depth, sem_error *err)
+/* A link that leads back would have all copied once for each depth. */
+static sem_status enter_folder(copied *now, DIR *folder, const char *from, const copied *outer, sem_error *err)
 {
-    if (depth > FOLDER_DEPTH_MAX)
+    struct stat st;
+    if (fstat(dirfd(folder), &st) != 0)
+        return io_error(err, "stat", from);
+    *now = (copied){outer, st.st_dev, st.st_ino, outer != NULL ? outer->depth + 1 : 0};
+    if (now->depth > FOLDER_DEPTH_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: folders nested deeper than %d", from, FOLDER_DEPTH_MAX);
+    for (const copied *o = outer; o != NULL; o = o->outer)
+        if (o->device == now->device && o->number == now->number)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a link back to a folder that it lies in", from);
+    return SEM_OK;
+}
+
+static sem_status copy_folder(const char *from, const char *to, const copied *outer, sem_error *err)
+{
+    copied now;
     DIR *folder = opendir(from);
     if (folder == NULL)
         return io_error(err, "open folder", from);
-    sem_status status = mkdir(to, 0700) == 0 ? SEM_OK : io_error(err, "create folder", to);
+    sem_status status = enter_folder(&now, folder, from, outer, err);
+    if (status == SEM_OK && mkdir(to, 0700) != 0)
+        status = io_error(err, "create folder", to);
     while (status == SEM_OK) {
         errno = 0;
         struct dirent *entry = readdir(folder);
@@ -242,7 +266,7 @@ static sem_status copy_folder(const char *from, const char *to, int depth, sem_e
             break;
         }
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            status = copy_entry(from, to, entry->d_name, depth, err);
+            status = copy_entry(from, to, entry->d_name, &now, err);
     }
     closedir(folder);
     return status != SEM_OK ? status : files_sync_folder(to, err);
@@ -250,7 +274,7 @@ static sem_status copy_folder(const char *from, const char *to, int depth, sem_e
 
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
 {
-    sem_status status = copy_folder(from, to, 0, err);
+    sem_status status = copy_folder(from, to, NULL, err);
     return status != SEM_OK ? status : sync_parent(to, err);
 }
 

@@ -24,7 +24,8 @@ sem_status files_make_folder(const char *path, sem_error *err);
 sem_status files_remove_folder(const char *path, sem_error *err);
 
 /* Copies a folder of regular files (and folders of them) to a new path and
- * fsyncs everything; links are followed, other kinds are refused. */
+ * fsyncs everything; links are followed, one
+ * that leads back to a folder around it and other kinds are refused. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 
 /* fsync of a folder, so that a rename in it lasts. */

@@ -1,0 +1,74 @@
+#include "tests/common/testing.h"
+
+#include "base/files.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static sem_error error;
+static char source[FILES_PATH_MAX], target[FILES_PATH_MAX];
+
+static const char *inside(const char *folder, const char *name)
+{
+    static char path[FILES_PATH_MAX];
+    ck_ok(files_join(path, &error, "%s/%s", folder, name));
+    return path;
+}
+
+/* A folder with a file, and a folder below it with another. */
+static void create_source(void)
+{
+    ck_ok(files_join(source, &error, "%s/source", testing_folder()));
+    ck_ok(files_join(target, &error, "%s/target", testing_folder()));
+    ck_ok(files_remove_folder(source, &error));
+    ck_ok(files_remove_folder(target, &error));
+    ck_ok(files_make_folder(inside(source, "below"), &error));
+    ck_ok(files_write(inside(source, "one"), "1", 1, &error));
+    ck_ok(files_write(inside(source, "below/two"), "22", 2, &error));
+}
+
+static void check_file(const char *name, const char *wanted)
+{
+    char *text;
+    size_t size;
+    ck_ok(files_read(inside(target, name), 100, &text, &size, &error));
+    ck_assert_str_eq(text, wanted);
+    free(text);
+}
+
+START_TEST(a_folder_is_copied_with_what_its_links_lead_to)
+{
+    create_source();
+    ck_assert_int_eq(symlink("below", inside(source, "again")), 0);
+    ck_assert_int_eq(symlink("../one", inside(source, "below/three")), 0);
+    ck_ok(files_copy_folder(source, target, &error));
+    check_file("one", "1");
+    check_file("below/two", "22");
+    check_file("below/three", "1");
+    check_file("again/two", "22");
+}
+END_TEST
+
+START_TEST(a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again)
+{
+    static const char *const links[] = {".", "below/..", ".."}, *const names[] = {"loop", "loop", "below/loop"};
+
+    create_source();
+    ck_assert_int_eq(symlink(links[_i], inside(source, names[_i])), 0);
+    ck_assert_int_eq(files_copy_folder(source, target, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "a link back to a folder that it lies in"));
+    ck_assert_int_ne(access(inside(target, "loop"), F_OK), 0);
+    ck_assert_int_ne(access(inside(target, "below/loop"), F_OK), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("files");
+    TCase *tests = tcase_create("files");
+    tcase_add_test(tests, a_folder_is_copied_with_what_its_links_lead_to);
+    tcase_add_loop_test(tests, a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again, 0, 3);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
