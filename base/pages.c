@@ -1,5 +1,6 @@
 #include "base/pages.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +10,8 @@ static size_t page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
+
+enum { HUGE_PAGE = 2 << 20 }; /* bytes */
 
 #ifdef __SANITIZE_ADDRESS__
 
@@ -26,6 +29,11 @@ void pages_free(void *memory, size_t bytes)
     free(memory);
 }
 
+void *pages_alloc_huge(size_t bytes)
+{
+    return pages_alloc(bytes);
+}
+
 #else
 
 void *pages_alloc(size_t bytes)
@@ -38,6 +46,24 @@ void pages_free(void *memory, size_t bytes)
 {
     if (memory != NULL)
         munmap(memory, bytes);
+}
+
+/* Where it begins is moved to a huge page's beginning; the rest is given back. */
+void *pages_alloc_huge(size_t bytes)
+{
+    const size_t page = page_size();
+    if (bytes > (size_t)-1 - HUGE_PAGE - page)
+        return NULL;
+    bytes = (bytes + page - 1) / page * page;
+    char *all = pages_alloc(bytes + HUGE_PAGE);
+    if (all == NULL)
+        return NULL;
+    const size_t before = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE, behind = HUGE_PAGE - before;
+    if (before > 0)
+        munmap(all, before);
+    munmap(all + before + bytes, behind);
+    (void)madvise(all + before, bytes, MADV_HUGEPAGE); /* without them it is only slower */
+    return all + before;
 }
 
 #endif

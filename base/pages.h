@@ -10,6 +10,9 @@
  * accesses beyond the end); NULL when memory is out. bytes is not 0. */
 void *pages_alloc(size_t bytes);
 void pages_free(void *memory, size_t bytes); /* accepts NULL */
+/* The same in pages of 2 MiB as far as the kernel has them, for what is read all over
+ * again and again: a walk through it meets fewer pages. Freed with pages_free. */
+void *pages_alloc_huge(size_t bytes);
 
 /* Address space for `bytes` bytes, aligned to a page, that takes no memory and may
  * not be touched; NULL when there is none. Freed with pages_release. */

@@ -130,6 +130,11 @@ sem_status encoder_record(encoder *e, sem_error *err)
     return packed_layers_record(&e->packed, e->plan.k, err);
 }
 
+void encoder_settle(encoder *e)
+{
+    packed_layers_settle(&e->packed);
+}
+
 void encoder_forget(encoder *e)
 {
     packed_layers_forget(&e->packed);

@@ -128,6 +128,8 @@ sem_status encoder_pack(encoder *e, const encoder_precisions *table, sem_error *
 /* Packs one of them in another precision, until encoder_untry puts back what was there. */
 sem_status encoder_try(encoder *e, size_t matrix, packed_precision precision, sem_error *err);
 void encoder_untry(encoder *e);
+/* To be called when what is packed stays: puts it where it is read fastest. */
+void encoder_settle(encoder *e);
 /* From now on what the matrices multiply is recorded, by forward passes of one thread,
  * and encoder_pack rounds to int8 so that products with it change least; until
  * encoder_forget. */

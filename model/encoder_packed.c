@@ -1,6 +1,10 @@
 #include "model/encoder_packed.h"
 
+#include "base/pages.h"
+
 #include <stdlib.h>
+
+enum { SETTLED_LEAST = 2 << 20 }; /* bytes: one huge page */
 
 /* A matrix [n, k] and its bias [n] among the parameters. */
 typedef struct shape {
@@ -96,6 +100,25 @@ void packed_layers_untry(packed_layers *layers)
     layers->aside = NULL;
 }
 
+void packed_layers_settle(packed_layers *layers)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < layers->count; i++)
+        bytes += packed_weight_bytes(layers->matrices[i]);
+    char *to = bytes >= SETTLED_LEAST ? pages_alloc_huge(bytes) : NULL;
+    if (to == NULL)
+        return;
+    void *const settled = to;
+    for (size_t i = 0; i < layers->count; i++) {
+        size_t moved = packed_weight_bytes(layers->matrices[i]);
+        packed_move(layers->matrices[i], to);
+        to += moved;
+    }
+    pages_free(layers->settled, layers->settled_bytes);
+    layers->settled = settled;
+    layers->settled_bytes = bytes;
+}
+
 sem_status packed_layers_record(packed_layers *layers, const kernels *k, sem_error *err)
 {
     packed_layers_forget(layers);
@@ -131,6 +154,7 @@ void packed_layers_free(packed_layers *layers)
     packed_destroy(layers->aside);
     for (size_t i = 0; layers->matrices != NULL && i < layers->count; i++)
         packed_destroy(layers->matrices[i]);
+    pages_free(layers->settled, layers->settled_bytes);
     free(layers->matrices);
     *layers = (packed_layers){0};
 }

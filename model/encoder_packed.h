@@ -15,6 +15,8 @@ typedef struct packed_layers {
     covariance **records; /* of each matrix while something is recorded, owned; or NULL */
     packed *aside;        /* what packed_layers_try took the place of, owned; or NULL */
     size_t tried;         /* the place */
+    void *settled;        /* where packed_layers_settle has put the weights, owned; or NULL */
+    size_t settled_bytes;
 } packed_layers;
 
 /* Places for the matrices, all of them empty. */
@@ -29,6 +31,10 @@ sem_status packed_layers_fill(packed_layers *layers, const encoder_plan *plan, m
 sem_status packed_layers_try(packed_layers *layers, const encoder_plan *plan, model_weights *w, size_t matrix,
                              packed_precision precision, sem_error *err);
 void packed_layers_untry(packed_layers *layers);
+/* Moves all weights, one matrix after the other, next to each other into huge pages,
+ * where that memory is to be had: a lone query, which reads all of them once, then
+ * hardly waits for the translation of addresses. Nothing may be tried meanwhile. */
+void packed_layers_settle(packed_layers *layers);
 /* From now on what the matrices multiply is recorded, until it is forgotten. */
 sem_status packed_layers_record(packed_layers *layers, const kernels *k, sem_error *err);
 void packed_layers_forget(packed_layers *layers);

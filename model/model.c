@@ -99,9 +99,11 @@ static sem_status set_precision(model *m, const char *wanted, double min_cosine,
     precision_choice choice;
     sem_status status =
         precision_choose_known(m->encoder, batch, wanted, min_cosine, model_get_name(m), log, measured, &choice, err);
-    if (status == SEM_OK)
-        m->precision = choice;
-    return status;
+    if (status != SEM_OK)
+        return status;
+    encoder_settle(m->encoder);
+    m->precision = choice;
+    return SEM_OK;
 }
 
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)

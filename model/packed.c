@@ -24,7 +24,8 @@ struct packed {
     size_t steps;       /* groups of 32 bits in a row */
     size_t panels;      /* of PACKED_COLUMNS columns */
     size_t bytes;       /* of weights */
-    char *weights;      /* [panels, steps, PACKED_COLUMNS] groups, owned */
+    char *weights;      /* [panels, steps, PACKED_COLUMNS] groups */
+    bool moved;         /* the weights are in memory of somebody else's; else they are owned */
     float *bias;        /* [panels * PACKED_COLUMNS], owned */
     float *scale;       /* the same, int8 only, owned */
     int32_t *sums;      /* the same */
@@ -205,7 +206,8 @@ void packed_destroy(packed *p)
 {
     if (p == NULL)
         return;
-    pages_free(p->weights, p->bytes);
+    if (!p->moved)
+        pages_free(p->weights, p->bytes);
     free(p->bias);
     free(p->scale);
     free(p->sums);
@@ -220,6 +222,20 @@ packed_precision packed_get_precision(const packed *p)
 size_t packed_bytes(const packed *p)
 {
     return p->bytes + p->panels * PACKED_COLUMNS * (2 * sizeof(float) + sizeof(int32_t));
+}
+
+size_t packed_weight_bytes(const packed *p)
+{
+    return p->bytes;
+}
+
+void packed_move(packed *p, void *to)
+{
+    memcpy(to, p->weights, p->bytes);
+    if (!p->moved)
+        pages_free(p->weights, p->bytes);
+    p->weights = to;
+    p->moved = true;
 }
 
 size_t packed_width(const packed *p)

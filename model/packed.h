@@ -42,6 +42,10 @@ sem_status packed_create_recorded(packed **out, const packed_kernels *level, pac
 void packed_destroy(packed *p); /* accepts NULL */
 packed_precision packed_get_precision(const packed *p);
 size_t packed_bytes(const packed *p);
+/* Bytes of the weights alone, a multiple of 64. */
+size_t packed_weight_bytes(const packed *p);
+/* Moves the weights to memory of the caller's, aligned to 64 bytes, which must stay as long as p. */
+void packed_move(packed *p, void *to);
 size_t packed_width(const packed *p); /* k */
 
 /* Floats of working space that packed_multiply needs for a matrix of k columns. */

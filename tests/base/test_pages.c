@@ -39,6 +39,27 @@ START_TEST(what_is_allocated_is_zeroed_and_aligned)
 }
 END_TEST
 
+/* Sizes around a huge page, a whole page and not. */
+START_TEST(huge_pages_are_zeroed_and_aligned_and_end_where_they_should)
+{
+    static const size_t SIZES[] = {1, 100000, (2 << 20) - 1, 2 << 20, (2 << 20) + 1, 5 << 20};
+    const size_t bytes = SIZES[_i];
+    unsigned char *memory = pages_alloc_huge(bytes);
+    ck_assert_ptr_nonnull(memory);
+#ifndef __SANITIZE_ADDRESS__
+    const size_t whole = (bytes + page_size() - 1) / page_size() * page_size();
+    ck_assert_uint_eq((uintptr_t)memory % (2 << 20), 0);
+    ck_assert_int_eq(mincore(memory, whole, (unsigned char[2048]){0}), 0);
+#endif
+    size_t other = 0;
+    for (size_t i = 0; i < bytes; i++)
+        other += memory[i] != 0;
+    ck_assert_uint_eq(other, 0);
+    memory[0] = memory[bytes - 1] = 1;
+    pages_free(memory, bytes);
+}
+END_TEST
+
 START_TEST(reserved_pages_take_memory_only_while_they_are_open)
 {
     const size_t page = page_size();
@@ -98,6 +119,7 @@ int main(void)
     Suite *suite = suite_create("base/pages");
     TCase *all = tcase_create("all");
     tcase_add_test(all, what_is_allocated_is_zeroed_and_aligned);
+    tcase_add_loop_test(all, huge_pages_are_zeroed_and_aligned_and_end_where_they_should, 0, 6);
     tcase_add_test(all, reserved_pages_take_memory_only_while_they_are_open);
     tcase_add_test(all, a_part_of_a_page_is_not_dropped);
 #ifndef __SANITIZE_ADDRESS__
