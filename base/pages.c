@@ -1,5 +1,6 @@
 #include "base/pages.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,4 +102,11 @@ void pages_drop(void *memory, size_t from, size_t to)
     /* Failing is harmless: the memory stays until it is released. */
     if (madvise((char *)memory + from, to - from, MADV_DONTNEED) == 0)
         (void)mprotect((char *)memory + from, to - from, PROT_NONE);
+}
+
+void pages_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

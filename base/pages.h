@@ -25,4 +25,8 @@ bool pages_open(void *memory, size_t from, size_t to);
  * neighbours; a touch of what was given back ends the process. */
 void pages_drop(void *memory, size_t from, size_t to);
 
+/* Gives back what malloc keeps of memory that was freed, in all threads' heaps: after
+ * much was freed that will not be needed again. Takes some milliseconds. */
+void pages_trim(void);
+
 #endif

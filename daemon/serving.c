@@ -1,6 +1,7 @@
 #include "daemon/serving.h"
 
 #include "base/files.h"
+#include "base/pages.h"
 
 #include <stdlib.h>
 
@@ -35,6 +36,7 @@ sem_status serving_open(serving **out, const store_generation *g, const char *st
         serving_release(s);
         return status;
     }
+    pages_trim(); /* what opening and measuring took */
     *out = s;
     return SEM_OK;
 }
@@ -52,6 +54,7 @@ void serving_release(serving *s)
     model_close(s->model);
     space_destroy(s->space);
     free(s);
+    pages_trim();
 }
 
 void serving_slot_init(serving_slot *slot)
