@@ -3,19 +3,18 @@
 #include "daemon/ops.h"
 #include "daemon/worker.h"
 
-#include <stdlib.h>
-
 /* A batch under way: its tasks' texts one after the other. */
 typedef struct batch {
     worker *worker;
     serving *serving; /* pinned */
     task **tasks;     /* [count] */
     size_t count, texts;
-    span *spans;          /* [texts], owned */
-    const char **prompts; /* [texts], owned; borrowed from the model */
-    float *vectors;       /* [texts, dim], owned */
-    uint32_t *tokens;     /* [texts], owned */
-    bool *cut;            /* [texts], owned */
+    /* These lie in the worker's memory for batches. */
+    span *spans;          /* [texts] */
+    const char **prompts; /* [texts]; borrowed from the model */
+    float *vectors;       /* [texts, dim] */
+    uint32_t *tokens;     /* [texts] */
+    bool *cut;            /* [texts] */
 } batch;
 
 static size_t text_count(const task *t)
@@ -36,29 +35,25 @@ static sem_status prompt_of(const task *t, const serving *s, const char **out, s
     return SEM_OK;
 }
 
-static void batch_free(batch *b)
-{
-    free(b->spans);
-    free(b->prompts);
-    free(b->vectors);
-    free(b->tokens);
-    free(b->cut);
-}
-
 static sem_status batch_reserve(batch *b, sem_error *err)
 {
     for (size_t i = 0; i < b->count; i++)
         b->texts += text_count(b->tasks[i]);
-    size_t floats = 0, n = b->texts;
-    if (checked_mul(n, model_get_config(b->serving->model)->dim, &floats)) {
-        b->spans = calloc(n, sizeof *b->spans);
-        b->prompts = calloc(n, sizeof *b->prompts);
-        b->vectors = checked_alloc_aligned(floats, sizeof *b->vectors);
-        b->tokens = calloc(n, sizeof *b->tokens);
-        b->cut = calloc(n, sizeof *b->cut);
-    }
-    bool fine = b->spans != NULL && b->prompts != NULL && b->vectors != NULL && b->tokens != NULL && b->cut != NULL;
-    return fine ? SEM_OK : sem_fail_memory(err, "a batch of queries");
+    const size_t dim = model_get_config(b->serving->model)->dim, n = b->texts;
+    buffer *memory = &b->worker->batch;
+    size_t each, bytes;
+    memory->size = 0;
+    if (!checked_mul(dim, sizeof *b->vectors, &each) ||
+        !checked_add(each, sizeof *b->spans + sizeof *b->prompts + sizeof *b->tokens + sizeof *b->cut, &each) ||
+        !checked_mul(n, each, &bytes) || !buffer_reserve(memory, bytes))
+        return sem_fail_memory(err, "a batch of queries");
+    /* Those of the widest elements first. */
+    b->spans = (span *)(void *)memory->data;
+    b->prompts = (const char **)(void *)(b->spans + n);
+    b->vectors = (float *)(void *)(b->prompts + n);
+    b->tokens = (uint32_t *)(void *)(b->vectors + n * dim);
+    b->cut = (bool *)(void *)(b->tokens + n);
+    return SEM_OK;
 }
 
 static sem_status batch_encode(batch *b, sem_error *err)
@@ -128,7 +123,9 @@ static bool cache_key(const task *t, const serving *s, cached_query *q)
 static size_t answer_known(worker *w, serving *s, task **tasks, size_t count)
 {
     size_t left = 0;
-    float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof *vector);
+    const size_t bytes = model_get_config(s->model)->dim * sizeof(float);
+    w->batch.size = 0;
+    float *vector = buffer_reserve(&w->batch, bytes) ? (float *)(void *)w->batch.data : NULL;
     for (size_t i = 0; i < count; i++) {
         cached_query q;
         bool asked = vector != NULL && cache_key(tasks[i], s, &q);
@@ -140,7 +137,6 @@ static size_t answer_known(worker *w, serving *s, task **tasks, size_t count)
         batch b = {.worker = w, .serving = s, .vectors = q.vector, .tokens = &q.tokens, .cut = &q.truncated};
         answer_task(&b, tasks[i], 0);
     }
-    free(vector);
     return left;
 }
 
@@ -176,7 +172,6 @@ static void run(worker *w, serving *s, task **tasks, size_t count)
             at += texts;
         }
     }
-    batch_free(&b);
 }
 
 void op_batch(worker *w, task **tasks, size_t count)

@@ -148,6 +148,7 @@ void worker_pool_destroy(worker_pool *p)
         if (p->threads[i].started)
             pthread_join(p->threads[i].thread, NULL);
         encoding_destroy(p->threads[i].worker.encoding);
+        buffer_free(&p->threads[i].worker.batch);
     }
     crew_destroy(p->core->crew);
     p->core->crew = NULL;

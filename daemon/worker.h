@@ -4,6 +4,7 @@
 #ifndef SEM_DAEMON_WORKER_H
 #define SEM_DAEMON_WORKER_H
 
+#include "base/buffer.h"
 #include "base/status.h"
 #include "index/store.h"
 #include "daemon/core.h"
@@ -22,6 +23,7 @@ struct worker {
     encoding *encoding;
     store_read *read;                       /* renewed by each request that reads */
     void (*run)(struct worker *w, task *t); /* takes t and answers it */
+    buffer batch;                           /* op_batch's arrays: one batch at a time, which never pauses */
     bool between;                           /* answering queries between two steps of long work */
     atomic_uint_fast64_t busy_since_ns;     /* monotonic; 0: it waits */
 };
