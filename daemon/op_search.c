@@ -252,6 +252,7 @@ static sem_status scan(search *s, sem_error *err)
         .exclude = s->exclude,
         .allowed = s->allowed,
         .allowed_bits = s->allowed_bits,
+        .read = s->worker->read,
         .tie = compare_ids,
         .tie_context = s,
     };

@@ -16,7 +16,9 @@ enum {
 };
 
 /* scores[i] = ⟨query, rows[i]⟩ for i < count <= DOT_BATCH. query and rows hold
- * width floats, aligned to 64 bytes, zeros behind the dimensions in use. */
+ * width floats, zeros behind the dimensions in use; the query is aligned to 64
+ * bytes. Rows are as LMDB's map has them, by its promise aligned to 2 bytes only;
+ * where they happen to lie on 64 the loads cost nothing more. */
 typedef void dot_rows_fn(const float *query, const float *const *rows, size_t count, size_t width, float *scores);
 
 typedef struct dot_kernel {

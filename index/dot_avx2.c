@@ -24,14 +24,14 @@ __attribute__((target("avx2,fma"))) static void four_rows(const float *query, co
     __m256 high0 = low0, high1 = low0, high2 = low0, high3 = low0;
     for (size_t i = 0; i < width; i += DOT_LANES) {
         __m256 ql = _mm256_load_ps(query + i), qh = _mm256_load_ps(query + i + 8);
-        low0 = _mm256_fmadd_ps(ql, _mm256_load_ps(rows[0] + i), low0);
-        high0 = _mm256_fmadd_ps(qh, _mm256_load_ps(rows[0] + i + 8), high0);
-        low1 = _mm256_fmadd_ps(ql, _mm256_load_ps(rows[1] + i), low1);
-        high1 = _mm256_fmadd_ps(qh, _mm256_load_ps(rows[1] + i + 8), high1);
-        low2 = _mm256_fmadd_ps(ql, _mm256_load_ps(rows[2] + i), low2);
-        high2 = _mm256_fmadd_ps(qh, _mm256_load_ps(rows[2] + i + 8), high2);
-        low3 = _mm256_fmadd_ps(ql, _mm256_load_ps(rows[3] + i), low3);
-        high3 = _mm256_fmadd_ps(qh, _mm256_load_ps(rows[3] + i + 8), high3);
+        low0 = _mm256_fmadd_ps(ql, _mm256_loadu_ps(rows[0] + i), low0);
+        high0 = _mm256_fmadd_ps(qh, _mm256_loadu_ps(rows[0] + i + 8), high0);
+        low1 = _mm256_fmadd_ps(ql, _mm256_loadu_ps(rows[1] + i), low1);
+        high1 = _mm256_fmadd_ps(qh, _mm256_loadu_ps(rows[1] + i + 8), high1);
+        low2 = _mm256_fmadd_ps(ql, _mm256_loadu_ps(rows[2] + i), low2);
+        high2 = _mm256_fmadd_ps(qh, _mm256_loadu_ps(rows[2] + i + 8), high2);
+        low3 = _mm256_fmadd_ps(ql, _mm256_loadu_ps(rows[3] + i), low3);
+        high3 = _mm256_fmadd_ps(qh, _mm256_loadu_ps(rows[3] + i + 8), high3);
     }
     scores[0] = sum(low0, high0);
     scores[1] = sum(low1, high1);

@@ -25,14 +25,14 @@ __attribute__((target("avx512f,avx2,fma"))) static void eight_rows(const float *
     __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
     for (size_t i = 0; i < width; i += DOT_LANES) {
         __m512 q = _mm512_load_ps(query + i);
-        s0 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[0] + i), s0);
-        s1 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[1] + i), s1);
-        s2 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[2] + i), s2);
-        s3 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[3] + i), s3);
-        s4 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[4] + i), s4);
-        s5 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[5] + i), s5);
-        s6 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[6] + i), s6);
-        s7 = _mm512_fmadd_ps(q, _mm512_load_ps(rows[7] + i), s7);
+        s0 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[0] + i), s0);
+        s1 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[1] + i), s1);
+        s2 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[2] + i), s2);
+        s3 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[3] + i), s3);
+        s4 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[4] + i), s4);
+        s5 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[5] + i), s5);
+        s6 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[6] + i), s6);
+        s7 = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows[7] + i), s7);
     }
     scores[0] = sum(s0);
     scores[1] = sum(s1);

@@ -1,16 +1,22 @@
 #include "index/dot.h"
 
+#include <string.h>
+
 static bool always(void)
 {
     return true;
 }
 
-static float one_row(const float *query, const float *row, size_t width)
+/* A row that lies where a float may not is copied piece by piece, which compilers
+ * make plain loads of. */
+static float one_row(const float *query, const void *row, size_t width)
 {
-    float lanes[DOT_LANES] = {0};
-    for (size_t i = 0; i < width; i += DOT_LANES)
+    float lanes[DOT_LANES] = {0}, piece[DOT_LANES];
+    for (size_t i = 0; i < width; i += DOT_LANES) {
+        memcpy(piece, (const char *)row + i * sizeof piece[0], sizeof piece);
         for (size_t l = 0; l < DOT_LANES; l++)
-            lanes[l] += query[i + l] * row[i + l];
+            lanes[l] += query[i + l] * piece[l];
+    }
     for (size_t half = DOT_LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++)
             lanes[l] += lanes[l + half];

@@ -141,11 +141,11 @@ void lists_scan(const lists *l, uint32_t cell, scan *s)
         /* Rows of a cell lie anywhere: the start of each is asked for one batch
          * ahead, the processor's own prefetching takes it from there. */
         if (e + DOT_BATCH < end && scan_allows(s, e[DOT_BATCH].docno)) {
-            const float *ahead = rows_vector(s->rows, e[DOT_BATCH].row);
+            const float *ahead = rows_vector(s->view, e[DOT_BATCH].row);
             __builtin_prefetch(ahead);
             __builtin_prefetch(ahead + DOT_LANES);
         }
         if (scan_allows(s, e->docno))
-            scan_offer(s, e->row, rows_vector(s->rows, e->row));
+            scan_offer(s, e->row, rows_vector(s->view, e->row));
     }
 }

@@ -26,6 +26,7 @@ typedef struct measurement {
     const curve_input *in;
     size_t count;                  /* queries */
     uint32_t queries[QUERIES_MAX]; /* their rows */
+    float *vectors;                /* [count, width] copies, aligned to 64 bytes */
     scan *scans;                   /* [count] */
     vector_hit *hits;              /* [count, DEEPEST] */
     ranked_cell *ranked;           /* [nlist] scratch */
@@ -57,6 +58,15 @@ static void choose_queries(measurement *m)
     m->count = met < QUERIES_MAX ? met : QUERIES_MAX;
 }
 
+static bool copy_queries(measurement *m)
+{
+    size_t width = m->in->rows->width;
+    m->vectors = checked_alloc_aligned(m->count * width, sizeof *m->vectors);
+    for (size_t q = 0; m->vectors != NULL && q < m->count; q++)
+        memcpy(m->vectors + q * width, rows_vector(m->in->view, m->queries[q]), width * sizeof *m->vectors);
+    return m->vectors != NULL;
+}
+
 /* All queries over one chunk of rows after the other: the chunk stays in the
  * cache, which makes this several times as fast as query after query. */
 static sem_status find_neighbours(measurement *m, sem_error *err)
@@ -64,16 +74,23 @@ static sem_status find_neighbours(measurement *m, sem_error *err)
     const curve_input *in = m->in;
     for (size_t q = 0; q < m->count; q++)
         m->scans[q] = (scan){.rows = in->rows,
+                             .view = in->view,
                              .seen = in->seen,
                              .kernel = in->kernel,
-                             .query = rows_vector(in->rows, m->queries[q]),
+                             .query = m->vectors + q * in->rows->width,
                              .has_exclude = true,
                              .exclude = rows_docno(in->rows, m->queries[q]),
                              .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
-    enum { PIECE = 256 /* rows: 384 KiB at 384 dimensions */ };
+    enum {
+        PIECE = 256,       /* rows: 384 KiB at 384 dimensions */
+        PIECES_A_VIEW = 32 /* some hundred milliseconds */
+    };
     for (uint32_t from = 0; from < in->seen;) {
         if (in->cancel != NULL && atomic_load_explicit(in->cancel, memory_order_relaxed))
             return sem_fail(err, SEM_CANCELLED, "measuring recall was cancelled");
+        sem_status s = from % (PIECE * PIECES_A_VIEW) == 0 ? rows_view_renew(in->view, err) : SEM_OK;
+        if (s != SEM_OK)
+            return s;
         uint32_t to = in->seen - from < PIECE ? in->seen : from + PIECE;
         for (size_t q = 0; q < m->count; q++)
             scan_range(&m->scans[q], from, to);
@@ -123,7 +140,7 @@ static void add(struct tally *t, size_t found, size_t neighbours)
 static void add_query(measurement *m, const recall_curve *curve, size_t q)
 {
     const curve_input *in = m->in;
-    rank_cells(m, rows_vector(in->rows, m->queries[q]));
+    rank_cells(m, m->vectors + q * in->rows->width);
     const topk *best = &m->scans[q].best;
     size_t found[CURVE_POINTS_MAX] = {0}, neighbours = 0, i = 0;
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
@@ -188,7 +205,7 @@ sem_status recall_curve_measure(recall_curve *curve, const curve_input *in, sem_
     m->hits = checked_realloc(NULL, (m->count + 1) * DEEPEST, sizeof *m->hits);
     m->ranked = checked_realloc(NULL, in->nlist, sizeof *m->ranked);
     m->rank_of = checked_realloc(NULL, in->nlist, sizeof *m->rank_of);
-    if (m->scans == NULL || m->hits == NULL || m->ranked == NULL || m->rank_of == NULL) {
+    if (!copy_queries(m) || m->scans == NULL || m->hits == NULL || m->ranked == NULL || m->rank_of == NULL) {
         s = sem_fail_memory(err, "the recall curve");
         goto cleanup;
     }
@@ -199,6 +216,7 @@ sem_status recall_curve_measure(recall_curve *curve, const curve_input *in, sem_
         add_query(m, curve, q);
     conclude(m, curve);
 cleanup:
+    free(m->vectors);
     free(m->scans);
     free(m->hits);
     free(m->ranked);

@@ -29,6 +29,7 @@ typedef struct recall_curve {
 /* What the curve is measured on. */
 typedef struct curve_input {
     const rows *rows;
+    rows_view *view; /* of these rows; renewed on the way */
     uint32_t seen; /* rows that count */
     const dot_kernel *kernel;
     const float *centroids;    /* [nlist, width] */

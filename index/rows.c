@@ -1,29 +1,37 @@
 #include "index/rows.h"
 
-#include "base/checked.h"
-#include "index/dot.h"
-
 #include <stdlib.h>
-#include <string.h>
 
 #define ROW_REMOVED (UINT32_MAX - 1)
 #define ROWS_MAX    (UINT32_MAX - 1) /* rows, so that no number means something else */
 
 typedef _Atomic uint32_t place;
 
-sem_status rows_create(rows **out, size_t dim, sem_error *err)
+static sem_status create_over(rows **out, row_vectors *v, sem_error *err)
 {
-    enum { DIM_MAX = 65536 };
-    if (dim == 0 || dim > DIM_MAX)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "vectors must have 1 to %d dimensions, not %zu", DIM_MAX, dim);
     rows *r = calloc(1, sizeof *r);
-    if (r == NULL)
+    if (r == NULL) {
+        row_vectors_release(v);
         return sem_fail_memory(err, "the rows of an index");
-    r->dim = dim;
-    r->width = dot_width(dim);
+    }
+    r->dim = v->dim;
+    r->width = v->width;
+    r->vectors = v;
     atomic_init(&r->references, 1);
     *out = r;
     return SEM_OK;
+}
+
+sem_status rows_create(rows **out, size_t dim, sem_error *err)
+{
+    row_vectors *v;
+    sem_status s = row_vectors_create(&v, dim, err);
+    return s == SEM_OK ? create_over(out, v, err) : s;
+}
+
+sem_status rows_create_like(rows **out, const rows *from, sem_error *err)
+{
+    return rows_create(out, from->dim, err);
 }
 
 rows *rows_share(rows *r)
@@ -38,6 +46,7 @@ void rows_release(rows *r)
         return;
     chunk_table_clear(&r->chunks);
     chunk_table_clear(&r->places);
+    row_vectors_release(r->vectors);
     free(r);
 }
 
@@ -46,8 +55,7 @@ static rows_chunk *ensure_chunk(rows *r, uint32_t row)
     rows_chunk *chunk = chunk_table_get(&r->chunks, row / ROWS_CHUNK);
     if (chunk != NULL)
         return chunk;
-    /* Not cleared: pages that no row has reached yet take no memory. */
-    chunk = checked_alloc_aligned(1, sizeof *chunk + ROWS_CHUNK * r->width * sizeof(float));
+    chunk = malloc(sizeof *chunk);
     if (chunk == NULL)
         return NULL;
     if (!chunk_table_set(&r->chunks, row / ROWS_CHUNK, chunk)) {
@@ -95,11 +103,12 @@ sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err
     rows_chunk *chunk = where == NULL ? NULL : ensure_chunk(r, row);
     if (chunk == NULL)
         return sem_fail_memory(err, "the rows of an index");
+    sem_status s = row_vectors_put(r->vectors, row, vector, err);
+    if (s != SEM_OK)
+        return s;
 
-    float *to = chunk->vectors + row % ROWS_CHUNK * r->width;
-    memcpy(to, vector, r->dim * sizeof *to);
-    memset(to + r->dim, 0, (r->width - r->dim) * sizeof *to);
     chunk->docno[row % ROWS_CHUNK] = docno;
+    chunk->slot[row % ROWS_CHUNK] = row;
     atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_NONE, memory_order_relaxed);
 
     /* A reader that sees fewer rows than the new one's number goes on with the
@@ -141,4 +150,30 @@ bool rows_alive(const rows *r, uint32_t row, uint32_t seen)
     if (next == ROW_REMOVED || next < seen)
         return false;
     return rows_row_of(r, rows_docno(r, row)) != ROW_NONE;
+}
+
+/* --- looking at vectors */
+
+sem_status rows_view_begin(rows_view *view, const rows *r, store_read *read, sem_error *err)
+{
+    (void)err;
+    *view = (rows_view){.rows = r, .read = read, .turn = row_vectors_enter(r->vectors)};
+    return SEM_OK;
+}
+
+sem_status rows_view_renew(rows_view *view, sem_error *err)
+{
+    rows_view_end(view);
+    return rows_view_begin(view, view->rows, view->read, err);
+}
+
+void rows_view_end(rows_view *view)
+{
+    if (view->rows != NULL)
+        row_vectors_leave(view->rows->vectors, view->turn);
+}
+
+sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *err)
+{
+    return rows_put(r, rows_docno(from->rows, row), rows_vector(from, row), err);
 }

@@ -1,18 +1,20 @@
-/* The vectors of an index: rows that are appended and never moved or changed,
- * and for each document the row that holds its vector now.
+/* The rows of an index: each names a document and the slot of its vector. They
+ * are appended and never moved or changed; for each document there is the row that
+ * holds its vector now. Where the vectors lie: row_vectors.h.
  *
  * One thread at a time puts and removes (the writer). Any thread reads
  * meanwhile without waiting. A reader first takes `seen = rows_count()`; rows
  * below it are complete, and rows_alive(row, seen) answers as of that moment:
  * of a document that is replaced later exactly one row counts, of one that is
- * removed none. */
+ * removed none. To look at vectors it begins a rows_view after that. */
 #ifndef SEM_INDEX_ROWS_H
 #define SEM_INDEX_ROWS_H
 
 #include "base/status.h"
 #include "index/chunk_table.h"
+#include "index/row_vectors.h"
+#include "index/store.h"
 
-#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,8 +26,8 @@ enum { ROWS_CHUNK = 1024 /* rows in one piece of memory */ };
 
 typedef struct rows_chunk {
     uint32_t docno[ROWS_CHUNK];
+    uint32_t slot[ROWS_CHUNK];
     _Atomic uint32_t next[ROWS_CHUNK]; /* ROW_NONE: current; else the row that replaced it, or ROW_REMOVED */
-    alignas(64) float vectors[];       /* [ROWS_CHUNK, width] */
 } rows_chunk;
 
 /* Open to the inline functions below; nobody else looks inside. */
@@ -34,11 +36,15 @@ typedef struct rows {
     _Atomic uint32_t count; /* rows appended; published after the row is complete */
     atomic_size_t live;     /* documents */
     atomic_size_t references;
-    chunk_table chunks; /* of rows_chunk */
-    chunk_table places; /* of ROWS_CHUNK _Atomic uint32_t: docno to row */
+    row_vectors *vectors; /* shared with copies of these rows, where a store has them */
+    chunk_table chunks;   /* of rows_chunk */
+    chunk_table places;   /* of ROWS_CHUNK _Atomic uint32_t: docno to row */
 } rows;
 
+/* Rows without a store: their vectors are in memory. */
 sem_status rows_create(rows **out, size_t dim, sem_error *err);
+/* Empty rows for what is copied from others (compaction). */
+sem_status rows_create_like(rows **out, const rows *from, sem_error *err);
 rows *rows_share(rows *r);  /* one more owner */
 void rows_release(rows *r); /* frees with the last owner; accepts NULL */
 
@@ -63,12 +69,6 @@ static inline const rows_chunk *rows_chunk_of(const rows *r, uint32_t row)
     return chunk_table_get(&r->chunks, row / ROWS_CHUNK);
 }
 
-/* width floats, aligned to 64 bytes. */
-static inline const float *rows_vector(const rows *r, uint32_t row)
-{
-    return rows_chunk_of(r, row)->vectors + row % ROWS_CHUNK * r->width;
-}
-
 static inline uint32_t rows_docno(const rows *r, uint32_t row)
 {
     return rows_chunk_of(r, row)->docno[row % ROWS_CHUNK];
@@ -80,5 +80,35 @@ uint32_t rows_row_of(const rows *r, uint32_t docno);
 /* Whether the row was its document's when there were `seen` rows, and the
  * document still exists. */
 bool rows_alive(const rows *r, uint32_t row, uint32_t seen);
+
+/* --- looking at vectors */
+
+/* Held for the length of one search or one step of training: what rows_vector()
+ * returned lasts until the view ends or is renewed. */
+typedef struct rows_view {
+    const rows *rows;
+    store_read *read; /* borrowed; NULL without a store */
+    unsigned turn;
+} rows_view;
+
+/* read: of the store that has the vectors, else NULL; no other thread may use it
+ * meanwhile. Rows that were there before are in the view. */
+sem_status rows_view_begin(rows_view *view, const rows *r, store_read *read, sem_error *err);
+/* Lets go of the old vectors, so that long work does not keep the store from
+ * using pages again, and takes the newest. */
+sem_status rows_view_renew(rows_view *view, sem_error *err);
+void rows_view_end(rows_view *view);
+
+/* width floats, zeros behind the dimensions in use; not aligned. Any number of
+ * threads may use one view at a time. */
+static inline const float *rows_vector(const rows_view *view, uint32_t row)
+{
+    const row_vectors *v = view->rows->vectors;
+    uint32_t slot = rows_chunk_of(view->rows, row)->slot[row % ROWS_CHUNK];
+    return (const float *)block_table_get(&v->fresh, slot / BLOCK_ROWS) + slot % BLOCK_ROWS * v->width;
+}
+
+/* Appends a copy of a row that is not removed. Writer of r only. */
+sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *err);
 
 #endif

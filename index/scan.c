@@ -24,14 +24,13 @@ void scan_flush(scan *s)
 
 void scan_range(scan *s, uint32_t from, uint32_t to)
 {
-    size_t width = s->rows->width;
     for (uint32_t row = from; row < to;) {
         const rows_chunk *chunk = rows_chunk_of(s->rows, row);
         uint32_t first = row / ROWS_CHUNK * ROWS_CHUNK;
         uint32_t end = to - first < ROWS_CHUNK ? to : first + ROWS_CHUNK;
         for (; row < end; row++)
             if (scan_allows(s, chunk->docno[row - first]))
-                scan_offer(s, row, chunk->vectors + (row - first) * width);
+                scan_offer(s, row, rows_vector(s->view, row));
     }
     scan_flush(s);
 }
@@ -48,7 +47,7 @@ void scan_documents(scan *s)
             uint32_t row = docno <= UINT32_MAX ? rows_row_of(s->rows, (uint32_t)docno) : ROW_NONE;
             if (row == ROW_NONE)
                 continue;
-            const float *vector = rows_vector(s->rows, row);
+            const float *vector = rows_vector(s->view, row);
             __builtin_prefetch(vector);
             __builtin_prefetch(vector + DOT_LANES);
             scan_offer(s, row, vector);

@@ -13,6 +13,7 @@
 
 typedef struct scan {
     const rows *rows;
+    const rows_view *view; /* of these rows */
     uint32_t seen; /* rows_count() when the search began */
     const dot_kernel *kernel;
     const float *query;      /* [width], aligned to 64 bytes */

@@ -18,7 +18,8 @@ enum {
     COMPACT_MIN_DEAD = 1024, /* rows: below it there is nothing to gain */
     TAIL_MIN = 1024,         /* rows behind the lists that no search feels */
     DRIFT_MIN_ROWS = 1000,   /* for a mean distance to mean something */
-    CANCEL_EVERY = 256       /* rows assigned between looks at cancel */
+    CANCEL_EVERY = 256,      /* rows assigned between looks at cancel */
+    RENEW_EVERY = 1024       /* rows assigned under one view */
 };
 
 /* Cells are of √n rows by √n, times this: the centroids cost as much as the
@@ -92,7 +93,7 @@ static sem_status draw_sample(const training *t, uint32_t seen, size_t want, flo
         if (!rows_alive(r, row, seen))
             continue;
         if (random_below(&random, left--) < want - *count)
-            memcpy(sample + (*count)++ * r->dim, rows_vector(r, row), r->dim * sizeof *sample);
+            memcpy(sample + (*count)++ * r->dim, rows_vector(t->view, row), r->dim * sizeof *sample);
     }
     *out = sample;
     return SEM_OK;
@@ -209,6 +210,9 @@ static sem_status assign(const training *t, const lists *l, uint32_t *cells, uin
     for (uint32_t row = 0; row < seen; row++) {
         if (row % CANCEL_EVERY == 0 && check_cancel(t, "assigning rows to cells", err) != SEM_OK)
             return SEM_CANCELLED;
+        sem_status s = row % RENEW_EVERY == 0 ? rows_view_renew(t->view, err) : SEM_OK;
+        if (s != SEM_OK)
+            return s;
         if (!rows_alive(t->rows, row, seen)) {
             cells[row] = ROW_NONE;
             continue;
@@ -216,7 +220,7 @@ static sem_status assign(const training *t, const lists *l, uint32_t *cells, uin
         if (cells[row] != ROW_NONE)
             continue;
         float score;
-        cells[row] = lists_nearest(l, t->kernel, rows_vector(t->rows, row), &score);
+        cells[row] = lists_nearest(l, t->kernel, rows_vector(t->view, row), &score);
         *distance += 1.0 - (double)score;
         (*assigned)++;
     }
@@ -245,6 +249,7 @@ static sem_status fill(const training *t, lists *l, bool clustered, uint32_t see
     if (!clustered && (double)now < MEASURE_GROWTH * (double)l->measured_rows)
         return SEM_OK;
     curve_input in = {.rows = t->rows,
+                      .view = t->view,
                       .seen = seen,
                       .kernel = t->kernel,
                       .centroids = l->centroids,

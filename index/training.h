@@ -28,6 +28,7 @@ typedef struct training {
     const vector_index_options *options;
     const dot_kernel *kernel;
     const rows *rows;          /* the rows to make lists of */
+    rows_view *view;           /* of these rows; renewed on the way */
     const lists *old;          /* over the same rows, or over those they were copied from; or NULL */
     const uint32_t *origin;    /* [rows] where each row was when old was made, or NULL: where it is */
     const atomic_bool *cancel; /* may be NULL */
@@ -41,10 +42,10 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
 /* Compaction copies in three steps, so that the writer is kept waiting for the
  * last one only. First: the live rows below rows_count(from) at that moment,
  * which becomes *seen. origin (malloc'd) tells where each came from. */
-sem_status compaction_copy(const rows *from, rows **to, uint32_t **origin, uint32_t *seen, const atomic_bool *cancel,
+sem_status compaction_copy(rows_view *from, rows **to, uint32_t **origin, uint32_t *seen, const atomic_bool *cancel,
                            sem_error *err);
 /* Then, any number of times: what was put since *seen. */
-sem_status compaction_catch_up(const rows *from, rows *to, uint32_t *seen, sem_error *err);
+sem_status compaction_catch_up(const rows_view *from, rows *to, uint32_t *seen, sem_error *err);
 /* Last, with the writer kept out and after a catch-up: what was removed. */
 void compaction_remove_dead(const rows *from, rows *to);
 

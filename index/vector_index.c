@@ -133,7 +133,12 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
                                vector_plan *plan, sem_error *err)
 {
     view *now = view_acquire(v);
-    sem_status s = vector_search(now->rows, now->lists, &v->options, v->kernel, query, hits, count, plan, err);
+    rows_view vectors;
+    sem_status s = rows_view_begin(&vectors, now->rows, query->read, err);
+    if (s == SEM_OK) {
+        s = vector_search(&vectors, now->lists, &v->options, v->kernel, query, hits, count, plan, err);
+        rows_view_end(&vectors);
+    }
     view_release(now);
     return s;
 }
@@ -172,30 +177,71 @@ bool vector_index_wants_training(vector_index *v)
 static sem_status publish(vector_index *v, rows *r, lists *l, bool compacted, uint32_t seen, sem_error *err)
 {
     view *next = NULL;
-    const rows *from = v->current->rows; /* only this thread changes it */
-    sem_status s = SEM_OK;
+    rows_view from;
+    sem_status s = rows_view_begin(&from, v->current->rows, NULL, err); /* only this thread changes it */
+    if (s != SEM_OK) {
+        rows_release(r);
+        lists_free(l);
+        return s;
+    }
     /* Most of what came meanwhile is copied before the writer has to wait. */
     enum { CATCH_UP_ROUNDS = 3 };
     for (int i = 0; compacted && s == SEM_OK && i < CATCH_UP_ROUNDS; i++)
-        s = compaction_catch_up(from, r, &seen, err);
+        s = compaction_catch_up(&from, r, &seen, err);
     if (s == SEM_OK)
         s = view_create(&next, r, l, err);
     if (s != SEM_OK) {
+        rows_view_end(&from);
         rows_release(r);
         lists_free(l);
         return s;
     }
     pthread_mutex_lock(&v->writing);
     if (compacted) {
-        s = compaction_catch_up(from, r, &seen, err);
+        s = compaction_catch_up(&from, r, &seen, err);
         if (s == SEM_OK)
-            compaction_remove_dead(from, r);
+            compaction_remove_dead(from.rows, r);
     }
+    rows_view_end(&from);
     if (s == SEM_OK)
         view_replace(v, next);
     pthread_mutex_unlock(&v->writing);
     if (s != SEM_OK)
         view_release(next);
+    return s;
+}
+
+/* The rows to make lists of: copies of the live ones where they are due to be
+ * compacted (origin and seen as compaction_copy fills them), else those there are. */
+static sem_status take_rows(rows *now, bool compact, rows **out, uint32_t **origin, uint32_t *seen,
+                            const atomic_bool *cancel, sem_error *err)
+{
+    if (!compact) {
+        *out = rows_share(now);
+        return SEM_OK;
+    }
+    rows_view vectors;
+    sem_status s = rows_view_begin(&vectors, now, NULL, err);
+    if (s != SEM_OK)
+        return s;
+    s = compaction_copy(&vectors, out, origin, seen, cancel, err);
+    rows_view_end(&vectors);
+    return s;
+}
+
+static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists **out, sem_error *err)
+{
+    if (t->old == NULL && (needs & TRAINING_CLUSTER) == 0)
+        return SEM_OK;
+    rows_view vectors;
+    sem_status s = rows_view_begin(&vectors, t->rows, NULL, err);
+    if (s != SEM_OK)
+        return s;
+    t->options = &v->options;
+    t->kernel = v->kernel;
+    t->view = &vectors;
+    s = training_make_lists(t, needs, out, err);
+    rows_view_end(&vectors);
     return s;
 }
 
@@ -211,22 +257,11 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     sem_status s = SEM_OK;
     if (needs == TRAINING_NOTHING)
         goto cleanup;
-    if (compact) {
-        s = compaction_copy(now->rows, &r, &origin, &seen, cancel, err);
-        if (s != SEM_OK)
-            goto cleanup;
-    } else {
-        r = rows_share(now->rows);
-    }
-    training t = {.options = &v->options,
-                  .kernel = v->kernel,
-                  .rows = r,
-                  .old = now->lists,
-                  .origin = origin,
-                  .cancel = cancel,
-                  .log = log};
-    if (now->lists != NULL || (needs & TRAINING_CLUSTER) != 0)
-        s = training_make_lists(&t, needs, &l, err);
+    s = take_rows(now->rows, compact, &r, &origin, &seen, cancel, err);
+    if (s != SEM_OK)
+        goto cleanup;
+    training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
+    s = make_lists(v, &t, needs, &l, err);
     if (s == SEM_OK)
         s = publish(v, r, l, compact, seen, err);
     else

@@ -59,6 +59,7 @@ typedef struct vector_query {
     double recall;    /* target, e.g. 0.95; used when nprobe is 0 and not exact */
     bool has_exclude; /* leave this document out */
     uint32_t exclude;
+    store_read *read;        /* of the store that has the vectors; NULL for an index in memory */
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
     size_t allowed_bits;     /* docnos at or above it are not allowed */
     /* Orders documents of equal score by their ids: <0 if a comes first. */

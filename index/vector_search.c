@@ -152,7 +152,7 @@ static double count_nearer(const search *s, const probe *heap, size_t probed, si
             const list_entry *e = &l->entries[l->starts[cell] + at];
             if (scan_allows(on, e->docno))
                 continue;
-            vectors[waiting++] = rows_vector(on->rows, e->row);
+            vectors[waiting++] = rows_vector(on->view, e->row);
             if (waiting < DOT_BATCH)
                 continue;
             on->kernel->rows(on->query, vectors, waiting, on->rows->width, scores);
@@ -229,11 +229,13 @@ static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *er
     return SEM_OK;
 }
 
-static search prepare(const rows *r, const lists *l, const dot_kernel *kernel, const vector_query *q,
+static search prepare(const rows_view *view, const lists *l, const dot_kernel *kernel, const vector_query *q,
                       const float *padded, vector_hit *hits)
 {
+    const rows *r = view->rows;
     search s = {.lists = l, .query = q, .live = (double)rows_live(r)};
     s.scan = (scan){.rows = r,
+                    .view = view,
                     .seen = rows_count(r),
                     .kernel = kernel,
                     .query = padded,
@@ -248,9 +250,11 @@ static search prepare(const rows *r, const lists *l, const dot_kernel *kernel, c
     return s;
 }
 
-sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
-                         const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan_out, sem_error *err)
+sem_status vector_search(const rows_view *view, const lists *l, const vector_index_options *options,
+                         const dot_kernel *kernel, const vector_query *q, vector_hit *hits, size_t *count,
+                         vector_plan *plan_out, sem_error *err)
 {
+    const rows *r = view->rows;
     *count = 0;
     sem_status status = check(q, r->dim, err);
     if (status != SEM_OK)
@@ -262,7 +266,7 @@ sem_status vector_search(const rows *r, const lists *l, const vector_index_optio
     memset(padded + r->dim, 0, (r->width - r->dim) * sizeof *padded);
 
     uint64_t began = clock_monotonic_ns();
-    search s = prepare(r, l, kernel, q, padded, hits);
+    search s = prepare(view, l, kernel, q, padded, hits);
     plan p = q->k == 0 ? exactly("no hits were asked for") : make_plan(&s, options);
     size_t probed = 0;
     if (!p.exact)

@@ -9,7 +9,8 @@
 #include "index/vector_index.h"
 
 /* lists may be NULL. What is checked about the query: k, recall, finite numbers. */
-sem_status vector_search(const rows *r, const lists *l, const vector_index_options *options, const dot_kernel *kernel,
-                         const vector_query *query, vector_hit *hits, size_t *count, vector_plan *plan, sem_error *err);
+sem_status vector_search(const rows_view *view, const lists *l, const vector_index_options *options,
+                         const dot_kernel *kernel, const vector_query *query, vector_hit *hits, size_t *count,
+                         vector_plan *plan, sem_error *err);
 
 #endif

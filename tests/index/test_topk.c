@@ -139,6 +139,29 @@ START_TEST(a_row_scores_the_same_bits_in_every_place)
 }
 END_TEST
 
+START_TEST(a_row_scores_the_same_bits_however_it_is_aligned)
+{
+    static _Alignas(64) float query[WIDTH_MAX], row[WIDTH_MAX], moved[WIDTH_MAX + DOT_LANES];
+    random_state r;
+    random_seed(&r, testing_seed());
+    fill_random(&r, query, WIDTH_MAX);
+    fill_random(&r, row, WIDTH_MAX);
+    for (size_t level = 0; level < KERNELS; level++) {
+        if (!kernels[level]->available())
+            continue;
+        const float *at = row;
+        float expected, found;
+        kernels[level]->rows(query, &at, 1, WIDTH_MAX, &expected);
+        for (size_t shift = 1; shift < DOT_LANES; shift++) {
+            memcpy(moved + shift, row, sizeof row);
+            at = moved + shift;
+            kernels[level]->rows(query, &at, 1, WIDTH_MAX, &found);
+            ck_assert_mem_eq(&found, &expected, sizeof expected);
+        }
+    }
+}
+END_TEST
+
 START_TEST(semd_simd_lowers_the_kernel)
 {
     setenv("SEMD_SIMD", "generic", 1);
@@ -162,6 +185,7 @@ int main(void)
     tcase_add_test(tc, fewer_pushes_than_k_are_all_kept);
     tcase_add_test(tc, every_kernel_agrees_with_the_generic_one);
     tcase_add_test(tc, a_row_scores_the_same_bits_in_every_place);
+    tcase_add_test(tc, a_row_scores_the_same_bits_however_it_is_aligned);
     tcase_add_test(tc, semd_simd_lowers_the_kernel);
     suite_add_tcase(suite, tc);
     return testing_run(suite);

@@ -110,7 +110,9 @@ START_TEST(our_lists_find_what_those_of_faiss_find)
         docnos[i] = i * 3 + 1;
         ck_ok(rows_put(r, docnos[i], x + (size_t)i * DIM, &error));
     }
-    training t = {.options = &usual, .kernel = dot_choose(), .rows = r};
+    rows_view view;
+    ck_ok(rows_view_begin(&view, r, NULL, &error));
+    training t = {.options = &usual, .kernel = dot_choose(), .rows = r, .view = &view};
     ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
     ck_ok(faiss_ivf_create(&reference, DIM, l->centroids, l->nlist, &error));
     ck_ok(faiss_ivf_add(reference, docnos, x, ROWS, &error));
@@ -120,7 +122,7 @@ START_TEST(our_lists_find_what_those_of_faiss_find)
             size_t count, expected;
             vector_plan plan;
             vector_query q = {.vector = x + (ROWS + i) * DIM, .k = K, .nprobe = nprobe};
-            ck_ok(vector_search(r, l, &usual, t.kernel, &q, ours, &count, &plan, &error));
+            ck_ok(vector_search(&view, l, &usual, t.kernel, &q, ours, &count, &plan, &error));
             ck_ok(faiss_ivf_search(reference, q.vector, K, nprobe, theirs, &expected, &error));
             ck_assert_str_eq(plan.kind, "ivf");
             if (plan.probed > nprobe)
@@ -135,6 +137,7 @@ START_TEST(our_lists_find_what_those_of_faiss_find)
         }
     faiss_ivf_destroy(reference);
     lists_free(l);
+    rows_view_end(&view);
     rows_release(r);
     free(x);
 }
