@@ -1,5 +1,14 @@
 #include "model/calibration_texts.h"
 
+#include "base/random.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* Fewer different tokens than this are few: real vocabularies, whatever their
+ * language, make at least 400 of the texts below. */
+enum { FEW_TOKENS = 200, DRAWN_TEXTS = 32, DRAWN_LONGEST = 64 };
+
 const char *const calibration_texts[] = {
     "a",
     "42",
@@ -79,3 +88,36 @@ const char *const calibration_texts[] = {
 };
 
 const size_t calibration_text_count = sizeof calibration_texts / sizeof *calibration_texts;
+
+static sem_status count_different(const token_batch *batch, size_t vocab, size_t *out, sem_error *err)
+{
+    bool *seen = calloc(vocab, sizeof *seen);
+    if (seen == NULL)
+        return sem_fail_memory(err, "the calibration's tokens");
+    *out = 0;
+    for (size_t i = 0; i < batch->tokens; i++) {
+        *out += !seen[batch->ids[i]];
+        seen[batch->ids[i]] = true;
+    }
+    free(seen);
+    return SEM_OK;
+}
+
+sem_status calibration_add_drawn(token_batch *batch, size_t vocab, size_t longest, sem_error *err)
+{
+    int32_t ids[DRAWN_LONGEST];
+    size_t different = 0;
+    random_state r;
+    sem_status status = count_different(batch, vocab, &different, err);
+    if (status != SEM_OK || different >= FEW_TOKENS)
+        return status;
+    random_seed(&r, 1);
+    for (size_t i = 0; i < DRAWN_TEXTS; i++) {
+        size_t length = 1 + random_below(&r, longest < DRAWN_LONGEST ? longest : DRAWN_LONGEST);
+        for (size_t t = 0; t < length; t++)
+            ids[t] = (int32_t)random_below(&r, vocab);
+        if (!token_batch_append(batch, ids, length))
+            return sem_fail_memory(err, "the calibration's texts");
+    }
+    return SEM_OK;
+}

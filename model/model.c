@@ -90,7 +90,7 @@ static sem_status tokenize_calibration(const model *m, token_batch *batch, sem_e
     sem_status status = SEM_OK;
     for (size_t i = 0; i < calibration_text_count && status == SEM_OK; i++)
         status = model_tokenize(m, NULL, calibration_texts[i], strlen(calibration_texts[i]), batch, NULL, err);
-    return status;
+    return status == SEM_OK ? calibration_add_drawn(batch, m->config.vocab, m->config.max_tokens, err) : status;
 }
 
 static sem_status set_precision(model *m, const char *wanted, double min_cosine, precision_measured *measured,

@@ -185,9 +185,9 @@ TILE_FUNCTION(tile_float32, TARGET_F, rows_float32)
 TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
 TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
 
-    /* --- rows of x */
+/* --- rows of x */
 
-    TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
+TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
 {
     const __m512i half = _mm512_set1_epi32(0x7FFF), one = _mm512_set1_epi32(1);
     for (size_t i = 0; i < n; i += 16) {

@@ -266,16 +266,15 @@ START_TEST(a_saved_model_embeds_as_its_parent)
 }
 END_TEST
 
-/* Rounding changes these random models more than trained ones. */
-/* Random weights agree less than trained ones, and nearly all tokens of the
- * calibration's texts are unknown to these vocabularies of 60, so that rounding by
- * covariance learns little of the rows that come. */
+/* Rounding changes these random models more than trained ones. Nearly all tokens of the
+ * built-in texts are unknown to their vocabularies of 60: int8 must not be fitted to
+ * these alone. */
 START_TEST(other_precisions_agree_with_float32)
 {
     static const struct {
         packed_precision precision;
         double cosine;
-    } least[] = {{PACKED_BFLOAT16, 0.999}, {PACKED_INT8, 0.9}};
+    } least[] = {{PACKED_BFLOAT16, 0.999}, {PACKED_INT8, 0.985}};
     const json_t *c = read_case((size_t)_i);
     sem_log *const no_log = NULL;
     model *m;
