@@ -17,7 +17,8 @@ bool buffer_reserve(buffer *b, size_t more)
     while (capacity < need)
         if (!checked_mul(capacity, 2, &capacity))
             return false;
-    unsigned char *data = checked_realloc(b->data, capacity, 1);
+    unsigned char *data = b->memory != NULL ? pool_resize(b->memory, b->data, capacity)
+                                            : checked_realloc(b->data, capacity, 1);
     if (data == NULL)
         return false;
     b->data = data;
@@ -37,6 +38,9 @@ bool buffer_append(buffer *b, const void *data, size_t size)
 
 void buffer_free(buffer *b)
 {
-    free(b->data);
-    *b = (buffer){0};
+    if (b->memory != NULL)
+        pool_give(b->data);
+    else
+        free(b->data);
+    *b = (buffer){.memory = b->memory};
 }

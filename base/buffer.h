@@ -2,6 +2,8 @@
 #ifndef SEM_BASE_BUFFER_H
 #define SEM_BASE_BUFFER_H
 
+#include "base/pool.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -9,6 +11,7 @@ typedef struct buffer {
     unsigned char *data; /* owned; NULL while empty */
     size_t size;         /* bytes in use */
     size_t capacity;     /* bytes allocated */
+    pool *memory;        /* borrowed: where data is taken from; NULL: malloc */
 } buffer;
 
 /* Makes room for `more` bytes behind size; false when memory is out (the

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { SPARE_NODES = 256 /* kept for the next items */ };
+
 typedef struct node {
     struct node *next;
     void *item;
@@ -22,6 +24,8 @@ struct queue {
     pthread_mutex_t lock; /* guards all below; a leaf: no lock is taken under it */
     pthread_cond_t filled;
     lane lanes[2];
+    node *spare; /* nodes without an item */
+    size_t spare_count;
     size_t capacity;
     size_t idle;  /* threads in queue_pop that have nothing yet */
     size_t calls; /* of queue_call that no thread has answered */
@@ -46,8 +50,35 @@ sem_status queue_create(queue **out, size_t capacity, sem_error *err)
     return SEM_OK;
 }
 
-static void *take(lane *l)
+static void free_node(queue *q, node *n)
 {
+    if (q->spare_count == SPARE_NODES) {
+        free(n);
+        return;
+    }
+    n->next = q->spare;
+    q->spare = n;
+    q->spare_count++;
+}
+
+/* Under the lock; the allocator is asked without it. */
+static node *new_node(queue *q)
+{
+    node *n = q->spare;
+    if (n != NULL) {
+        q->spare = n->next;
+        q->spare_count--;
+        return n;
+    }
+    pthread_mutex_unlock(&q->lock);
+    n = malloc(sizeof *n);
+    pthread_mutex_lock(&q->lock);
+    return n;
+}
+
+static void *take(queue *q, queue_lane which)
+{
+    lane *l = &q->lanes[which];
     node *n = l->head;
     if (n == NULL)
         return NULL;
@@ -56,17 +87,26 @@ static void *take(lane *l)
         l->tail = &l->head;
     l->length--;
     void *item = n->item;
-    free(n);
+    free_node(q, n);
     return item;
+}
+
+static void *take_any(queue *q)
+{
+    void *item = take(q, QUEUE_FAST);
+    return item != NULL ? item : take(q, QUEUE_SLOW);
 }
 
 void queue_destroy(queue *q)
 {
     if (q == NULL)
         return;
-    for (int i = 0; i < 2; i++)
-        while (take(&q->lanes[i]) != NULL)
-            ;
+    while (take_any(q) != NULL)
+        ;
+    for (node *n = q->spare, *next; n != NULL; n = next) {
+        next = n->next;
+        free(n);
+    }
     pthread_cond_destroy(&q->filled);
     pthread_mutex_destroy(&q->lock);
     free(q);
@@ -74,31 +114,23 @@ void queue_destroy(queue *q)
 
 sem_status queue_push(queue *q, queue_lane which, void *item)
 {
-    node *n = malloc(sizeof *n);
-    if (n == NULL)
-        return SEM_RESOURCE_EXHAUSTED;
-    *n = (node){.item = item};
     pthread_mutex_lock(&q->lock);
+    node *n = new_node(q);
     lane *l = &q->lanes[which];
-    sem_status status = q->closed                                      ? SEM_UNAVAILABLE
-                        : q->capacity != 0 && l->length >= q->capacity ? SEM_RESOURCE_EXHAUSTED
-                                                                       : SEM_OK;
+    sem_status status = q->closed                                                   ? SEM_UNAVAILABLE
+                        : n == NULL || (q->capacity != 0 && l->length >= q->capacity) ? SEM_RESOURCE_EXHAUSTED
+                                                                                    : SEM_OK;
     if (status == SEM_OK) {
+        *n = (node){.item = item};
         *l->tail = n;
         l->tail = &n->next;
         l->length++;
         pthread_cond_signal(&q->filled);
     }
+    if (status != SEM_OK && n != NULL)
+        free_node(q, n);
     pthread_mutex_unlock(&q->lock);
-    if (status != SEM_OK)
-        free(n);
     return status;
-}
-
-static void *take_any(queue *q)
-{
-    void *item = take(&q->lanes[QUEUE_FAST]);
-    return item != NULL ? item : take(&q->lanes[QUEUE_SLOW]);
 }
 
 void *queue_pop_called(queue *q, bool *called)
@@ -154,13 +186,13 @@ void *queue_pop(queue *q, int timeout_ms)
 void *queue_try_pop(queue *q, bool any_lane)
 {
     pthread_mutex_lock(&q->lock);
-    void *item = any_lane ? take_any(q) : take(&q->lanes[QUEUE_FAST]);
+    void *item = any_lane ? take_any(q) : take(q, QUEUE_FAST);
     pthread_mutex_unlock(&q->lock);
     return item;
 }
 
 /* Takes *link out of the lane. */
-static void *unlink_node(lane *l, node **link)
+static void *unlink_node(queue *q, lane *l, node **link)
 {
     node *n = *link;
     void *item = n->item;
@@ -168,7 +200,7 @@ static void *unlink_node(lane *l, node **link)
     if (l->tail == &n->next)
         l->tail = link;
     l->length--;
-    free(n);
+    free_node(q, n);
     return item;
 }
 
@@ -181,7 +213,7 @@ size_t queue_take_matching(queue *q, queue_lane which, bool (*wanted)(const void
     node **link = &l->head;
     while (*link != NULL && taken < max) {
         if (wanted((*link)->item, context))
-            items[taken++] = unlink_node(l, link);
+            items[taken++] = unlink_node(q, l, link);
         else
             link = &(*link)->next;
     }
@@ -201,7 +233,7 @@ size_t queue_take_chosen(queue *q, queue_lane which, queue_choose *choose, void 
     node **link = &l->head;
     for (size_t i = 0; i < count; i++) {
         if (take[i])
-            items[taken++] = unlink_node(l, link);
+            items[taken++] = unlink_node(q, l, link);
         else
             link = &(*link)->next;
     }

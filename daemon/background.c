@@ -11,7 +11,7 @@
 enum {
     INDEX_INTERVAL_MS = 500,
     TICK_INTERVAL_MS = 250,
-    TICKS_BETWEEN_SIZES = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
+    SLOW_TICKS = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
 };
 
 struct background {
@@ -82,13 +82,20 @@ static void *index_main(void *argument)
     return NULL;
 }
 
+static void slow_tick(core *c)
+{
+    atomic_store(&c->stats.store_bytes, store_bytes(c->store));
+    if (c->hooks.memory != NULL)
+        pool_trim(c->hooks.memory);
+}
+
 static void *ticker_main(void *argument)
 {
     background *b = argument;
     unsigned ticks = 0;
     do {
-        if (ticks++ % TICKS_BETWEEN_SIZES == 0)
-            atomic_store(&b->core->stats.store_bytes, store_bytes(b->core->store));
+        if (ticks++ % SLOW_TICKS == 0)
+            slow_tick(b->core);
         jobs_tick(b->core);
     } while (rest(b, TICK_INTERVAL_MS));
     return NULL;

@@ -70,11 +70,10 @@ static size_t unsent(const connection *c)
 
 /* --- sending */
 
+/* context: the pool that data comes from. */
 static void free_bytes(const void *data, size_t size, void *context)
 {
-    (void)size;
-    (void)context;
-    free((void *)data);
+    buffer_free(&(buffer){.data = (unsigned char *)data, .size = size, .memory = context});
 }
 
 /* What the socket takes at once need not wait for the loop to say that it is
@@ -95,8 +94,8 @@ static void send_bytes(connection *c, buffer *bytes, bool more)
     c->shared->stats->bytes_out += bytes->size;
     c->active_ms = clock_monotonic_ms();
     if (bytes->size >= REFERENCE_BYTES &&
-        evbuffer_add_reference(out, bytes->data, bytes->size, free_bytes, NULL) == 0) {
-        *bytes = (buffer){0};
+        evbuffer_add_reference(out, bytes->data, bytes->size, free_bytes, bytes->memory) == 0) {
+        *bytes = (buffer){.memory = bytes->memory};
         return;
     }
     /* A lost answer would leave the client waiting: better a closed connection. */
@@ -108,7 +107,7 @@ static void send_bytes(connection *c, buffer *bytes, bool more)
 
 static void send_error(connection *c, uint32_t msgid, const sem_error *err)
 {
-    buffer bytes = {0};
+    buffer bytes = {.memory = c->shared->hooks.memory};
     packer p;
     pack_init(&p, &bytes);
     reply_error(&p, msgid, err);
@@ -197,36 +196,36 @@ static void next_scan(connection *c)
     c->frame_started_ms = 0;
 }
 
-/* The frame's bytes as memory of their own; NULL when memory is out. */
-static unsigned char *detach_frame(connection *c, size_t length)
+/* The frame's bytes as memory of their own; false when memory is out. */
+static bool detach_frame(connection *c, size_t length, buffer *frame)
 {
-    buffer tail = {0};
+    buffer tail = {.memory = c->input.memory};
+    *frame = tail;
     size_t behind = c->input.size - c->start - length;
     if (c->start == 0 && length >= DETACH_BYTES && behind <= length) {
         if (!buffer_append(&tail, c->input.data + length, behind))
-            return NULL;
-        unsigned char *frame = c->input.data;
-        unsigned char *exact = realloc(frame, length);
+            return false;
+        *frame = c->input;
+        frame->size = length;
         c->input = tail;
-        return exact != NULL ? exact : frame;
+        return true;
     }
-    unsigned char *copy = malloc(length);
-    if (copy == NULL)
-        return NULL;
-    memcpy(copy, c->input.data + c->start, length);
+    if (!buffer_append(frame, c->input.data + c->start, length))
+        return false;
     c->start += length;
-    return copy;
+    return true;
 }
 
-static void submit(connection *c, unsigned char *frame, size_t length)
+static void submit(connection *c, buffer *frame)
 {
+    const size_t length = frame->size;
     request *r = NULL;
     uint32_t msgid = 0;
     bool notification = false;
     sem_error error;
     uint64_t arrived = clock_monotonic_ns();
     c->shared->stats->requests++;
-    if (request_parse(&r, frame, length, &c->shared->config->limits, &msgid, &notification, &error) != SEM_OK) {
+    if (request_parse(&r, frame, &c->shared->config->limits, &msgid, &notification, &error) != SEM_OK) {
         if (!notification)
             send_error(c, msgid, &error);
         return;
@@ -257,9 +256,9 @@ static void take_frame(connection *c, size_t length)
         send_error(c, c->scanner.msgid, &error);
         return;
     }
-    unsigned char *frame = detach_frame(c, length);
-    if (frame != NULL) {
-        submit(c, frame, length);
+    buffer frame;
+    if (detach_frame(c, length, &frame)) {
+        submit(c, &frame);
         return;
     }
     c->start += length;
@@ -495,6 +494,7 @@ sem_status connection_create(connection **out, const connection_shared *shared, 
     }
     c->shared = shared;
     c->id = id;
+    c->input.memory = shared->hooks.memory;
     c->stream = bufferevent_socket_new(shared->base, fd, BEV_OPT_CLOSE_ON_FREE);
     c->timer = evtimer_new(shared->base, on_timer, c);
     if (c->stream == NULL)

@@ -121,10 +121,20 @@ static bool cache(core *c, buffer *out)
            metric(out, "semd_query_cache_bytes", "gauge", s.bytes);
 }
 
+static bool memory(core *c, buffer *out)
+{
+    pool_stats s = {0};
+    if (c->hooks.memory != NULL)
+        pool_get_stats(c->hooks.memory, &s);
+    return metric(out, "semd_pool_blocks_total", "counter", s.taken) &&
+           metric(out, "semd_pool_allocations_total", "counter", s.allocated) &&
+           metric(out, "semd_pool_kept_bytes", "gauge", s.kept);
+}
+
 bool core_metrics(core *c, buffer *out)
 {
     core_stats *s = &c->stats;
-    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) &&
+    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) && memory(c, out) &&
            line(out, "# TYPE semd_queue_length gauge\n") &&
            line(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
            line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&

@@ -166,7 +166,7 @@ static void answer_ping(core *c, task *t)
 static void fail_request(core *c, uint64_t connection, request *r)
 {
     sem_error err;
-    buffer bytes = {0};
+    buffer bytes = {.memory = c->hooks.memory};
     packer pack;
     sem_fail_memory(&err, "a request");
     pack_init(&pack, &bytes);

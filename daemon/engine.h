@@ -19,6 +19,7 @@ typedef struct engine_hooks {
     void *context;
     /* Any thread; takes the bytes. */
     void (*reply)(void *context, uint64_t connection, buffer *reply);
+    pool *memory; /* borrowed: of what lives as long as a request; NULL: malloc */
 } engine_hooks;
 
 /* Opens the store (seeding the first generation from model.path), loads the

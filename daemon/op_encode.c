@@ -4,7 +4,6 @@
 #include "daemon/worker.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- answers */
@@ -67,7 +66,7 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
     size_t dim = model_get_config(s->model)->dim, count = q->u.encode.count;
     answer a;
     answer_begin(&a, t);
-    unsigned char *bytes = malloc(dim);
+    unsigned char *bytes = pool_take(w->core->hooks.memory, dim);
     if (bytes == NULL) {
         answer_discard(&a);
         sem_error err;
@@ -92,7 +91,7 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
     pack_array(&a.pack, count);
     for (size_t i = 0; i < count; i++)
         pack_bool(&a.pack, truncated[i]);
-    free(bytes);
+    pool_give(bytes);
     answer_send(w->core, t, &a);
 }
 
@@ -126,20 +125,20 @@ typedef struct encoded {
 
 static void encoded_free(encoded *e)
 {
-    free(e->vectors);
-    free(e->tokens);
-    free(e->truncated);
+    pool_give(e->vectors);
+    pool_give(e->tokens);
+    pool_give(e->truncated);
     *e = (encoded){0};
 }
 
-static sem_status encoded_create(encoded *e, size_t texts, size_t dim, sem_error *err)
+static sem_status encoded_create(encoded *e, pool *memory, size_t texts, size_t dim, sem_error *err)
 {
     size_t floats;
     *e = (encoded){0};
     if (checked_mul(texts, dim, &floats)) {
-        e->vectors = checked_alloc_aligned(floats, sizeof(float));
-        e->tokens = calloc(texts + 1, sizeof *e->tokens);
-        e->truncated = calloc(texts + 1, sizeof *e->truncated);
+        e->vectors = pool_take_array(memory, floats, sizeof *e->vectors);
+        e->tokens = pool_take_array(memory, texts, sizeof *e->tokens);
+        e->truncated = pool_take_array(memory, texts, sizeof *e->truncated);
     }
     if (e->vectors != NULL && e->tokens != NULL && e->truncated != NULL)
         return SEM_OK;
@@ -163,7 +162,7 @@ void op_encode(worker *w, task *t)
                         .context = &l};
     sem_status status = op_encode_prompt(t, s, &job.prompt, &err);
     if (status == SEM_OK)
-        status = encoded_create(&e, job.count, model_get_config(s->model)->dim, &err);
+        status = encoded_create(&e, w->core->hooks.memory, job.count, model_get_config(s->model)->dim, &err);
     if (status == SEM_OK) {
         job.out = e.vectors;
         job.tokens = e.tokens;

@@ -16,6 +16,7 @@
 
 enum {
     SNAPSHOT_TRIES = 4, /* documents can come faster than one search takes; then: */
+    FIRST_BITS = 4096,  /* of a filter's bitmap before it grows */
     SPARE_HITS = 256    /* so many more than k are asked for, and those that the snapshot does not know left out */
 };
 static const double DEFAULT_RECALL = 0.95;
@@ -44,10 +45,10 @@ typedef struct search {
 static void search_free(search *s)
 {
     space_index_release(s->index);
-    free(s->vector);
-    free(s->allowed);
+    pool_give(s->vector);
+    pool_give(s->allowed);
     filter_free(s->filter);
-    free(s->hits);
+    pool_give(s->hits);
 }
 
 /* --- the query's vector */
@@ -113,7 +114,7 @@ static sem_status vector_like(search *s, sem_error *err)
 static sem_status take_vector(search *s, const float *encoded, sem_error *err)
 {
     const request *q = s->request;
-    s->vector = checked_alloc_aligned(s->dim, sizeof(float));
+    s->vector = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->vector);
     if (s->vector == NULL)
         return sem_fail_memory(err, "a query");
     if (encoded != NULL) {
@@ -147,10 +148,10 @@ static bool mark_document(void *context, const store_document *doc)
     if (!filter_match(s->filter, doc->meta, doc->meta_length))
         return true;
     if (doc->docno >= s->allowed_bits) {
-        size_t bits = s->allowed_bits == 0 ? 4096 : s->allowed_bits;
+        size_t bits = s->allowed_bits;
         while (bits <= doc->docno)
             bits *= 2;
-        uint64_t *grown = checked_realloc(s->allowed, bits / 64, sizeof *grown);
+        uint64_t *grown = pool_resize(s->worker->core->hooks.memory, s->allowed, bits / 8);
         if (grown == NULL) {
             m->status = sem_fail_memory(m->err, "a filter");
             return false;
@@ -171,8 +172,8 @@ static sem_status apply_filter(search *s, sem_error *err)
     sem_status status = filter_parse(&s->filter, (const unsigned char *)f->data, f->size, err);
     if (status != SEM_OK)
         return status;
-    s->allowed = calloc(64, sizeof *s->allowed);
-    s->allowed_bits = 4096;
+    s->allowed = pool_take_cleared(s->worker->core->hooks.memory, FIRST_BITS / 64, sizeof *s->allowed);
+    s->allowed_bits = FIRST_BITS;
     if (s->allowed == NULL)
         return sem_fail_memory(err, "a filter");
     mark m = {.search = s, .clock = {.task = s->task, .err = err}, .err = err};
@@ -239,7 +240,7 @@ static sem_status scan(search *s, sem_error *err)
     const request *q = s->request;
     size_t live = vector_index_count(s->index->index), wanted = q->u.search.k + s->spare;
     size_t k = wanted < live + 64 ? wanted : live + 64;
-    s->hits = checked_realloc(NULL, k + 1, sizeof *s->hits);
+    s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
     if (s->hits == NULL)
         return sem_fail_memory(err, "hits");
     vector_query query = {
@@ -255,6 +256,7 @@ static sem_status scan(search *s, sem_error *err)
         .read = s->worker->read,
         .tie = compare_ids,
         .tie_context = s,
+        .memory = s->worker->core->hooks.memory,
     };
     sem_status status =
         vector_index_search(s->index->index, &query, s->hits, &s->count, x != NULL ? &x->plan : NULL, err);
@@ -356,11 +358,11 @@ static search_record *make_record(const search *s, const docid *shown, const cha
     size_t bytes = s->count * (sizeof(docid) + sizeof(float)) + q->u.search.query.size + 1;
     for (size_t i = 0; i < s->count; i++)
         bytes += shown[i].is_integer ? 0 : shown[i].length;
-    search_record *r = calloc(1, sizeof *r);
-    char *memory = malloc(bytes);
+    search_record *r = pool_take_cleared(s->worker->core->hooks.memory, 1, sizeof *r);
+    char *memory = pool_take(s->worker->core->hooks.memory, bytes);
     if (r == NULL || memory == NULL) {
-        free(r);
-        free(memory);
+        pool_give(r);
+        pool_give(memory);
         return NULL;
     }
     docid *ids = (docid *)(void *)memory;
@@ -418,7 +420,7 @@ static sem_status answer_search(search *s, sem_error *err)
     bool log = s->request->u.search.log;
     if (log && !query_id_make(query_id, clock_wall_ms()))
         return sem_fail(err, SEM_INTERNAL, "no random numbers for a query_id");
-    docid *shown = checked_realloc(NULL, s->count + 1, sizeof *shown);
+    docid *shown = pool_take_array(s->worker->core->hooks.memory, s->count, sizeof *shown);
     if (shown == NULL)
         return sem_fail_memory(err, "hits");
     answer a;
@@ -436,7 +438,7 @@ static sem_status answer_search(search *s, sem_error *err)
     sem_status status = pack_hits(s, &a.pack, shown, err);
     if (status == SEM_OK && log)
         status = log_search(s, shown, query_id, err);
-    free(shown);
+    pool_give(shown);
     if (status != SEM_OK) {
         answer_discard(&a);
         return status;
@@ -449,7 +451,7 @@ static sem_status answer_explain(search *s, sem_error *err)
 {
     explanation *x = s->explain;
     uint64_t began = clock_monotonic_ns();
-    docid *shown = checked_realloc(NULL, s->count + 1, sizeof *shown);
+    docid *shown = pool_take_array(s->worker->core->hooks.memory, s->count, sizeof *shown);
     if (shown == NULL)
         return sem_fail_memory(err, "hits");
     buffer hits = {0};
@@ -459,7 +461,7 @@ static sem_status answer_explain(search *s, sem_error *err)
     sem_status status = pack_hits(s, &p, shown, err);
     if (status == SEM_OK && p.failed)
         status = sem_fail_memory(err, "an answer");
-    free(shown);
+    pool_give(shown);
     if (status == SEM_OK) {
         answer a;
         x->ns[STEP_FETCH] = clock_monotonic_ns() - began;

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "base/pages.h"
 #include "base/random.h"
 
 #include <pthread.h>
@@ -9,18 +10,15 @@
 #include <string.h>
 
 enum {
-    BYTES_PER_BUCKET = 1024, /* about a short query's entry at 200 dimensions: chains stay short */
-    LARGEST_SHARE = 8,       /* an entry of more than this part of the memory is not kept */
-    ALLOCATOR_BYTES = 16     /* what malloc adds to an entry */
+    BYTES_PER_BUCKET = 1024, /* less than an entry at most widths: chains stay short */
+    KEY_BYTES = 512          /* room for prompt and text; a query of more is not kept */
 };
 
 typedef struct entry {
     struct entry *chain;         /* next in its bucket */
     struct entry *newer, *older; /* by use */
     uint64_t hash;
-    size_t bytes; /* that it counts for */
-    size_t prompt_size, text_size;
-    uint32_t dim, tokens;
+    uint32_t prompt_size, text_size, tokens;
     bool truncated;
     float data[]; /* vector [dim], then the bytes of prompt and text */
 } entry;
@@ -32,9 +30,18 @@ struct query_cache {
     size_t most; /* bytes; 0: off */
     entry **buckets;
     size_t bucket_mask;
+    /* One block cut into entries of one size, which its first vector tells. Entries
+     * that were never used take no memory. */
+    unsigned char *slab;
+    size_t slab_bytes, dim, entry_bytes, capacity;
     entry *newest, *oldest;
     query_cache_stats stats;
 };
+
+static size_t table_bytes(const query_cache *c)
+{
+    return c->most > 0 ? (c->bucket_mask + 1) * sizeof(entry *) : 0;
+}
 
 sem_status query_cache_create(query_cache **out, size_t bytes, sem_error *err)
 {
@@ -47,10 +54,12 @@ sem_status query_cache_create(query_cache **out, size_t bytes, sem_error *err)
         buckets *= 2;
     c->most = bytes;
     c->bucket_mask = buckets - 1;
-    c->stats.bytes = bytes > 0 ? buckets * sizeof(entry *) : 0;
+    c->stats.bytes = table_bytes(c);
     c->buckets = calloc(buckets, sizeof(entry *));
+    c->slab_bytes = bytes > c->stats.bytes ? bytes - c->stats.bytes : 0;
+    c->slab = c->slab_bytes > 0 ? pages_alloc(c->slab_bytes) : NULL;
     sem_status status = SEM_OK;
-    if (c->buckets == NULL)
+    if (c->buckets == NULL || (c->slab_bytes > 0 && c->slab == NULL))
         status = sem_fail_memory(err, "the cache of queries");
     else if (!random_bytes(c->key, sizeof c->key))
         status = sem_fail(err, SEM_INTERNAL, "no random numbers for the cache of queries");
@@ -62,19 +71,11 @@ sem_status query_cache_create(query_cache **out, size_t bytes, sem_error *err)
     return SEM_OK;
 }
 
-static void free_list(entry *newest)
-{
-    for (entry *e = newest, *next; e != NULL; e = next) {
-        next = e->older;
-        free(e);
-    }
-}
-
 void query_cache_destroy(query_cache *c)
 {
     if (c == NULL)
         return;
-    free_list(c->newest);
+    pages_free(c->slab, c->slab_bytes);
     free(c->buckets);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -82,15 +83,20 @@ void query_cache_destroy(query_cache *c)
 
 void query_cache_set_generation(query_cache *c, uint32_t generation)
 {
+    /* A new slab gives the old one's memory back; without one the old serves on. */
+    unsigned char *fresh = c->slab_bytes > 0 ? pages_alloc(c->slab_bytes) : NULL;
     pthread_mutex_lock(&c->lock);
-    entry *all = c->newest;
+    unsigned char *old = fresh != NULL ? c->slab : NULL;
+    if (fresh != NULL)
+        c->slab = fresh;
     c->generation = generation;
     c->newest = c->oldest = NULL;
+    c->dim = 0;
     memset(c->buckets, 0, (c->bucket_mask + 1) * sizeof(entry *));
-    c->stats.bytes = c->most > 0 ? (c->bucket_mask + 1) * sizeof(entry *) : 0;
+    c->stats.bytes = table_bytes(c);
     c->stats.entries = 0;
     pthread_mutex_unlock(&c->lock);
-    free_list(all);
+    pages_free(old, c->slab_bytes);
 }
 
 /* --- under the lock */
@@ -102,14 +108,14 @@ static entry **bucket_of(query_cache *c, uint64_t hash)
 
 static bool is_of(const entry *e, uint64_t hash, const cached_query *q)
 {
-    const char *bytes = (const char *)(e->data + e->dim);
-    return e->hash == hash && e->dim == q->dim && e->text_size == q->size && e->prompt_size == strlen(q->prompt) &&
+    const char *bytes = (const char *)(e->data + q->dim);
+    return e->hash == hash && e->text_size == q->size && e->prompt_size == strlen(q->prompt) &&
            memcmp(bytes, q->prompt, e->prompt_size) == 0 && memcmp(bytes + e->prompt_size, q->text, q->size) == 0;
 }
 
 static entry *find(query_cache *c, uint64_t hash, const cached_query *q)
 {
-    entry *e = *bucket_of(c, hash);
+    entry *e = q->generation == c->generation && q->dim == c->dim ? *bucket_of(c, hash) : NULL;
     while (e != NULL && !is_of(e, hash, q))
         e = e->chain;
     return e;
@@ -129,28 +135,58 @@ static void become_newest(query_cache *c, entry *e)
     c->newest = e;
 }
 
-static void evict_oldest(query_cache *c)
+static entry *evict_oldest(query_cache *c)
 {
     entry *e = c->oldest, **link = bucket_of(c, e->hash);
     while (*link != e)
         link = &(*link)->chain;
     *link = e->chain;
     leave_order(c, e);
-    c->stats.bytes -= e->bytes;
+    c->stats.bytes -= c->entry_bytes;
     c->stats.entries--;
     c->stats.evictions++;
-    free(e);
+    return e;
 }
 
-static void insert(query_cache *c, entry *e)
+/* Cuts the slab for vectors of dim elements. */
+static void cut(query_cache *c, size_t dim)
 {
-    while (c->stats.bytes + e->bytes > c->most && c->oldest != NULL)
-        evict_oldest(c);
-    entry **bucket = bucket_of(c, e->hash);
+    size_t bytes;
+    if (!checked_mul(dim, sizeof(float), &bytes) || !checked_add(bytes, sizeof(entry) + KEY_BYTES, &bytes) ||
+        !checked_add(bytes, _Alignof(entry) - 1, &bytes))
+        return;
+    c->dim = dim;
+    c->entry_bytes = bytes & ~(_Alignof(entry) - 1);
+    c->capacity = c->slab_bytes / c->entry_bytes;
+}
+
+/* Entries leave only for others, so that those in use lie at the slab's start. */
+static entry *next_entry(query_cache *c)
+{
+    if (c->stats.entries < c->capacity)
+        return (entry *)(void *)(c->slab + c->stats.entries * c->entry_bytes);
+    return c->capacity > 0 ? evict_oldest(c) : NULL;
+}
+
+static void insert(query_cache *c, uint64_t hash, const cached_query *q)
+{
+    const size_t prompt_size = strlen(q->prompt);
+    entry *e = next_entry(c);
+    if (e == NULL)
+        return;
+    *e = (entry){.hash = hash,
+                 .prompt_size = (uint32_t)prompt_size,
+                 .text_size = (uint32_t)q->size,
+                 .tokens = q->tokens,
+                 .truncated = q->truncated};
+    memcpy(e->data, q->vector, q->dim * sizeof(float));
+    memcpy(e->data + q->dim, q->prompt, prompt_size);
+    memcpy((char *)(e->data + q->dim) + prompt_size, q->text, q->size);
+    entry **bucket = bucket_of(c, hash);
     e->chain = *bucket;
     *bucket = e;
     become_newest(c, e);
-    c->stats.bytes += e->bytes;
+    c->stats.bytes += c->entry_bytes;
     c->stats.entries++;
 }
 
@@ -168,7 +204,7 @@ bool query_cache_get(query_cache *c, cached_query *q)
         return false;
     uint64_t hash = hash_of(c, q);
     pthread_mutex_lock(&c->lock);
-    entry *e = q->generation == c->generation ? find(c, hash, q) : NULL;
+    entry *e = find(c, hash, q);
     if (e != NULL) {
         memcpy(q->vector, e->data, q->dim * sizeof(float));
         q->tokens = e->tokens;
@@ -183,45 +219,18 @@ bool query_cache_get(query_cache *c, cached_query *q)
     return e != NULL;
 }
 
-/* A copy of q; NULL when it is too large, or when memory is out: then it is not kept. */
-static entry *make_entry(const query_cache *c, uint64_t hash, const cached_query *q)
-{
-    size_t prompt_size = strlen(q->prompt), bytes;
-    if (!checked_mul(q->dim, sizeof(float), &bytes) || !checked_add(bytes, q->size, &bytes) ||
-        !checked_add(bytes, prompt_size + sizeof(entry) + ALLOCATOR_BYTES, &bytes) || bytes > c->most / LARGEST_SHARE ||
-        q->dim > UINT32_MAX)
-        return NULL;
-    entry *e = malloc(bytes - ALLOCATOR_BYTES);
-    if (e == NULL)
-        return NULL;
-    *e = (entry){.hash = hash,
-                 .bytes = bytes,
-                 .prompt_size = prompt_size,
-                 .text_size = q->size,
-                 .dim = (uint32_t)q->dim,
-                 .tokens = q->tokens,
-                 .truncated = q->truncated};
-    memcpy(e->data, q->vector, q->dim * sizeof(float));
-    memcpy(e->data + q->dim, q->prompt, prompt_size);
-    memcpy((char *)(e->data + q->dim) + prompt_size, q->text, q->size);
-    return e;
-}
-
 void query_cache_put(query_cache *c, const cached_query *q)
 {
-    if (c->most == 0)
+    size_t bytes;
+    if (c->most == 0 || !checked_add(q->size, strlen(q->prompt), &bytes) || bytes > KEY_BYTES)
         return;
     uint64_t hash = hash_of(c, q);
-    entry *e = make_entry(c, hash, q);
-    if (e == NULL)
-        return;
     pthread_mutex_lock(&c->lock);
-    bool wanted = q->generation == c->generation && find(c, hash, q) == NULL;
-    if (wanted)
-        insert(c, e);
+    if (q->generation == c->generation && c->dim == 0)
+        cut(c, q->dim);
+    if (q->generation == c->generation && q->dim == c->dim && find(c, hash, q) == NULL)
+        insert(c, hash, q);
     pthread_mutex_unlock(&c->lock);
-    if (!wanted)
-        free(e);
 }
 
 void query_cache_get_stats(query_cache *c, query_cache_stats *out)

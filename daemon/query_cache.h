@@ -1,5 +1,5 @@
 /* Embeddings of queries that came lately, so that a query asked again is not
- * encoded again. The least recently used ones leave when the memory is full.
+ * encoded again. The least recently used ones leave when the memory is full, which is one block.
  *
  * Only vectors of one generation are kept: a flip empties the cache, and what a
  * request under an older generation still brings is not taken. The key is the
@@ -39,8 +39,9 @@ typedef struct cached_query {
 /* Fills in vector (the caller's memory), tokens and truncated when it knows
  * generation, prompt and text. Counts a hit or a miss. */
 bool query_cache_get(query_cache *c, cached_query *q);
-/* Keeps a copy. Does nothing where it would take too much of the memory, is known
- * already, or is of another generation. */
+/* Keeps a copy, in the place of the least recently used one where there is no other.
+ * Does nothing where prompt and text have more than 512 bytes together, q is known
+ * already, or it is of another generation. Takes no memory. */
 void query_cache_put(query_cache *c, const cached_query *q);
 
 typedef struct query_cache_stats {

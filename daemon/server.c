@@ -181,7 +181,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         if (c != NULL)
             connection_reply(c, &node->bytes, next != NULL && next->connection == node->connection);
         buffer_free(&node->bytes);
-        free(node);
+        pool_give(node);
     }
     if (atomic_exchange(&s->reply_lost, false))
         close_waiting(s);
@@ -190,13 +190,13 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 void server_reply(server *s, uint64_t id, buffer *reply)
 {
     bool first = true;
-    reply_node *node = malloc(sizeof *node);
+    reply_node *node = pool_take(s->shared.hooks.memory, sizeof *node);
     if (node == NULL) {
         buffer_free(reply);
         atomic_store(&s->reply_lost, true);
     } else {
         *node = (reply_node){.connection = id, .bytes = *reply};
-        *reply = (buffer){0};
+        *reply = (buffer){.memory = reply->memory};
         pthread_mutex_lock(&s->lock);
         first = s->first == NULL;
         if (first)
@@ -296,7 +296,7 @@ void server_destroy(server *s)
     for (reply_node *node = s->first, *next; node != NULL; node = next) {
         next = node->next;
         buffer_free(&node->bytes);
-        free(node);
+        pool_give(node);
     }
     if (s->wake != NULL)
         event_free(s->wake);

@@ -22,6 +22,7 @@ typedef struct server_hooks {
      * no notification is answered by exactly one server_reply with this
      * connection number, at once or later. arrived_ns is monotonic. */
     void (*request)(void *context, uint64_t connection, request *r, uint64_t arrived_ns);
+    pool *memory; /* borrowed: of requests and answers on their way; NULL: malloc */
 } server_hooks;
 
 /* c is borrowed; its limits and time-outs are read at each use, so a reload

@@ -19,7 +19,8 @@
 
 enum {
     OTHER_DESCRIPTORS = 512, /* the store, listeners, HTTP, the log: beside server.max_connections */
-    SIGNALS = 3
+    SIGNALS = 3,
+    POOL_BYTES = 8 << 20 /* unused memory of requests that is kept: some hundred requests' */
 };
 
 typedef enum service_phase {
@@ -35,6 +36,7 @@ typedef struct service {
     const service_source *source;
     sem_log *log;
     struct event_base *base;
+    pool *memory; /* of requests and answers */
     server *server;
     http *http;
     engine *engine;
@@ -67,7 +69,7 @@ static void end_loop(service *s, sem_status result)
 static void answer_unready(service *s, uint64_t connection, const request *r)
 {
     sem_error error;
-    buffer reply = {0};
+    buffer reply = {.memory = s->memory};
     packer p;
     if (r->notification)
         return;
@@ -151,7 +153,7 @@ static void on_progress(void *context, const char *text)
 static void *create_engine(void *arg)
 {
     service *s = arg;
-    engine_hooks hooks = {.context = s, .reply = on_engine_reply};
+    engine_hooks hooks = {.context = s, .reply = on_engine_reply, .memory = s->memory};
     s->created = engine_create(&s->engine, &s->engine_config, &hooks, s->log, on_progress, s, &s->create_error);
     (void)eventfd_write(s->done_fd, 1);
     return NULL;
@@ -361,7 +363,7 @@ static sem_status open_network(service *s)
 {
     int fds[CONFIG_LISTEN_MAX];
     size_t count = 0;
-    server_hooks hooks = {.context = s, .request = on_request};
+    server_hooks hooks = {.context = s, .request = on_request, .memory = s->memory};
     http_hooks side = {.context = s, .alive = is_alive, .unready = why_unready, .metrics = write_metrics};
     sem_status status = notify_sockets(fds, CONFIG_LISTEN_MAX, &count, s->err);
     if (status == SEM_OK)
@@ -388,6 +390,7 @@ static void destroy_service(service *s)
         close(s->done_fd);
     if (s->base != NULL)
         event_base_free(s->base);
+    pool_destroy(s->memory);
     free(s);
 }
 
@@ -401,6 +404,8 @@ sem_status service_run(config *c, const service_source *source, sem_log *log, bo
     *s = (service){.config = c, .engine_config = *c, .source = source, .log = log, .done_fd = -1, .err = err};
     s->base = event_base_new();
     s->result = s->base != NULL ? watch(s) : sem_fail_memory(err, "the event loop");
+    if (s->result == SEM_OK)
+        s->result = pool_create(&s->memory, POOL_BYTES, err);
     if (s->result == SEM_OK) {
         raise_descriptors(s);
         s->result = open_network(s);

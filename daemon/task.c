@@ -5,9 +5,11 @@
 
 #include <stdlib.h>
 
+enum { ANSWER_BYTES = 4096 /* room for most answers; larger ones grow */ };
+
 task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
 {
-    task *t = calloc(1, sizeof *t);
+    task *t = pool_take_cleared(c->hooks.memory, 1, sizeof *t);
     if (t == NULL)
         return NULL;
     t->core = c;
@@ -17,7 +19,7 @@ task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
     /* A deadline beyond the clock's range is none. */
     if (r->has_deadline && r->deadline_ms < (UINT64_MAX - arrived_ns) / 1000000u)
         t->deadline_ns = arrived_ns + r->deadline_ms * 1000000u;
-    task_hold(t, sizeof *t + r->frame_size);
+    task_hold(t, sizeof *t + r->frame.size);
     batch_measure(t);
     return t;
 }
@@ -37,7 +39,7 @@ void task_reset(task *t)
     t->serving = t->candidate = NULL;
     t->vectors = t->second = NULL;
     t->truncated = 0;
-    size_t least = sizeof *t + t->request->frame_size;
+    size_t least = sizeof *t + t->request->frame.size;
     atomic_fetch_sub(&t->core->held_bytes, t->held - least);
     t->held = least;
 }
@@ -49,7 +51,7 @@ void task_free(task *t)
     task_reset(t);
     atomic_fetch_sub(&t->core->held_bytes, t->held);
     request_free(t->request);
-    free(t);
+    pool_give(t);
 }
 
 /* Whether t only makes an answer, and nobody is there to get it. Writes are still
@@ -106,8 +108,9 @@ static void count(core *c, const task *t, bool failed)
 
 void answer_begin(answer *a, const task *t)
 {
-    a->bytes = (buffer){0};
+    a->bytes = (buffer){.memory = t->core->hooks.memory};
     pack_init(&a->pack, &a->bytes);
+    a->pack.failed = !buffer_reserve(&a->bytes, ANSWER_BYTES);
     reply_begin(&a->pack, t->request->msgid);
 }
 
@@ -143,7 +146,7 @@ void task_fail(core *c, task *t, const sem_error *err)
                   log_value(text, sizeof text, err->message));
     }
     if (!t->request->notification) {
-        buffer bytes = {0};
+        buffer bytes = {.memory = c->hooks.memory};
         packer pack;
         pack_init(&pack, &bytes);
         reply_error(&pack, t->request->msgid, err);

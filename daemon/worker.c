@@ -45,19 +45,25 @@ sem_status worker_collection(worker *w, task *t, store_collection *out, sem_erro
 static void run_one(worker *w, task *t)
 {
     w->run(w, t);
-    store_read_end(w->read);
-    w->read = NULL;
+    if (w->read != NULL)
+        store_read_rest(w->read);
+}
+
+static void swap_reads(worker *w)
+{
+    store_read *outer = w->read;
+    w->read = w->other;
+    w->other = outer;
 }
 
 static void serve_queries(worker *w)
 {
-    store_read *outer = w->read;
-    w->read = NULL;
+    swap_reads(w);
     w->between = true;
     for (task *t; (t = queue_try_pop(w->core->work, false)) != NULL;)
         run_one(w, t);
     w->between = false;
-    w->read = outer;
+    swap_reads(w);
     atomic_store(&w->busy_since_ns, clock_monotonic_ns());
 }
 
@@ -100,6 +106,8 @@ static void *worker_main(void *argument)
         if (called)
             crew_help(w->core->crew, work_waits, w->core->work);
     }
+    store_read_end(w->read);
+    store_read_end(w->other);
     return NULL;
 }
 

@@ -21,7 +21,8 @@ typedef struct worker worker;
 struct worker {
     core *core;
     encoding *encoding;
-    store_read *read;                       /* renewed by each request that reads */
+    store_read *read;                       /* renewed by each request that reads; rests between them */
+    store_read *other;                      /* of the queries answered between two steps of long work */
     void (*run)(struct worker *w, task *t); /* takes t and answers it */
     buffer batch;                           /* op_batch's arrays: one batch at a time, which never pauses */
     bool between;                           /* answering queries between two steps of long work */

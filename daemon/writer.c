@@ -54,8 +54,8 @@ void search_record_free(search_record *record)
 {
     if (record == NULL)
         return;
-    free(record->memory);
-    free(record);
+    pool_give(record->memory);
+    pool_give(record);
 }
 
 static size_t search_size(const search_record *r)
@@ -67,7 +67,7 @@ static void forget_search(writer *w, item *i)
 {
     atomic_fetch_sub(&w->search_bytes, search_size(i->search));
     search_record_free(i->search);
-    free(i);
+    pool_give(i);
 }
 
 /* --- one group */
@@ -100,14 +100,14 @@ static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
 {
     if (w->search_count == 0)
         return SEM_OK;
-    const event_search **searches = checked_realloc(NULL, w->search_count, sizeof *searches);
+    const event_search **searches = pool_take_array(w->core->hooks.memory, w->search_count, sizeof *searches);
     sem_status status = searches != NULL ? SEM_OK : sem_fail_memory(err, "the event log");
     size_t count = 0;
     for (item *i = w->searches; i != NULL && searches != NULL; i = i->next)
         searches[count++] = &i->search->event;
     if (status == SEM_OK)
         status = events_put_searches(group, searches, count, err);
-    free(searches);
+    pool_give(searches);
     if (status == SEM_OK || status == SEM_INTERNAL)
         return status;
     searches_dropped(w, w->search_count, err);
@@ -135,7 +135,7 @@ static void finish_call(item *i)
         *p->err = i->error;
     p->status = i->status;
     sem_post(&p->done);
-    free(i);
+    pool_give(i);
 }
 
 static void finish_item(writer *w, item *i)
@@ -151,7 +151,7 @@ static void finish_item(writer *w, item *i)
     else
         task_fail(w->core, i->task, &i->error);
     write_result_free(&i->result);
-    free(i);
+    pool_give(i);
 }
 
 /* What a group shares is its fate: if the commit fails, everything in it failed. */
@@ -328,7 +328,7 @@ static sem_status push(writer *w, item_kind kind, item *i, queue_lane lane, sem_
 void writer_submit(writer *w, task *t)
 {
     sem_error err;
-    item *i = calloc(1, sizeof *i);
+    item *i = pool_take_cleared(w->core->hooks.memory, 1, sizeof *i);
     sem_status status = SEM_OK;
     if (i == NULL) {
         status = sem_fail_memory(&err, "a write");
@@ -337,7 +337,7 @@ void writer_submit(writer *w, task *t)
         status = push(w, ITEM_TASK, i, QUEUE_FAST, &err);
     }
     if (status != SEM_OK) {
-        free(i);
+        pool_give(i);
         task_fail(w->core, t, &err);
     }
 }
@@ -346,12 +346,12 @@ void writer_log_search(writer *w, search_record *record)
 {
     size_t size = search_size(record);
     bool room = atomic_fetch_add(&w->search_bytes, size) + size <= SEARCH_BYTES_MAX;
-    item *i = room ? calloc(1, sizeof *i) : NULL;
+    item *i = room ? pool_take_cleared(w->core->hooks.memory, 1, sizeof *i) : NULL;
     if (i != NULL) {
         i->search = record;
         if (push(w, ITEM_SEARCH, i, QUEUE_SLOW, NULL) == SEM_OK)
             return;
-        free(i);
+        pool_give(i);
     }
     atomic_fetch_sub(&w->search_bytes, size);
     search_record_free(record);
@@ -360,7 +360,7 @@ void writer_log_search(writer *w, search_record *record)
 
 sem_status writer_run(writer *w, const write_call *call, sem_error *err)
 {
-    item *i = calloc(1, sizeof *i);
+    item *i = pool_take_cleared(w->core->hooks.memory, 1, sizeof *i);
     if (i == NULL)
         return sem_fail_memory(err, "a write");
     pending_call pending = {.call = call, .err = err};
@@ -372,7 +372,7 @@ sem_status writer_run(writer *w, const write_call *call, sem_error *err)
             ; /* EINTR */
         status = pending.status;
     } else {
-        free(i);
+        pool_give(i);
     }
     sem_destroy(&pending.done);
     return status;

@@ -25,12 +25,12 @@ void writer_submit(writer *w, task *t);
 typedef struct search_record {
     event_search event;
     char query_id[QUERY_ID_MAX + 1];
-    void *memory; /* owned: texts, ids and scores */
+    void *memory; /* owned, of pool_take: texts, ids and scores */
     size_t memory_bytes;
 } search_record;
 
 /* Hands over a search for the log; written within FLUSH_INTERVAL_MS, or with the
- * next click; dropped and counted when too many wait. Takes ownership (malloc'd). Must be called before the search is
+ * next click; dropped and counted when too many wait. Takes ownership (of pool_take). Must be called before the search is
  * answered, so that no click can come first. */
 void writer_log_search(writer *w, search_record *record);
 void search_record_free(search_record *record);

@@ -90,7 +90,9 @@ sem_status store_open(store **out, const store_options *options, sem_log *log, s
         free(s);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot create a mutex for the store");
     }
-    sem_status status = files_join(s->path, err, "%s", options->path);
+    s->group = calloc(1, sizeof *s->group);
+    sem_status status =
+        s->group != NULL ? files_join(s->path, err, "%s", options->path) : sem_fail_memory(err, "the store");
     if (status == SEM_OK)
         status = files_make_folder(s->path, err);
     if (status == SEM_OK)
@@ -123,6 +125,7 @@ void store_close(store *s)
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     pthread_mutex_destroy(&s->lock);
+    free(s->group);
     free(s);
 }
 

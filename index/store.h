@@ -53,6 +53,8 @@ const unsigned char *store_user_key(const store *s);
 
 sem_status store_read_begin(store *s, store_read **out, sem_error *err);
 void store_read_end(store_read *r); /* accepts NULL */
+/* Lets go of the snapshot until the next store_read_renew. What was borrowed is gone. */
+void store_read_rest(store_read *r);
 /* Lets go of the old snapshot and takes the newest. What was borrowed is gone. */
 sem_status store_read_renew(store_read *r, sem_error *err);
 

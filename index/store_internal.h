@@ -54,6 +54,7 @@ struct store {
         lock; /* guards spaces[], space.readers, space.shut and the list of reads; inside it only LMDB's own */
     space *spaces[STORE_SPACES_MAX];
     store_read *reads;
+    store_write *group; /* owned: the memory of the one group that there is at a time; writer only */
     bool unnamed; /* a commit of main failed behind those of spaces; writer only */
 };
 

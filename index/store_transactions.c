@@ -85,6 +85,16 @@ void store_read_end(store_read *r)
     free(r);
 }
 
+void store_read_rest(store_read *r)
+{
+    drop_parts(r);
+    pthread_mutex_lock(&r->s->lock);
+    if (r->main != NULL)
+        mdb_txn_reset(r->main);
+    r->snapshot = UINT64_MAX;
+    pthread_mutex_unlock(&r->s->lock);
+}
+
 sem_status store_read_renew(store_read *r, sem_error *err)
 {
     if (r->write != NULL)
@@ -209,10 +219,8 @@ sem_status store_write_begin(store *s, store_write **out, sem_error *err)
     sem_status status = clean_unnamed(s, err);
     if (status != SEM_OK)
         return status;
-    store_write *w = calloc(1, sizeof *w);
-    if (w == NULL)
-        return sem_fail_memory(err, "a group of writes");
-    w->s = s;
+    store_write *w = s->group;
+    *w = (store_write){.s = s};
     w->view.s = s;
     w->view.write = w;
     MDB_txn *txn;
@@ -239,7 +247,6 @@ void store_write_abort(store_write *w)
     for (size_t i = w->part_count; i-- > 0;)
         if (w->parts[i].group != NULL)
             mdb_txn_abort(w->parts[i].group);
-    free(w);
 }
 
 sem_status store_write_commit(store_write *w, sem_error *err)

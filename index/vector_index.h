@@ -18,6 +18,7 @@
 #define SEM_INDEX_VECTOR_INDEX_H
 
 #include "base/log.h"
+#include "base/pool.h"
 #include "base/status.h"
 #include "index/store.h"
 
@@ -65,6 +66,7 @@ typedef struct vector_query {
     /* Orders documents of equal score by their ids: <0 if a comes first. */
     int (*tie)(void *context, uint32_t a, uint32_t b);
     void *tie_context;
+    pool *memory; /* of what the search needs on its way; NULL: malloc */
 } vector_query;
 
 /* How a search was done, for people who wonder at it. */

@@ -1,12 +1,10 @@
 #include "index/vector_search.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
 #include "index/scan.h"
 #include "index/topk.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A row that a filter skips costs about this share of a row that is compared. */
@@ -219,13 +217,13 @@ static void scan_cells(search *s, plan *p, probe *heap, size_t *probed)
 
 static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *err)
 {
-    probe *heap = checked_realloc(NULL, s->lists->nlist, sizeof *heap);
+    probe *heap = pool_take_array(s->query->memory, s->lists->nlist, sizeof *heap);
     if (heap == NULL)
         return sem_fail_memory(err, "a search");
     if (s->lists->covered < s->scan.seen)
         scan_range(&s->scan, s->lists->covered, s->scan.seen);
     scan_cells(s, p, heap, probed);
-    free(heap);
+    pool_give(heap);
     return SEM_OK;
 }
 
@@ -259,7 +257,7 @@ sem_status vector_search(const rows_view *view, const lists *l, const vector_ind
     sem_status status = check(q, r->dim, err);
     if (status != SEM_OK)
         return status;
-    float *padded = checked_alloc_aligned(r->width, sizeof *padded);
+    float *padded = pool_take_array(q->memory, r->width, sizeof *padded); /* aligned, as the kernels load it */
     if (padded == NULL)
         return sem_fail_memory(err, "a search");
     memcpy(padded, q->vector, r->dim * sizeof *padded);
@@ -273,7 +271,7 @@ sem_status vector_search(const rows_view *view, const lists *l, const vector_ind
         status = search_cells(&s, &p, &probed, err);
     else if (q->k > 0)
         scan_exactly(&s);
-    free(padded);
+    pool_give(padded);
     if (status != SEM_OK)
         return status;
     uint64_t scanned = clock_monotonic_ns();

@@ -61,7 +61,7 @@ sem_status fail_limit(sem_error *err, uint64_t found, const char *what, uint64_t
 
 void *arena_array(parser *p, size_t count, size_t size)
 {
-    p->request->arena = calloc(count > 0 ? count : 1, size);
+    p->request->arena = pool_take_cleared(p->request->frame.memory, count, size);
     return p->request->arena;
 }
 

@@ -2,7 +2,6 @@
 
 #include "proto/fields.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char DEFAULT_COLLECTION[] = "default";
@@ -126,8 +125,8 @@ static sem_status read_method(parser *p, sem_error *err)
     return status;
 }
 
-sem_status request_parse(request **out, unsigned char *frame, size_t size, const request_limits *limits,
-                         uint32_t *msgid, bool *notification, sem_error *err)
+sem_status request_parse(request **out, buffer *frame, const request_limits *limits, uint32_t *msgid,
+                         bool *notification, sem_error *err)
 {
     sem_error unread;
     if (err == NULL)
@@ -135,15 +134,15 @@ sem_status request_parse(request **out, unsigned char *frame, size_t size, const
     *out = NULL;
     *msgid = 0;
     *notification = false;
-    parser p = {.at = {frame, frame + size}, .limits = limits};
+    parser p = {.at = {frame->data, frame->data + frame->size}, .limits = limits};
     sem_status status = read_envelope(&p.at, msgid, notification, err);
-    request *r = status == SEM_OK ? calloc(1, sizeof *r) : NULL;
+    request *r = status == SEM_OK ? pool_take_cleared(frame->memory, 1, sizeof *r) : NULL;
     if (r == NULL) {
-        free(frame);
+        buffer_free(frame);
         return status != SEM_OK ? status : sem_fail_memory(err, "a request");
     }
-    r->frame = frame;
-    r->frame_size = size;
+    r->frame = *frame;
+    *frame = (buffer){.memory = frame->memory};
     r->msgid = *msgid;
     r->notification = *notification;
     p.request = r;
@@ -160,7 +159,7 @@ void request_free(request *r)
 {
     if (r == NULL)
         return;
-    free(r->arena);
-    free(r->frame);
-    free(r);
+    pool_give(r->arena);
+    buffer_free(&r->frame);
+    pool_give(r);
 }

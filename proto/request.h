@@ -4,6 +4,7 @@
 #ifndef SEM_PROTO_REQUEST_H
 #define SEM_PROTO_REQUEST_H
 
+#include "base/buffer.h"
 #include "base/docid.h"
 #include "base/status.h"
 
@@ -172,17 +173,16 @@ typedef struct request {
             bool gate;
         } model_load;
     } u;
-    unsigned char *frame; /* owned: what the spans point into */
-    size_t frame_size;
-    void *arena; /* owned: the arrays */
+    buffer frame; /* owned: what the spans point into; its pool is that of all the request's memory */
+    void *arena;  /* owned: the arrays */
 } request;
 
-/* Parses one whole frame that frame_scan accepted. Takes ownership of frame
- * (malloc'd) in every case. On an error that does not cost the connection
+/* Parses one whole frame that frame_scan accepted. Takes the bytes out of frame in
+ * every case; the request is made of the same pool. On an error that does not cost the connection
  * (SEM_INVALID_ARGUMENT: unknown method or key, bad value, broken limit)
  * *msgid and *notification say whom to answer. */
-sem_status request_parse(request **out, unsigned char *frame, size_t size, const request_limits *limits,
-                         uint32_t *msgid, bool *notification, sem_error *err);
+sem_status request_parse(request **out, buffer *frame, const request_limits *limits, uint32_t *msgid,
+                         bool *notification, sem_error *err);
 void request_free(request *r); /* accepts NULL */
 
 #endif

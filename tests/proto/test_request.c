@@ -68,7 +68,7 @@ START_TEST(method_of_another_type_is_refused)
     request *r;
     unsigned char *copy = malloc(sizeof frame);
     memcpy(copy, frame, sizeof frame);
-    ck_fails(request_parse(&r, copy, sizeof frame, &limits, &msgid, &notification, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(request_parse(&r, &(buffer){.data = copy, .size = sizeof frame}, &limits, &msgid, &notification, &error), SEM_INVALID_ARGUMENT);
     ck_assert_uint_eq(msgid, 5);
 }
 END_TEST
@@ -79,7 +79,7 @@ START_TEST(notification_is_told_apart)
     request *r;
     unsigned char *copy = malloc(sizeof frame);
     memcpy(copy, frame, sizeof frame);
-    ck_ok(request_parse(&r, copy, sizeof frame, &limits, &msgid, &notification, &error));
+    ck_ok(request_parse(&r, &(buffer){.data = copy, .size = sizeof frame}, &limits, &msgid, &notification, &error));
     ck_assert(notification && r->notification);
     ck_assert_int_eq(r->method, METHOD_PING);
     request_free(r);
@@ -284,15 +284,15 @@ START_TEST(mutated_requests_never_break_the_parser)
     random_seed(&random, testing_seed());
     for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
         request *r = accepts(seeds[i][0], seeds[i][1]);
-        size_t size = r->frame_size, parsed = 0;
+        size_t size = r->frame.size, parsed = 0;
         for (int round = 0; round < 20000; round++) {
             unsigned char *copy = malloc(size);
-            memcpy(copy, r->frame, size);
+            memcpy(copy, r->frame.data, size);
             for (uint64_t n = 1 + random_below(&random, 3); n > 0; n--)
                 copy[random_below(&random, size)] = (unsigned char)random_next(&random);
             size_t cut = random_below(&random, 8) == 0 ? 1 + random_below(&random, size) : size;
             request *mutant; /* not scanned on purpose: the parser stays inside its bytes by itself */
-            if (request_parse(&mutant, copy, cut, &limits, &msgid, &notification, &error) == SEM_OK)
+            if (request_parse(&mutant, &(buffer){.data = copy, .size = cut}, &limits, &msgid, &notification, &error) == SEM_OK)
                 parsed++;
             request_free(mutant);
         }

@@ -221,7 +221,7 @@ START_TEST(filter_keeps_its_bytes)
         accepts("count", "[{'filter': {'all': [{'field': 'a', 'in': [1, 'b', null]}, {'not': {'any': []}}]}}]");
     ck_assert_int_eq((unsigned char)r->u.count.filter.data[0], 0x81);
     const char *end = r->u.count.filter.data + r->u.count.filter.size;
-    ck_assert_ptr_eq(end, (const char *)r->frame + r->frame_size);
+    ck_assert_ptr_eq(end, (const char *)r->frame.data + r->frame.size);
     request_free(r);
     refuses("count", "[{'filter': []}]", "filter: must be a map");
     refuses("count",

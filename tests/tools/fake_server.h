@@ -291,7 +291,7 @@ static inline void serve_frame(fake *f, int fd, const unsigned char *data, size_
     buffer out = {0};
     packer p;
     pack_init(&p, &out);
-    if (request_parse(&r, frame, length, &limits, &msgid, &notification, &e) != SEM_OK) {
+    if (request_parse(&r, &(buffer){.data = frame, .size = length}, &limits, &msgid, &notification, &e) != SEM_OK) {
         memcpy(f->bad_message, e.message, sizeof e.message);
         reply_error(&p, msgid, &e);
     } else {

@@ -1,0 +1,401 @@
+/* The requests that come all the time take no memory from the allocator, once each kind
+ * was seen: server and engine run in this process, and the linker puts the __wrap_
+ * functions in the place of the allocator's (mk/tests.mk). What libraries take is not
+ * counted, nor what threads take that serve no request. */
+#include "tests/common/testing.h"
+
+#include "proto/client.h"
+#include "proto/pack.h"
+#include "daemon/engine.h"
+#include "daemon/jobs.h"
+#include "daemon/server.h"
+#include "daemon/space.h"
+
+#include <event2/event.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { DOCS = 300, AT_ONCE = 16, WARM_ROUNDS = 40, COUNTED = 300, PATIENCE_MS = 60000, POOL_BYTES = 8 << 20 };
+enum { LOG_MS = 2000 /* searches to be logged lie in memory for half a second before they are written */ };
+
+static sem_error error;
+static atomic_size_t allocations;
+static _Thread_local bool serves_nobody; /* this thread is not counted */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+char *__real_strdup(const char *text);
+void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
+sem_status __real_space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err);
+void __real_jobs_tick(core *c);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+char *__wrap_strdup(const char *text);
+void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
+sem_status __wrap_space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err);
+void __wrap_jobs_tick(core *c);
+
+static void count_one(void)
+{
+    if (!serves_nobody)
+        atomic_fetch_add(&allocations, 1);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    count_one();
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    count_one();
+    return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    count_one();
+    return __real_realloc(old, size);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    count_one();
+    return __real_aligned_alloc(alignment, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    count_one();
+    return __real_strdup(text);
+}
+
+void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    count_one();
+    return __real_mmap(at, length, protection, flags, fd, offset);
+}
+
+/* Only the index thread asks for this, and only the ticker for the next. */
+sem_status __wrap_space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err)
+{
+    serves_nobody = true;
+    return __real_space_acquire_all(s, out, count, err);
+}
+
+void __wrap_jobs_tick(core *c)
+{
+    serves_nobody = true;
+    __real_jobs_tick(c);
+}
+
+/* --- a daemon in this process */
+
+typedef struct daemon {
+    config config;
+    pool *memory;
+    struct event_base *base;
+    server *server;
+    engine *engine;
+    pthread_t loop;
+    int stop_fd;
+    struct event *stop;
+    client *client;
+} daemon_here;
+
+static void on_request(void *context, uint64_t connection, request *r, uint64_t arrived_ns)
+{
+    daemon_here *d = context;
+    engine_submit(d->engine, connection, r, arrived_ns);
+}
+
+static void on_reply(void *context, uint64_t connection, buffer *reply)
+{
+    daemon_here *d = context;
+    server_reply(d->server, connection, reply);
+}
+
+static void on_progress(void *context, const char *text)
+{
+    (void)context;
+    (void)text;
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    event_base_loopbreak(context);
+}
+
+static void *run_loop(void *context)
+{
+    event_base_dispatch(context);
+    return NULL;
+}
+
+static void daemon_start(daemon_here *d, const char *dir)
+{
+    *d = (daemon_here){.stop_fd = eventfd(0, EFD_CLOEXEC)};
+    config_defaults(&d->config);
+    strcpy(d->config.server.listen[0], "tcp://127.0.0.1:0");
+    snprintf(d->config.storage.path, sizeof d->config.storage.path, "%s/data", testing_folder());
+    snprintf(d->config.model.path, sizeof d->config.model.path, "%s", dir);
+    d->config.encode.workers = 2;
+    d->config.encode.cache_bytes = 256 << 10; /* is full after some hundred queries */
+    d->base = event_base_new();
+    d->stop = event_new(d->base, d->stop_fd, EV_READ, on_stop, d->base);
+    ck_assert_int_eq(event_add(d->stop, NULL), 0);
+    ck_ok(pool_create(&d->memory, POOL_BYTES, &error));
+    const engine_hooks out = {.context = d, .reply = on_reply, .memory = d->memory};
+    const server_hooks in = {.context = d, .request = on_request, .memory = d->memory};
+    ck_ok(engine_create(&d->engine, &d->config, &out, NULL, on_progress, NULL, &error));
+    ck_ok(server_create(&d->server, d->base, &d->config, NULL, 0, &in, NULL, &error));
+    ck_assert_int_eq(pthread_create(&d->loop, NULL, run_loop, d->base), 0);
+    ck_ok(client_connect(&d->client, server_address(d->server, 0), PATIENCE_MS, &error));
+}
+
+static void daemon_stop(daemon_here *d)
+{
+    client_close(d->client);
+    ck_assert_int_eq(eventfd_write(d->stop_fd, 1), 0);
+    pthread_join(d->loop, NULL);
+    engine_destroy(d->engine);
+    server_destroy(d->server);
+    event_free(d->stop);
+    event_base_free(d->base);
+    close(d->stop_fd);
+    pool_destroy(d->memory);
+}
+
+/* --- requests */
+
+typedef struct request_kind {
+    const char *name, *method;
+    void (*pack)(packer *p, unsigned n); /* the map of params; n tells texts apart */
+    unsigned settle_ms;                  /* until what the requests before left is written */
+} request_kind;
+
+static void pack_numbered(packer *p, unsigned n)
+{
+    char text[64];
+    snprintf(text, sizeof text, "how do I top up card number %u?", n);
+    pack_str(p, text);
+}
+
+static void one_text(packer *p, unsigned n)
+{
+    pack_map(p, 1);
+    pack_str(p, "texts");
+    pack_array(p, 1);
+    pack_numbered(p, n);
+}
+
+static void known_text(packer *p, unsigned n)
+{
+    one_text(p, n % 4);
+}
+
+static void six_texts(packer *p, unsigned n)
+{
+    pack_map(p, 2);
+    pack_str(p, "precision");
+    pack_str(p, "int8");
+    pack_str(p, "texts");
+    pack_array(p, 6);
+    for (unsigned i = 0; i < 6; i++)
+        pack_numbered(p, 6 * n + i);
+}
+
+static void many_texts(packer *p, unsigned n)
+{
+    pack_map(p, 1);
+    pack_str(p, "texts");
+    pack_array(p, 20);
+    for (unsigned i = 0; i < 20; i++)
+        pack_numbered(p, 20 * n + i);
+}
+
+static void search_text(packer *p, unsigned n)
+{
+    pack_map(p, 2);
+    pack_str(p, "query");
+    pack_numbered(p, n);
+    pack_str(p, "log");
+    pack_bool(p, false);
+}
+
+static void search_logged(packer *p, unsigned n)
+{
+    pack_map(p, 2);
+    pack_str(p, "query");
+    pack_numbered(p, n);
+    pack_str(p, "user");
+    pack_str(p, "somebody");
+}
+
+static void search_with_options(packer *p, unsigned n)
+{
+    pack_map(p, 7);
+    pack_str(p, "query");
+    pack_numbered(p, n);
+    pack_str(p, "log");
+    pack_bool(p, false);
+    pack_str(p, "k");
+    pack_uint(p, 20);
+    pack_str(p, "with");
+    pack_array(p, 3);
+    pack_str(p, "text");
+    pack_str(p, "meta");
+    pack_str(p, "vector");
+    pack_str(p, "exact");
+    pack_bool(p, true);
+    pack_str(p, "deadline_ms");
+    pack_uint(p, 30000);
+    pack_str(p, "collection");
+    pack_str(p, "default");
+}
+
+static size_t width; /* of the model */
+
+static void search_vector(packer *p, unsigned n)
+{
+    float vector[4096] = {0};
+    vector[n % width] = 1.0f;
+    vector[0] += 0.5f;
+    pack_map(p, 2);
+    pack_str(p, "vector");
+    pack_bin(p, vector, width * sizeof *vector);
+    pack_str(p, "log");
+    pack_bool(p, false);
+}
+
+static void documents(packer *p, unsigned n)
+{
+    pack_map(p, 1);
+    pack_str(p, "docs");
+    pack_array(p, DOCS);
+    for (unsigned i = 0; i < DOCS; i++) {
+        pack_map(p, 3);
+        pack_str(p, "id");
+        pack_uint(p, i);
+        pack_str(p, "text");
+        pack_numbered(p, n + i);
+        pack_str(p, "meta");
+        pack_map(p, 1);
+        pack_str(p, "colour");
+        pack_str(p, i % 2 == 0 ? "red" : "green");
+    }
+}
+
+static void default_collection(packer *p, unsigned n)
+{
+    (void)n;
+    pack_map(p, 1);
+    pack_str(p, "name");
+    pack_str(p, "default");
+}
+
+static const request_kind KINDS[] = {
+    {"encode of a new text", "encode", one_text, 0},
+    {"encode of a known text", "encode", known_text, 0},
+    {"encode of six texts", "encode", six_texts, 0},
+    {"encode of many texts", "encode", many_texts, 0},
+    {"search by text", "search", search_text, 0},
+    {"search by text, logged", "search", search_logged, LOG_MS},
+    {"search by text with options", "search", search_with_options, 0},
+    {"search by vector", "search", search_vector, 0},
+};
+enum { KIND_COUNT = sizeof KINDS / sizeof *KINDS };
+
+static void send_one(daemon_here *d, const request_kind *kind, unsigned n)
+{
+    buffer params = {0};
+    packer p;
+    uint32_t msgid;
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    kind->pack(&p, n);
+    ck_ok(client_send(d->client, kind->method, params.data, params.size, &msgid, &error));
+    buffer_free(&params);
+}
+
+static void receive_one(daemon_here *d)
+{
+    client_reply reply = {0};
+    ck_ok(client_receive(d->client, PATIENCE_MS, &reply, &error));
+    ck_ok(client_reply_status(&reply, &error));
+    const msgpack_object *dim = object_get(&reply.value, "dim");
+    if (dim != NULL)
+        width = (size_t)object_uint(dim, 0);
+    client_reply_free(&reply);
+}
+
+static void ask(daemon_here *d, const request_kind *kind, unsigned n)
+{
+    send_one(d, kind, n);
+    receive_one(d);
+}
+
+/* Many at once, so that every worker has had its share and there is memory for more
+ * than one; then one after the other, which are counted. */
+static size_t allocations_of(daemon_here *d, const request_kind *kind)
+{
+    unsigned n = 0;
+    for (unsigned round = 0; round < WARM_ROUNDS; round++) {
+        for (unsigned i = 0; i < AT_ONCE; i++)
+            send_one(d, kind, n++);
+        for (unsigned i = 0; i < AT_ONCE; i++)
+            receive_one(d);
+    }
+    poll(NULL, 0, (int)kind->settle_ms);
+    const size_t before = atomic_load(&allocations);
+    ck_assert_uint_gt(before, 0); /* the counter counts */
+    for (unsigned i = 0; i < COUNTED; i++)
+        ask(d, kind, n++);
+    return atomic_load(&allocations) - before;
+}
+
+START_TEST(hot_requests_take_no_memory)
+{
+    static daemon_here d;
+    const char *dir = testing_shared("golden/tiny-bert");
+    if (dir == NULL)
+        return;
+    serves_nobody = true;
+    signal(SIGPIPE, SIG_IGN);
+    daemon_start(&d, dir);
+    ask(&d, &KINDS[0], 0);
+    ask(&d, &(request_kind){.method = "collection.create", .pack = default_collection}, 0);
+    ask(&d, &(request_kind){.method = "upsert", .pack = documents}, 0);
+    for (size_t i = 0; i < KIND_COUNT; i++) {
+        size_t taken = allocations_of(&d, &KINDS[i]);
+        ck_assert_msg(taken == 0, "%s: %zu allocations in %d requests", KINDS[i].name, taken, COUNTED);
+    }
+    daemon_stop(&d);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("memory of requests");
+    TCase *tests = tcase_create("requests");
+    tcase_set_timeout(tests, 240);
+    tcase_add_test(tests, hot_requests_take_no_memory);
+    suite_add_tcase(suite, tests);
+    return testing_run(suite);
+}
