@@ -373,6 +373,7 @@ START_TEST(bert_stops_when_a_further_token_is_certain)
 {
     open_json("{\"added_tokens\":[{\"id\":1,\"content\":\"[MASK]\"}],\"normalizer\":{\"type\":\"BertNormalizer\"},"
               "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}," WORDPIECE "}");
+    measure("a ", KIB * KIB, 256); /* takes the buffers that are kept */
     cost once = measure("a ", KIB * KIB, 256), twice = measure("a ", 2 * KIB * KIB, 256);
     ck_assert(once.cut && once.tokens == 256);
     ck_assert_uint_eq(twice.steps - once.steps, KIB * KIB);
