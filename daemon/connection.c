@@ -539,7 +539,10 @@ void connection_close(connection *c)
 {
     const connection_shared *shared = c->shared;
     uint64_t id = c->id;
+    bool waits = c->in_flight > 0;
     connection_destroy(c);
+    if (waits && shared->hooks.gone != NULL)
+        shared->hooks.gone(shared->hooks.context, id);
     shared->closed(shared->owner, id);
 }
 

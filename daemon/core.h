@@ -31,6 +31,7 @@ typedef struct core_stats {
     atomic_uint_fast64_t micros[METHOD_COUNT_OF];               /* from arrival to answer, summed */
     atomic_uint_fast64_t within[METHOD_COUNT_OF][CORE_BUCKETS]; /* answers by core_bucket_us */
     atomic_uint_fast64_t texts_encoded, tokens_encoded, batches, commits, events_dropped;
+    atomic_uint_fast64_t dropped; /* requests whose client was gone before a worker took them */
     atomic_uint_fast64_t store_bytes; /* on disk, as the ticker last saw it */
 } core_stats;
 

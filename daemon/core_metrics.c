@@ -144,6 +144,7 @@ bool core_metrics(core *c, buffer *out)
            metric(out, "semd_batches_encoded_total", "counter", s->batches) &&
            metric(out, "semd_commits_total", "counter", s->commits) &&
            metric(out, "semd_events_dropped_total", "counter", s->events_dropped) &&
+           metric(out, "semd_requests_dropped_total", "counter", s->dropped) &&
            metric(out, "semd_store_bytes", "gauge", s->store_bytes) &&
            metric(out, "process_resident_memory_bytes", "gauge", resident_bytes());
 }

@@ -213,6 +213,25 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
     task_fail(c, t, &err);
 }
 
+static bool is_read_of(const void *item, void *context)
+{
+    const task *t = item;
+    const uint64_t *connection = context;
+    return t->connection == *connection && task_only_answers(t);
+}
+
+void engine_forget(engine *e, uint64_t connection)
+{
+    void *dropped[64];
+    for (int lane = QUEUE_FAST; lane <= QUEUE_SLOW; lane++)
+        for (size_t n = 64; n == 64;) {
+            n = queue_take_matching(e->core.work, (queue_lane)lane, is_read_of, &connection, dropped, 64);
+            for (size_t i = 0; i < n; i++)
+                task_free(dropped[i]);
+            atomic_fetch_add(&e->core.stats.dropped, n);
+        }
+}
+
 void engine_drain(engine *e)
 {
     jobs_drain(e->core.jobs);

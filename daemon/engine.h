@@ -32,6 +32,10 @@ sem_status engine_create(engine **out, const config *c, const engine_hooks *hook
  * when its queue is full or its memory is. */
 void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_ns);
 
+/* Loop thread: the connection is gone. What it asked for and no worker has taken is
+ * dropped where it only makes an answer; writes are done. */
+void engine_forget(engine *e, uint64_t connection);
+
 /* Loop thread, once, when the server begins to drain: the job under way is
  * cancelled, so that nobody who waits for it holds the drain up. */
 void engine_drain(engine *e);

@@ -22,6 +22,9 @@ typedef struct server_hooks {
      * no notification is answered by exactly one server_reply with this
      * connection number, at once or later. arrived_ns is monotonic. */
     void (*request)(void *context, uint64_t connection, request *r, uint64_t arrived_ns);
+    /* Loop thread: the connection is gone, and some of its requests are not answered
+     * yet; nobody would get their answers. NULL: nobody wants to know. */
+    void (*gone)(void *context, uint64_t connection);
     pool *memory; /* borrowed: of requests and answers on their way; NULL: malloc */
 } server_hooks;
 

@@ -97,6 +97,13 @@ static void on_request(void *context, uint64_t connection, request *r, uint64_t 
     request_free(r);
 }
 
+static void on_gone(void *context, uint64_t connection)
+{
+    service *s = context;
+    if (s->phase == PHASE_SERVING || s->phase == PHASE_DRAINING)
+        engine_forget(s->engine, connection);
+}
+
 static void on_engine_reply(void *context, uint64_t connection, buffer *reply)
 {
     service *s = context;
@@ -363,7 +370,7 @@ static sem_status open_network(service *s)
 {
     int fds[CONFIG_LISTEN_MAX];
     size_t count = 0;
-    server_hooks hooks = {.context = s, .request = on_request, .memory = s->memory};
+    server_hooks hooks = {.context = s, .request = on_request, .gone = on_gone, .memory = s->memory};
     http_hooks side = {.context = s, .alive = is_alive, .unready = why_unready, .metrics = write_metrics};
     sem_status status = notify_sockets(fds, CONFIG_LISTEN_MAX, &count, s->err);
     if (status == SEM_OK)

@@ -54,12 +54,8 @@ void task_free(task *t)
     pool_give(t);
 }
 
-/* Whether t only makes an answer, and nobody is there to get it. Writes are still
- * done: whoever sent one and did not wait may count on it. */
-static bool is_in_vain(const task *t)
+bool task_only_answers(const task *t)
 {
-    if (!atomic_load(&t->core->closing))
-        return false;
     switch (t->request->method) {
     case METHOD_ENCODE:
     case METHOD_SEARCH:
@@ -73,7 +69,7 @@ static bool is_in_vain(const task *t)
 
 sem_status task_check_deadline(const task *t, sem_error *err)
 {
-    if (is_in_vain(t))
+    if (atomic_load(&t->core->closing) && task_only_answers(t))
         return sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     if (t->deadline_ns == 0 || clock_monotonic_ns() <= t->deadline_ns)
         return SEM_OK;

@@ -38,6 +38,10 @@ void task_free(task *t);
 /* Drops vectors and pins, so that the task can be encoded anew. */
 void task_reset(task *t);
 
+/* Whether t only makes an answer: with nobody there to get it, it is done in vain.
+ * Writes are not: whoever sent one and did not wait may count on it. */
+bool task_only_answers(const task *t);
+
 /* SEM_DEADLINE_EXCEEDED when the time is over; SEM_UNAVAILABLE for what only makes
  * an answer, once the engine ends and nobody is there to get it. */
 sem_status task_check_deadline(const task *t, sem_error *err);

@@ -2,10 +2,11 @@
 #include "tests/daemon/blackbox.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS = 200, PIPELINE = 24, LARGE = 100, LARGE_DOCS = 1000 };
+enum { CLIENTS = 200, PIPELINE = 24, LARGE = 100, LARGE_DOCS = 1000, ENCODES = 300, ENCODE_TEXTS = 40, WRITES = 20 };
 
 static box b;
 static sem_error error;
@@ -232,6 +233,96 @@ static void fetch_metrics(char *out, size_t size)
     close(fd);
 }
 
+/* --- a client that goes away with requests in flight */
+
+static int dial(void)
+{
+    const char *colon = strrchr(b.daemon.address, ':');
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    where.sin_port = htons((uint16_t)atoi(colon + 1));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&where, sizeof where), 0);
+    return fd;
+}
+
+static void add_write(packer *p, uint32_t n)
+{
+    request_begin(p, n, "upsert");
+    pack_array(p, 1);
+    pack_map(p, 1);
+    pack_str(p, "docs");
+    pack_array(p, 1);
+    pack_map(p, 2);
+    pack_str(p, "id");
+    pack_uint(p, n);
+    pack_str(p, "text");
+    pack_str(p, "my card and a fee");
+}
+
+static void add_encode(packer *p, uint32_t n)
+{
+    request_begin(p, n, "encode");
+    pack_array(p, 1);
+    pack_map(p, 1);
+    pack_str(p, "texts");
+    pack_array(p, ENCODE_TEXTS);
+    for (int i = 0; i < ENCODE_TEXTS; i++)
+        pack_str(p, "how do I top up my card when the shop is closed and the day is long?");
+}
+
+/* Sends all, waits for the first answer, and resets the connection. */
+static void ask_and_go(const buffer *frames)
+{
+    struct linger at_once = {.l_onoff = 1};
+    unsigned char byte;
+    int fd = dial();
+    for (size_t sent = 0; sent < frames->size;) {
+        ssize_t n = send(fd, frames->data + sent, frames->size - sent, MSG_NOSIGNAL);
+        ck_assert_int_gt(n, 0);
+        sent += (size_t)n;
+    }
+    ck_assert_int_eq(recv(fd, &byte, 1, 0), 1);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+}
+
+static unsigned long long metric(const char *name)
+{
+    static char text[1 << 18];
+    unsigned long long value = 0;
+    fetch_metrics(text, sizeof text);
+    const char *at = strstr(text, name);
+    ck_assert_ptr_nonnull(at);
+    ck_assert_int_eq(sscanf(at + strlen(name), " %llu", &value), 1);
+    return value;
+}
+
+START_TEST(reads_of_a_client_that_is_gone_are_dropped_and_writes_done)
+{
+    const char *options[] = {"server.http=127.0.0.1:0", "encode.workers=1", "server.max_in_flight=1000"};
+    buffer frames = {0};
+    packer p;
+    if (!start(options, 3))
+        return;
+    pack_init(&p, &frames);
+    for (uint32_t n = 0; n < ENCODES; n++) {
+        add_encode(&p, n);
+        if (n < WRITES)
+            add_write(&p, 1000 + n);
+    }
+    ck_assert(!p.failed);
+    ask_and_go(&frames);
+    buffer_free(&frames);
+    for (int tries = 0; metric("\nsemd_index_vectors") < WRITES && tries < 5000; tries++)
+        usleep(20000);
+    ck_assert_uint_eq(metric("\nsemd_index_vectors"), WRITES);
+    unsigned long long dropped = metric("\nsemd_requests_dropped_total");
+    ck_assert_uint_gt(dropped, 0);
+    ck_assert_uint_le(metric("\nsemd_requests_total{method=\"encode\"}") + dropped, ENCODES);
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(metrics_tell_latencies_memory_indices_and_jobs)
 {
     static char text[1 << 18];
@@ -284,6 +375,7 @@ int main(void)
     tcase_add_test(t, requests_beyond_the_memory_for_them_are_refused_and_answered);
     tcase_add_test(t, a_full_disk_refuses_upserts_but_not_what_makes_room);
     tcase_add_test(t, info_tells_the_limits_of_now);
+    tcase_add_test(t, reads_of_a_client_that_is_gone_are_dropped_and_writes_done);
     tcase_add_test(t, metrics_tell_latencies_memory_indices_and_jobs);
     suite_add_tcase(s, t);
     return testing_run(s);
