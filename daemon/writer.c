@@ -81,6 +81,18 @@ static void apply_item(writer *w, item *i, store_write *group)
     i->status = write_op_apply(w->core, i->task, group, &i->result, &i->error);
 }
 
+static void forget_searches(writer *w)
+{
+    for (item *i = w->searches, *next; i != NULL; i = next) {
+        next = i->next;
+        forget_search(w, i);
+    }
+    w->searches = NULL;
+    w->searches_tail = &w->searches;
+    w->search_count = 0;
+    w->flush_at_ms = 0;
+}
+
 static void searches_dropped(writer *w, size_t count, const sem_error *reason)
 {
     char text[SEM_ERROR_MESSAGE_MAX];
@@ -111,19 +123,8 @@ static sem_status apply_searches(writer *w, store_write *group, sem_error *err)
     if (status == SEM_OK || status == SEM_INTERNAL)
         return status;
     searches_dropped(w, w->search_count, err);
+    forget_searches(w);
     return SEM_OK;
-}
-
-static void forget_searches(writer *w)
-{
-    for (item *i = w->searches, *next; i != NULL; i = next) {
-        next = i->next;
-        forget_search(w, i);
-    }
-    w->searches = NULL;
-    w->searches_tail = &w->searches;
-    w->search_count = 0;
-    w->flush_at_ms = 0;
 }
 
 static void finish_call(item *i)
@@ -164,6 +165,19 @@ static void fail_all(item **items, size_t count, sem_status status, const sem_er
         }
 }
 
+/* Of what shares a group, each failure is undone alone. */
+static sem_status apply_items(writer *w, item **items, size_t count, store_write *group, sem_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        apply_item(w, items[i], group);
+        if (items[i]->status == SEM_INTERNAL) { /* the group may be unusable */
+            *err = items[i]->error;
+            return SEM_INTERNAL;
+        }
+    }
+    return SEM_OK;
+}
+
 static void run_group(writer *w, item **items, size_t count)
 {
     sem_error err;
@@ -172,12 +186,14 @@ static void run_group(writer *w, item **items, size_t count)
     bool begun = status == SEM_OK;
     if (begun)
         status = apply_searches(w, group, &err);
-    for (size_t i = 0; i < count && status == SEM_OK; i++) {
-        apply_item(w, items[i], group);
-        if (items[i]->status == SEM_INTERNAL) { /* the group may be unusable */
-            status = SEM_INTERNAL;
-            err = items[i]->error;
-        }
+    if (status == SEM_OK)
+        status = apply_items(w, items, count, group, &err);
+    if (status == SEM_OK && count == 1 && items[0]->kind == ITEM_CALL && items[0]->status != SEM_OK) {
+        /* A call is made of several operations, of which none may stay without the
+         * others. The searches, which had no part in it, wait for the next group. */
+        store_write_abort(group);
+        finish_item(w, items[0]);
+        return;
     }
     if (status == SEM_OK)
         status = store_write_commit(group, &err);

@@ -35,9 +35,9 @@ typedef struct search_record {
 void writer_log_search(writer *w, search_record *record);
 void search_record_free(search_record *record);
 
-/* Work of another thread inside a write group. apply runs in the writer thread;
- * when it and the commit succeeded, committed (may be NULL) runs there before
- * any later write is applied. */
+/* Work of another thread in a write group of its own. apply runs in the writer
+ * thread; when it fails, nothing that it did is committed. When it and the commit
+ * succeeded, committed (may be NULL) runs there before any later write is applied. */
 typedef struct write_call {
     sem_status (*apply)(void *context, store_write *w, sem_error *err);
     void (*committed)(void *context);
