@@ -8,7 +8,8 @@
  *      whose vector is there already, made from the same text, is passed over:
  *      so a rollback with nothing to do is instant.
  *   3. New writes are embedded with both models, so the backlog only shrinks.
- *   4. Catching up: the write log since 1 names what changed.
+ *   4. Catching up: the write log since 1 names what changed. What has its vector
+ *      is told by the space alone: after 1 the writer keeps its index the same.
  *   5. Flip: in the writer, where nothing can come between the last look at the
  *      log and the commit. If something did, back to 4. */
 #include "base/buffer.h"

@@ -217,11 +217,14 @@ static void index_puts(core *c, space *s, const write_result *r, bool second)
         return;
     sem_error err;
     for (size_t k = 0; k < r->count; k++) {
-        const float *vector = second ? r->puts[k].second : r->puts[k].vector;
-        if (vector == NULL) /* the candidate's vector, if any, is of the old text */
-            vector_index_remove(i->index, r->puts[k].docno);
-        else if (vector_index_put(i->index, r->puts[k].docno, vector, &err) != SEM_OK)
+        const store_put *put = &r->puts[k];
+        const float *vector = second ? put->second : put->vector;
+        if (vector != NULL && vector_index_put(i->index, put->docno, vector, &err) != SEM_OK)
             index_failed(c, "document", &err);
+        /* The candidate's vector, if any, is of the old text. Of the same text it is the one that
+         * its space names: the job would pass the document over and never bring it back. */
+        if (vector == NULL && !put->kept)
+            vector_index_remove(i->index, put->docno);
     }
     space_index_release(i);
 }

@@ -151,6 +151,7 @@ typedef struct store_put {
     uint32_t docno;
     bool existed;
     bool repeated; /* an earlier entry of this request has the same id: not counted again */
+    bool kept;     /* text and vector are as before, so is text_version: vectors in other spaces still hold */
 } store_put;
 
 /* Puts documents; an id twice: the last counts. dim and second_dim are the

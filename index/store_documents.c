@@ -169,7 +169,6 @@ typedef struct put_request {
 typedef struct put_state {
     doc_key key;
     uint64_t text_version;
-    bool keep_place; /* the vector is stored already */
 } put_state;
 
 static sem_status look_at_old(put_request *q, store_put *put, put_state *state, sem_error *err)
@@ -177,8 +176,7 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     store_document old;
     store_collection *c = &q->record.c;
     state->text_version = q->seq;
-    state->keep_place = false;
-    put->repeated = false;
+    put->repeated = put->kept = false;
     sem_status status = find(&q->w->view, &state->key, &old, &put->existed, err);
     if (status != SEM_OK)
         return status;
@@ -200,8 +198,8 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     uint64_t version = 0;
     bool equal;
     status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version, &equal, err);
-    state->keep_place = status == SEM_OK && equal && version == old.text_version;
-    if (state->keep_place)
+    put->kept = status == SEM_OK && equal && version == old.text_version;
+    if (put->kept)
         state->text_version = old.text_version;
     return status;
 }
@@ -248,7 +246,7 @@ static sem_status put_one(put_request *q, store_put *put, sem_error *err)
         status = look_at_old(q, put, &state, err);
     if (status == SEM_OK)
         status = write_record(q, put, &state, err);
-    if (status == SEM_OK && !state.keep_place)
+    if (status == SEM_OK && !put->kept)
         status = place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, err);
     if (status == SEM_OK && put->second != NULL)
         status =

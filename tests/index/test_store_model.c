@@ -114,7 +114,10 @@ static void put(model *m, ref_collection *c)
         if (!puts[i].repeated)
             m->now.log_sum = mix(m->now.log_sum, seq, c->number, puts[i].docno, false);
         const ref_vector *v = &d->vectors[SPACE];
-        if (!d->exists || d->text != text || !v->present || v->version != d->text_version || v->first != vectors[i][0])
+        bool kept = d->exists && d->text == text && v->present && v->version == d->text_version &&
+                    v->first == vectors[i][0];
+        ck_assert_int_eq(puts[i].kept, kept);
+        if (!kept)
             d->text_version = seq;
         d->exists = true;
         d->docno = puts[i].docno;
