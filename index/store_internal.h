@@ -233,7 +233,7 @@ sem_status spaces_open_all(store *s, sem_error *err);
 void spaces_close_all(store *s);
 /* Deletes vectors that main names nowhere since its commit failed. Outside any group. */
 sem_status spaces_clean(store *s, sem_error *err);
-/* Removes folders below the store that no generation names. */
+/* Removes folders below the store that no generation names, and what main knows of such spaces. */
 sem_status folders_clean(store *s, sem_error *err);
 
 /* --- store_log.c */

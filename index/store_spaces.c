@@ -360,19 +360,25 @@ static void reopen_space(store *s, space *sp)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Forgets places and counters. Main's write lock is held while the space is
- * shut, so that no group of writes is in it. */
-static sem_status forget_space(store *s, uint32_t number, space **out, sem_error *err)
+/* Places and counters of a space. */
+static sem_status forget_places(store *s, MDB_txn *txn, uint32_t number, sem_error *err)
 {
     unsigned char prefix[4];
-    MDB_txn *txn;
     put_u32(prefix, number);
-    int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
-    if (rc != 0)
-        return environment_fail(&s->main, "remove a space", rc, err);
     sem_status status = table_delete_range(&s->main, txn, s->places, prefix, prefix, sizeof prefix, 0, NULL, err);
     if (status == SEM_OK)
         status = table_delete_range(&s->main, txn, s->slots, prefix, prefix, sizeof prefix, 0, NULL, err);
+    return status;
+}
+
+/* Main's write lock is held while the space is shut, so that no group of writes is in it. */
+static sem_status forget_space(store *s, uint32_t number, space **out, sem_error *err)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
+    if (rc != 0)
+        return environment_fail(&s->main, "remove a space", rc, err);
+    sem_status status = forget_places(s, txn, number, err);
     if (status == SEM_OK)
         status = shut_space(s, number, out, err);
     if (status != SEM_OK) {
@@ -408,6 +414,14 @@ sem_status store_space_remove(store *s, uint32_t number, sem_error *err)
 
 /* --- what is left over from before */
 
+static bool number_is_named(uint32_t number, const store_generation *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].state != GENERATION_RETIRED && list[i].space == number)
+            return true;
+    return number == STORE_SPACE_EXTERNAL;
+}
+
 static bool space_is_named(const char *name, const store_generation *list, size_t count)
 {
     char wanted[24];
@@ -418,12 +432,66 @@ static bool space_is_named(const char *name, const store_generation *list, size_
     space_name(wanted, (uint32_t)number);
     if (number > UINT32_MAX || strcmp(wanted, name) != 0)
         return true;
-    for (size_t i = 0; i < count; i++) {
-        space_name(wanted, list[i].space);
-        if (list[i].state != GENERATION_RETIRED && strcmp(wanted, name) == 0)
-            return true;
+    return number_is_named((uint32_t)number, list, count);
+}
+
+/* The first space from *number on that has counters of slots. */
+static sem_status next_counted(store *s, MDB_txn *txn, uint32_t *number, bool *found, sem_error *err)
+{
+    unsigned char from[4];
+    MDB_cursor *cursor;
+    put_u32(from, *number);
+    MDB_val key = as_value(from, sizeof from), value;
+    int rc = mdb_cursor_open(txn, s->slots, &cursor);
+    if (rc != 0)
+        return environment_fail(&s->main, "look for left-over places", rc, err);
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    *found = rc == 0;
+    bool damaged = rc == 0 && key.mv_size != 8;
+    if (rc == 0 && !damaged)
+        *number = get_u32(key.mv_data);
+    mdb_cursor_close(cursor);
+    if (damaged)
+        return environment_damaged(&s->main, "the key of a counter of slots", err);
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&s->main, "look for left-over places", rc, err);
+}
+
+/* What main still knows of spaces that no generation names: a crash came between
+ * the end of their generation and their removal. */
+static sem_status clean_places(store *s, const store_generation *list, size_t count, sem_error *err)
+{
+    MDB_txn *txn;
+    uint32_t number = STORE_SPACE_EXTERNAL;
+    bool found = true, any = false;
+    int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
+    if (rc != 0)
+        return environment_fail(&s->main, "remove left-over places", rc, err);
+    sem_status status = next_counted(s, txn, &number, &found, err);
+    while (status == SEM_OK && found) {
+        if (!number_is_named(number, list, count)) {
+            status = forget_places(s, txn, number, err);
+            any = true;
+        }
+        found = number++ != UINT32_MAX;
+        if (status == SEM_OK && found)
+            status = next_counted(s, txn, &number, &found, err);
     }
-    return false;
+    if (status != SEM_OK || !any) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? SEM_OK : environment_fail(&s->main, "remove left-over places", rc, err);
+}
+
+/* They do no harm: a full disk keeps them, but does not keep the store from being opened. */
+static sem_status try_clean_places(store *s, const store_generation *list, size_t count, sem_error *err)
+{
+    sem_status status = clean_places(s, list, count, err);
+    if (status != SEM_RESOURCE_EXHAUSTED)
+        return status;
+    log_event(s->log, LOG_LEVEL_WARNING, "leftover_places", "message=\"%s\"", err->message);
+    return SEM_OK;
 }
 
 static bool model_is_named(const char *name, const store_generation *list, size_t count)
@@ -472,6 +540,8 @@ sem_status folders_clean(store *s, sem_error *err)
     status = clean_folder(s, s->path, space_is_named, list, count, err);
     if (status == SEM_OK)
         status = clean_folder(s, models, model_is_named, list, count, err);
+    if (status == SEM_OK)
+        status = try_clean_places(s, list, count, err);
     free_generations(list, count);
     return status;
 }

@@ -11,6 +11,30 @@ static bool folder_exists(const char *below)
     return access(below_store(below), F_OK) == 0;
 }
 
+static uint32_t put_with_second(store_write *w, uint32_t collection, docid id, uint32_t second_space)
+{
+    sem_error error;
+    uint64_t seq;
+    const float v[DIM] = {1};
+    store_put put = {.id = id, .text = "t", .text_length = 1, .vector = v, .second = v};
+    ck_ok(store_documents_put(w, collection, SPACE, DIM, second_space, DIM, &put, 1, &seq, &error));
+    return put.docno;
+}
+
+/* A place in a space that is not open is an error. */
+static bool has_vector(store *s, uint32_t collection, uint32_t docno, uint32_t space_no)
+{
+    sem_error error;
+    store_read *r;
+    float vector[DIM];
+    uint64_t version;
+    bool found;
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_vector_get(r, space_no, collection, docno, vector, DIM, &version, &found, &error));
+    store_read_end(r);
+    return found;
+}
+
 START_TEST(opening_removes_what_no_generation_names)
 {
     sem_error error;
@@ -25,6 +49,12 @@ START_TEST(opening_removes_what_no_generation_names)
     ck_ok(store_space_open(s, 3, DIM, &error));
     ck_ok(store_space_open(s, 4, DIM, &error));
     ck_ok(store_space_open(s, 9, DIM, &error));
+    uint32_t docnos[3], spaces[3] = {3, 4, 9};
+    ck_ok(store_write_begin(s, &w, &error));
+    uint32_t c = make_collection(w, "default");
+    for (size_t i = 0; i < 3; i++)
+        docnos[i] = put_with_second(w, c, number_id(i), spaces[i]);
+    ck_ok(store_write_commit(w, &error));
     store_close(s);
     make_folder("models/g1");
     make_folder("models/g2/deep");
@@ -38,6 +68,10 @@ START_TEST(opening_removes_what_no_generation_names)
     ck_assert(!folder_exists("space-3") && !folder_exists("space-9"));
     ck_assert(folder_exists("models/g1") && folder_exists("models/g2/deep") && folder_exists("models/g4"));
     ck_assert(!folder_exists("models/g3") && !folder_exists("models/half-written"));
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert(has_vector(s, c, docnos[i], SPACE));
+        ck_assert_int_eq(has_vector(s, c, docnos[i], spaces[i]), spaces[i] == 4);
+    }
     store_close(s);
 }
 END_TEST
