@@ -3,11 +3,7 @@
 J ?= 2
 comma := ,
 TEST_SRC := $(wildcard tests/*/test_*.c)
-# Fails in about one run of eight: an acknowledged document can be missing in a
-# generation that was made current while jobs were cancelled and rolled back.
-TORTURE_SRC := tests/daemon/test_blackbox_random.c
-TORTURE := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TORTURE_SRC))
-TESTS := $(filter-out $(TORTURE),$(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC)))
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 TEST_COMMON := $(wildcard tests/common/*.c)
 # These start build/semd.
 DAEMON_TESTS := $(filter $(BUILD)/tests/daemon/test_blackbox_% $(BUILD)/tests/daemon/test_aio_%,$(TESTS))
@@ -66,10 +62,6 @@ check-quick: run-tests-quick
 
 run-tests: $(TESTS) $(PROGRAMS) | model
 	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(TESTS)
-
-.PHONY: torture
-torture: $(TORTURE) $(PROGRAMS) | model
-	@SEMD_BUILD=$(BUILD) J=1 bash tools/run_tests.sh $(BUILD) $(TORTURE)
 
 run-tests-quick: $(filter-out $(DAEMON_TESTS),$(TESTS)) | model
 	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(filter-out $(DAEMON_TESTS),$(TESTS))
