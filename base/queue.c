@@ -22,6 +22,9 @@ typedef struct lane {
 
 struct queue {
     pthread_mutex_t lock; /* guards all below; a leaf: no lock is taken under it */
+    /* Signalled without the lock: a thread that wakes while it is held goes to sleep
+     * once more, on the lock, and needs a second wake-up. So whoever destroys the queue
+     * must have waited for those who push, not only for what they pushed. */
     pthread_cond_t filled;
     lane lanes[2];
     node *spare; /* nodes without an item */
@@ -125,11 +128,12 @@ sem_status queue_push(queue *q, queue_lane which, void *item)
         *l->tail = n;
         l->tail = &n->next;
         l->length++;
-        pthread_cond_signal(&q->filled);
     }
     if (status != SEM_OK && n != NULL)
         free_node(q, n);
     pthread_mutex_unlock(&q->lock);
+    if (status == SEM_OK)
+        pthread_cond_signal(&q->filled);
     return status;
 }
 
@@ -152,11 +156,11 @@ bool queue_call(queue *q)
 {
     pthread_mutex_lock(&q->lock);
     bool spare = q->idle > q->calls + q->lanes[QUEUE_FAST].length + q->lanes[QUEUE_SLOW].length;
-    if (spare) {
+    if (spare)
         q->calls++;
-        pthread_cond_signal(&q->filled);
-    }
     pthread_mutex_unlock(&q->lock);
+    if (spare)
+        pthread_cond_signal(&q->filled);
     return spare;
 }
 
