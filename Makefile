@@ -40,7 +40,7 @@ help:
 	@sed -n 's/^#: //p' mk/help.txt
 
 clean:
-	@echo "  CLEAN $(BUILD) (the model and the demo's texts stay: rm -r $(BUILD) removes them too)"
+	@echo "  CLEAN $(BUILD) (the model, the demo's texts and bench-ann's vectors stay: rm -r $(BUILD) removes them too)"
 	@for f in $(wildcard $(BUILD)/*); do \
-	    case $$f in $(BUILD)/models|$(BUILD)/demo|$(BUILD)/venv) ;; *) rm -rf "$$f" ;; esac; \
+	    case $$f in $(BUILD)/models|$(BUILD)/demo|$(BUILD)/venv|$(BUILD)/ann) ;; *) rm -rf "$$f" ;; esac; \
 	done

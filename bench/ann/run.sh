@@ -1,0 +1,64 @@
+#!/bin/sh
+# Compares semd's vector index with faiss-cpu, ScaNN, Intel SVS, hnswlib and usearch on
+# this machine: installs them into build/venv/ann once, makes the vectors in build/ann
+# once (sentences of Debian's package descriptions through our own encoder), then runs
+# driver.py, which the options go to.
+#
+#   run.sh BUILD MODEL [--quick] [option]...
+#
+# DEBIAN_MIRROR names a mirror to fetch the descriptions from, such as
+# http://deb.debian.org/debian; without it apt's own is taken.
+set -eu
+
+build=$1
+model=$2
+shift 2
+here=$(dirname "$0")
+wanted=$here/requirements.txt
+venv=build/venv/ann
+log=build/venv/ann.log
+folder=build/ann
+vectors=200000 queries=2000
+export PYTHONDONTWRITEBYTECODE=1
+
+case " $* " in
+*" --quick "*)
+    # Where the whole set has been made, the quick run takes its first rows.
+    [ -e $folder/vectors.f32 ] || { folder=build/ann/quick vectors=20000 queries=500; }
+    ;;
+esac
+mkdir -p "$folder" build/venv
+
+# One by one: driver.py names what could not be installed and goes on without it.
+if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    echo "  VENV  $venv (faiss-cpu, ScaNN, SVS, hnswlib, usearch from the Python package index, about 700 MB)"
+    "${PYTHON:-python3}" -m venv "$venv"
+    : >"$log"
+    missing=
+    for package in $(grep -v '^#' "$wanted"); do
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check "$package" >>"$log" 2>&1 ||
+            missing="$missing $package"
+    done
+    if ! "$venv/bin/python" -c 'import numpy' 2>>"$log"; then
+        tail -n 5 "$log" >&2
+        echo "bench-ann: pip could not install numpy (all of it is in $log)." >&2
+        echo "Can this machine reach the Python package index? Run it again to go on where it stopped." >&2
+        exit 1
+    fi
+    if [ -n "$missing" ]; then
+        echo "  VENV  not installed:$missing (the reasons are in $log)"
+    else
+        cp "$wanted" "$venv/installed.txt"
+    fi
+fi
+
+# Made once and kept: the first run takes some minutes longer.
+[ -e $folder/sentences.jsonl ] || "$venv/bin/python" "$here/sentences.py" "$folder"
+encode() { # FIRST COUNT FILE
+    [ -e "$folder/$3" ] ||
+        "$build/bench_sentences" first="$1" texts="$2" threads="$(nproc)" "$model" "$folder/sentences.jsonl" "$folder/$3"
+}
+encode 0 "$vectors" vectors.f32
+encode 200000 "$queries" queries.f32
+
+exec "$venv/bin/python" "$here/driver.py" --build "$build" --folder "$folder" "$@"
