@@ -190,8 +190,10 @@ def table(contest, threads):
 
 def renew(path, outcome):
     """Puts the figures of this run between the document's markers."""
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
+    text = ""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
     if BEGIN not in text or END not in text:
         print(f"{path} has no place for the figures: the lines\n{BEGIN}\n{END}")
         return

@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE=1
 case " $* " in
 *" --quick "*)
     # Where the whole set has been made, the quick run takes its first rows.
-    [ -e $folder/vectors.f32 ] || { folder=build/ann/quick vectors=20000 queries=500; }
+    [ -e $folder/vectors.f32 ] || { folder=build/ann/quick vectors=10000 queries=300; }
     ;;
 esac
 mkdir -p "$folder" build/venv
