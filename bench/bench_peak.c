@@ -10,7 +10,7 @@
  * its processor time, and the quickest of each counts. SEMD_SIMD forces a level.
  * Standard output gets a line of JSON for each precision that the level is fast in. */
 #include "model/kernels.h"
-#include "model/packed.h"
+#include "model/packed_levels.h"
 #include "model/processor.h"
 
 #include <stdio.h>
@@ -128,9 +128,10 @@ static shape shape_of(const bench *b, size_t i)
 static bool pack(bench *b, packed_precision precision, const float *weight)
 {
     sem_error err;
+    const packed_kernels level = packed_choose(b->level);
     for (size_t i = 0; i < LAYERS * MATRICES; i++) {
         shape s = shape_of(b, i);
-        if (packed_create(&b->matrices[i], packed_choose(b->level), precision, s.n, s.k, weight, NULL, &err) != SEM_OK)
+        if (packed_create(&b->matrices[i], &level, precision, s.n, s.k, weight, NULL, &err) != SEM_OK)
             return false;
     }
     return true;
@@ -237,10 +238,11 @@ static float *values(size_t n)
 
 static bool run_all(bench *b, const float *weight)
 {
+    const packed_kernels level = packed_choose(b->level);
     for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
         double peak;
         figures reached;
-        if (!packed_is_fast(packed_choose(b->level), p))
+        if (!packed_is_fast(&level, p))
             continue;
         if (!pack(b, p, weight))
             return false;

@@ -124,6 +124,12 @@ static int by_length(const void *left, const void *right)
                                   : (a->text > b->text) - (a->text < b->text);
 }
 
+sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_error *err)
+{
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "%s[%zu]: longer than the model's %zu tokens, and truncate is false",
+                    field, i, model_get_config(m)->max_tokens);
+}
+
 static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, sem_error *err)
 {
     bool cut;
@@ -134,8 +140,7 @@ static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, s
     if (status != SEM_OK)
         return sem_error_prefix(err, "%s[%zu]", job->field, i);
     if (cut && job->refuse_long)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s[%zu]: longer than the model's %zu tokens, and truncate is false",
-                        job->field, i, model_get_config(job->serving->model)->max_tokens);
+        return encoding_refuse_cut(job->serving->model, job->field, i, err);
     if (job->tokens != NULL)
         job->tokens[i] = (uint32_t)(to->tokens - before);
     if (job->truncated != NULL)

@@ -33,6 +33,9 @@ typedef struct encoding_job {
     void *context;
 } encoding_job;
 
+/* Fails because text i of the field was cut. */
+sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_error *err);
+
 /* Runs in the calling thread. between may itself call encoding_run, once deep. */
 sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err);
 

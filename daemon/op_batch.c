@@ -87,9 +87,7 @@ static sem_status check_lengths(const task *t, const serving *s, const bool *cut
 {
     for (size_t i = 0; i < t->request->u.encode.count; i++)
         if (cut[i] && !t->request->u.encode.truncate)
-            return sem_fail(err, SEM_INVALID_ARGUMENT,
-                            "texts[%zu]: longer than the model's %zu tokens, and truncate is false", i,
-                            model_get_config(s->model)->max_tokens);
+            return encoding_refuse_cut(s->model, "texts", i, err);
     return SEM_OK;
 }
 

@@ -67,17 +67,12 @@ static void serve_queries(worker *w)
     atomic_store(&w->busy_since_ns, clock_monotonic_ns());
 }
 
-sem_status worker_pause(worker *w, const task *t, sem_error *err)
-{
-    if (!w->between)
-        serve_queries(w);
-    return task_check_deadline(t, err);
-}
-
 bool worker_between(void *context)
 {
     worker_long *l = context;
-    return worker_pause(l->worker, l->task, NULL) == SEM_OK;
+    if (!l->worker->between)
+        serve_queries(l->worker);
+    return task_check_deadline(l->task, NULL) == SEM_OK;
 }
 
 bool walk_goes_on(walk_clock *c)

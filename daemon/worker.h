@@ -45,16 +45,14 @@ uint64_t worker_pool_busy_since(worker_pool *p);
 sem_status worker_renew(worker *w, sem_error *err);
 /* Renews, finds the request's collection and remembers its number in t. */
 sem_status worker_collection(worker *w, task *t, store_collection *out, sem_error *err);
-/* Between two steps of long work: answers what waits in the fast lane (but not
- * when that is what is just being done: a queue of encodes would become a depth
- * of calls), then says whether t may go on (SEM_DEADLINE_EXCEEDED). */
-sem_status worker_pause(worker *w, const task *t, sem_error *err);
-/* The same as encoding_job.between. */
 typedef struct worker_long {
     worker *worker;
     const task *task;
 } worker_long;
-bool worker_between(void *context); /* a worker_long */
+/* encoding_job.between of a worker_long: answers what waits in the fast lane (but not when that is
+ * what is just being done: a queue of encodes would become a depth of calls), then
+ * says whether the task may go on: false when its deadline is over. */
+bool worker_between(void *context);
 
 /* For walks over a collection: false, with the error in *err and *status, when
  * the deadline of t is over; looks at the clock every so many calls only. */

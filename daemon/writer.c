@@ -50,7 +50,7 @@ struct writer {
     atomic_uint_fast64_t busy_since_ns;
 };
 
-void search_record_free(search_record *record)
+static void free_record(search_record *record)
 {
     if (record == NULL)
         return;
@@ -66,7 +66,7 @@ static size_t search_size(const search_record *r)
 static void forget_search(writer *w, item *i)
 {
     atomic_fetch_sub(&w->search_bytes, search_size(i->search));
-    search_record_free(i->search);
+    free_record(i->search);
     pool_give(i);
 }
 
@@ -370,7 +370,7 @@ void writer_log_search(writer *w, search_record *record)
         pool_give(i);
     }
     atomic_fetch_sub(&w->search_bytes, size);
-    search_record_free(record);
+    free_record(record);
     atomic_fetch_add(&w->core->stats.events_dropped, 1);
 }
 

@@ -33,7 +33,6 @@ typedef struct search_record {
  * next click; dropped and counted when too many wait. Takes ownership (of pool_take). Must be called before the search is
  * answered, so that no click can come first. */
 void writer_log_search(writer *w, search_record *record);
-void search_record_free(search_record *record);
 
 /* Work of another thread in a write group of its own. apply runs in the writer
  * thread; when it fails, nothing that it did is committed. When it and the commit

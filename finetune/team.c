@@ -169,8 +169,3 @@ sem_status team_run(team *t, team_part *part, void *context, sem_error *err)
     pthread_mutex_unlock(&t->lock);
     return status;
 }
-
-unsigned team_helpers(const team *t)
-{
-    return t->helpers;
-}

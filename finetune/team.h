@@ -21,6 +21,4 @@ void team_destroy(team *t);
  * that of the first helper that failed, by number. */
 sem_status team_run(team *t, team_part *part, void *context, sem_error *err);
 
-unsigned team_helpers(const team *t);
-
 #endif

@@ -242,11 +242,6 @@ sem_status events_put_searches(store_write *w, const event_search *const *search
     return operation_end(w, status, err);
 }
 
-sem_status events_put_search(store_write *w, const event_search *e, sem_error *err)
-{
-    return events_put_searches(w, &e, 1, err);
-}
-
 /* --- clicks */
 
 typedef struct click_place {
@@ -497,21 +492,17 @@ static sem_status one_judgement(store_read *r, MDB_txn *txn, const MDB_val *key,
 
 sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement *each, void *context, sem_error *err)
 {
+    static const char WHAT[] = "walk over events";
     MDB_txn *txn;
-    MDB_cursor *cursor;
-    unsigned char first[SEQ];
-    if (after == UINT64_MAX)
-        return SEM_OK;
-    sem_status status = read_txn(r, &r->s->events, &txn, err);
-    if (status != SEM_OK)
-        return status;
-    int rc = mdb_cursor_open(txn, r->s->event_log, &cursor);
-    if (rc != 0)
-        return environment_fail(&r->s->events, "walk over events", rc, err);
-    put_u64(first, after + 1);
-    MDB_val key = as_value(first, sizeof first), value;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
     bool more = true;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    int rc = 0;
+    sem_status status = read_txn(r, &r->s->events, &txn, err);
+    if (status == SEM_OK)
+        status = table_after(&r->s->events, txn, r->s->event_log, after, WHAT, &cursor, &key, &value, err);
+    if (status != SEM_OK || cursor == NULL)
+        return status;
     while (rc == 0 && more) {
         status = one_judgement(r, txn, &key, &value, each, context, &more, err);
         if (status != SEM_OK)
@@ -520,7 +511,7 @@ sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement
     }
     mdb_cursor_close(cursor);
     if (status == SEM_OK && rc != 0 && rc != MDB_NOTFOUND)
-        status = environment_fail(&r->s->events, "walk over events", rc, err);
+        status = environment_fail(&r->s->events, WHAT, rc, err);
     return status;
 }
 

@@ -29,8 +29,7 @@ typedef struct event_search {
     size_t shown_count;
 } event_search;
 
-sem_status events_put_search(store_write *w, const event_search *e, sem_error *err);
-/* Many at once, all or none: one nested transaction instead of one each. */
+/* All or none: one nested transaction instead of one each. */
 sem_status events_put_searches(store_write *w, const event_search *const *searches, size_t count, sem_error *err);
 
 /* SEM_NOT_FOUND: no such query, or older than window_ms. SEM_INVALID_ARGUMENT:

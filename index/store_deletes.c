@@ -59,24 +59,16 @@ sem_status store_delete_end(store_write *w, uint64_t number, sem_error *err)
 
 sem_status store_delete_next(store_read *r, uint64_t after, store_delete *out, bool *found, sem_error *err)
 {
-    unsigned char first[PENDING_KEY];
     MDB_txn *txn;
-    MDB_cursor *cursor;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
     *found = false;
-    if (after == UINT64_MAX)
-        return SEM_OK;
     sem_status status = read_txn(r, &r->s->main, &txn, err);
-    if (status != SEM_OK)
+    if (status == SEM_OK)
+        status = table_after(&r->s->main, txn, r->s->deletes, after, "read a delete", &cursor, &key, &value, err);
+    if (status != SEM_OK || cursor == NULL)
         return status;
-    int rc = mdb_cursor_open(txn, r->s->deletes, &cursor);
-    if (rc != 0)
-        return environment_fail(&r->s->main, "read a delete", rc, err);
-    put_u64(first, after + 1);
-    MDB_val key = as_value(first, sizeof first), value;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     mdb_cursor_close(cursor);
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&r->s->main, "read a delete", rc, err);
     const unsigned char *p = value.mv_data;
     if (key.mv_size != PENDING_KEY || value.mv_size <= PENDING_FIXED)
         return environment_damaged(&r->s->main, "an unfinished delete", err);

@@ -229,6 +229,26 @@ sem_status table_delete(const environment *e, MDB_txn *txn, MDB_dbi dbi, const v
     return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(e, "delete", rc, err);
 }
 
+sem_status table_after(const environment *e, MDB_txn *txn, MDB_dbi dbi, uint64_t after, const char *what,
+                       MDB_cursor **cursor, MDB_val *key, MDB_val *value, sem_error *err)
+{
+    unsigned char first[8];
+    *cursor = NULL;
+    if (after == UINT64_MAX)
+        return SEM_OK;
+    int rc = mdb_cursor_open(txn, dbi, cursor);
+    if (rc != 0)
+        return environment_fail(e, what, rc, err);
+    put_u64(first, after + 1);
+    *key = as_value(first, sizeof first);
+    rc = mdb_cursor_get(*cursor, key, value, MDB_SET_RANGE);
+    if (rc == 0)
+        return SEM_OK;
+    mdb_cursor_close(*cursor);
+    *cursor = NULL;
+    return rc == MDB_NOTFOUND ? SEM_OK : environment_fail(e, what, rc, err);
+}
+
 sem_status table_delete_range(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *first, const void *last,
                               size_t key_size, uint64_t limit, uint64_t *deleted, sem_error *err)
 {

@@ -162,6 +162,10 @@ sem_status table_put(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void
 /* No error if there is none. */
 sem_status table_delete(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size,
                         sem_error *err);
+/* Opens a cursor at the first number (8 bytes) above `after`; *cursor is NULL where there is
+ * none, else the caller's to close. what: what it is for, in an error. */
+sem_status table_after(const environment *e, MDB_txn *txn, MDB_dbi dbi, uint64_t after, const char *what,
+                       MDB_cursor **cursor, MDB_val *key, MDB_val *value, sem_error *err);
 /* Deletes keys from `first` up to and including `last` (compared as bytes, a
  * longer key with the same start as last is inside), at most limit (0: all). */
 sem_status table_delete_range(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *first, const void *last,
@@ -210,8 +214,6 @@ typedef struct place {
     size_t count;
 } place;
 
-sem_status place_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, place *out,
-                      bool *found, sem_error *err);
 /* Writes the vector under a slot of its own and names it; an older one is freed later. */
 sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
                      const float *vector, size_t dim, sem_error *err);

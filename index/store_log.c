@@ -52,21 +52,16 @@ static sem_status walk_entry(store_read *r, const MDB_val *key, const MDB_val *v
 
 sem_status store_log_walk(store_read *r, uint64_t after, store_each_change *each, void *context, sem_error *err)
 {
-    unsigned char first[8];
     MDB_txn *txn;
-    MDB_cursor *cursor;
-    if (after == UINT64_MAX)
-        return SEM_OK;
-    sem_status status = read_txn(r, &r->s->main, &txn, err);
-    if (status != SEM_OK)
-        return status;
-    int rc = mdb_cursor_open(txn, r->s->changes, &cursor);
-    if (rc != 0)
-        return environment_fail(&r->s->main, "walk over the log", rc, err);
-    put_u64(first, after + 1);
-    MDB_val key = as_value(first, sizeof first), value;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
     bool more = true;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    int rc = 0;
+    sem_status status = read_txn(r, &r->s->main, &txn, err);
+    if (status == SEM_OK)
+        status = table_after(&r->s->main, txn, r->s->changes, after, "walk over the log", &cursor, &key, &value, err);
+    if (status != SEM_OK || cursor == NULL)
+        return status;
     while (rc == 0 && more) {
         status = walk_entry(r, &key, &value, each, context, &more, err);
         if (status != SEM_OK)

@@ -30,8 +30,8 @@ static bool place_decode(const MDB_val *value, place *out)
     return true;
 }
 
-sem_status place_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, place *out,
-                      bool *found, sem_error *err)
+static sem_status place_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, place *out,
+                             bool *found, sem_error *err)
 {
     unsigned char key[PLACE_KEY];
     MDB_txn *txn;

@@ -9,22 +9,7 @@
  *          with what the sums of a row's products begin, and how two vectors of them
  *          are turned into weights and stored: one of the two adds the base. */
 
-/* Expands DO for every row of a tile. rows is a constant where this is done, and what
- * is beyond it falls away. Sums have names, because an array of them would be kept in
- * memory. */
-#define EACH_ROW(DO)                                                                                                   \
-    DO(0, a)                                                                                                           \
-    DO(1, a + stride)                                                                                                  \
-    DO(2, a + 2 * stride)                                                                                              \
-    DO(3, a + 3 * stride)                                                                                              \
-    DO(4, a + 4 * stride)                                                                                              \
-    DO(5, b)                                                                                                           \
-    DO(6, b + stride)                                                                                                  \
-    DO(7, b + 2 * stride)                                                                                              \
-    DO(8, b + 3 * stride)                                                                                              \
-    DO(9, b + 4 * stride)                                                                                              \
-    DO(10, c)                                                                                                          \
-    DO(11, c + stride)
+#include "model/tile_rows.h"
 
 /* A function of any number of rows from one of a constant number. */
 #define BY_FEW_ROWS(FUNCTION, ...)                                                                                     \

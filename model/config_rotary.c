@@ -159,6 +159,29 @@ static sem_status read_thetas(model_config *out, const json_t *c, const char *wh
     return SEM_OK;
 }
 
+/* What both families have in common; sizes but for the ones of their own. */
+static sem_status read_shape(model_config *out, const char *const *unsupported, const char *activation_key,
+                             const char *activation, const json_t *c, const char *where, sem_error *err)
+{
+    const config_size sizes[] = {
+        {"vocab_size", CONFIG_VOCAB_MAX, &out->vocab},
+        {"hidden_size", CONFIG_WIDTH_MAX, &out->hidden},
+        {"num_hidden_layers", MODEL_LAYERS_MAX, &out->layers},
+        {"num_attention_heads", CONFIG_WIDTH_MAX, &out->heads},
+        {"intermediate_size", CONFIG_WIDTH_MAX * 4, &out->intermediate},
+        {"max_position_embeddings", CONFIG_POSITIONS_MAX, &out->positions},
+    };
+    sem_status status = refuse_set(unsupported, c, where, err);
+    if (status == SEM_OK)
+        status = config_read_sizes(sizes, sizeof sizes / sizeof sizes[0], c, where, err);
+    if (status == SEM_OK)
+        status = check_heads(out, where, err);
+    if (status == SEM_OK)
+        status = refuse_other("head_dim", (double)(out->hidden / out->heads), c, where, err);
+    return status == SEM_OK ? config_read_activation(&out->activation, activation_key, activation, c, where, err)
+                            : status;
+}
+
 static sem_status read_modernbert_dropout(model_config *out, const json_t *c, const char *where, sem_error *err)
 {
     float embedding;
@@ -178,25 +201,9 @@ sem_status config_read_modernbert(model_config *out, const json_t *c, const char
 {
     static const char *const UNSUPPORTED[] = {"is_causal",    "causal_mask",           "sliding_window",
                                               "rope_scaling", "partial_rotary_factor", NULL};
-    const config_size sizes[] = {
-        {"vocab_size", CONFIG_VOCAB_MAX, &out->vocab},
-        {"hidden_size", CONFIG_WIDTH_MAX, &out->hidden},
-        {"num_hidden_layers", MODEL_LAYERS_MAX, &out->layers},
-        {"num_attention_heads", CONFIG_WIDTH_MAX, &out->heads},
-        {"intermediate_size", CONFIG_WIDTH_MAX * 4, &out->intermediate},
-        {"max_position_embeddings", CONFIG_POSITIONS_MAX, &out->positions},
-    };
     out->gated = true;
     out->prenorm = true;
-    sem_status status = refuse_set(UNSUPPORTED, c, where, err);
-    if (status == SEM_OK)
-        status = config_read_sizes(sizes, sizeof sizes / sizeof sizes[0], c, where, err);
-    if (status == SEM_OK)
-        status = check_heads(out, where, err);
-    if (status == SEM_OK)
-        status = refuse_other("head_dim", (double)(out->hidden / out->heads), c, where, err);
-    if (status == SEM_OK)
-        status = config_read_activation(&out->activation, "hidden_activation", "gelu", c, where, err);
+    sem_status status = read_shape(out, UNSUPPORTED, "hidden_activation", "gelu", c, where, err);
     if (status == SEM_OK)
         status = read_bias(c, where, "attention_bias", false, &out->no_attention_bias, err);
     if (status == SEM_OK)
@@ -235,24 +242,10 @@ static sem_status read_nomic_new(model_config *out, const json_t *c, const char 
     static const char *const UNSUPPORTED[] = {
         "rope_scaling",        "partial_rotary_factor",  "rotary_emb_base", /* of unfinished versions of transformers */
         "rotary_emb_fraction", "rotary_emb_interleaved", "rotary_emb_scale_base", NULL};
-    const config_size sizes[] = {
-        {"vocab_size", CONFIG_VOCAB_MAX, &out->vocab},
-        {"hidden_size", CONFIG_WIDTH_MAX, &out->hidden},
-        {"num_hidden_layers", MODEL_LAYERS_MAX, &out->layers},
-        {"num_attention_heads", CONFIG_WIDTH_MAX, &out->heads},
-        {"intermediate_size", CONFIG_WIDTH_MAX * 4, &out->intermediate},
-        {"max_position_embeddings", CONFIG_POSITIONS_MAX, &out->positions},
-        {"type_vocab_size", CONFIG_WIDTH_MAX, &out->types},
-    };
-    sem_status status = refuse_set(UNSUPPORTED, c, where, err);
+    const config_size types = {"type_vocab_size", CONFIG_WIDTH_MAX, &out->types};
+    sem_status status = read_shape(out, UNSUPPORTED, "hidden_act", "silu", c, where, err);
     if (status == SEM_OK)
-        status = config_read_sizes(sizes, sizeof sizes / sizeof sizes[0], c, where, err);
-    if (status == SEM_OK)
-        status = check_heads(out, where, err);
-    if (status == SEM_OK)
-        status = refuse_other("head_dim", (double)(out->hidden / out->heads), c, where, err);
-    if (status == SEM_OK)
-        status = config_read_activation(&out->activation, "hidden_act", "silu", c, where, err);
+        status = config_read_sizes(&types, 1, c, where, err);
     if (status == SEM_OK)
         status = config_read_fraction(c, where, "layer_norm_eps", 1e-12, &out->layer_norm_eps, err);
     if (status == SEM_OK)

@@ -2,6 +2,7 @@
 #include "model/encoder_packed.h"
 #include "model/encoder_shared.h"
 #include "model/layer_norm.h"
+#include "model/packed_levels.h"
 #include "model/pooling.h"
 #include "model/weights.h"
 
@@ -178,7 +179,8 @@ size_t encoder_width(const encoder *e)
 
 bool encoder_is_fast(const encoder *e, packed_precision precision)
 {
-    return packed_is_fast(packed_choose(e->plan.k->name), precision);
+    const packed_kernels level = packed_choose(e->plan.k->name);
+    return packed_is_fast(&level, precision);
 }
 
 const param_layout *encoder_layout(const encoder *e)

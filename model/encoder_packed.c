@@ -1,6 +1,7 @@
 #include "model/encoder_packed.h"
 
 #include "base/pages.h"
+#include "model/packed_levels.h"
 
 #include <stdlib.h>
 
@@ -43,8 +44,9 @@ static sem_status pack_one(packed **out, const packed_layers *layers, const enco
     if (status != SEM_OK)
         return status;
     const float *params = weights_params(w);
-    status = packed_create_recorded(out, packed_choose(plan->k->name), precision, m->n, m->k, params + m->weight,
-                                    params + m->bias, layers->records != NULL ? layers->records[i] : NULL, err);
+    const packed_kernels level = packed_choose(plan->k->name);
+    status = packed_create_recorded(out, &level, precision, m->n, m->k, params + m->weight, params + m->bias,
+                                    layers->records != NULL ? layers->records[i] : NULL, err);
     weights_drop(w, m->weight, m->n * m->k);
     return status;
 }

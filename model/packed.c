@@ -5,7 +5,6 @@
 #include "model/packed_levels.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +17,7 @@ enum { FETCH_AHEAD = 8192 };
 enum { INT8_COLUMNS_MAX = INT32_MAX / (255 * 127) };
 
 struct packed {
-    const packed_kernels *kernels;
+    packed_kernels kernels;
     packed_precision precision;
     size_t n, k;
     size_t steps;       /* groups of 32 bits in a row */
@@ -51,31 +50,23 @@ static const struct {
     {"avx2", packed_add_avx2}, {"avxvnni", packed_add_avxvnni}, {"avx512", packed_add_avx512}, {"amx", packed_add_amx},
 #endif
 };
-enum { LEVELS = sizeof rises / sizeof *rises };
-static packed_kernels levels[LEVELS];
-static pthread_once_t levels_once = PTHREAD_ONCE_INIT;
 
-static void fill_levels(void)
+packed_kernels packed_choose(const char *name)
 {
     const kernels *vectors[KERNELS_MAX + 1];
     kernels_available(vectors);
-    for (size_t i = 0, at = 0; i < LEVELS; i++) {
-        levels[i] = i == 0 ? packed_generic : levels[i - 1];
+    size_t last = sizeof rises / sizeof *rises - 1;
+    while (last > 0 && strcmp(name, rises[last].name) != 0)
+        last--;
+    packed_kernels level = packed_generic;
+    for (size_t i = 0, at = 0; i <= last; i++) {
         if (rises[i].add != NULL)
-            rises[i].add(&levels[i]);
+            rises[i].add(&level);
         if (vectors[at + 1] != NULL && strcmp(vectors[at + 1]->name, rises[i].name) == 0)
             at++;
-        levels[i].vectors = vectors[at];
+        level.vectors = vectors[at];
     }
-}
-
-const packed_kernels *packed_choose(const char *name)
-{
-    pthread_once(&levels_once, fill_levels);
-    size_t i = LEVELS - 1;
-    while (i > 0 && strcmp(name, rises[i].name) != 0)
-        i--;
-    return &levels[i];
+    return level;
 }
 
 bool packed_is_fast(const packed_kernels *k, packed_precision precision)
@@ -118,8 +109,8 @@ static void pack_bfloat16(packed *p, size_t j, const float *w)
 static void pack_int8(packed *p, size_t j, float *w, const covariance *record, int8_t *q)
 {
     float largest = 0;
-    p->kernels->vectors->spread(w, p->k, w);
-    p->kernels->vectors->scale(1 / p->gain, w, p->k);
+    p->kernels.vectors->spread(w, p->k, w);
+    p->kernels.vectors->scale(1 / p->gain, w, p->k);
     for (size_t i = 0; i < p->k; i++)
         largest = fmaxf(largest, fabsf(w[i]));
     float inverse = largest > 1e-30f ? 127.0f / largest : 0;
@@ -182,7 +173,7 @@ sem_status packed_create_recorded(packed **out, const packed_kernels *level, pac
     packed *p = calloc(1, sizeof *p);
     if (p == NULL)
         return sem_fail_memory(err, "a packed matrix");
-    p->kernels = level;
+    p->kernels = *level;
     p->precision = precision;
     p->n = n;
     p->k = k;
@@ -217,11 +208,6 @@ void packed_destroy(packed *p)
 packed_precision packed_get_precision(const packed *p)
 {
     return p->precision;
-}
-
-size_t packed_bytes(const packed *p)
-{
-    return p->bytes + p->panels * PACKED_COLUMNS * (2 * sizeof(float) + sizeof(int32_t));
 }
 
 size_t packed_weight_bytes(const packed *p)
@@ -263,11 +249,11 @@ static void convert_row(const packed *p, const float *x, float *exact, char *out
 {
     size_t share = group_size(p->precision), padded = p->steps * share;
     if (p->precision == PACKED_BFLOAT16) {
-        p->kernels->to_bfloat16(x, p->k, (uint16_t *)(void *)out);
+        p->kernels.to_bfloat16(x, p->k, (uint16_t *)(void *)out);
         memset(out + p->k * sizeof(uint16_t), 0, (padded - p->k) * sizeof(uint16_t));
     } else if (p->precision == PACKED_INT8) {
-        p->kernels->vectors->spread(x, p->k, exact);
-        p->kernels->to_int8(exact, p->k, (uint8_t *)out, scale, zero);
+        p->kernels.vectors->spread(x, p->k, exact);
+        p->kernels.to_int8(exact, p->k, (uint8_t *)out, scale, zero);
         *scale /= p->gain;
         memset(out + p->k, 0, padded - p->k);
     }
@@ -321,7 +307,7 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
 /* One panel with all rows of the block, in tiles of nearly equal height. */
 static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
 {
-    const packed_kernels *k = p->kernels;
+    const packed_kernels *k = &p->kernels;
     const bool few = b->count < k->few_below[p->precision];
     packed_tile *tile = few ? k->few[p->precision] : k->tile[p->precision];
     size_t first = panel * PACKED_COLUMNS, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
@@ -369,7 +355,7 @@ static void record_rows(const packed *p, size_t rows, const float *x, packed_fun
             f(x + r * p->k, p->k, row);
         else
             memcpy(row, x + r * p->k, p->k * sizeof *row);
-        p->kernels->vectors->spread(row, p->k, row);
+        p->kernels.vectors->spread(row, p->k, row);
     }
     covariance_add(p->record, rows, space);
 }

@@ -25,13 +25,13 @@ typedef struct packed_kernels packed_kernels;
 
 /* Those up to the level of kernels (model/kernels.h) that is called name: the
  * best that the machine has of that level and below, for each precision. */
-const packed_kernels *packed_choose(const char *name);
+packed_kernels packed_choose(const char *name);
 /* Whether the machine multiplies faster in this precision than in float32. */
 bool packed_is_fast(const packed_kernels *k, packed_precision precision);
 
 typedef struct packed packed; /* immutable */
 
-/* weight[n, k] and bias[n] (NULL: zeros) are copied. Refuses int8 for k so large
+/* level, weight[n, k] and bias[n] (NULL: zeros) are copied. Refuses int8 for k so large
  * that sums could overflow. */
 sem_status packed_create(packed **out, const packed_kernels *level, packed_precision precision, size_t n, size_t k,
                          const float *weight, const float *bias, sem_error *err);
@@ -41,7 +41,6 @@ sem_status packed_create_recorded(packed **out, const packed_kernels *level, pac
                                   size_t k, const float *weight, const float *bias, covariance *record, sem_error *err);
 void packed_destroy(packed *p); /* accepts NULL */
 packed_precision packed_get_precision(const packed *p);
-size_t packed_bytes(const packed *p);
 /* Bytes of the weights alone, a multiple of 64. */
 size_t packed_weight_bytes(const packed *p);
 /* Moves the weights to memory of the caller's, aligned to 64 bytes, which must stay as long as p. */

@@ -2,6 +2,7 @@
  * int8 needs VNNI (vpdpbusd: unsigned times signed bytes, added to int32 without
  * saturation), bfloat16 needs BF16 (vdpbf16ps). */
 #include "model/packed_levels.h"
+#include "model/tile_rows.h"
 
 #ifdef PACKED_X86
 
@@ -29,22 +30,6 @@ INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
     size_t n = columns > first ? columns - first : 0;
     return n >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1U << n) - 1);
 }
-
-/* The sums have names, because an array of them would be kept in memory. rows is
- * a constant where this is expanded, and what is beyond it falls away. */
-#define EACH_ROW(DO)                                                                                                   \
-    DO(0, a)                                                                                                           \
-    DO(1, a + stride)                                                                                                  \
-    DO(2, a + 2 * stride)                                                                                              \
-    DO(3, a + 3 * stride)                                                                                              \
-    DO(4, a + 4 * stride)                                                                                              \
-    DO(5, b)                                                                                                           \
-    DO(6, b + stride)                                                                                                  \
-    DO(7, b + 2 * stride)                                                                                              \
-    DO(8, b + 3 * stride)                                                                                              \
-    DO(9, b + 4 * stride)                                                                                              \
-    DO(10, c)                                                                                                          \
-    DO(11, c + stride)
 
 #define FLOAT_SUM(r, at) __m512 sum_a##r = _mm512_setzero_ps(), sum_b##r = sum_a##r;
 #define INT_SUM(r, at)   __m512i sum_a##r = _mm512_setzero_si512(), sum_b##r = sum_a##r;

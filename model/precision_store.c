@@ -64,10 +64,10 @@ sem_status precision_key_create(precision_key *out, const char *dir, const encod
                                 sem_error *err)
 {
     const char *simd = encoder_simd(e);
-    const packed_kernels *k = packed_choose(simd);
+    const packed_kernels k = packed_choose(simd);
     *out = (precision_key){.texts = hash_text(batch->ids, batch->tokens * sizeof *batch->ids)};
-    snprintf(out->kernels, sizeof out->kernels, "%s; %s, %s, %s; attention %s, %s", simd, k->name[PACKED_FLOAT32],
-             k->name[PACKED_BFLOAT16], k->name[PACKED_INT8], attention_choose(simd, PACKED_FLOAT32)->name,
+    snprintf(out->kernels, sizeof out->kernels, "%s; %s, %s, %s; attention %s, %s", simd, k.name[PACKED_FLOAT32],
+             k.name[PACKED_BFLOAT16], k.name[PACKED_INT8], attention_choose(simd, PACKED_FLOAT32)->name,
              attention_choose(simd, PACKED_BFLOAT16)->name);
     return add_folder(&out->files, dir, 0, err);
 }

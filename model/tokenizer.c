@@ -289,11 +289,6 @@ void tokenizer_close(tokenizer *t)
     free(t);
 }
 
-size_t tokenizer_vocab(const tokenizer *t)
-{
-    return t->vocab;
-}
-
 const char *tokenizer_token(const tokenizer *t, int32_t id)
 {
     return id >= 0 && (size_t)id < t->vocab ? t->names[id] : NULL;

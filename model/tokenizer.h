@@ -46,7 +46,6 @@ void tokenizer_close(tokenizer *t); /* accepts NULL */
 sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
                             bool *truncated, sem_error *err);
 
-size_t tokenizer_vocab(const tokenizer *t);
 /* The token's text in the vocabulary, or NULL; borrowed. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
 

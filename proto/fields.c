@@ -10,6 +10,8 @@
 
 enum { ALLOWED_TEXT_MAX = 512 /* bytes */ };
 
+static field_read read_deadline; /* uint64_t milliseconds */
+
 const field_table DEADLINE_FIELDS = {
     .fields = (const field[]){{"deadline_ms", read_deadline, offsetof(request, deadline_ms),
                                offsetof(request, has_deadline), false}},
@@ -196,7 +198,7 @@ sem_status read_positive(parser *p, void *target, sem_error *err)
     return status;
 }
 
-sem_status read_deadline(parser *p, void *target, sem_error *err)
+static sem_status read_deadline(parser *p, void *target, sem_error *err)
 {
     /* 49 days: added to a clock in nanoseconds it can't overflow. */
     return read_range(p, 0, UINT32_MAX, target, err);

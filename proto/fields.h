@@ -44,7 +44,6 @@ sem_status fields_read(parser *p, const field_table *table, void *base, sem_erro
 
 field_read read_bool;     /* bool */
 field_read read_positive; /* uint32_t, from 1 */
-field_read read_deadline; /* uint64_t milliseconds */
 field_read read_text;     /* span: valid UTF-8, no NUL, at most limits->text_bytes */
 field_read read_word;     /* span: a str that is not empty, no NUL */
 field_read read_name;     /* span: a collection's name */

@@ -30,12 +30,14 @@ static sem_status read_general(semctl *ctl, const arguments *a, sem_error *err)
 }
 
 /* Up to the command and what it is given. */
-static sem_status parse(int argc, char **argv, semctl *ctl, const command **c, arguments *a, sem_error *err)
+static sem_status parse(int argc, char **argv, semctl *ctl, const command **c, const char **group, arguments *a,
+                        sem_error *err)
 {
     int next;
     *c = NULL;
     sem_status status = options_parse_general(argc, argv, a, &next, err);
-    if (status != SEM_OK)
+    *group = status == SEM_OK ? options_find_group(argc, argv, next) : NULL;
+    if (status != SEM_OK || *group != NULL)
         return status;
     bool only_general = general_of(a, "help") != NULL || general_of(a, "version") != NULL;
     if (next < argc || !only_general)
@@ -49,9 +51,14 @@ static int run(int argc, char **argv, semctl *ctl, sem_error *err)
 {
     arguments a = {0};
     const command *c;
-    if (parse(argc, argv, ctl, &c, &a, err) != SEM_OK) {
+    const char *group;
+    if (parse(argc, argv, ctl, &c, &group, &a, err) != SEM_OK) {
         fprintf(stderr, "semctl: %s\n", err->message);
         return EXIT_USAGE;
+    }
+    if (group != NULL) {
+        options_print_group_help(stdout, group);
+        return EXIT_SUCCESS;
     }
     if (general_of(&a, "version") != NULL) {
         printf("semctl %s\n", SEMD_VERSION);

@@ -70,6 +70,7 @@ static const option_spec SCROLL_OPTIONS[] = {
     {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text,meta)"},
 };
 
+/* explain takes the first of them, up to --with. */
 static const option_spec SEARCH_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
     {"k", 'k', OPTION_COUNT, "N", "k", "how many hits (default: 10)"},
@@ -77,27 +78,15 @@ static const option_spec SEARCH_OPTIONS[] = {
     {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
     {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
     {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), the only one in this version"},
     {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
     {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
     {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},
     {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text; with --json none)"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), the only one in this version"},
     {"no-log", 0, OPTION_FALSE, NULL, "log", "leave the search out of the log that semd learns from"},
     {"user", 'u', OPTION_TEXT, "NAME", "user", "who searches; kept only as a keyed hash"},
 };
-
-static const option_spec EXPLAIN_OPTIONS[] = {
-    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
-    {"k", 'k', OPTION_COUNT, "N", "k", "how many hits (default: 10)"},
-    {"like", 'l', OPTION_ID, "ID", "like", "documents near this one, in place of QUERY"},
-    {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
-    {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
-    {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
-    {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
-    {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
-    {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},
-    {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text; with --json none)"},
-};
+enum { SEARCH_OPTIONS_ONLY = 3 /* at the end */ };
 
 static const option_spec CLICK_OPTIONS[] = {
     {"weight", 'w', OPTION_NUMBER, "X", "weight", "0 to 10 (default: 1)"},
@@ -222,7 +211,8 @@ const command COMMANDS[] = {
      .synopsis = "[QUERY]",
      .summary = "Search, and tell how: tokens, plan, what was scanned, time of each step.",
      .details = ID_DETAILS,
-     OPTIONS(EXPLAIN_OPTIONS),
+     .options = SEARCH_OPTIONS,
+     .option_count = sizeof SEARCH_OPTIONS / sizeof *SEARCH_OPTIONS - SEARCH_OPTIONS_ONLY,
      .most = 1,
      .run = run_explain},
     {.name = "click",

@@ -9,16 +9,19 @@
 
 /* --- JSON to MessagePack */
 
+static void pack_value(packer *p, json_t *value);
+
 static void pack_members(packer *p, json_t *object)
 {
     pack_map(p, json_object_size(object));
     for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i)) {
         pack_str(p, json_object_iter_key(i));
-        convert_value(p, json_object_iter_value(i));
+        pack_value(p, json_object_iter_value(i));
     }
 }
 
-void convert_value(packer *p, json_t *value)
+/* Integers stay integers, other numbers become float64. */
+static void pack_value(packer *p, json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_NULL: pack_nil(p); return;
@@ -32,7 +35,7 @@ void convert_value(packer *p, json_t *value)
     }
     pack_array(p, json_array_size(value));
     for (size_t i = 0; i < json_array_size(value); i++)
-        convert_value(p, json_array_get(value, i));
+        pack_value(p, json_array_get(value, i));
 }
 
 sem_status convert_parse(json_t **out, const char *text, size_t length, sem_error *err)
@@ -51,7 +54,7 @@ sem_status convert_object(packer *p, const char *text, sem_error *err)
     if (status != SEM_OK)
         return status;
     if (json_is_object(value))
-        convert_value(p, value);
+        pack_value(p, value);
     else
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "must be a JSON object such as {\"a\": 3}");
     json_decref(value);
@@ -87,7 +90,7 @@ sem_status convert_id(packer *p, json_t *value, sem_error *err)
 {
     if (!json_is_string(value) && !(json_is_integer(value) && json_integer_value(value) >= 0))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "id: must be a string or an integer that is not negative");
-    convert_value(p, value);
+    pack_value(p, value);
     return SEM_OK;
 }
 
@@ -136,10 +139,10 @@ static sem_status pack_document(packer *p, json_t *doc, sem_error *err)
     pack_str(p, "id");
     sem_status status = convert_id(p, json_object_get(doc, "id"), err);
     pack_str(p, "text");
-    convert_value(p, text);
+    pack_value(p, text);
     if (has_meta) {
         pack_str(p, "meta");
-        convert_value(p, meta);
+        pack_value(p, meta);
     }
     if (!has_vector || status != SEM_OK)
         return status;
@@ -172,13 +175,13 @@ static sem_status pack_feedback(packer *p, json_t *pair, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "label: must be 1 or -1");
     pack_map(p, 3);
     pack_str(p, "query");
-    convert_value(p, query);
+    pack_value(p, query);
     pack_str(p, "label");
     pack_int(p, label != NULL ? json_integer_value(label) : 1);
     pack_str(p, id != NULL ? "id" : "text");
     if (id != NULL)
         return convert_id(p, id, err);
-    convert_value(p, text);
+    pack_value(p, text);
     return SEM_OK;
 }
 

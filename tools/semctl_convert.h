@@ -12,9 +12,6 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Integers stay integers, other numbers become float64. */
-void convert_value(packer *p, json_t *value);
-
 /* Parses text whole; the caller frees *out with json_decref. Keys given twice are refused. */
 sem_status convert_parse(json_t **out, const char *text, size_t length, sem_error *err);
 

@@ -129,6 +129,16 @@ static int match_name(const char *name, int argc, char **argv, int next)
     return words;
 }
 
+/* The first command from c on whose name is this word and more words; NULL: none. */
+static const command *begins_command(const command *c, const char *word)
+{
+    const size_t length = strlen(word);
+    for (; c < COMMANDS + COMMAND_COUNT; c++)
+        if (strncmp(c->name, word, length) == 0 && c->name[length] == ' ')
+            return c;
+    return NULL;
+}
+
 sem_status options_find_command(int argc, char **argv, int *next, const command **out, sem_error *err)
 {
     *out = NULL;
@@ -142,7 +152,16 @@ sem_status options_find_command(int argc, char **argv, int *next, const command 
         *out = &COMMANDS[i];
         return SEM_OK;
     }
+    if (begins_command(COMMANDS, argv[*next]) != NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s is not a whole command; try semctl %s --help", argv[*next],
+                        argv[*next]);
     return fail_usage(NULL, "unknown command ", argv[*next], err);
+}
+
+const char *options_find_group(int argc, char **argv, int next)
+{
+    const bool asks = next + 2 == argc && (strcmp(argv[next + 1], "--help") == 0 || strcmp(argv[next + 1], "-h") == 0);
+    return asks && begins_command(COMMANDS, argv[next]) != NULL ? argv[next] : NULL;
 }
 
 const char *argument_of(const command *c, const arguments *a, const char *name)
@@ -186,6 +205,14 @@ void options_print_help(FILE *out)
     fputs("\nsemctl COMMAND --help tells more. Exit status: 0 done, 1 something failed, 2 wrong usage,\n"
           "3 refused because the time has not come.\n",
           out);
+}
+
+void options_print_group_help(FILE *out, const char *word)
+{
+    fprintf(out, "usage: semctl %s COMMAND [OPTION]... [ARGUMENT]...\n\ncommands:\n", word);
+    for (const command *c = begins_command(COMMANDS, word); c != NULL; c = begins_command(c + 1, word))
+        fprintf(out, "  %-20s %s\n", c->name, c->summary);
+    fprintf(out, "\nsemctl %s COMMAND --help tells more.\n", word);
 }
 
 void options_print_command_help(FILE *out, const command *c)

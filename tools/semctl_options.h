@@ -73,12 +73,17 @@ sem_status options_parse_general(int argc, char **argv, arguments *a, int *next,
 /* Finds the command that argv[next...] begins with; *next moves past its name. */
 sem_status options_find_command(int argc, char **argv, int *next, const command **out, sem_error *err);
 
+/* The word at argv[next] if it is the first of several commands' names ("collection") and
+ * asked for help in place of the rest; else NULL. */
+const char *options_find_group(int argc, char **argv, int next);
+
 /* What follows the command's name: its own options, general ones, and words. */
 sem_status options_parse_command(int argc, char **argv, int next, const command *c, arguments *a, sem_error *err);
 
 const char *general_of(const arguments *a, const char *name);
 
 void options_print_help(FILE *out);
+void options_print_group_help(FILE *out, const char *word); /* of all commands that begin with the word */
 void options_print_command_help(FILE *out, const command *c);
 
 #endif

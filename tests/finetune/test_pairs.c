@@ -54,6 +54,11 @@ static void arrange(pairs_case *t, const char *const *texts, size_t count)
     put_documents(t, texts, count);
 }
 
+static sem_status put_search(store_write *w, const event_search *e, sem_error *err)
+{
+    return events_put_searches(w, &e, 1, err);
+}
+
 static void search(pairs_case *t, const char *query_id, const char *query, const docid *shown, size_t count)
 {
     store_write *w = NULL;
@@ -69,7 +74,7 @@ static void search(pairs_case *t, const char *query_id, const char *query, const
                             .scores = scores,
                             .shown_count = count};
     ck_ok(store_write_begin(t->store, &w, &error));
-    ck_ok(events_put_search(w, &e, &error));
+    ck_ok(put_search(w, &e, &error));
     ck_ok(store_write_commit(w, &error));
 }
 

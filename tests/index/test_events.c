@@ -37,6 +37,11 @@ static logged judgements(store_read *r, uint64_t after)
     return list;
 }
 
+static sem_status put_search(store_write *w, const event_search *e, sem_error *err)
+{
+    return events_put_searches(w, &e, 1, err);
+}
+
 /* A search that showed 7, "7" and 9. */
 static void log_search(store_write *w, const char *query_id, query_kind kind, int64_t time_ms)
 {
@@ -54,7 +59,7 @@ static void log_search(store_write *w, const char *query_id, query_kind kind, in
                       .shown = shown,
                       .scores = scores,
                       .shown_count = 3};
-    ck_ok(events_put_search(w, &e, &error));
+    ck_ok(put_search(w, &e, &error));
 }
 
 static sem_status click(store_write *w, const char *query_id, docid id, double weight, sem_error *error)
@@ -261,14 +266,14 @@ START_TEST(longest_ids_and_empty_lists_are_logged)
                       .scores = scores,
                       .shown_count = 1};
     ck_ok(store_write_begin(s, &w, &error));
-    ck_fails(events_put_search(w, &e, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(put_search(w, &e, &error), SEM_INVALID_ARGUMENT);
     query_id[QUERY_ID_MAX] = '\0';
-    ck_ok(events_put_search(w, &e, &error));
-    ck_fails(events_put_search(w, &e, &error), SEM_ALREADY_EXISTS);
+    ck_ok(put_search(w, &e, &error));
+    ck_fails(put_search(w, &e, &error), SEM_ALREADY_EXISTS);
     ck_ok(click(w, query_id, string_id(name), 10, &error));
     e.query_id = "none shown";
     e.shown_count = 0;
-    ck_ok(events_put_search(w, &e, &error));
+    ck_ok(put_search(w, &e, &error));
     ck_fails(click(w, "none shown", string_id(name), 1, &error), SEM_INVALID_ARGUMENT);
     logged list = judgements(store_write_view(w), 0);
     ck_assert(list.count == 1 && list.items[0].query_length == 0 && list.items[0].id.length == DOCID_STRING_MAX);

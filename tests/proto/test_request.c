@@ -39,10 +39,10 @@ START_TEST(unknown_method_is_named)
     ck_assert_str_eq(error.message, "unknown method: watch");
     refuses("", "[]", "unknown method: ");
     refuses("Ping", "[]", "unknown method: Ping");
-    char name[2000];
-    memset(name, 'x', sizeof name - 1);
-    name[sizeof name - 1] = '\0';
-    refuses(name, "[]", "unknown method: xxx");
+    char endless[2000];
+    memset(endless, 'm', sizeof endless - 1);
+    endless[sizeof endless - 1] = '\0';
+    refuses(endless, "[]", "unknown method: mmm");
     refuses("a\nb", "[]", "unknown method: a?b");
 }
 END_TEST
