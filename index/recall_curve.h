@@ -30,7 +30,7 @@ typedef struct recall_curve {
 typedef struct curve_input {
     const rows *rows;
     rows_view *view; /* of these rows; renewed on the way */
-    uint32_t seen; /* rows that count */
+    uint32_t seen;   /* rows that count */
     const dot_kernel *kernel;
     const float *centroids;    /* [nlist, width] */
     size_t nlist;              /* at most 2^15 */

@@ -19,10 +19,10 @@
 
 /* Open to the inline functions of rows.h; nobody else looks inside. */
 typedef struct row_vectors {
-    size_t dim, width;          /* floats; width: dim and zeros up to whole lanes */
-    block_table fresh;          /* in memory: the address of a block's first row, [BLOCK_ROWS, width] */
-    atomic_size_t readers[2];   /* views begun in an even and in an odd turn */
-    atomic_uint turn;           /* counted up when what was let go of before may be freed soon */
+    size_t dim, width;        /* floats; width: dim and zeros up to whole lanes */
+    block_table fresh;        /* in memory: the address of a block's first row, [BLOCK_ROWS, width] */
+    atomic_size_t readers[2]; /* views begun in an even and in an odd turn */
+    atomic_uint turn;         /* counted up when what was let go of before may be freed soon */
     atomic_size_t references;
     atomic_size_t fresh_blocks; /* in memory */
 } row_vectors;

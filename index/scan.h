@@ -14,7 +14,7 @@
 typedef struct scan {
     const rows *rows;
     const rows_view *view; /* of these rows */
-    uint32_t seen; /* rows_count() when the search began */
+    uint32_t seen;         /* rows_count() when the search began */
     const dot_kernel *kernel;
     const float *query;      /* [width], aligned to 64 bytes */
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
