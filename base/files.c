@@ -103,17 +103,24 @@ sem_status files_sync_folder(const char *path, sem_error *err)
     return status;
 }
 
-static sem_status sync_parent(const char *path, sem_error *err)
+static sem_status parent_of(const char *path, char parent[FILES_PATH_MAX], sem_error *err)
 {
-    char parent[FILES_PATH_MAX];
     sem_status status = files_join(parent, err, "%s", path);
     if (status != SEM_OK)
         return status;
     char *slash = strrchr(parent, '/');
     if (slash == NULL)
-        return files_sync_folder(".", err);
-    *(slash == parent ? slash + 1 : slash) = '\0';
-    return files_sync_folder(parent, err);
+        strcpy(parent, ".");
+    else
+        *(slash == parent ? slash + 1 : slash) = '\0';
+    return SEM_OK;
+}
+
+static sem_status sync_parent(const char *path, sem_error *err)
+{
+    char parent[FILES_PATH_MAX];
+    sem_status status = parent_of(path, parent, err);
+    return status == SEM_OK ? files_sync_folder(parent, err) : status;
 }
 
 sem_status files_write(const char *path, const void *data, size_t size, sem_error *err)
@@ -272,9 +279,32 @@ static sem_status copy_folder(const char *from, const char *to, const copied *ou
     return status != SEM_OK ? status : files_sync_folder(to, err);
 }
 
+sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem_error *err)
+{
+    char *inner = realpath(path, NULL), *outer = inner != NULL ? realpath(folder, NULL) : NULL;
+    sem_status status = outer != NULL ? SEM_OK : io_error(err, "find", inner != NULL ? folder : path);
+    if (status == SEM_OK) {
+        size_t length = strlen(outer);
+        *inside = strncmp(inner, outer, length) == 0 &&
+                  (inner[length] == '\0' || inner[length] == '/' || outer[length - 1] == '/');
+    }
+    free(inner);
+    free(outer);
+    return status;
+}
+
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
 {
-    sem_status status = copy_folder(from, to, NULL, err);
+    char parent[FILES_PATH_MAX];
+    bool inside = false;
+    sem_status status = parent_of(to, parent, err);
+    if (status == SEM_OK)
+        status = files_lies_in(parent, from, &inside, err);
+    if (status == SEM_OK && inside)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s is to be copied to %s, which lies in it; choose another place",
+                          from, to);
+    if (status == SEM_OK)
+        status = copy_folder(from, to, NULL, err);
     return status != SEM_OK ? status : sync_parent(to, err);
 }
 

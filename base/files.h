@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,9 +24,13 @@ sem_status files_make_folder(const char *path, sem_error *err);
 /* Removes a folder with all that it holds; does not follow links. No error if it is missing. */
 sem_status files_remove_folder(const char *path, sem_error *err);
 
+/* Whether path is the folder or lies in it, links resolved; both must exist. */
+sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem_error *err);
+
 /* Copies a folder of regular files (and folders of them) to a new path and
  * fsyncs everything; links are followed, one
- * that leads back to a folder around it and other kinds are refused. */
+ * that leads back to a folder around it and other kinds are refused, and so is
+ * a new path that lies in the folder. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 
 /* fsync of a folder, so that a rename in it lasts. */

@@ -22,21 +22,44 @@ static sem_status check_model(const char *path, uint32_t *dim, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status copy_model(const store *s, const char *name, const config *c, sem_error *err)
+/* Neither may lie in the other: the model would be copied into itself, or what a failed
+ * start has left would be removed together with the model. */
+static sem_status check_apart(const char *path, const char *folder, sem_error *err)
 {
-    char folder[FILES_PATH_MAX], to[FILES_PATH_MAX], note[FILES_PATH_MAX];
+    bool inside = false, around = false;
+    sem_status status = files_lies_in(path, folder, &inside, err);
+    if (status == SEM_OK)
+        status = files_lies_in(folder, path, &around, err);
+    if (status == SEM_OK && (inside || around))
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "model.path %s lies %s %s, where storage.path keeps models; choose another of the two", path,
+                        inside ? "in" : "around", folder);
+    return status;
+}
+
+/* to: where the model goes, [FILES_PATH_MAX]. */
+static sem_status copy_model(const store *s, const char *name, const config *c, char *to, sem_error *err)
+{
+    char folder[FILES_PATH_MAX], note[FILES_PATH_MAX];
     sem_status status = files_join(folder, err, "%s/models", store_path(s));
     if (status == SEM_OK)
         status = files_make_folder(folder, err);
+    if (status == SEM_OK)
+        status = check_apart(c->model.path, folder, err);
     if (status == SEM_OK)
         status = files_join(to, err, "%s/%s", folder, name);
     if (status == SEM_OK)
         status = files_join(note, err, "%s/seeded_from", store_path(s));
     if (status == SEM_OK)
         status = files_remove_folder(to, err);
+    if (status != SEM_OK)
+        return status;
+    status = files_copy_folder(c->model.path, to, err);
     if (status == SEM_OK)
-        status = files_copy_folder(c->model.path, to, err);
-    return status == SEM_OK ? files_write(note, c->model.path, strlen(c->model.path), err) : status;
+        status = files_write(note, c->model.path, strlen(c->model.path), err);
+    if (status != SEM_OK)
+        files_remove_folder(to, NULL);
+    return status;
 }
 
 static sem_status write_seed(store *s, store_generation *g, sem_error *err)
@@ -63,15 +86,18 @@ static sem_status write_seed(store *s, store_generation *g, sem_error *err)
 
 static sem_status seed(store *s, store_generation *g, const config *c, sem_log *log, sem_error *err)
 {
-    char text[FILES_PATH_MAX];
+    char text[FILES_PATH_MAX], copy[FILES_PATH_MAX];
     *g = (store_generation){.created_ms = clock_wall_ms(), .state = GENERATION_CURRENT, .mode = "seed"};
     model_name_plain(c->model.path, strlen(c->model.path), g->model);
     sem_status status = check_model(c->model.path, &g->dim, err);
     if (status == SEM_OK)
-        status = copy_model(s, g->model, c, err);
-    if (status == SEM_OK)
-        status = write_seed(s, g, err);
-    if (status == SEM_OK)
+        status = copy_model(s, g->model, c, copy, err);
+    if (status != SEM_OK)
+        return status;
+    status = write_seed(s, g, err);
+    if (status != SEM_OK)
+        files_remove_folder(copy, NULL);
+    else
         log_event(log, LOG_LEVEL_INFO, "seeded", "generation=%u dim=%u model=%s", g->number, g->dim,
                   log_value(text, sizeof text, c->model.path));
     return status;

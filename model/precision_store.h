@@ -13,7 +13,7 @@
 
 /* What a measurement is of: it counts for this and for nothing else. */
 typedef struct precision_key {
-    uint64_t files;    /* names, sizes and times of change of the model's files */
+    uint64_t files;    /* names, sizes, times of change and sampled contents of the model's files */
     uint64_t texts;    /* the measured texts' tokens */
     char kernels[160]; /* the level and names of the kernels that computed */
 } precision_key;

@@ -63,12 +63,50 @@ START_TEST(a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_aga
 }
 END_TEST
 
+START_TEST(a_folder_is_not_copied_into_itself_whatever_its_path_looks_like)
+{
+    char way[FILES_PATH_MAX];
+    create_source();
+    ck_ok(files_join(way, &error, "%s-way", target));
+    ck_assert_int_eq(symlink(inside(source, "below"), way), 0);
+    ck_assert_int_eq(files_copy_folder(source, inside(way, "copy"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "lies in it"));
+    ck_assert_int_ne(access(inside(source, "below/copy"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_path_lies_in_a_folder_by_where_it_leads)
+{
+    char way[FILES_PATH_MAX], below[FILES_PATH_MAX], beside[FILES_PATH_MAX];
+    bool lies;
+    create_source();
+    ck_ok(files_join(below, &error, "%s/below", source));
+    ck_ok(files_join(beside, &error, "%s-beside", source)); /* the same beginning */
+    ck_ok(files_join(way, &error, "%s-way", target));
+    ck_ok(files_make_folder(beside, &error));
+    ck_assert_int_eq(symlink(below, way), 0);
+    ck_ok(files_lies_in(source, source, &lies, &error));
+    ck_assert(lies);
+    ck_ok(files_lies_in(way, source, &lies, &error));
+    ck_assert(lies);
+    ck_ok(files_lies_in(below, "/", &lies, &error));
+    ck_assert(lies);
+    ck_ok(files_lies_in(beside, source, &lies, &error));
+    ck_assert(!lies);
+    ck_ok(files_lies_in(source, way, &lies, &error));
+    ck_assert(!lies);
+    ck_assert_int_eq(files_lies_in(inside(source, "missing"), source, &lies, &error), SEM_NOT_FOUND);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("files");
     TCase *tests = tcase_create("files");
     tcase_add_test(tests, a_folder_is_copied_with_what_its_links_lead_to);
     tcase_add_loop_test(tests, a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again, 0, 3);
+    tcase_add_test(tests, a_folder_is_not_copied_into_itself_whatever_its_path_looks_like);
+    tcase_add_test(tests, a_path_lies_in_a_folder_by_where_it_leads);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

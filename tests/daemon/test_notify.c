@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 enum { ARGUMENTS_MAX = 16 };
 
@@ -136,7 +137,7 @@ START_TEST(a_socket_of_the_manager_replaces_server_listen)
 }
 END_TEST
 
-static void ends_with(int status, const char *text, command c)
+static void expect_end(int status, const char *text, command c)
 {
     if (semd_program() == NULL)
         return;
@@ -149,15 +150,39 @@ static void ends_with(int status, const char *text, command c)
 
 START_TEST(the_exit_status_says_what_was_wrong)
 {
-    ends_with(0, NULL, (command){.arguments = {"--version"}, .count = 1});
-    ends_with(0, NULL, (command){.arguments = {"--help"}, .count = 1});
-    ends_with(0, NULL, (command){.arguments = {"--check-config"}, .count = 1});
-    ends_with(2, "usage", (command){.arguments = {"--no-such"}, .count = 1});
-    ends_with(2, "unexpected argument", (command){.arguments = {"extra"}, .count = 1});
-    ends_with(2, "usage", (command){.arguments = {"-c"}, .count = 1});
-    ends_with(2, "server.x", (command){.arguments = {"--check-config", "-o", "server.x=1"}, .count = 3});
-    ends_with(2, "/nonexistent", (command){.arguments = {"-c", "/nonexistent"}, .count = 2});
-    ends_with(1, "event=failed", (command){.arguments = {"-o", "server.listen=unix:/nonexistent/s"}, .count = 2});
+    expect_end(0, NULL, (command){.arguments = {"--version"}, .count = 1});
+    expect_end(0, NULL, (command){.arguments = {"--help"}, .count = 1});
+    expect_end(0, NULL, (command){.arguments = {"--check-config"}, .count = 1});
+    expect_end(2, "usage", (command){.arguments = {"--no-such"}, .count = 1});
+    expect_end(2, "unexpected argument", (command){.arguments = {"extra"}, .count = 1});
+    expect_end(2, "usage", (command){.arguments = {"-c"}, .count = 1});
+    expect_end(2, "server.x", (command){.arguments = {"--check-config", "-o", "server.x=1"}, .count = 3});
+    expect_end(2, "/nonexistent", (command){.arguments = {"-c", "/nonexistent"}, .count = 2});
+    expect_end(1, "event=failed", (command){.arguments = {"-o", "server.listen=unix:/nonexistent/s"}, .count = 2});
+}
+END_TEST
+
+START_TEST(a_first_start_that_fails_leaves_no_part_of_a_model)
+{
+    const char *tiny = testing_shared("golden/tiny-bert"), *dir = testing_folder();
+    char source[FILES_PATH_MAX], path[FILES_PATH_MAX], from[FILES_PATH_MAX + 32], to[FILES_PATH_MAX + 32];
+    sem_error error;
+    if (tiny == NULL || semd_program() == NULL)
+        return;
+    ck_ok(files_join(source, &error, "%s/model", dir));
+    ck_ok(files_copy_folder(tiny, source, &error));
+    snprintf(from, sizeof from, "model.path=%s", source);
+    snprintf(to, sizeof to, "storage.path=%s/state", source);
+    expect_end(1, "lies around", (command){.arguments = {"-o", from, "-o", to}, .count = 4});
+    ck_ok(files_join(path, &error, "%s/state", source));
+    ck_ok(files_remove_folder(path, &error));
+
+    ck_ok(files_join(path, &error, "%s/pipe", source));
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    snprintf(to, sizeof to, "storage.path=%s/state", dir);
+    expect_end(1, "neither a file nor a folder", (command){.arguments = {"-o", from, "-o", to}, .count = 4});
+    ck_ok(files_join(path, &error, "%s/state/models/model", dir));
+    ck_assert_int_ne(access(path, F_OK), 0);
 }
 END_TEST
 
@@ -170,6 +195,7 @@ int main(void)
     tcase_add_test(tests, a_reload_is_announced_and_ended);
     tcase_add_test(tests, a_socket_of_the_manager_replaces_server_listen);
     tcase_add_test(tests, the_exit_status_says_what_was_wrong);
+    tcase_add_test(tests, a_first_start_that_fails_leaves_no_part_of_a_model);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

@@ -2,6 +2,8 @@
  * target's seeds there before the first run. */
 #include "tests/fuzz/targets.h"
 
+#include "base/files.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const fuzz_target *target;
 static char dir[] = "/tmp/semd-fuzz-XXXXXX";
+
+static void remove_dir(void)
+{
+    files_remove_folder(dir, NULL);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -25,6 +32,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         fprintf(stderr, "SEMD_FUZZ has to name a target: tokenizer, text, config, safetensors or request\n");
         exit(2);
     }
+    atexit(remove_dir);
     for (size_t i = 0; folder != NULL && target->seeds[i] != NULL; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/seed-%zu", folder, i);

@@ -175,12 +175,33 @@ static void touch_weights(void)
     ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
+/* Other weights of the same size and time, as a model that was trained on has them. */
+static void train_weights_on(void)
+{
+    char path[FILES_PATH_MAX];
+    float values[256];
+    struct stat st;
+    ck_ok(files_join(path, &error, "%s/model.safetensors", dir));
+    int fd = open(path, O_RDWR);
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    for (off_t at = st.st_size - (off_t)sizeof values; at > st.st_size / 2; at -= (off_t)sizeof values) {
+        ck_assert_int_eq(pread(fd, values, sizeof values, at), sizeof values);
+        for (size_t i = 0; i < 256; i++)
+            values[i] *= 1.001f;
+        ck_assert_int_eq(pwrite(fd, values, sizeof values, at), sizeof values);
+    }
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    ck_assert_int_eq(futimens(fd, times), 0);
+    close(fd);
+}
+
 static const struct {
     void (*change)(void);
     const char *why;
 } CHANGES[] = {
-    {cut_file, "semd_precision.json"}, {change_format, "another format"}, {change_kernels, "other kernels"},
-    {change_texts, "other texts"},     {change_tried, "damaged"},         {touch_weights, "files are others"},
+    {cut_file, "semd_precision.json"},      {change_format, "another format"}, {change_kernels, "other kernels"},
+    {change_texts, "other texts"},          {change_tried, "damaged"},         {touch_weights, "files are others"},
+    {train_weights_on, "files are others"},
 };
 enum { CHANGE_COUNT = sizeof CHANGES / sizeof *CHANGES };
 

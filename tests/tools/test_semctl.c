@@ -208,6 +208,27 @@ START_TEST(units_are_for_people)
 }
 END_TEST
 
+START_TEST(the_first_word_of_several_commands_has_help_of_its_own)
+{
+    char *asks[] = {(char *)"semctl", (char *)"collection", (char *)"--help"}, *text = NULL;
+    char *whole[] = {(char *)"semctl", (char *)"search", (char *)"--help"};
+    size_t size;
+    int next = 1;
+    const command *c;
+    ck_assert_str_eq(options_find_group(3, asks, 1), "collection");
+    ck_assert_ptr_null(options_find_group(2, asks, 1));
+    ck_assert_ptr_null(options_find_group(3, whole, 1));
+    ck_fails(options_find_command(2, asks, &next, &c, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_str_eq(error.message, "collection is not a whole command; try semctl collection --help");
+    FILE *out = open_memstream(&text, &size);
+    options_print_group_help(out, "collection");
+    fclose(out);
+    ck_assert(strstr(text, "collection create") && strstr(text, "collection drop") && strstr(text, "collection list"));
+    ck_assert_ptr_null(strstr(text, "model load"));
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("semctl");
@@ -221,6 +242,7 @@ int main(void)
     tcase_add_test(c, ids_are_read_as_people_write_them);
     tcase_add_test(c, text_is_cleaned_and_cut_by_columns);
     tcase_add_test(c, units_are_for_people);
+    tcase_add_test(c, the_first_word_of_several_commands_has_help_of_its_own);
     suite_add_tcase(suite, c);
     return testing_run(suite);
 }
