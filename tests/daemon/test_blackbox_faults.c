@@ -140,7 +140,7 @@ static bool mount_small_disk(void)
     return false;
 }
 
-static void fill_and_empty(void)
+static void expect_full_then_emptied(void)
 {
     unsigned count = fill_up();
     ck_assert_uint_gt(count, 10);
@@ -161,7 +161,7 @@ START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
         return;
     b.options[0] = "storage.max_size=6MiB";
     box_start(&b);
-    fill_and_empty();
+    expect_full_then_emptied();
     box_stop(&b);
 }
 END_TEST
@@ -171,7 +171,7 @@ START_TEST(a_full_disk_still_searches_and_is_emptied)
     if (!box_create(&b, "golden/tiny-bert") || !mount_small_disk())
         return;
     box_start(&b);
-    fill_and_empty();
+    expect_full_then_emptied();
     box_stop(&b);
     box_start(&b);
     ck_assert_uint_eq(count_of("default"), 1);

@@ -36,7 +36,7 @@ static void refused(const char *text, const char *word, const char *other)
     ck_assert_msg(memcmp(&c, &before, sizeof c) == 0, "a refused file changed the configuration");
 }
 
-static void override_refused(const char *text, const char *word)
+static void expect_override_refused(const char *text, const char *word)
 {
     sem_error error;
     config c;
@@ -238,20 +238,20 @@ END_TEST
 
 START_TEST(bad_overrides_are_refused)
 {
-    override_refused("server", "section.key=value");
-    override_refused("server.listen", "section.key=value");
-    override_refused("=", "section.key=value");
-    override_refused("log=a.b", "section.key=value");
-    override_refused("server.x=1", "server.x");
-    override_refused("server.listen=tls://127.0.0.1:1", "no TLS");
-    override_refused("server.listen=", "no address");
-    override_refused("server.listen=tcp://127.0.0.1", "no port");
-    override_refused("server.listen=tcp://::1:80", "brackets");
-    override_refused("server.listen=tcp://:80", "no host");
-    override_refused("server.listen=tcp://a:65536", "65536");
-    override_refused("server.listen=tcp://a:-1", "'-1'");
-    override_refused("server.listen=unix:relative", "absolute");
-    override_refused("server.http=7701", "no port");
+    expect_override_refused("server", "section.key=value");
+    expect_override_refused("server.listen", "section.key=value");
+    expect_override_refused("=", "section.key=value");
+    expect_override_refused("log=a.b", "section.key=value");
+    expect_override_refused("server.x=1", "server.x");
+    expect_override_refused("server.listen=tls://127.0.0.1:1", "no TLS");
+    expect_override_refused("server.listen=", "no address");
+    expect_override_refused("server.listen=tcp://127.0.0.1", "no port");
+    expect_override_refused("server.listen=tcp://::1:80", "brackets");
+    expect_override_refused("server.listen=tcp://:80", "no host");
+    expect_override_refused("server.listen=tcp://a:65536", "65536");
+    expect_override_refused("server.listen=tcp://a:-1", "'-1'");
+    expect_override_refused("server.listen=unix:relative", "absolute");
+    expect_override_refused("server.http=7701", "no port");
 }
 END_TEST
 

@@ -1,4 +1,4 @@
-#include "tests/daemon/rig.h"
+#include "tests/daemon/one_reader.h"
 
 #include "base/files.h"
 #include "base/random.h"
@@ -6,33 +6,6 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-static rig r;
-static rig_reader reader;
-
-static void start(void)
-{
-    rig_start(&r);
-    rig_reader_init(&reader, rig_connect(&r));
-}
-
-static void stop(void)
-{
-    rig_reader_free(&reader);
-    rig_stop(&r);
-}
-
-static void expect(uint32_t msgid, const char *code)
-{
-    ck_assert_msg(rig_next(&reader), "the connection ended instead of answer %u", msgid);
-    ck_assert_uint_eq(reader.msgid, msgid);
-    ck_assert_str_eq(reader.code, code);
-}
-
-static void expect_end(void)
-{
-    ck_assert_msg(!rig_next(&reader), "answer %u %s %s instead of the end", reader.msgid, reader.code, reader.message);
-}
 
 START_TEST(a_frame_may_come_byte_by_byte)
 {
@@ -43,8 +16,8 @@ START_TEST(a_frame_may_come_byte_by_byte)
     rig_pack(&out, 4000000000u, "ping");
     for (size_t i = 0; i < out.size; i++)
         rig_send(reader.fd, out.data + i, 1);
-    expect(7, "");
-    expect(4000000000u, "");
+    expect_answer(7, "");
+    expect_answer(4000000000u, "");
     buffer_free(&out);
     stop();
 }
@@ -61,7 +34,7 @@ START_TEST(a_pipeline_is_answered_whole)
         rig_pack(&out, i, "ping");
     rig_send(reader.fd, out.data, out.size);
     for (uint32_t i = 0; i < COUNT; i++)
-        expect(i, "");
+        expect_answer(i, "");
     ck_assert_uint_eq(rig_stats(&r)->requests, COUNT);
     buffer_free(&out);
     stop();
@@ -75,10 +48,10 @@ START_TEST(answers_come_as_they_are_ready)
     rig_ask(reader.fd, 1, "count");
     rig_ask(reader.fd, 2, "count");
     rig_ask(reader.fd, 3, "ping");
-    expect(3, "");
+    expect_answer(3, "");
     rig_release(&r);
-    expect(2, "");
-    expect(1, "");
+    expect_answer(2, "");
+    expect_answer(1, "");
     stop();
 }
 END_TEST
@@ -111,9 +84,9 @@ START_TEST(a_large_frame_is_taken_whole_and_what_follows_too)
     pack_large(&out, 2, 60);
     rig_pack(&out, 3, "ping");
     rig_send(reader.fd, out.data, out.size);
-    expect(1, "");
-    expect(2, "");
-    expect(3, "");
+    expect_answer(1, "");
+    expect_answer(2, "");
+    expect_answer(3, "");
     ck_assert_uint_eq(r.texts, 60);
     buffer_free(&out);
     stop();
@@ -128,7 +101,7 @@ START_TEST(a_frame_beyond_the_limit_ends_the_connection)
     buffer out = {0};
     pack_large(&out, 9, 2);
     rig_send(reader.fd, out.data, 64); /* the claim alone is enough */
-    expect(9, "INVALID_ARGUMENT");
+    expect_answer(9, "INVALID_ARGUMENT");
     ck_assert_ptr_nonnull(strstr(reader.message, "frame_bytes"));
     expect_end();
     buffer_free(&out);
@@ -146,9 +119,9 @@ START_TEST(a_broken_frame_gets_one_error_after_the_answers_before_it)
     static const unsigned char broken[] = {0x94, 0x00, 0x06, 0xC1};
     rig_send(reader.fd, broken, sizeof broken);
     rig_ask(reader.fd, 8, "ping"); /* thrown away */
-    expect(6, "INVALID_ARGUMENT");
+    expect_answer(6, "INVALID_ARGUMENT");
     rig_release(&r);
-    expect(5, "");
+    expect_answer(5, "");
     expect_end();
     ck_assert_uint_eq(rig_stats(&r)->protocol_errors, 1);
     buffer_free(&out);
@@ -161,7 +134,7 @@ START_TEST(text_that_is_no_frame_gets_an_error_with_msgid_0)
     rig_init(&r);
     start();
     rig_send(reader.fd, "GET / HTTP/1.1\r\n\r\n", 18);
-    expect(0, "INVALID_ARGUMENT");
+    expect_answer(0, "INVALID_ARGUMENT");
     expect_end();
     stop();
 }
@@ -173,8 +146,8 @@ START_TEST(a_wrong_request_does_not_cost_the_connection)
     start();
     rig_ask(reader.fd, 1, "no.such.method");
     rig_ask(reader.fd, 2, "ping");
-    expect(1, "INVALID_ARGUMENT");
-    expect(2, "");
+    expect_answer(1, "INVALID_ARGUMENT");
+    expect_answer(2, "");
     stop();
 }
 END_TEST
@@ -192,216 +165,9 @@ START_TEST(notifications_are_executed_and_never_answered)
     pack_array(&p, 0);
     rig_pack(&out, 1, "ping");
     rig_send(reader.fd, out.data, out.size);
-    expect(1, "");
+    expect_answer(1, "");
     ck_assert_uint_eq(r.notifications, 1);
     buffer_free(&out);
-    stop();
-}
-END_TEST
-
-START_TEST(requests_beyond_the_limit_in_flight_are_refused_and_the_others_kept)
-{
-    rig_init(&r);
-    r.config.server.max_in_flight = 2;
-    start();
-    for (uint32_t i = 1; i <= 4; i++)
-        rig_ask(reader.fd, i, "count");
-    expect(3, "RESOURCE_EXHAUSTED");
-    ck_assert(reader.retry);
-    expect(4, "RESOURCE_EXHAUSTED");
-    rig_until(rig_held(&r) == 2);
-    rig_release(&r);
-    expect(2, "");
-    expect(1, "");
-    rig_ask(reader.fd, 5, "ping");
-    expect(5, "");
-    stop();
-}
-END_TEST
-
-/* A Unix socket takes little, so that answers pile up in the server. */
-static void listen_unix(void)
-{
-    snprintf(r.config.server.listen[0], CONFIG_ADDRESS_MAX, "unix:%s/s", testing_folder());
-}
-
-START_TEST(a_client_that_does_not_read_is_not_read_from)
-{
-    enum { COUNT = 200 };
-    rig_init(&r);
-    r.config.server.output_buffer = 2 << 20;
-    listen_unix();
-    start();
-    /* One at a time, so that the answers to come are not asked for already. */
-    for (uint32_t i = 0; i < COUNT; i++) {
-        rig_ask(reader.fd, i, "get");
-        poll(NULL, 0, 1);
-    }
-    rig_until(rig_stats(&r)->requests >= 2);
-    poll(NULL, 0, 100);
-    ck_assert_uint_lt(rig_stats(&r)->requests, COUNT / 2);
-    for (uint32_t i = 0; i < COUNT; i++)
-        expect(i, "");
-    ck_assert_uint_eq(rig_stats(&r)->requests, COUNT);
-    stop();
-}
-END_TEST
-
-START_TEST(answers_beyond_the_output_limit_close_the_connection)
-{
-    rig_init(&r);
-    r.config.server.output_buffer = 1 << 20;
-    r.config.server.output_limit = 8 << 20;
-    listen_unix();
-    start();
-    buffer out = {0};
-    for (uint32_t i = 0; i < 100; i++)
-        rig_pack(&out, i, "get"); /* all are asked for before the first answer is out */
-    rig_send(reader.fd, out.data, out.size);
-    rig_until(rig_stats(&r)->connections == 0);
-    buffer_free(&out);
-    stop();
-}
-END_TEST
-
-START_TEST(large_requests_in_flight_stop_the_reading)
-{
-    enum { TEXTS = 3, COUNT = 6 };
-    rig_init(&r);
-    r.config.limits.frame_bytes = 4 << 20;
-    start();
-    buffer doc = {0};
-    packer p;
-    char *text = calloc(1 << 20, 1);
-    memset(text, 'x', 1 << 20);
-    pack_init(&p, &doc);
-    request_begin(&p, 300, "upsert"); /* its msgid takes three bytes */
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "docs");
-    pack_array(&p, TEXTS);
-    for (uint64_t i = 0; i < TEXTS; i++) {
-        pack_map(&p, 2);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_strn(&p, text, 1 << 20);
-    }
-    pid_t sender = fork(); /* its sends block */
-    if (sender == 0) {
-        for (int i = 0; i < COUNT; i++)
-            for (size_t sent = 0; sent < doc.size;) {
-                ssize_t n = send(reader.fd, doc.data + sent, doc.size - sent, MSG_NOSIGNAL);
-                if (n <= 0)
-                    _exit(1);
-                sent += (size_t)n;
-            }
-        _exit(0);
-    }
-    rig_until(rig_held(&r) == 2);
-    poll(NULL, 0, 100);
-    ck_assert_uint_eq(rig_held(&r), 2);
-    for (size_t answered = 0, now; answered < COUNT; answered += now) {
-        rig_until((now = rig_release(&r)) > 0);
-        for (size_t i = 0; i < now; i++)
-            expect(300, "");
-    }
-    free(text);
-    buffer_free(&doc);
-    stop();
-}
-END_TEST
-
-START_TEST(a_client_that_takes_nothing_is_closed_in_time)
-{
-    rig_init(&r);
-    r.config.server.write_timeout_ms = 100;
-    listen_unix();
-    start();
-    for (uint32_t i = 0; i < 32; i++)
-        rig_ask(reader.fd, i, "get");
-    rig_until(rig_stats(&r)->connections == 0);
-    stop();
-}
-END_TEST
-
-START_TEST(a_frame_that_does_not_end_is_refused_in_time)
-{
-    rig_init(&r);
-    r.config.server.frame_timeout_ms = 50;
-    start();
-    static const unsigned char half[] = {0x94, 0x00, 0x2A, 0xA4, 'p', 'i'};
-    rig_ask(reader.fd, 1, "ping");
-    expect(1, "");
-    rig_send(reader.fd, half, sizeof half);
-    expect(42, "DEADLINE_EXCEEDED");
-    ck_assert_ptr_nonnull(strstr(reader.message, "frame_timeout"));
-    expect_end();
-    stop();
-}
-END_TEST
-
-START_TEST(an_idle_connection_is_closed_but_not_one_that_waits)
-{
-    rig_init(&r);
-    r.config.server.idle_timeout_ms = 50;
-    start();
-    rig_ask(reader.fd, 1, "count");
-    rig_until(rig_held(&r) == 1);
-    poll(NULL, 0, 150);
-    rig_release(&r);
-    expect(1, "");
-    expect_end();
-    stop();
-}
-END_TEST
-
-START_TEST(connections_beyond_the_limit_are_told_so)
-{
-    rig_init(&r);
-    r.config.server.max_connections = 1;
-    start();
-    rig_ask(reader.fd, 1, "ping");
-    expect(1, "");
-    rig_reader second;
-    rig_reader_init(&second, rig_connect(&r));
-    ck_assert(rig_next(&second));
-    ck_assert_str_eq(second.code, "RESOURCE_EXHAUSTED");
-    ck_assert(!rig_next(&second));
-    rig_reader_free(&second);
-    rig_ask(reader.fd, 2, "ping");
-    expect(2, "");
-    stop();
-}
-END_TEST
-
-START_TEST(running_out_of_descriptors_is_survived)
-{
-    enum { CLIENTS = 60 };
-    int fds[CLIENTS];
-    struct rlimit limit, low;
-    rig_init(&r);
-    start();
-    getrlimit(RLIMIT_NOFILE, &limit);
-    for (int i = 0; i < CLIENTS; i++)
-        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    low = (struct rlimit){.rlim_cur = (rlim_t)fds[CLIENTS - 1] + 10, .rlim_max = limit.rlim_max};
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    where.sin_port = htons((uint16_t)atoi(strrchr(server_address(r.server, 0), ':') + 1));
-    for (int i = 0; i < CLIENTS; i++)
-        ck_assert_int_eq(connect(fds[i], (struct sockaddr *)&where, sizeof where), 0);
-    rig_ask(reader.fd, 1, "ping"); /* the loop turns */
-    expect(1, "");
-    rig_until(rig_stats(&r)->connections >= 5);
-    for (int i = 0; i < CLIENTS; i++)
-        close(fds[i]);
-    rig_until(rig_stats(&r)->connections == 1);
-    rig_reader again;
-    rig_reader_init(&again, rig_connect(&r));
-    rig_ask(again.fd, 2, "ping");
-    ck_assert(rig_next(&again));
-    rig_reader_free(&again);
     stop();
 }
 END_TEST
@@ -413,9 +179,9 @@ START_TEST(a_client_that_has_finished_sending_gets_its_answers)
     rig_ask(reader.fd, 1, "count");
     rig_ask(reader.fd, 2, "ping");
     shutdown(reader.fd, SHUT_WR);
-    expect(2, "");
+    expect_answer(2, "");
     rig_release(&r);
-    expect(1, "");
+    expect_answer(1, "");
     expect_end();
     stop();
 }
@@ -434,7 +200,7 @@ START_TEST(an_answer_to_a_gone_client_is_dropped)
     reader.fd = rig_connect(&r); /* takes the same slot under another number */
     rig_release(&r);
     rig_ask(reader.fd, 2, "ping");
-    expect(2, "");
+    expect_answer(2, "");
     stop();
 }
 END_TEST
@@ -469,7 +235,7 @@ START_TEST(a_drain_answers_what_is_in_flight_and_ends)
     ck_assert(!r.idle);
     rig_ask(reader.fd, 2, "ping"); /* too late: neither executed nor answered */
     rig_release(&r);
-    expect(1, "");
+    expect_answer(1, "");
     expect_end();
     rig_reader_free(&bystander);
     rig_reader_free(&reader);
@@ -498,7 +264,7 @@ START_TEST(a_unix_socket_is_private_and_removed_at_the_end)
     ck_assert_int_eq(stat(path, &found), 0);
     ck_assert_uint_eq(found.st_mode & 07777, 0660);
     rig_ask(reader.fd, 1, "ping");
-    expect(1, "");
+    expect_answer(1, "");
     stop();
     ck_assert_int_ne(lstat(path, &found), 0);
 }
@@ -522,7 +288,7 @@ START_TEST(a_stale_unix_socket_is_replaced_and_a_live_one_is_not)
     ck_assert_ptr_nonnull(strstr(error.message, stale.sun_path));
     event_base_free(base);
     rig_ask(reader.fd, 1, "ping");
-    expect(1, "");
+    expect_answer(1, "");
     stop();
     ck_ok(files_write(stale.sun_path, "x", 1, &error));
     base = event_base_new();
@@ -600,7 +366,7 @@ START_TEST(hostile_bytes_never_stop_the_server)
     }
     rig_reader_init(&reader, rig_connect(&r));
     rig_ask(reader.fd, 1, "ping");
-    expect(1, "");
+    expect_answer(1, "");
     buffer_free(&good);
     stop();
 }
@@ -620,15 +386,6 @@ int main(void)
     tcase_add_test(tests, text_that_is_no_frame_gets_an_error_with_msgid_0);
     tcase_add_test(tests, a_wrong_request_does_not_cost_the_connection);
     tcase_add_test(tests, notifications_are_executed_and_never_answered);
-    tcase_add_test(tests, requests_beyond_the_limit_in_flight_are_refused_and_the_others_kept);
-    tcase_add_test(tests, a_client_that_does_not_read_is_not_read_from);
-    tcase_add_test(tests, answers_beyond_the_output_limit_close_the_connection);
-    tcase_add_test(tests, large_requests_in_flight_stop_the_reading);
-    tcase_add_test(tests, a_client_that_takes_nothing_is_closed_in_time);
-    tcase_add_test(tests, a_frame_that_does_not_end_is_refused_in_time);
-    tcase_add_test(tests, an_idle_connection_is_closed_but_not_one_that_waits);
-    tcase_add_test(tests, connections_beyond_the_limit_are_told_so);
-    tcase_add_test(tests, running_out_of_descriptors_is_survived);
     tcase_add_test(tests, a_client_that_has_finished_sending_gets_its_answers);
     tcase_add_test(tests, an_answer_to_a_gone_client_is_dropped);
     tcase_add_test(tests, an_empty_reply_closes_the_connection);

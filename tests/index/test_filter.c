@@ -99,7 +99,7 @@ static bool matches(const char *filter_text, const char *meta_text)
     return result;
 }
 
-static void refused(const char *filter_text, const char *word)
+static void expect_refused(const char *filter_text, const char *word)
 {
     msgpack_sbuffer b;
     sem_error error;
@@ -373,31 +373,31 @@ START_TEST(depth_twelve_is_the_limit)
             if (depth == 11)
                 ck_assert(matches(text, kind == 0 ? "{'a':2}" : "{'a':1}"));
             else
-                refused(text, "12");
+                expect_refused(text, "12");
         }
 }
 END_TEST
 
 START_TEST(wrong_filters_are_refused_by_name)
 {
-    refused("1", "map");
-    refused("[]", "map");
-    refused("{}", "field");
-    refused("{'field':'a'}", "at least one");
-    refused("{'eq':1}", "field");
-    refused("{'field':1,'eq':1}", "field");
-    refused("{'field':'a','equals':1}", "equals");
-    refused("{'field':'a','eq':[1]}", "eq");
-    refused("{'field':'a','lt':{}}", "lt");
-    refused("{'field':'a','in':1}", "in");
-    refused("{'field':'a','in':[[1]]}", "in");
-    refused("{'field':'a','exists':1}", "exists");
-    refused("{'all':{}}", "all");
-    refused("{'any':[1]}", "map");
-    refused("{'not':[]}", "map");
-    refused("{'all':[],'any':[]}", "all");
-    refused("{'all':[],'field':'a','eq':1}", "all");
-    refused("{'not':{'all':[]},'field':'a'}", "not");
+    expect_refused("1", "map");
+    expect_refused("[]", "map");
+    expect_refused("{}", "field");
+    expect_refused("{'field':'a'}", "at least one");
+    expect_refused("{'eq':1}", "field");
+    expect_refused("{'field':1,'eq':1}", "field");
+    expect_refused("{'field':'a','equals':1}", "equals");
+    expect_refused("{'field':'a','eq':[1]}", "eq");
+    expect_refused("{'field':'a','lt':{}}", "lt");
+    expect_refused("{'field':'a','in':1}", "in");
+    expect_refused("{'field':'a','in':[[1]]}", "in");
+    expect_refused("{'field':'a','exists':1}", "exists");
+    expect_refused("{'all':{}}", "all");
+    expect_refused("{'any':[1]}", "map");
+    expect_refused("{'not':[]}", "map");
+    expect_refused("{'all':[],'any':[]}", "all");
+    expect_refused("{'all':[],'field':'a','eq':1}", "all");
+    expect_refused("{'not':{'all':[]},'field':'a'}", "not");
 }
 END_TEST
 

@@ -68,7 +68,7 @@ static void delete_some(store *s, uint32_t c, uint64_t count)
     }
 }
 
-static void fill_delete_fill(store *s, const char *word)
+static void expect_refusals_until_emptied(store *s, const char *word)
 {
     sem_error error, last;
     store_write *w;
@@ -95,7 +95,7 @@ static void fill_delete_fill(store *s, const char *word)
 
 START_TEST(a_full_map_refuses_puts_and_loses_nothing)
 {
-    fill_delete_fill(new_store(8 << 20), "8388608");
+    expect_refusals_until_emptied(new_store(8 << 20), "8388608");
 }
 END_TEST
 
@@ -103,7 +103,7 @@ START_TEST(max_size_refuses_puts_before_the_map_is_full)
 {
     store *s = new_store(MAP);
     store_close(s);
-    fill_delete_fill(open_with(MAP, 4 << 20), "storage.max_size is 4194304");
+    expect_refusals_until_emptied(open_with(MAP, 4 << 20), "storage.max_size is 4194304");
 }
 END_TEST
 

@@ -124,7 +124,7 @@ static inline size_t brute_force(const world *w, const vector_query *q, vector_h
 enum { DEEP = 2000 };
 
 /* Searches, checks what holds for every answer, and returns its recall. */
-static inline double search(world *w, const vector_query *q, vector_plan *plan)
+static inline double expect_right_hits(world *w, const vector_query *q, vector_plan *plan)
 {
     static vector_hit hits[DEEP];
     static vector_hit best[DEEP];
@@ -161,7 +161,7 @@ static inline measured measure(world *w, vector_query q, size_t first_topic, siz
     q.vector = query;
     for (size_t i = 0; i < QUERIES; i++) {
         random_vector(w, first_topic + random_below(&w->random, topics), query);
-        double recall = search(w, &q, plan);
+        double recall = expect_right_hits(w, &q, plan);
         sum += recall;
         squares += recall * recall;
     }
