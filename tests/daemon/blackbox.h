@@ -112,6 +112,22 @@ static inline void box_kill(box *b)
     waitpid(b->daemon.pid, NULL, 0);
 }
 
+/* The parameters of an upsert of one document with this text. */
+static inline void box_document(buffer *out, unsigned id, const char *text)
+{
+    packer p;
+    pack_init(&p, out);
+    pack_array(&p, 1);
+    pack_map(&p, 1);
+    pack_str(&p, "docs");
+    pack_array(&p, 1);
+    pack_map(&p, 2);
+    pack_str(&p, "id");
+    pack_uint(&p, id);
+    pack_str(&p, "text");
+    pack_str(&p, text);
+}
+
 /* One array with one map, from printf-like JSON with ' for ". */
 __attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out, const char *format, va_list args)
 {

@@ -264,20 +264,12 @@ static void *write_main(void *argument)
         buffer params = {0};
         packer p;
         document_text(i % 512, text, sizeof text);
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        pack_map(&p, 1);
-        pack_str(&p, "docs");
-        pack_array(&p, 1);
-        pack_map(&p, 2);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_str(&p, text);
+        box_document(&params, i, text);
         w->failed = !write_one(w, "upsert", &params);
         params.size = 0;
         w->written++;
         if (i % 3 == 0 && !w->failed) {
+            pack_init(&p, &params);
             pack_array(&p, 1);
             pack_map(&p, 1);
             pack_str(&p, "ids");

@@ -1,5 +1,6 @@
 #include "tests/common/testing.h"
 #include "tests/model/golden.h"
+#include "tests/model/small_model.h"
 
 #include "base/random.h"
 #include "model/encoder_plan.h"
@@ -99,21 +100,6 @@ START_TEST(embeddings_equal_the_reference_minilm)
 END_TEST
 
 /* --- a small model without files */
-
-static const model_config SMALL = {.family = FAMILY_BERT,
-                                   .family_name = "bert",
-                                   .vocab = 50,
-                                   .hidden = 40,
-                                   .layers = 2,
-                                   .heads = 2,
-                                   .intermediate = 70,
-                                   .positions = 90,
-                                   .types = 2,
-                                   .layer_norm_eps = 1e-12f,
-                                   .activation = ACT_GELU,
-                                   .pooling = POOL_MEAN,
-                                   .dim = 40,
-                                   .max_tokens = 80};
 
 static float *random_params(const model_config *config)
 {

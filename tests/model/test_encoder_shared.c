@@ -1,4 +1,5 @@
 #include "tests/common/testing.h"
+#include "tests/model/small_model.h"
 
 #include "base/random.h"
 #include "model/encoder.h"
@@ -14,55 +15,42 @@ enum { MEMBERS_MAX = 4, TOKENS_MAX = 200, TEXTS_MAX = 8, WIDTH_MAX = 96 };
 
 /* Widths that are multiples of a panel and some that are not; with and without a
  * bias by distance. */
-static const model_config CONFIGS[] = {{.family = FAMILY_BERT,
-                                        .family_name = "bert",
-                                        .vocab = 50,
-                                        .hidden = 40,
-                                        .layers = 2,
-                                        .heads = 2,
-                                        .intermediate = 70,
-                                        .positions = 90,
-                                        .types = 2,
-                                        .layer_norm_eps = 1e-12f,
-                                        .activation = ACT_GELU,
-                                        .pooling = POOL_MEAN,
-                                        .dim = 40,
-                                        .max_tokens = 80},
-                                       {.family = FAMILY_MPNET,
-                                        .family_name = "mpnet",
-                                        .vocab = 70,
-                                        .hidden = 96,
-                                        .layers = 3,
-                                        .heads = 3,
-                                        .intermediate = 224,
-                                        .positions = 90,
-                                        .position_start = 2,
-                                        .relative_buckets = 32,
-                                        .layer_norm_eps = 1e-5f,
-                                        .activation = ACT_GELU_TANH,
-                                        .pooling = POOL_CLS,
-                                        .dim = 96,
-                                        .max_tokens = 80},
-                                       {.family = FAMILY_MODERNBERT,
-                                        .family_name = "modernbert",
-                                        .vocab = 70,
-                                        .hidden = 72,
-                                        .layers = 3,
-                                        .heads = 6,
-                                        .intermediate = 104,
-                                        .positions = 80,
-                                        .rotary_theta = 1000,
-                                        .local = {false, true, true},
-                                        .window = 7,
-                                        .local_theta = 100,
-                                        .gated = true,
-                                        .prenorm = true,
-                                        .no_attention_bias = true,
-                                        .layer_norm_eps = 1e-5f,
-                                        .activation = ACT_GELU,
-                                        .pooling = POOL_MEAN,
-                                        .dim = 72,
-                                        .max_tokens = 80}};
+static const model_config MPNET = {.family = FAMILY_MPNET,
+                                   .family_name = "mpnet",
+                                   .vocab = 70,
+                                   .hidden = 96,
+                                   .layers = 3,
+                                   .heads = 3,
+                                   .intermediate = 224,
+                                   .positions = 90,
+                                   .position_start = 2,
+                                   .relative_buckets = 32,
+                                   .layer_norm_eps = 1e-5f,
+                                   .activation = ACT_GELU_TANH,
+                                   .pooling = POOL_CLS,
+                                   .dim = 96,
+                                   .max_tokens = 80};
+static const model_config MODERN = {.family = FAMILY_MODERNBERT,
+                                    .family_name = "modernbert",
+                                    .vocab = 70,
+                                    .hidden = 72,
+                                    .layers = 3,
+                                    .heads = 6,
+                                    .intermediate = 104,
+                                    .positions = 80,
+                                    .rotary_theta = 1000,
+                                    .local = {false, true, true},
+                                    .window = 7,
+                                    .local_theta = 100,
+                                    .gated = true,
+                                    .prenorm = true,
+                                    .no_attention_bias = true,
+                                    .layer_norm_eps = 1e-5f,
+                                    .activation = ACT_GELU,
+                                    .pooling = POOL_MEAN,
+                                    .dim = 72,
+                                    .max_tokens = 80};
+static const model_config *const CONFIGS[] = {&SMALL, &MPNET, &MODERN};
 enum { CONFIG_COUNT = sizeof CONFIGS / sizeof *CONFIGS };
 
 static const struct {
@@ -203,8 +191,8 @@ static void check_level(const char *name, size_t members, size_t helping, unsign
     helpers_start(&h, c, helping, leave_in);
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         for (size_t p = 0; p < sizeof PRECISIONS / sizeof *PRECISIONS; p += PRECISION_STEP) {
-            encoder *e = make_encoder(&CONFIGS[i], PRECISIONS[p].precision, PRECISIONS[p].projections);
-            check_batches(e, &CONFIGS[i], c, 1);
+            encoder *e = make_encoder(CONFIGS[i], PRECISIONS[p].precision, PRECISIONS[p].projections);
+            check_batches(e, CONFIGS[i], c, 1);
             encoder_destroy(e);
         }
     }
@@ -260,7 +248,7 @@ static void *lead_when_possible(void *argument)
     rival *a = argument;
     for (unsigned i = 0; i < PASSES; i++) {
         if (crew_lead(a->c)) {
-            check_batches(a->e, &CONFIGS[0], a->c, 1);
+            check_batches(a->e, CONFIGS[0], a->c, 1);
             crew_dismiss(a->c);
             a->led++;
         } else {
@@ -274,7 +262,7 @@ START_TEST(leaders_that_take_turns_get_the_same_bits)
 {
     enum { RIVALS = 2 };
     sem_error error;
-    encoder *e = make_encoder(&CONFIGS[0], PACKED_FLOAT32, PACKED_FLOAT32);
+    encoder *e = make_encoder(CONFIGS[0], PACKED_FLOAT32, PACKED_FLOAT32);
     crew *c;
     helpers h;
     ck_ok(crew_create(&c, 3, &error));
