@@ -1,5 +1,6 @@
 #include "index/filter.h"
 
+#include "index/filter_tree.h"
 #include "index/meta_reader.h"
 
 #include <msgpack.h>
@@ -66,32 +67,7 @@ sem_status meta_check(const unsigned char *meta, size_t length, const meta_limit
 
 /* --- filters */
 
-typedef enum node_kind { NODE_ALL, NODE_ANY, NODE_NOT, NODE_LEAF } node_kind;
-
-enum { OP_EQ = 1, OP_GTE = 2, OP_GT = 4, OP_LTE = 8, OP_LT = 16, OP_IN = 32, OP_EXISTS = 64 };
-enum { LIMITS = 5 /* operators that compare with one value: eq, gte, gt, lte, lt */ };
-
-typedef struct node {
-    node_kind kind;
-    struct node *children; /* owned; of all, any and not */
-    size_t count;
-    /* of a leaf: */
-    const char *field;
-    size_t field_length;
-    unsigned ops;
-    value operand[LIMITS]; /* in the order of the OP_ bits */
-    value *in;             /* owned; sorted, distinct or not */
-    size_t in_count;
-    bool exists;
-} node;
-
-struct filter {
-    unsigned char *bytes; /* owned: what strings point into */
-    msgpack_unpacked unpacked;
-    node root;
-};
-
-static void node_clear(node *n)
+static void node_clear(filter_node *n)
 {
     for (size_t i = 0; i < n->count; i++)
         node_clear(&n->children[i]);
@@ -140,7 +116,7 @@ static int compare_for_sort(const void *a, const void *b)
     return value_compare(a, b);
 }
 
-static sem_status parse_in(const msgpack_object *o, node *out, sem_error *err)
+static sem_status parse_in(const msgpack_object *o, filter_node *out, sem_error *err)
 {
     if (o->type != MSGPACK_OBJECT_ARRAY)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "filter: in takes an array of values");
@@ -160,7 +136,7 @@ static sem_status parse_in(const msgpack_object *o, node *out, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status parse_operator(const msgpack_object_kv *kv, node *out, sem_error *err)
+static sem_status parse_operator(const msgpack_object_kv *kv, filter_node *out, sem_error *err)
 {
     static const char *const names[LIMITS] = {"eq", "gte", "gt", "lte", "lt"};
     unsigned op = 0;
@@ -191,7 +167,7 @@ static sem_status parse_operator(const msgpack_object_kv *kv, node *out, sem_err
     return status;
 }
 
-static sem_status parse_leaf(const msgpack_object_map *map, node *out, sem_error *err)
+static sem_status parse_leaf(const msgpack_object_map *map, filter_node *out, sem_error *err)
 {
     out->kind = NODE_LEAF;
     for (uint32_t i = 0; i < map->size; i++) {
@@ -214,9 +190,9 @@ static sem_status parse_leaf(const msgpack_object_map *map, node *out, sem_error
     return SEM_OK;
 }
 
-static sem_status parse_node(const msgpack_object *o, unsigned depth, node *out, sem_error *err);
+static sem_status parse_node(const msgpack_object *o, unsigned depth, filter_node *out, sem_error *err);
 
-static sem_status parse_children(const msgpack_object *list, size_t count, unsigned depth, node *out, sem_error *err)
+static sem_status parse_children(const msgpack_object *list, size_t count, unsigned depth, filter_node *out, sem_error *err)
 {
     if (count == 0)
         return SEM_OK;
@@ -232,7 +208,7 @@ static sem_status parse_children(const msgpack_object *list, size_t count, unsig
     return SEM_OK;
 }
 
-static sem_status parse_node(const msgpack_object *o, unsigned depth, node *out, sem_error *err)
+static sem_status parse_node(const msgpack_object *o, unsigned depth, filter_node *out, sem_error *err)
 {
     if (depth > DEPTH_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "filter: nested deeper than %d", DEPTH_MAX);
@@ -308,7 +284,7 @@ static bool ordered(const value *v, const value *limit, int *order)
 }
 
 /* Whether one scalar passes all operators of a leaf but exists. */
-static bool scalar_passes(const node *leaf, const value *v)
+static bool scalar_passes(const filter_node *leaf, const value *v)
 {
     int order;
     if ((leaf->ops & OP_EQ) != 0 && value_compare(v, &leaf->operand[0]) != 0)
@@ -327,7 +303,7 @@ static bool scalar_passes(const node *leaf, const value *v)
 }
 
 /* Leaves r at the value of the field; false when the document has none. */
-static bool find_field(const node *leaf, const unsigned char *meta, size_t length, reader *r)
+static bool find_field(const filter_node *leaf, const unsigned char *meta, size_t length, reader *r)
 {
     item map, key;
     *r = (reader){.at = meta, .end = meta + length};
@@ -346,7 +322,7 @@ static bool find_field(const node *leaf, const unsigned char *meta, size_t lengt
     return false;
 }
 
-static bool leaf_matches(const node *leaf, const unsigned char *meta, size_t length)
+static bool leaf_matches(const filter_node *leaf, const unsigned char *meta, size_t length)
 {
     reader r;
     item it;
@@ -367,7 +343,7 @@ static bool leaf_matches(const node *leaf, const unsigned char *meta, size_t len
     return false;
 }
 
-static bool node_matches(const node *n, const unsigned char *meta, size_t length)
+static bool node_matches(const filter_node *n, const unsigned char *meta, size_t length)
 {
     switch (n->kind) {
     case NODE_LEAF: return leaf_matches(n, meta, length);

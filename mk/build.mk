@@ -44,7 +44,8 @@ endif
 
 # What a program links beside the folders; the lower ones need less.
 SMALL_LIBS := $(PKG_LIBS) -lm
-LIBS := $(FAISS_LIBS) $(PKG_LIBS) $(OPENBLAS_LIBS) -lgomp -lstdc++ -lm
+# Debian's libroaring-dev has no pkg-config file.
+LIBS := $(FAISS_LIBS) $(PKG_LIBS) -lroaring $(OPENBLAS_LIBS) -lgomp -lstdc++ -lm
 
 FOLDERS := base model index finetune proto daemon
 PROGRAMS := $(BUILD)/semd $(BUILD)/semctl

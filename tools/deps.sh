@@ -24,6 +24,7 @@ build libutf8proc-dev library:libutf8proc
 build libinih-dev library:inih
 build libsystemd-dev library:libsystemd
 build libfaiss-dev header:faiss/Index.h
+build libroaring-dev header:roaring/roaring.h
 all check library:check
 all python3 command:PYTHON
 all python3-pip module:pip
