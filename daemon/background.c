@@ -1,6 +1,7 @@
 #include "daemon/background.h"
 
 #include "daemon/jobs.h"
+#include "daemon/meta_catalog.h"
 #include "daemon/space.h"
 
 #include <errno.h>
@@ -10,14 +11,15 @@
 
 enum {
     INDEX_INTERVAL_MS = 500,
+    COLUMNS_INTERVAL_MS = 200,
     TICK_INTERVAL_MS = 250,
     SLOW_TICKS = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
 };
 
 struct background {
     core *core;
-    pthread_t index_thread, ticker;
-    bool index_started, ticker_started;
+    pthread_t index_thread, columns_thread, ticker;
+    bool index_started, columns_started, ticker_started;
     atomic_bool stop;
     pthread_mutex_t lock; /* guards nothing but the sleep */
     pthread_cond_t wake;
@@ -89,6 +91,15 @@ static void slow_tick(core *c)
         pool_trim(c->hooks.memory);
 }
 
+static void *columns_main(void *argument)
+{
+    background *b = argument;
+    do
+        meta_catalog_work(b->core->columns, b->core->store, &b->stop, b->core->log);
+    while (rest(b, COLUMNS_INTERVAL_MS));
+    return NULL;
+}
+
 static void *ticker_main(void *argument)
 {
     background *b = argument;
@@ -114,7 +125,8 @@ sem_status background_create(background **out, core *c, sem_error *err)
     pthread_cond_init(&b->wake, &attributes);
     pthread_condattr_destroy(&attributes);
     b->index_started = pthread_create(&b->index_thread, NULL, index_main, b) == 0;
-    b->ticker_started = b->index_started && pthread_create(&b->ticker, NULL, ticker_main, b) == 0;
+    b->columns_started = b->index_started && pthread_create(&b->columns_thread, NULL, columns_main, b) == 0;
+    b->ticker_started = b->columns_started && pthread_create(&b->ticker, NULL, ticker_main, b) == 0;
     if (!b->ticker_started) {
         background_destroy(b);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the background threads");
@@ -133,6 +145,8 @@ void background_destroy(background *b)
     pthread_mutex_unlock(&b->lock);
     if (b->index_started)
         pthread_join(b->index_thread, NULL);
+    if (b->columns_started)
+        pthread_join(b->columns_thread, NULL);
     if (b->ticker_started)
         pthread_join(b->ticker, NULL);
     pthread_cond_destroy(&b->wake);

@@ -1,5 +1,6 @@
-/* The threads that nobody asks: the index thread, which trains lists, and the
- * ticker, which looks after deadlines of those who wait and after intervals. */
+/* The threads that nobody asks: the index thread, which trains lists; the columns
+ * thread, which fills and merges what filters are evaluated on; and the ticker,
+ * which looks after deadlines of those who wait and after intervals. */
 #ifndef SEM_DAEMON_BACKGROUND_H
 #define SEM_DAEMON_BACKGROUND_H
 
@@ -9,7 +10,7 @@
 typedef struct background background;
 
 sem_status background_create(background **out, core *c, sem_error *err);
-/* Stops both threads; training under way is given up. Accepts NULL. */
+/* Stops them; training under way is given up. Accepts NULL. */
 void background_destroy(background *b);
 
 #endif

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct meta_catalog;
 struct writer;
 struct jobs;
 
@@ -42,19 +43,20 @@ typedef struct core {
     size_t max_in_flight;
     sem_log *log; /* borrowed */
     engine_hooks hooks;
-    store *store;             /* owned */
-    serving_slot current;     /* the writer swaps it, at a flip; never empty while requests are served */
-    serving_slot candidate;   /* the generation that is being embedded, or empty; the writer swaps it */
-    atomic_bool closing;      /* every connection is closed; engine_destroy sets it */
-    atomic_bool dual;         /* new writes are embedded with the candidate as well; the job sets it */
-    space *external;          /* owned; the space of external collections */
-    atomic_size_t held_bytes; /* of requests that wait or are under way; encode.queue_bytes limits it */
-    queue *work;              /* to the workers; fast lane: queries, slow lane: documents */
-    query_cache *queries;     /* owned */
-    crew *crew;               /* of the workers, for a lone query; the worker pool's; NULL with one worker */
-    struct writer *writer;    /* owned */
-    struct jobs *jobs;        /* owned */
-    uint64_t started_ms;      /* monotonic */
+    store *store;                 /* owned */
+    serving_slot current;         /* the writer swaps it, at a flip; never empty while requests are served */
+    serving_slot candidate;       /* the generation that is being embedded, or empty; the writer swaps it */
+    atomic_bool closing;          /* every connection is closed; engine_destroy sets it */
+    atomic_bool dual;             /* new writes are embedded with the candidate as well; the job sets it */
+    space *external;              /* owned; the space of external collections */
+    struct meta_catalog *columns; /* owned; what filters are evaluated on */
+    atomic_size_t held_bytes;     /* of requests that wait or are under way; encode.queue_bytes limits it */
+    queue *work;                  /* to the workers; fast lane: queries, slow lane: documents */
+    query_cache *queries;         /* owned */
+    crew *crew;                   /* of the workers, for a lone query; the worker pool's; NULL with one worker */
+    struct writer *writer;        /* owned */
+    struct jobs *jobs;            /* owned */
+    uint64_t started_ms;          /* monotonic */
     core_stats stats;
 } core;
 

@@ -8,6 +8,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
+#include "daemon/meta_catalog.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
 #include "daemon/worker.h"
@@ -56,11 +57,24 @@ static sem_status fill_space(core *c, space **out, uint32_t number, size_t dim, 
     return status;
 }
 
+static sem_status open_columns(core *c, sem_error *err)
+{
+    store_read *r;
+    sem_status status = store_read_begin(c->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = meta_catalog_create(&c->columns, r, err);
+    store_read_end(r);
+    return status;
+}
+
 static sem_status open_generation(core *c, const store_generation *g, sem_error *err)
 {
     space *s;
     serving *now;
-    sem_status status = fill_space(c, &c->external, STORE_SPACE_EXTERNAL, 0, err);
+    sem_status status = open_columns(c, err);
+    if (status == SEM_OK)
+        status = fill_space(c, &c->external, STORE_SPACE_EXTERNAL, 0, err);
     if (status == SEM_OK)
         status = fill_space(c, &s, g->space, g->dim, err);
     if (status == SEM_OK)
@@ -147,6 +161,7 @@ void engine_destroy(engine *e)
     serving_release(serving_slot_swap(&c->current, NULL));
     query_cache_destroy(c->queries);
     space_destroy(c->external);
+    meta_catalog_destroy(c->columns);
     store_close(c->store);
     pthread_mutex_destroy(&c->limits_lock);
     free(e);

@@ -1,6 +1,7 @@
 /* Requests that only read documents: get, count, scroll. */
 #include "base/checked.h"
 #include "index/filter.h"
+#include "daemon/filtering.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
 
@@ -123,19 +124,6 @@ void op_get(worker *w, task *t)
 
 /* --- count */
 
-typedef struct counting {
-    const filter *filter;
-    uint64_t count;
-    walk_clock clock;
-} counting;
-
-static bool count_one(void *context, const store_document *doc)
-{
-    counting *c = context;
-    c->count += filter_match(c->filter, doc->meta, doc->meta_length);
-    return walk_goes_on(&c->clock);
-}
-
 static sem_status count_documents(worker *w, task *t, uint64_t *count, sem_error *err)
 {
     store_collection c;
@@ -149,11 +137,11 @@ static sem_status count_documents(worker *w, task *t, uint64_t *count, sem_error
     status = filter_parse(&compiled, (const unsigned char *)f->data, f->size, err);
     if (status != SEM_OK)
         return status;
-    counting counter = {.filter = compiled, .clock = {.task = t, .err = err}};
-    status = store_document_walk(w->read, c.number, NULL, 0, count_one, &counter, err);
+    docset *set = NULL;
+    status = filtering_documents(w->core, w->read, c.number, compiled, t, &set, err);
     if (status == SEM_OK)
-        status = counter.clock.status;
-    *count = counter.count;
+        *count = roaring_bitmap_get_cardinality(set);
+    docset_free(set);
     filter_free(compiled);
     return status;
 }

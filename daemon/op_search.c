@@ -6,6 +6,7 @@
 #include "index/filter.h"
 #include "index/vector_index.h"
 #include "daemon/explanation.h"
+#include "daemon/filtering.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
@@ -15,8 +16,8 @@
 #include <string.h>
 
 enum {
+    LISTED_MAX = 2048,  /* documents that a filter leaves: so few are compared one by one, whatever the lists are */
     SNAPSHOT_TRIES = 4, /* documents can come faster than one search takes; then: */
-    FIRST_BITS = 4096,  /* of a filter's bitmap before it grows */
     SPARE_HITS = 256    /* so many more than k are asked for, and those that the snapshot does not know left out */
 };
 static const double DEFAULT_RECALL = 0.95;
@@ -31,8 +32,10 @@ typedef struct search {
     space_index *index; /* pinned */
     size_t dim;
     float *vector;     /* owned: the query */
-    uint64_t *allowed; /* owned: bitmap over docnos, with a filter */
+    uint64_t *allowed; /* owned: bitmap over docnos, with a filter that leaves many; else */
     size_t allowed_bits;
+    uint32_t *listed; /* owned: the documents that it leaves */
+    size_t listed_count;
     filter *filter; /* owned */
     bool has_exclude;
     uint32_t exclude;
@@ -46,7 +49,8 @@ static void search_free(search *s)
 {
     space_index_release(s->index);
     pool_give(s->vector);
-    pool_give(s->allowed);
+    free(s->allowed);
+    free(s->listed);
     filter_free(s->filter);
     pool_give(s->hits);
 }
@@ -132,55 +136,24 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
 
 /* --- which documents may be hits */
 
-typedef struct mark {
-    search *search;
-    walk_clock clock;
-    sem_status status;
-    sem_error *err;
-} mark;
-
-static bool mark_document(void *context, const store_document *doc)
-{
-    mark *m = context;
-    search *s = m->search;
-    if (!walk_goes_on(&m->clock))
-        return false;
-    if (!filter_match(s->filter, doc->meta, doc->meta_length))
-        return true;
-    if (doc->docno >= s->allowed_bits) {
-        size_t bits = s->allowed_bits;
-        while (bits <= doc->docno)
-            bits *= 2;
-        uint64_t *grown = pool_resize(s->worker->core->hooks.memory, s->allowed, bits / 8);
-        if (grown == NULL) {
-            m->status = sem_fail_memory(m->err, "a filter");
-            return false;
-        }
-        memset(grown + s->allowed_bits / 64, 0, (bits - s->allowed_bits) / 8);
-        s->allowed = grown;
-        s->allowed_bits = bits;
-    }
-    s->allowed[doc->docno / 64] |= UINT64_C(1) << (doc->docno % 64);
-    return true;
-}
-
 static sem_status apply_filter(search *s, sem_error *err)
 {
     const span *f = &s->request->u.search.filter;
+    docset *set;
     if (f->data == NULL)
         return SEM_OK;
     sem_status status = filter_parse(&s->filter, (const unsigned char *)f->data, f->size, err);
+    if (status == SEM_OK)
+        status =
+            filtering_documents(s->worker->core, s->worker->read, s->collection.number, s->filter, s->task, &set, err);
     if (status != SEM_OK)
         return status;
-    s->allowed = pool_take_cleared(s->worker->core->hooks.memory, FIRST_BITS / 64, sizeof *s->allowed);
-    s->allowed_bits = FIRST_BITS;
-    if (s->allowed == NULL)
-        return sem_fail_memory(err, "a filter");
-    mark m = {.search = s, .clock = {.task = s->task, .err = err}, .err = err};
-    status = store_document_walk(s->worker->read, s->collection.number, NULL, 0, mark_document, &m, err);
-    if (status == SEM_OK)
-        status = m.clock.status;
-    return status != SEM_OK ? status : m.status;
+    if (roaring_bitmap_get_cardinality(set) <= LISTED_MAX)
+        status = docset_to_array(set, &s->listed, &s->listed_count, err);
+    else
+        status = docset_to_bits(set, &s->allowed, &s->allowed_bits, err);
+    docset_free(set);
+    return status;
 }
 
 /* --- the scan */
@@ -198,36 +171,42 @@ static int compare_ids(void *context, uint32_t a, uint32_t b)
     return docid_key_compare(a_key, a_length, b_key, b_length);
 }
 
-/* Whether every hit is known to the snapshot: a document that was added after
- * it was taken can already be in the index. */
-static sem_status all_known(search *s, bool *known, sem_error *err)
+/* Whether the snapshot knows the document, and as one that passes the filter. */
+static sem_status is_known(search *s, uint32_t docno, bool *known, sem_error *err)
 {
-    *known = true;
-    for (size_t i = 0; i < s->count && *known; i++) {
-        const unsigned char *key;
-        size_t length;
-        sem_status status =
-            store_document_key(s->worker->read, s->collection.number, s->hits[i].docno, &key, &length, known, err);
-        if (status != SEM_OK)
-            return status;
-    }
-    return SEM_OK;
+    store_document doc;
+    const unsigned char *key;
+    size_t length;
+    if (s->filter == NULL)
+        return store_document_key(s->worker->read, s->collection.number, docno, &key, &length, known, err);
+    sem_status status = store_document_by_number(s->worker->read, s->collection.number, docno, &doc, known, err);
+    if (status == SEM_OK && *known)
+        *known = filter_match(s->filter, doc.meta, doc.meta_length);
+    return status;
 }
 
-/* After the last try: hits whose document the snapshot does not know are left
- * out, which the spare ones make up for. */
+/* Whether that holds for every hit: a document that was written after the
+ * snapshot was taken can already be in the index and in the columns. */
+static sem_status all_known(search *s, bool *known, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    *known = true;
+    for (size_t i = 0; i < s->count && *known && status == SEM_OK; i++)
+        status = is_known(s, s->hits[i].docno, known, err);
+    return status;
+}
+
+/* After the last try: hits that the snapshot does not know are left out, which
+ * the spare ones make up for. */
 static sem_status drop_unknown(search *s, sem_error *err)
 {
     size_t kept = 0;
     for (size_t i = 0; i < s->count; i++) {
-        const unsigned char *key;
-        size_t length;
-        bool found;
-        sem_status status =
-            store_document_key(s->worker->read, s->collection.number, s->hits[i].docno, &key, &length, &found, err);
+        bool known;
+        sem_status status = is_known(s, s->hits[i].docno, &known, err);
         if (status != SEM_OK)
             return status;
-        if (found)
+        if (known)
             s->hits[kept++] = s->hits[i];
     }
     s->count = kept < s->request->u.search.k ? kept : s->request->u.search.k;
@@ -253,6 +232,8 @@ static sem_status scan(search *s, sem_error *err)
         .exclude = s->exclude,
         .allowed = s->allowed,
         .allowed_bits = s->allowed_bits,
+        .listed = s->listed,
+        .listed_count = s->listed_count,
         .read = s->worker->read,
         .tie = compare_ids,
         .tie_context = s,

@@ -3,6 +3,8 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "index/events.h"
+#include "daemon/filtering.h"
+#include "daemon/meta_catalog.h"
 
 #include <stdlib.h>
 
@@ -201,6 +203,7 @@ static void unindex_in(space *s, uint32_t collection, const uint32_t *docnos, si
 void write_ops_unindex(core *c, uint32_t collection, const uint32_t *docnos, size_t count)
 {
     serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
+    filtering_remove(c, collection, docnos, count);
     if (now != NULL)
         unindex_in(now->space, collection, docnos, count);
     if (next != NULL)
@@ -231,6 +234,7 @@ static void index_puts(core *c, space *s, const write_result *r, bool second)
 
 static void finish_upsert(core *c, task *t, write_result *r)
 {
+    filtering_put(c, r->collection.number, r->puts, r->count);
     if (r->collection.external) {
         index_puts(c, c->external, r, false);
     } else {
@@ -276,7 +280,12 @@ static void add_index(core *c, space *s, const store_collection *collection)
 static void finish_collection(core *c, task *t, write_result *r)
 {
     bool create = t->request->method == METHOD_COLLECTION_CREATE;
+    sem_error err;
     serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
+    if (!create)
+        meta_catalog_drop(c->columns, r->collection.number);
+    else if (meta_catalog_add(c->columns, r->collection.number, &err) != SEM_OK)
+        index_failed(c, r->collection.name, &err);
     space *spaces[3] = {c->external, now != NULL ? now->space : NULL, next != NULL ? next->space : NULL};
     for (int i = 0; i < 3; i++) {
         if (spaces[i] == NULL)

@@ -192,7 +192,8 @@ static sem_status parse_leaf(const msgpack_object_map *map, filter_node *out, se
 
 static sem_status parse_node(const msgpack_object *o, unsigned depth, filter_node *out, sem_error *err);
 
-static sem_status parse_children(const msgpack_object *list, size_t count, unsigned depth, filter_node *out, sem_error *err)
+static sem_status parse_children(const msgpack_object *list, size_t count, unsigned depth, filter_node *out,
+                                 sem_error *err)
 {
     if (count == 0)
         return SEM_OK;

@@ -174,6 +174,19 @@ static bool apply_all(meta_columns *c, const pending *p, size_t count)
     return done;
 }
 
+static void forget(meta_columns *c)
+{
+    c->phase = META_WAITING;
+    atomic_store(&c->ready, false);
+}
+
+void meta_columns_forget(meta_columns *c)
+{
+    pthread_mutex_lock(&c->write);
+    forget(c);
+    pthread_mutex_unlock(&c->write);
+}
+
 sem_status meta_columns_apply(meta_columns *c, const meta_change *changes, size_t count, sem_error *err)
 {
     sem_status status = SEM_OK;
@@ -184,8 +197,7 @@ sem_status meta_columns_apply(meta_columns *c, const meta_change *changes, size_
         size_t kept;
         pending *p = sort_changes(changes, count, &kept);
         if (p == NULL || !apply_all(c, p, kept)) {
-            c->phase = META_WAITING;
-            atomic_store(&c->ready, false);
+            forget(c);
             status = sem_fail_memory(err, "columns of meta");
         }
         pending_free(p, kept);

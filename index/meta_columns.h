@@ -44,6 +44,9 @@ typedef struct meta_change {
  * longer ready: they must be read again. Writer only. */
 sem_status meta_columns_apply(meta_columns *c, const meta_change *changes, size_t count, sem_error *err);
 
+/* They are no longer ready, as without memory. Writer only. */
+void meta_columns_forget(meta_columns *c);
+
 /* Merges newer documents into segments where there are more than a few.
  * Columns thread only. */
 sem_status meta_columns_merge(meta_columns *c, sem_error *err);

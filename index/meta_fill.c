@@ -1,15 +1,14 @@
 /* Columns from the store's documents, in whatever order they come. */
-#include "index/meta_columns.h"
-
 #include "base/checked.h"
+#include "index/meta_columns.h"
 #include "index/meta_state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    FLUSH_DOCUMENTS = 16384,  /* of a block that are merged at a time */
-    FLUSH_BYTES = 128 << 20,  /* of meta that waits, in all blocks */
+    FLUSH_DOCUMENTS = 16384, /* of a block that are merged at a time */
+    FLUSH_BYTES = 128 << 20, /* of meta that waits, in all blocks */
     BLOCKS_MAX = UINT32_MAX / DOCSET_BLOCK + 1
 };
 

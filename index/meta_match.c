@@ -1,9 +1,8 @@
 /* Filters on columns. A leaf picks keys of a field: an interval of them for
  * comparisons, some of these for `in`; its documents are those of the keys. Since
  * every operator of a leaf looks at one value, that is what filter_match does. */
-#include "index/meta_columns.h"
-
 #include "index/filter_tree.h"
+#include "index/meta_columns.h"
 #include "index/meta_state.h"
 
 #include <stdlib.h>

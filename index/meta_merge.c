@@ -1,9 +1,8 @@
 /* Making a segment: the old one's columns and newer documents merged, field by
  * field, in the order of their values. */
-#include "index/meta_segment.h"
-
 #include "base/checked.h"
 #include "index/meta_gather.h"
+#include "index/meta_segment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +11,12 @@
 typedef struct maker {
     const uint64_t *replaced; /* [DOCSET_WORDS] documents whose old meta no longer counts */
     const gathered *fresh;
-    meta_field counts;    /* keys by kind */
-    uint64_t *numbers;    /* owned, as all below */
-    uint8_t *types;       /* value_type of each number */
-    uint32_t *ends;       /* of strings */
-    char *bytes;          /* of strings */
-    uint32_t *starts;     /* of keys, in postings */
+    meta_field counts; /* keys by kind */
+    uint64_t *numbers; /* owned, as all below */
+    uint8_t *types;    /* value_type of each number */
+    uint32_t *ends;    /* of strings */
+    char *bytes;       /* of strings */
+    uint32_t *starts;  /* of keys, in postings */
     uint16_t *postings;
     size_t byte_count, posting_count;
     size_t number_capacity, type_capacity, end_capacity, byte_capacity, start_capacity, posting_capacity;

@@ -35,6 +35,17 @@ void scan_range(scan *s, uint32_t from, uint32_t to)
     scan_flush(s);
 }
 
+static inline void offer_document(scan *s, uint32_t docno)
+{
+    uint32_t row = rows_row_of(s->rows, docno);
+    if (row == ROW_NONE)
+        return;
+    const float *vector = rows_vector(s->view, row);
+    __builtin_prefetch(vector);
+    __builtin_prefetch(vector + DOT_LANES);
+    scan_offer(s, row, vector);
+}
+
 void scan_documents(scan *s)
 {
     size_t words = (s->allowed_bits + 63) / 64;
@@ -44,14 +55,16 @@ void scan_documents(scan *s)
             bits &= (UINT64_C(1) << s->allowed_bits % 64) - 1;
         for (; bits != 0; bits &= bits - 1) {
             size_t docno = w * 64 + (size_t)__builtin_ctzll(bits);
-            uint32_t row = docno <= UINT32_MAX ? rows_row_of(s->rows, (uint32_t)docno) : ROW_NONE;
-            if (row == ROW_NONE)
-                continue;
-            const float *vector = rows_vector(s->view, row);
-            __builtin_prefetch(vector);
-            __builtin_prefetch(vector + DOT_LANES);
-            scan_offer(s, row, vector);
+            if (docno <= UINT32_MAX)
+                offer_document(s, (uint32_t)docno);
         }
     }
+    scan_flush(s);
+}
+
+void scan_listed(scan *s, const uint32_t *docnos, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        offer_document(s, docnos[i]);
     scan_flush(s);
 }

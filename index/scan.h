@@ -55,4 +55,8 @@ void scan_range(scan *s, uint32_t from, uint32_t to);
  * s->allowed must not be NULL. Flushes. */
 void scan_documents(scan *s);
 
+/* The listed documents, ascending; those that have no row are passed over.
+ * Flushes. */
+void scan_listed(scan *s, const uint32_t *docnos, size_t count);
+
 #endif

@@ -63,6 +63,8 @@ typedef struct vector_query {
     store_read *read;        /* of the store that has the vectors; NULL for an index in memory */
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
     size_t allowed_bits;     /* docnos at or above it are not allowed */
+    const uint32_t *listed;  /* instead of it: few documents, ascending, which are all compared */
+    size_t listed_count;
     /* Orders documents of equal score by their ids: <0 if a comes first. */
     int (*tie)(void *context, uint32_t a, uint32_t b);
     void *tie_context;

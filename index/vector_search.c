@@ -105,6 +105,8 @@ static plan make_plan(const search *s, const vector_index_options *options)
     const vector_query *q = s->query;
     if (q->exact)
         return exactly("exact was asked for");
+    if (q->listed != NULL)
+        return exactly("the filter leaves few documents");
     if (options->metric != METRIC_COSINE)
         return exactly("the metric is dot");
     if (s->live < (double)options->exact_below)
@@ -128,7 +130,9 @@ static void scan_exactly(search *s)
 {
     s->scan.best.count = 0;
     s->scan.waiting = 0;
-    if (s->query->allowed != NULL)
+    if (s->query->listed != NULL)
+        scan_listed(&s->scan, s->query->listed, s->query->listed_count);
+    else if (s->query->allowed != NULL)
         scan_documents(&s->scan);
     else
         scan_range(&s->scan, 0, s->scan.seen);
@@ -242,7 +246,7 @@ static search prepare(const rows_view *view, const lists *l, const dot_kernel *k
                     .has_exclude = q->has_exclude,
                     .exclude = q->exclude,
                     .best = topk_start(hits, q->k, q->tie, q->tie_context)};
-    s.allowed = q->allowed == NULL ? s.live : (double)count_allowed(q);
+    s.allowed = q->listed != NULL ? (double)q->listed_count : q->allowed == NULL ? s.live : (double)count_allowed(q);
     if (l != NULL)
         s.per_cell = (double)l->starts[l->nlist] / (double)l->nlist;
     return s;

@@ -18,10 +18,20 @@ static inline void pack_text_value(msgpack_packer *p, const char *text)
 
 static inline void random_number(random_state *r, msgpack_packer *p)
 {
-    static const double reals[] = {-1e300, -9007199254740992.0, -1.5, -0.0, 0.5, 1.0, 3.0, 9007199254740992.0,
-                                   9223372036854775808.0, 18446744073709551616.0, 1e300, 7.0};
-    static const int64_t integers[] = {INT64_MIN, -9007199254740993, -9007199254740992, -2, -1, 0, 1, 3,
-                                       9007199254740992, 9007199254740993, 9007199254740994, INT64_MAX};
+    static const double reals[] = {-1e300,
+                                   -9007199254740992.0,
+                                   -1.5,
+                                   -0.0,
+                                   0.5,
+                                   1.0,
+                                   3.0,
+                                   9007199254740992.0,
+                                   9223372036854775808.0,
+                                   18446744073709551616.0,
+                                   1e300,
+                                   7.0};
+    static const int64_t integers[] = {INT64_MIN,        -9007199254740993, -9007199254740992, -2,       -1, 0, 1, 3,
+                                       9007199254740992, 9007199254740993,  9007199254740994,  INT64_MAX};
     switch (random_below(r, 5)) {
     case 0: msgpack_pack_double(p, reals[random_below(r, 12)]); break;
     case 1: msgpack_pack_int64(p, integers[random_below(r, 12)]); break;
@@ -84,7 +94,8 @@ static inline void random_meta(random_state *r, msgpack_sbuffer *out)
     if (random_below(r, 20) == 0)
         return;
     for (size_t i = 0; i < META_FIELDS; i++) {
-        has[i] = random_below(r, i == META_FIELDS - 1 ? 50 : 5) == 0 || (i < META_FIELDS - 1 && random_below(r, 2) == 0);
+        has[i] = random_below(r, i == META_FIELDS - 1 ? 50 : 5) == 0 ||
+                 (i < META_FIELDS - 1 && random_below(r, 2) == 0);
         count += has[i];
     }
     msgpack_packer_init(&p, out, msgpack_sbuffer_write);

@@ -16,7 +16,7 @@ typedef struct model {
         bool exists;
         size_t length;
         unsigned char *meta;
-    } *documents;
+    } * documents;
 } model;
 
 static void model_open(model *m, size_t size, bool ready)
