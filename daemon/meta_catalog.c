@@ -110,6 +110,8 @@ void meta_catalog_drop(meta_catalog *c, uint32_t collection)
 meta_columns *meta_catalog_acquire(meta_catalog *c, uint32_t collection)
 {
     meta_columns *columns = NULL;
+    if (c == NULL)
+        return NULL;
     pthread_mutex_lock(&c->lock);
     const entry *e = find(c, collection);
     if (e != NULL)
@@ -174,32 +176,33 @@ static void fill_and_log(meta_columns *columns, uint32_t collection, store *s, c
     }
 }
 
-/* The collections of now; NULL when memory is out. */
-static uint32_t *list(meta_catalog *c, size_t *count)
+/* The columns of the collection with the lowest number from *collection on, which
+ * becomes that number; NULL: there is none. Takes no memory, as an idle round must not. */
+static meta_columns *next(meta_catalog *c, uint32_t *collection)
 {
+    const entry *best = NULL;
     pthread_mutex_lock(&c->lock);
-    *count = c->count;
-    uint32_t *numbers = checked_realloc(NULL, c->count + 1, sizeof *numbers);
-    for (size_t i = 0; numbers != NULL && i < c->count; i++)
-        numbers[i] = c->entries[i].collection;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->entries[i].collection >= *collection && (best == NULL || c->entries[i].collection < best->collection))
+            best = &c->entries[i];
+    meta_columns *columns = best != NULL ? meta_columns_share(best->columns) : NULL;
+    if (best != NULL)
+        *collection = best->collection;
     pthread_mutex_unlock(&c->lock);
-    return numbers;
+    return columns;
 }
 
 void meta_catalog_work(meta_catalog *c, store *s, const atomic_bool *stop, sem_log *log)
 {
-    size_t count;
-    uint32_t *collections = list(c, &count);
-    for (size_t i = 0; collections != NULL && i < count && !atomic_load(stop); i++) {
+    uint32_t collection = 0;
+    for (meta_columns *columns; !atomic_load(stop) && (columns = next(c, &collection)) != NULL;) {
         sem_error err;
-        meta_columns *columns = meta_catalog_acquire(c, collections[i]);
-        if (columns == NULL)
-            continue;
         if (!meta_columns_ready(columns))
-            fill_and_log(columns, collections[i], s, stop, log);
+            fill_and_log(columns, collection, s, stop, log);
         else if (meta_columns_merge(columns, &err) != SEM_OK)
-            log_event(log, LOG_LEVEL_WARNING, "columns_not_merged", "collection=%u", collections[i]);
+            log_event(log, LOG_LEVEL_WARNING, "columns_not_merged", "collection=%u", collection);
         meta_columns_release(columns);
+        if (collection++ == UINT32_MAX)
+            return;
     }
-    free(collections);
 }

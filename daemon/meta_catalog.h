@@ -24,7 +24,7 @@ void meta_catalog_destroy(meta_catalog *c); /* accepts NULL */
 /* Columns of a new, empty collection; no effect if they are there. Writer thread. */
 sem_status meta_catalog_add(meta_catalog *c, uint32_t collection, sem_error *err);
 void meta_catalog_drop(meta_catalog *c, uint32_t collection);
-/* The columns, to be released; NULL if there are none. Any thread. */
+/* The columns, to be released; NULL if there are none, or no catalog. Any thread. */
 meta_columns *meta_catalog_acquire(meta_catalog *c, uint32_t collection);
 
 /* One round over all collections: fills the columns that are not ready from the
