@@ -5,6 +5,7 @@ Every engine runs in a process of its own. All of a contest (a number of vectors
 built first, one after the other, and try all their settings; those worth it are then
 timed in turns, round by round; the median counts. run.sh installs what this needs and
 makes the vectors; see --help for the options."""
+
 import argparse
 import datetime
 import importlib.metadata
@@ -93,12 +94,15 @@ class Contest:
         return None
 
     def start(self, engine):
-        command = runner.ours(self.o.build, self.files) if engine == OURS else runner.peer(engine, self.work, self.files)
+        command = (
+            runner.ours(self.o.build, self.files) if engine == OURS else runner.peer(engine, self.work, self.files)
+        )
         return Runner(engine, command, f"{self.work}/{engine}.log")
 
     def build_all(self):
         for engine in self.wanted():
-            started = self.guarded(engine, lambda: self.start(engine))
+            label = f"{PACKAGES[engine]} ({engine})" if engine in PACKAGES else engine
+            started = self.guarded(label, lambda: self.start(engine))
             if started is None:
                 continue
             self.runners[engine] = started
@@ -116,8 +120,10 @@ class Contest:
         self.entrants.append(entrant)
         best = max(p["recall"] for p in entrant["points"])
         built = entrant["build"]
-        say(f"{name:28} built in {built['seconds']:6.1f} s, {built['memory_mb']:6.0f} MB, "
-            f"{len(entrant['points'])} settings, recall up to {best:.4f}")
+        say(
+            f"{name:28} built in {built['seconds']:6.1f} s, {built['memory_mb']:6.0f} MB, "
+            f"{len(entrant['points'])} settings, recall up to {best:.4f}"
+        )
 
     def time_one(self, entrant, mode, threads, point, seconds):
         who = "" if entrant["ours"] else f"{entrant['name'].replace(' ', '_')} "
@@ -133,8 +139,10 @@ class Contest:
                         continue  # there are no batches on our wire: each query is one
                     points = [p for p in entrant["timed"] if turn == 0 or p not in EXACT]
                     time.sleep(PAUSE_SECONDS)
-                    self.guarded(entrant["name"], lambda: [
-                        self.time_one(entrant, mode, threads, p, self.effort["seconds"]) for p in points])
+                    self.guarded(
+                        entrant["name"],
+                        lambda: [self.time_one(entrant, mode, threads, p, self.effort["seconds"]) for p in points],
+                    )
 
     def run(self):
         self.build_all()
@@ -144,8 +152,10 @@ class Contest:
         for started in self.runners.values():
             started.close()
         for entrant in self.entrants:
-            entrant["rates"] = {mode: {point: statistics.median(rates) for point, rates in found.items()}
-                                for mode, found in entrant["rates"].items()}
+            entrant["rates"] = {
+                mode: {point: statistics.median(rates) for point, rates in found.items()}
+                for mode, found in entrant["rates"].items()
+            }
         return {"rows": self.rows, "entrants": self.entrants, "failures": self.failures, "missing": self.missing}
 
 
@@ -155,7 +165,11 @@ def machine():
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
     known = ("avx2", "avx512f", "avx512_vnni", "avx512_vpopcntdq", "avx512_bf16")
-    return {"cpu": names[0] if names else platform.machine(), "cpus": os.cpu_count(), "has": [f for f in known if f in flags]}
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cpus": os.cpu_count(),
+        "has": [f for f in known if f in flags],
+    }
 
 
 def versions():
@@ -174,13 +188,25 @@ def parse():
     p.add_argument("--folder", default="build/ann", help="vectors.f32 and queries.f32, and what is made of them")
     p.add_argument("--out", help="JSON of all results (build/bench-ann.json)")
     p.add_argument("--pictures", help="folder of the curves (docs; build/ann with --quick)")
-    p.add_argument("--document", help="where the tables between its markers are renewed (docs/index.md; none with --quick)")
+    p.add_argument(
+        "--document", help="where the tables between its markers are renewed (docs/index.md; none with --quick)"
+    )
     p.add_argument("--quick", action="store_true", help="few vectors, one round: whether it works, not how fast")
-    p.add_argument("--sizes", type=lambda s: tuple(int(n) for n in s.split(",")), help="e.g. 200000; beyond the real ones made ones")
+    p.add_argument(
+        "--sizes",
+        type=lambda s: tuple(int(n) for n in s.split(",")),
+        help="e.g. 200000; beyond the real ones made ones",
+    )
     p.add_argument("--rounds", type=int)
-    p.add_argument("--engines", type=lambda s: s.lower().split(","), help=f"of {OURS},{','.join(ENGINES)}; all if not given")
+    p.add_argument(
+        "--engines", type=lambda s: s.lower().split(","), help=f"of {OURS},{','.join(ENGINES)}; all if not given"
+    )
     p.add_argument("--threads", type=lambda s: [int(n) for n in s.split(",")], default=[1, 2])
-    p.add_argument("--all-graphs", action="store_true", help="also hnswlib, usearch and faiss HNSW for a million (half an hour more)")
+    p.add_argument(
+        "--all-graphs",
+        action="store_true",
+        help="also hnswlib, usearch and faiss HNSW for a million (half an hour more)",
+    )
     p.add_argument("--strict", action="store_true", help="a missed target is a failure")
     o = p.parse_args()
     o.out = o.out or f"{o.build}/bench-ann{'-quick' if o.quick else ''}.json"
@@ -215,7 +241,10 @@ def main():
         plot.write(contest, options.threads, f"{options.pictures}/recall-{contest['rows']}.svg")
     if options.document:
         report.renew(options.document, outcome)
-    print(f"\n{outcome['minutes']:.1f} minutes; all figures are in {options.out}, the curves in {options.pictures}/recall-*.svg")
+    print(
+        f"\n{outcome['minutes']:.1f} minutes; all figures are in {options.out}, "
+        f"the curves in {options.pictures}/recall-*.svg"
+    )
     missed = any(t["reached"] is False for t in outcome["targets"])
     failed = any(c["failures"] for c in contests)
     return 1 if failed or (options.strict and missed) else 0

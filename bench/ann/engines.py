@@ -5,6 +5,7 @@ points(name) yields the settings to sweep over, from quick to thorough; use(name
 sets one; search(queries) answers a batch on the threads that set_threads allowed, one(q)
 answers a single query as a user would ask it; both return rows, best first. build(name)
 returns the seconds of an earlier build's that this one would have taken as well."""
+
 import os
 import time
 
@@ -88,7 +89,9 @@ class FaissIVF(Faiss):
             self.train_cells()
         kind = name.split(",")[1]
         faiss = self.faiss
-        index = faiss.index_factory(self.dim, f"IVF{self.nlist},{kind.removesuffix('+refine')}", faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(
+            self.dim, f"IVF{self.nlist},{kind.removesuffix('+refine')}", faiss.METRIC_INNER_PRODUCT
+        )
         index.quantizer.add(self.centroids)  # with all cells there, training leaves k-means out
         index.train(self.base)
         index.add(self.base)
@@ -164,7 +167,9 @@ class Usearch(Engine):
         super().__init__(base, folder)
         from usearch.index import Index
 
-        self.index = Index(ndim=self.dim, metric="ip", dtype="f16", connectivity=HNSW_M, expansion_add=HNSW_CONSTRUCTION)
+        self.index = Index(
+            ndim=self.dim, metric="ip", dtype="f16", connectivity=HNSW_M, expansion_add=HNSW_CONSTRUCTION
+        )
 
     def build(self, _name):
         import numpy
@@ -236,14 +241,22 @@ class SVS(Engine):
     def build(self, name):
         svs, start, before = self.svs, time.perf_counter(), self.build_seconds
         if name == self.names[0]:
-            parameters = svs.VamanaBuildParameters(alpha=self.ALPHA, graph_max_degree=self.DEGREE, window_size=self.WINDOW)
-            index = svs.Vamana.build(parameters, self.base.astype("float16"), svs.DistanceType.MIP, num_threads=BUILD_THREADS)
+            parameters = svs.VamanaBuildParameters(
+                alpha=self.ALPHA, graph_max_degree=self.DEGREE, window_size=self.WINDOW
+            )
+            index = svs.Vamana.build(
+                parameters, self.base.astype("float16"), svs.DistanceType.MIP, num_threads=BUILD_THREADS
+            )
             self.build_seconds = time.perf_counter() - start
             index.save(*(f"{self.folder}/svs-{part}" for part in ("config", "graph", "data")))
         else:
-            data = svs.LVQLoader(svs.VectorDataLoader(f"{self.folder}/svs-data", svs.DataType.float16), primary=4, residual=8)
+            data = svs.LVQLoader(
+                svs.VectorDataLoader(f"{self.folder}/svs-data", svs.DataType.float16), primary=4, residual=8
+            )
             graph = svs.GraphLoader(f"{self.folder}/svs-graph")
-            index = svs.Vamana(f"{self.folder}/svs-config", graph, data, distance=svs.DistanceType.MIP, num_threads=BUILD_THREADS)
+            index = svs.Vamana(
+                f"{self.folder}/svs-config", graph, data, distance=svs.DistanceType.MIP, num_threads=BUILD_THREADS
+            )
         self.indexes[name] = index
         return before
 
@@ -264,6 +277,13 @@ class SVS(Engine):
 
 # In the order of their turns. PACKAGES: what each needs from the package index.
 ENGINES = {e.__name__: e for e in (FaissFlat, FaissIVF, FaissHNSW, Scann, SVS, Hnswlib, Usearch)}
-PACKAGES = {"FaissFlat": "faiss-cpu", "FaissIVF": "faiss-cpu", "FaissHNSW": "faiss-cpu", "Scann": "scann",
-            "SVS": "scalable-vs", "Hnswlib": "hnswlib", "Usearch": "usearch"}
+PACKAGES = {
+    "FaissFlat": "faiss-cpu",
+    "FaissIVF": "faiss-cpu",
+    "FaissHNSW": "faiss-cpu",
+    "Scann": "scann",
+    "SVS": "scalable-vs",
+    "Hnswlib": "hnswlib",
+    "Usearch": "usearch",
+}
 GRAPHS = FaissHNSW.names + SVS.names + Hnswlib.names + Usearch.names

@@ -11,6 +11,7 @@ Answers one line of JSON each, first of all {"ready": true}:
 
 NAME has no spaces: _ stands for them. The same as build/bench_ann with turns=1, which
 has one index only and no batches."""
+
 import ctypes
 import json
 import os
@@ -86,7 +87,13 @@ class Peer:
         self.engine.use(name, point)
         if mode == "batch":
             return {"rate": self.batches(seconds)}
-        return {"rate": keep_asking(self.engine.one, self.queries, 0, seconds) if threads == 1 else self.singles(threads, seconds)}
+        return {
+            "rate": (
+                keep_asking(self.engine.one, self.queries, 0, seconds)
+                if threads == 1
+                else self.singles(threads, seconds)
+            )
+        }
 
     def batches(self, seconds):
         start, asked = time.perf_counter(), 0

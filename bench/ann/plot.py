@@ -1,4 +1,5 @@
 """Recall against queries a second as a picture: SVG, written by hand."""
+
 import math
 from xml.sax.saxutils import escape
 
@@ -7,7 +8,19 @@ from report import curve, scale
 WIDTH, HEIGHT, GAP, LEFT, TOP, LEGEND = 360, 320, 70, 60, 40, 210
 LOWEST, HIGHEST = 0.80, 0.999
 TICKS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.999)
-COLOURS = ("#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf", "#ff7f0e", "#393b79", "#637939")
+COLOURS = (
+    "#1f77b4",
+    "#2ca02c",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+    "#ff7f0e",
+    "#393b79",
+    "#637939",
+)
 OURS = "#d62728"
 
 
@@ -29,8 +42,10 @@ class Panel:
 
     def frame(self):
         yield f'<rect x="{self.left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>'
-        yield f'<text x="{self.left + WIDTH / 2}" y="{TOP - 14}" text-anchor="middle" font-weight="bold">{escape(self.title)}</text>'
-        yield f'<text x="{self.left + WIDTH / 2}" y="{TOP + HEIGHT + 36}" text-anchor="middle">recall@10</text>'
+        middle = self.left + WIDTH / 2
+        head = f'<text x="{middle}" y="{TOP - 14}" text-anchor="middle" font-weight="bold">'
+        yield f"{head}{escape(self.title)}</text>"
+        yield f'<text x="{middle}" y="{TOP + HEIGHT + 36}" text-anchor="middle">recall@10</text>'
         for tick in TICKS:
             x = self.x(tick)
             yield f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{TOP + HEIGHT}" stroke="#ddd"/>'
@@ -54,7 +69,9 @@ class Panel:
 def panels(contest, threads):
     """For each panel its title and everybody's points; ours are single queries in all."""
     titles = [(f"single queries, {n} thread{'s' if n > 1 else ''}", "single", n) for n in threads]
-    titles.append((f"semd singly, others in batches, {threads[0]} thread{'s' if threads[0] > 1 else ''}", "batch", threads[0]))
+    titles.append(
+        (f"semd singly, others in batches, {threads[0]} thread{'s' if threads[0] > 1 else ''}", "batch", threads[0])
+    )
     for title, mode, n in titles:
         lines = [(e, visible(curve(e, f"{'single' if e['ours'] else mode} {n}"))) for e in contest["entrants"]]
         yield title, [(e, points) for e, points in lines if points]
@@ -66,7 +83,8 @@ def draw(contest, threads):
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)}
     width = LEFT + len(found) * (WIDTH + GAP) + LEGEND
     height = TOP + HEIGHT + 50
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
+    box = f'viewBox="0 0 {width} {height}"'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="12">'
     yield f"<title>Recall@10 and queries a second, {contest['rows']:,} vectors of 384 dimensions</title>"
     yield f'<rect width="{width}" height="{height}" fill="#fff"/>'
     for i, (title, lines) in enumerate(found):
@@ -77,7 +95,8 @@ def draw(contest, threads):
     left = LEFT + len(found) * (WIDTH + GAP) - 30
     for i, entrant in enumerate(contest["entrants"]):
         y, colour = TOP + 10 + 20 * i, OURS if entrant["ours"] else colours[entrant["name"]]
-        yield f'<line x1="{left}" y1="{y}" x2="{left + 24}" y2="{y}" stroke="{colour}" stroke-width="{3 if entrant["ours"] else 1.5}"/>'
+        wide = 3 if entrant["ours"] else 1.5
+        yield f'<line x1="{left}" y1="{y}" x2="{left + 24}" y2="{y}" stroke="{colour}" stroke-width="{wide}"/>'
         yield f'<text x="{left + 32}" y="{y + 4}">{escape(entrant["name"])}</text>'
     yield "</svg>"
 

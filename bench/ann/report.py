@@ -1,4 +1,5 @@
 """Tables for people, the targets, and the document's figures, from the driver's results."""
+
 import math
 import os
 
@@ -61,15 +62,24 @@ def best(contest, kind, mode, recall):
 
 def target(contest, what, found, limit, unit="x", at_least=True, against=""):
     reached = None if found is None else (found >= limit if at_least else found <= limit)
-    return {"rows": contest["rows"], "what": what, "found": found, "limit": limit, "unit": unit,
-            "at_least": at_least, "against": against, "reached": reached}
+    return {
+        "rows": contest["rows"],
+        "what": what,
+        "found": found,
+        "limit": limit,
+        "unit": unit,
+        "at_least": at_least,
+        "against": against,
+        "reached": reached,
+    }
 
 
 def ratio(contest, threads, kind, mode, recall, limit):
     mine = best(contest, "ours", f"single {threads}", recall)
     theirs = best(contest, kind, f"{mode} {threads}", recall)
     found = mine[0] / theirs[0] if mine and theirs else None
-    what = f"single : best of {kind}{', batches' if mode == 'batch' else ''}, {recall:.2f}, {threads} thread{'s' if threads > 1 else ''}"
+    way = ", batches" if mode == "batch" else ""
+    what = f"single : best of {kind}{way}, {recall:.2f}, {threads} thread{'s' if threads > 1 else ''}"
     return target(contest, what, found, limit, against=theirs[1]["name"] if theirs else "nobody reaches that recall")
 
 
@@ -78,13 +88,27 @@ def build_targets(contest):
     if not mine:
         return []
     built = mine[0]["build"]
-    found = [target(contest, "memory besides float32", built["bytes_besides_float32"], BYTES_A_VECTOR, "bytes a vector", False)]
+    found = [
+        target(
+            contest, "memory besides float32", built["bytes_besides_float32"], BYTES_A_VECTOR, "bytes a vector", False
+        )
+    ]
     if contest["rows"] > LARGE:
         return [target(contest, "building", built["seconds"], LARGE_BUILD_SECONDS, "s", False), *found]
     graph = best(contest, "graphs", "single 1", 0.95)
     share = built["seconds"] / graph[1]["build"]["seconds"] if graph else None
-    return [target(contest, "building : that of the best graph", share, BUILD_SHARE, "x", False,
-                   graph[1]["name"] if graph else ""), *found]
+    return [
+        target(
+            contest,
+            "building : that of the best graph",
+            share,
+            BUILD_SHARE,
+            "x",
+            False,
+            graph[1]["name"] if graph else "",
+        ),
+        *found,
+    ]
 
 
 def targets(outcome):
@@ -92,12 +116,26 @@ def targets(outcome):
     for contest in outcome["contests"]:
         for threads in outcome["threads"]:
             if contest["rows"] > LARGE:
-                found += [ratio(contest, threads, "lists of faiss", *asked) for asked in (
-                    ("single", 0.95, 2.5), ("single", 0.99, 3.0), ("batch", 0.95, 1.4), ("batch", 0.99, 1.6))]
+                found += [
+                    ratio(contest, threads, "lists of faiss", *asked)
+                    for asked in (
+                        ("single", 0.95, 2.5),
+                        ("single", 0.99, 3.0),
+                        ("batch", 0.95, 1.4),
+                        ("batch", 0.99, 1.6),
+                    )
+                ]
                 found.append(ratio(contest, threads, "graphs", "single", 0.95, 1.0))
             else:
-                found += [ratio(contest, threads, "peers", *asked) for asked in (
-                    ("single", 0.95, 1.3), ("single", 0.99, 1.8), ("batch", 0.95, 1.15), ("batch", 0.99, 1.5))]
+                found += [
+                    ratio(contest, threads, "peers", *asked)
+                    for asked in (
+                        ("single", 0.95, 1.3),
+                        ("single", 0.99, 1.8),
+                        ("batch", 0.95, 1.15),
+                        ("batch", 0.99, 1.5),
+                    )
+                ]
         found += build_targets(contest)
     return found
 
@@ -132,10 +170,14 @@ def show_ratios(contest, threads):
             for mode in ("single", "batch"):
                 cells, names = [], []
                 for recall in RECALLS:
-                    mine, theirs = best(contest, "ours", f"single {n}", recall), best(contest, kind, f"{mode} {n}", recall)
+                    mine, theirs = best(contest, "ours", f"single {n}", recall), best(
+                        contest, kind, f"{mode} {n}", recall
+                    )
                     cells.append(f"{mine[0] / theirs[0]:8.2f}" if mine and theirs else f"{'-':>8}")
                     names.append(theirs[1]["name"] if theirs else "-")
-                who = f"best of {kind}, {'singles' if mode == 'single' else 'batches'}, {n} thread{'s' if n > 1 else ''}"
+                who = (
+                    f"best of {kind}, {'singles' if mode == 'single' else 'batches'}, {n} thread{'s' if n > 1 else ''}"
+                )
                 print(f"{who:54}{''.join(cells)}  {' / '.join(names)}")
 
 
@@ -158,7 +200,10 @@ def show_targets(found):
     for t in found:
         value = "-" if t["found"] is None else f"{t['found']:.2f}"
         sign = ">=" if t["at_least"] else "<="
-        print(f"{t['what']:64}{t['rows']:>10,}{value:>9} {sign:>3}{t['limit']:7g} {t['unit']:15} {verdict(t):13} {t['against']}")
+        print(
+            f"{t['what']:64}{t['rows']:>10,}{value:>9} {sign:>3}{t['limit']:7g} {t['unit']:15} "
+            f"{verdict(t):13} {t['against']}"
+        )
 
 
 def show(outcome):
@@ -179,12 +224,24 @@ def show(outcome):
 
 def table(contest, threads):
     heads = [f"{mode}, {n} thread{'s' if n > 1 else ''}" for n in threads for mode in ("single", "batch")]
-    lines = [f"| {contest['rows']:,} vectors | build s | MB | " + " | ".join(heads) + " |", "|---" * (3 + len(heads)) + "|"]
+    lines = [
+        f"| {contest['rows']:,} vectors | build s | MB | " + " | ".join(heads) + " |",
+        "|---" * (3 + len(heads)) + "|",
+    ]
     for e in contest["entrants"]:
-        cells = [" / ".join(number(rate_at(e, f"{mode} {n}", r)) for r in RECALLS)
-                 if not (e["ours"] and mode == "batch") else "" for n in threads for mode in ("single", "batch")]
+        cells = [
+            (
+                " / ".join(number(rate_at(e, f"{mode} {n}", r)) for r in RECALLS)
+                if not (e["ours"] and mode == "batch")
+                else ""
+            )
+            for n in threads
+            for mode in ("single", "batch")
+        ]
         name = f"**{e['name']}**" if e["ours"] else e["name"]
-        lines.append(f"| {name} | {e['build']['seconds']:.1f} | {e['build']['memory_mb']:.0f} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {name} | {e['build']['seconds']:.1f} | {e['build']['memory_mb']:.0f} | " + " | ".join(cells) + " |"
+        )
     return lines
 
 
@@ -201,13 +258,19 @@ def renew(path, outcome):
     packages = ", ".join(f"{n} {v}" for n, v in outcome["versions"].items())
     lines = [f"{m['cpu']}, {m['cpus']} CPUs ({' '.join(m['has'])}), {outcome['date'][:10]}; {packages}.", ""]
     for contest in outcome["contests"]:
-        lines += [f"![Recall and queries a second, {contest['rows']:,} vectors](recall-{contest['rows']}.svg)", "",
-                  *table(contest, outcome["threads"]), ""]
+        lines += [
+            f"![Recall and queries a second, {contest['rows']:,} vectors](recall-{contest['rows']}.svg)",
+            "",
+            *table(contest, outcome["threads"]),
+            "",
+        ]
     lines += ["| target | vectors | found | asked | |", "|---|---|---|---|---|"]
     for t in outcome["targets"]:
         found = "-" if t["found"] is None else f"{t['found']:.2f}"
-        lines.append(f"| {t['what']}{' (' + t['against'] + ')' if t['against'] else ''} | {t['rows']:,} | {found} | "
-                     f"{'≥' if t['at_least'] else '≤'} {t['limit']:g} {t['unit']} | {verdict(t)} |")
+        lines.append(
+            f"| {t['what']}{' (' + t['against'] + ')' if t['against'] else ''} | {t['rows']:,} | {found} | "
+            f"{'≥' if t['at_least'] else '≤'} {t['limit']:g} {t['unit']} | {verdict(t)} |"
+        )
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     with open(path + ".part", "w", encoding="utf-8") as f:
         f.write(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")

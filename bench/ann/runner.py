@@ -1,4 +1,5 @@
 """The process of one engine, ours or a peer's."""
+
 import json
 import os
 import select

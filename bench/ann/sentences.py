@@ -8,6 +8,7 @@ one that apt is configured with), cuts the descriptions into sentences, drops re
 ones, shuffles the rest by a fixed seed, and writes FOLDER/sentences.jsonl, COUNT
 lines of {"text": ...}. Without the file there is nothing to measure: it says so and
 exits with 1."""
+
 import hashlib
 import json
 import lzma
@@ -61,11 +62,16 @@ def fetch(path):
         with urllib.request.build_opener(*handlers).open(address, timeout=TIMEOUT_SECONDS) as answer:
             content = answer.read()
     except (urllib.error.URLError, OSError) as problem:
-        sys.exit(f"bench-ann: cannot fetch the package descriptions from {address}: {problem}. "
-                 "Name a Debian mirror that this machine reaches in DEBIAN_MIRROR.")
+        sys.exit(
+            f"bench-ann: cannot fetch the package descriptions from {address}: {problem}. "
+            "Name a Debian mirror that this machine reaches in DEBIAN_MIRROR."
+        )
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        print(f"  FETCH the file is another than usual (SHA-256 {found[:16]}..., not {SHA256[:16]}...): figures differ a little")
+        print(
+            f"  FETCH the file is another than usual (SHA-256 {found[:16]}..., not {SHA256[:16]}...): "
+            "figures differ a little"
+        )
     with open(path + ".part", "wb") as f:
         f.write(content)
     os.replace(path + ".part", path)

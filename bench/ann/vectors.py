@@ -2,6 +2,7 @@
 
 All files are raw little-endian and without a head: vectors and queries float32 [n, 384]
 of unit length, truth int32 [queries, 10], the rows of the nearest, best first."""
+
 import os
 
 import numpy as np
