@@ -33,10 +33,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { K = 10, THREADS_MAX = 64, TRAINING_CALLS_MAX = 16, WARM_QUERIES = 50, LEAST_QUERIES = 100, EXACT_PART = 10 };
+enum {
+    K = 10,
+    THREADS_MAX = 64,
+    TRAINING_CALLS_MAX = 16,
+    WARM_QUERIES = 50,
+    LEAST_QUERIES = 100,
+    EXACT_PART = 40,
+    LEAST_EXACT = 20
+};
 
 static const double RECALLS[] = {0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999};
 static const size_t PROBES[] = {4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
+static const double FULL = 0.9985; /* recall beyond which nobody is compared */
 enum { RECALLS_COUNT = sizeof RECALLS / sizeof *RECALLS, PROBES_COUNT = sizeof PROBES / sizeof *PROBES };
 
 typedef struct bench {
@@ -179,10 +188,11 @@ static void *keep_asking(void *argument)
     for (size_t i = 0; i < WARM_QUERIES && !a->failed && !a->p->exact; i++)
         a->failed = !ask(a->b, a->p, (a->first + i) % a->b->asked, hits, &count, NULL, &a->err);
     pthread_barrier_wait(a->start);
+    const size_t least = a->p->exact ? LEAST_EXACT : LEAST_QUERIES;
     const double start = now();
     double took = 0;
     size_t asked = 0;
-    for (; !a->failed && (took < a->seconds || asked < LEAST_QUERIES); asked++) {
+    for (; !a->failed && (took < a->seconds || asked < least); asked++) {
         a->failed = !ask(a->b, a->p, (a->first + asked) % a->b->asked, hits, &count, NULL, &a->err);
         took = now() - start;
     }
@@ -248,20 +258,32 @@ static void name_point(char *name, size_t size, size_t which)
         snprintf(name, size, "nprobe=%zu", PROBES[which - 1 - RECALLS_COUNT]);
 }
 
+static bool answer_point(const bench *b, const char *name, const char *before, double *recall, sem_error *err)
+{
+    point p;
+    outcome found;
+    const double start = now();
+    if (!read_point(&p, name) || !measure_recall(b, &p, &found, err))
+        return false;
+    const double asked = (double)(p.exact ? (b->asked + EXACT_PART - 1) / EXACT_PART : b->asked);
+    printf("%s{\"point\": \"%s\", \"recall\": %.5f, \"least\": %.1f, \"probed\": %.1f, \"rate\": %.1f}", before, name,
+           found.recall, found.least, found.probed, asked / (now() - start));
+    *recall = found.recall;
+    return true;
+}
+
+/* More probes than those that find everything are left out: they take longest. */
 static bool answer_points(const bench *b, sem_error *err)
 {
+    double recall = 0;
     printf("{\"points\": [");
     for (size_t i = 0; i < points_count(); i++) {
         char name[32];
-        point p;
-        outcome found;
         name_point(name, sizeof name, i);
-        const double start = now();
-        if (!read_point(&p, name) || !measure_recall(b, &p, &found, err))
+        if (i > RECALLS_COUNT + 1 && recall > FULL)
+            break;
+        if (!answer_point(b, name, i == 0 ? "" : ", ", &recall, err))
             return false;
-        const double asked = (double)(p.exact ? (b->asked + EXACT_PART - 1) / EXACT_PART : b->asked);
-        printf("%s{\"point\": \"%s\", \"recall\": %.5f, \"least\": %.1f, \"probed\": %.1f, \"rate\": %.1f}",
-               i == 0 ? "" : ", ", name, found.recall, found.least, found.probed, asked / (now() - start));
     }
     printf("]}\n");
     return true;
