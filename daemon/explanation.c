@@ -35,7 +35,7 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
 {
     const vector_plan *plan = &x->plan;
     bool text = x->prompt != NULL, filter = q->u.search.filter.data != NULL;
-    pack_map(p, 9u + 3u * text + filter);
+    pack_map(p, 12u + 3u * text + filter);
     pack_str(p, "kind");
     pack_str(p, plan->kind);
     pack_str(p, "reason");
@@ -48,7 +48,13 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
     pack_str(p, "metric");
     pack_str(p, c->metric == METRIC_DOT ? "dot" : "cosine");
     pack_str(p, "codes");
-    pack_str(p, "float32");
+    pack_str(p, plan->lists > 0 ? "1-bit, int8, float32" : "float32");
+    pack_str(p, "by_bits");
+    pack_uint(p, plan->by_bits);
+    pack_str(p, "by_bytes");
+    pack_uint(p, plan->by_bytes);
+    pack_str(p, "by_floats");
+    pack_uint(p, plan->by_floats);
     pack_str(p, "nlist");
     pack_uint(p, plan->lists);
     pack_str(p, "documents");

@@ -237,7 +237,6 @@ static sem_status scan(search *s, sem_error *err)
         .read = s->worker->read,
         .tie = compare_ids,
         .tie_context = s,
-        .memory = s->worker->core->hooks.memory,
     };
     sem_status status =
         vector_index_search(s->index->index, &query, s->hits, &s->count, x != NULL ? &x->plan : NULL, err);

@@ -9,6 +9,7 @@
 #include <faiss/c_api/Index_c.h>
 
 #include <limits.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,22 @@ static sem_status run(const kmeans_options *o, FaissClustering *clustering, Fais
     return SEM_OK;
 }
 
+static sem_status check_lengths(const kmeans_options *o, const float *sample, size_t n, sem_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        double squares = 0;
+        for (size_t j = 0; j < o->dim; j++)
+            squares += (double)sample[i * o->dim + j] * sample[i * o->dim + j];
+        if (squares != 0 && (squares <= 0.98 || squares >= 1.02))
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "k-means by dot product needs points of unit length, and point %zu has %g: the longest "
+                            "centroid would be the nearest to all; normalise them or add the dimension that makes them "
+                            "equally long",
+                            i, sqrt(squares));
+    }
+    return SEM_OK;
+}
+
 sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, float *centroids,
                         const atomic_bool *cancel, sem_error *err)
 {
@@ -67,6 +84,9 @@ sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, 
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "k-means needs more points than centroids: %zu centroids of %zu dimensions, %zu points", o->k,
                         o->dim, n);
+    sem_status s = check_lengths(o, sample, n, err);
+    if (s != SEM_OK)
+        return s;
     choose_start(o, sample, n, centroids);
     FaissClusteringParameters p;
     faiss_ClusteringParameters_init(&p);
@@ -79,8 +99,8 @@ sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, 
     faiss_use_threads(o->threads);
     FaissClustering *clustering = NULL;
     FaissIndexFlatIP *nearest = NULL;
-    sem_status s = faiss_check(faiss_Clustering_new_with_params(&clustering, (int)o->dim, (int)o->k, &p),
-                               "preparing k-means", err);
+    s = faiss_check(faiss_Clustering_new_with_params(&clustering, (int)o->dim, (int)o->k, &p), "preparing k-means",
+                    err);
     if (s == SEM_OK)
         s = faiss_check(faiss_IndexFlatIP_new_with(&nearest, (faiss_idx_t)o->dim), "preparing k-means", err);
     if (s == SEM_OK)

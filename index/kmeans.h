@@ -19,8 +19,10 @@ typedef struct kmeans_options {
     size_t start_count; /* more than k: some are left out; fewer: sample points join them */
 } kmeans_options;
 
-/* sample: [n, dim], n > k. centroids: [k, dim]. *cancel (may be NULL) is looked
- * at between rounds: SEM_CANCELLED. */
+/* sample: [n, dim], n > k, of unit length (or zero). Points of different lengths are
+ * refused: by dot product the longest centroid would be nearest to nearly all of them.
+ * centroids: [k, dim]. *cancel (may be NULL) is looked at between rounds:
+ * SEM_CANCELLED. */
 sem_status kmeans_train(const kmeans_options *options, const float *sample, size_t n, float *centroids,
                         const atomic_bool *cancel, sem_error *err);
 

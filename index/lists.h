@@ -1,66 +1,142 @@
-/* Inverted lists: the rows of an index by the cell of the nearest centroid.
- * Immutable once built. Rows that came later are not in them (the tail). */
+/* Inverted lists: the rows of an index in the cell of the nearest centroid, in the
+ * two short forms of codes.h.
+ *
+ * A cell is a chain of extents, each a run of blocks. Those that training packs lie
+ * one behind the other; a row that comes later is appended by the writer to the last
+ * extent of its cell, or a new one behind all others. Nothing that is written is
+ * moved or changed, so any thread reads meanwhile without waiting; dead rows stay
+ * until the index thread makes new lists.
+ *
+ * One cell more than there are centroids holds strangers: rows that came after the
+ * training and are farther from their centroid than nearly all that it saw, or
+ * longer. The centroids say little about where those lie, so every search compares
+ * them all. Many of them are a reason to train anew. */
 #ifndef SEM_INDEX_LISTS_H
 #define SEM_INDEX_LISTS_H
 
 #include "base/status.h"
-#include "index/dot.h"
+#include "index/codes.h"
 #include "index/recall_curve.h"
 #include "index/rows.h"
-#include "index/scan.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct list_entry {
-    uint32_t row;
-    uint32_t docno; /* of the row: filters need not touch it */
-} list_entry;
+typedef struct list_extent {
+    uint32_t first, blocks; /* of the blocks in all lists */
+    _Atomic uint32_t used;  /* blocks with lanes in use */
+    struct list_extent *_Atomic next;
+} list_extent;
+
+typedef struct list_cell {
+    list_extent head;
+    list_extent *last;   /* the writer's */
+    uint32_t lanes;      /* in use in the last extent; the writer's */
+    atomic_size_t count; /* rows */
+} list_cell;
 
 typedef struct lists {
-    size_t nlist, width;
-    uint32_t covered;    /* rows below it are in a cell, or were dead already */
-    float *centroids;    /* [nlist, width] */
-    size_t *starts;      /* [nlist + 1] where a cell's entries begin */
-    list_entry *entries; /* by cell, in it by row */
+    const code_kernel *kernel;
+    size_t nlist, dim, lines, width; /* width: of a row of bytes */
+    uint8_t *centroids;              /* [nlist, width] bytes: what these stand for are the centroids */
+    float *centroid_scales;          /* [nlist] */
+    float *centroid_extras;          /* [nlist] for metric dot, in the dimension that is added; else NULL */
+    float *centroid_shares;   /* [nlist] rows are coded against this share of their centroid: what they have of it */
+    float typical;            /* mean length of the rows of the training; 1 for cosine */
+    float longest;            /* length of the longest row of the training; 1 for cosine */
+    float stranger_below;     /* rows whose ⟨row, centroid⟩ is below it are strangers */
+    list_cell *cells;         /* [nlist + 1] the last one holds the strangers */
+    uint8_t *blocks;          /* [capacity] blocks */
+    uint8_t *bytes;           /* [capacity * CODES_LANES, width] */
+    size_t capacity;          /* blocks */
+    size_t taken;             /* blocks; the writer's */
+    _Atomic uint32_t covered; /* rows below it are in a cell, or were dead already */
+    atomic_size_t entries;    /* rows in all cells */
+    code_query writing;       /* the writer's scratch */
+    float *origin;            /* [dim] the writer's scratch */
+    uint32_t newest;          /* the place of the last row that was appended; the writer's */
+
     int64_t trained_at_ms;
     size_t trained_rows;     /* live rows when k-means ran */
-    double trained_distance; /* their mean of 1 - ⟨row, centroid⟩ */
-    size_t added_rows;       /* assigned since, without k-means */
+    double trained_distance; /* their mean of 1 - ⟨row, centroid⟩ / longest² */
+    size_t added_rows;       /* since, without k-means; the writer's while the lists are in use */
     double added_distance;   /* their sum */
     size_t measured_rows;    /* live rows when the curve was measured */
     recall_curve curve;
 } lists;
 
 /* Memory for lists with room for the centroids; the rest is zero. */
-sem_status lists_create(lists **out, size_t nlist, size_t width, sem_error *err);
+sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_error *err);
 void lists_free(lists *l); /* accepts NULL */
 
-/* Sorts rows below covered into cells: cells[row], ROW_NONE leaves a row out. */
-sem_status lists_fill(lists *l, const rows *r, const uint32_t *cells, uint32_t covered, sem_error *err);
+/* centroid: dim floats, and one more for metric dot. */
+void lists_set_centroid(lists *l, size_t cell, const float *centroid);
+/* dim floats; zeros for strangers. */
+void lists_get_centroid(const lists *l, size_t cell, float *centroid);
+/* What the rows of the cell are coded against. */
+void lists_get_origin(const lists *l, size_t cell, float *origin);
 
-/* The cell of the nearest centroid (the first of equals) and the dot product. */
-uint32_t lists_nearest(const lists *l, const dot_kernel *kernel, const float *vector, float *score);
+/* Room for counts[c] rows in cell c, packed, and behind them for rows to come. */
+sem_status lists_reserve(lists *l, const size_t *counts, sem_error *err);
+/* Codes a row as the n-th of a cell's first extent. Any thread, while nobody reads;
+ * origin: what lists_get_origin says. */
+void lists_place(lists *l, size_t cell, size_t n, uint32_t row, const float *vector, const float *origin);
 
-/* The cells in order of their centroid's nearness to a query, taken one by one:
- * a heap, since most are never asked for. */
-typedef struct probe {
-    float score;
-    uint32_t cell;
-} probe;
+/* The cell of a vector: of the nearest centroid (the first of equals), or the
+ * strangers'. q: its bytes and planes are scratch. *distance: 1 - ⟨row, centroid⟩ /
+ * longest², of the nearest centroid in any case. */
+uint32_t lists_cell_of(const lists *l, const float *vector, code_query *q, double *distance);
+/* The same without strangers. */
+uint32_t lists_nearest(const lists *l, const float *vector, code_query *q, double *distance);
 
-typedef struct probes {
-    probe *heap; /* [count], the caller's */
-    size_t count;
-} probes;
+/* Appends the row that comes next (covered). False when there is no room: then it
+ * and all later rows stay behind the lists. Writer only. */
+bool lists_append(lists *l, uint32_t row, const float *vector);
+/* Undoes the last lists_append, of a row that did not come to be. Writer only. */
+void lists_take_back(lists *l);
 
-/* Ranks all cells. heap: room for nlist. */
-probes probes_start(const lists *l, const dot_kernel *kernel, const float *query, probe *heap);
-/* The next cell; count must not be 0. What was taken stays at the end of the
- * heap: heap[nlist - 1 - i] is the i-th cell. */
-uint32_t probes_next(probes *p);
+static inline uint32_t lists_covered(const lists *l)
+{
+    return atomic_load_explicit(&l->covered, memory_order_acquire);
+}
 
-/* Compares the rows of a cell that the scan allows. Flush when done. */
-void lists_scan(const lists *l, uint32_t cell, scan *s);
+static inline size_t lists_strangers(const lists *l)
+{
+    return atomic_load_explicit(&l->cells[l->nlist].count, memory_order_relaxed);
+}
+
+static inline const code_tail *lists_tail(const lists *l, uint32_t place)
+{
+    return codes_tail(l->blocks + place / CODES_LANES * codes_block_size(l->lines), l->lines);
+}
+
+static inline uint32_t lists_row(const lists *l, uint32_t place)
+{
+    return lists_tail(l, place)->row[place % CODES_LANES];
+}
+
+static inline const uint8_t *lists_bytes(const lists *l, uint32_t place)
+{
+    return l->bytes + (size_t)place * l->width;
+}
+
+/* Calls f for every lane in use, cell by cell (strangers last). */
+void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t row), void *context);
+
+/* Prepares a query for these lists. */
+void lists_prepare(const lists *l, code_query *q, const float *vector);
+/* scores[nlist]: ⟨query, centroid⟩ in bytes. */
+void lists_score_cells(const lists *l, const code_query *q, float *scores);
+/* ⟨query, origin⟩ of a cell. */
+static inline float lists_base(const lists *l, uint32_t cell, const float *scores)
+{
+    return cell < l->nlist ? scores[cell] * l->centroid_shares[cell] : 0.0f;
+}
+
+/* Bytes of memory for a code_query of this many dimensions; codes in it: code_query_take. */
+size_t lists_query_size(size_t dim);
+void lists_query_take(code_query *q, size_t dim, void *memory); /* aligned to 64 bytes */
 
 #endif

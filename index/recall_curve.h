@@ -1,51 +1,54 @@
-/* Recall as a function of the number of cells probed, measured on the index's
- * own vectors, and the way back: how many cells a wanted recall needs. */
+/* Recall as a function of effort, measured on the index's own vectors, and the way
+ * back: the cheapest effort for a wanted recall. Effort is the number of cells
+ * probed, of the candidates that their bits leave and of those that their bytes
+ * leave (stages.h). */
 #ifndef SEM_INDEX_RECALL_CURVE_H
 #define SEM_INDEX_RECALL_CURVE_H
 
-#include "base/status.h"
-#include "index/dot.h"
-#include "index/rows.h"
-
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     CURVE_POINTS_MAX = 16, /* 1, 2, 4, … and nlist */
+    CURVE_FACTORS = 8,     /* candidates that the bits leave, as multiples of the depth */
     CURVE_DEPTHS = 5       /* recall@10, @30, @100, @300 and @1000 */
 };
 
+/* What is known of one number of probes. */
+typedef struct curve_point {
+    size_t nprobe;
+    float recall[CURVE_DEPTHS];              /* the mean over the queries, with the most candidates */
+    float sure[CURVE_DEPTHS][CURVE_FACTORS]; /* the mean less its margin of error */
+    float last[CURVE_DEPTHS]; /* with the most candidates, for the neighbours beyond the depth before alone */
+} curve_point;
+
 typedef struct recall_curve {
     size_t points;
-    struct {
-        size_t nprobe;
-        double recall[CURVE_DEPTHS]; /* the mean over the queries */
-        double sure[CURVE_DEPTHS];   /* the mean less its margin of error */
-        double last[CURVE_DEPTHS];   /* the same for the neighbours beyond the depth before alone */
-    } at[CURVE_POINTS_MAX];
+    curve_point at[CURVE_POINTS_MAX];
+    float second[CURVE_DEPTHS]; /* candidates that the bytes leave, as a multiple of the depth */
+    float cells_rows;           /* rows in a cell, as a search meets them */
+    float candidate_cost;       /* of comparing one row's bytes, in rows' bits */
+    size_t queries;             /* that it was measured with */
 } recall_curve;
 
-/* What the curve is measured on. */
-typedef struct curve_input {
-    const rows *rows;
-    rows_view *view; /* of these rows; renewed on the way */
-    uint32_t seen;   /* rows that count */
-    const dot_kernel *kernel;
-    const float *centroids;    /* [nlist, width] */
-    size_t nlist;              /* at most 2^15 */
-    const uint32_t *cells;     /* [seen] the cell of each row; ROW_NONE: in none, left out */
-    const atomic_bool *cancel; /* may be NULL */
-} curve_input;
+typedef struct effort {
+    size_t nprobe;
+    size_t first;  /* rows whose bytes are compared */
+    size_t second; /* rows whose floats are compared */
+} effort;
 
-/* Takes live rows as queries, each left out of its own results, and compares
- * with exact search over the rows that are in cells. */
-sem_status recall_curve_measure(recall_curve *curve, const curve_input *in, sem_error *err);
+size_t curve_depth(size_t d);                             /* 10, 30, … */
+size_t curve_candidates(size_t depth, size_t f);          /* depth times the f-th factor */
+size_t curve_second(const recall_curve *curve, size_t k); /* for k hits */
 
-/* Cells to probe for recall@k. recall < 1. */
-size_t recall_curve_nprobe(const recall_curve *curve, double recall, double k);
-/* Cells to probe so that neighbours of about the k-th rank are found with that
- * probability: more than for all of the first k. */
-size_t recall_curve_nprobe_at_rank(const recall_curve *curve, double recall, double k);
+/* The cheapest for recall@k. recall < 1. */
+effort recall_curve_effort(const recall_curve *curve, double recall, double k);
+/* With as many candidates as were ever measured: for callers that say nprobe. */
+effort recall_curve_thorough(const recall_curve *curve, size_t nprobe, double k);
+/* Cells to probe so that the nearest `depth` are found with that recall. */
+size_t recall_curve_nprobe(const recall_curve *curve, double recall, double depth);
+/* Cells to probe so that neighbours of about that rank are found with that
+ * probability: more than for all of the first so many. */
+size_t recall_curve_nprobe_at_rank(const recall_curve *curve, double recall, double rank);
 
 #endif

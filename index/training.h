@@ -27,10 +27,12 @@ unsigned training_needs(const vector_index_options *options, const rows *r, cons
 typedef struct training {
     const vector_index_options *options;
     const dot_kernel *kernel;
-    const rows *rows;          /* the rows to make lists of */
-    rows_view *view;           /* of these rows; renewed on the way */
-    const lists *old;          /* over the same rows, or over those they were copied from; or NULL */
-    const uint32_t *origin;    /* [rows] where each row was when old was made, or NULL: where it is */
+    const rows *rows;       /* the rows to make lists of */
+    rows_view *view;        /* of these rows; renewed on the way */
+    const lists *old;       /* over the same rows, or over those they were copied from; or NULL */
+    const uint32_t *origin; /* [rows] where each row was when old was made, or NULL: where it is */
+    const float *logged;    /* [logged_count, dim] queries to measure recall with as well, or NULL */
+    size_t logged_count;
     const atomic_bool *cancel; /* may be NULL */
     sem_log *log;              /* may be NULL */
 } training;

@@ -1,8 +1,10 @@
 #include "index/vector_index.h"
 
+#include "base/checked.h"
 #include "index/dot.h"
 #include "index/lists.h"
 #include "index/rows.h"
+#include "index/scratch.h"
 #include "index/training.h"
 #include "index/vector_search.h"
 
@@ -25,6 +27,9 @@ struct vector_index {
     pthread_mutex_t writing; /* rank 1: held for each put and remove, and while the index thread swaps views */
     pthread_mutex_t looking; /* rank 2: guards `current`; held for a few instructions */
     view *current;           /* changed only with both locks: either one is enough to read it */
+    scratch_pool scratch;
+    float *logged; /* [logged_count, dim] guarded by `looking` */
+    size_t logged_count;
 };
 
 static sem_status view_create(view **out, rows *r, lists *l, sem_error *err)
@@ -85,6 +90,7 @@ sem_status vector_index_create(vector_index **out, const vector_index_options *o
     }
     pthread_mutex_init(&v->writing, NULL);
     pthread_mutex_init(&v->looking, NULL);
+    scratch_pool_init(&v->scratch, options->dim);
     *out = v;
     return SEM_OK;
 }
@@ -94,6 +100,8 @@ void vector_index_destroy(vector_index *v)
     if (v == NULL)
         return;
     view_release(v->current);
+    scratch_pool_clear(&v->scratch);
+    free(v->logged);
     pthread_mutex_destroy(&v->looking);
     pthread_mutex_destroy(&v->writing);
     free(v);
@@ -105,8 +113,14 @@ sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector
         if (!isfinite(vector[i]))
             return sem_fail(err, SEM_INVALID_ARGUMENT, "element %zu of document %u's vector is not finite", i, docno);
     pthread_mutex_lock(&v->writing);
-    sem_status s = rows_put(v->current->rows, docno, vector, err);
-    atomic_store_explicit(&v->count, rows_live(v->current->rows), memory_order_relaxed);
+    rows *r = v->current->rows;
+    lists *l = v->current->lists;
+    /* Into its list first: a search that knows of the row finds it there. */
+    bool listed = l != NULL && lists_append(l, rows_count(r), vector);
+    sem_status s = rows_put(r, docno, vector, err);
+    if (s != SEM_OK && listed)
+        lists_take_back(l);
+    atomic_store_explicit(&v->count, rows_live(r), memory_order_relaxed);
     pthread_mutex_unlock(&v->writing);
     return s;
 }
@@ -132,14 +146,20 @@ size_t vector_index_dim(const vector_index *v)
 sem_status vector_index_search(vector_index *v, const vector_query *query, vector_hit *hits, size_t *count,
                                vector_plan *plan, sem_error *err)
 {
+    search_scratch *scratch = NULL;
+    *count = 0;
+    sem_status s = scratch_take(&v->scratch, &scratch, err);
+    if (s != SEM_OK)
+        return s;
     view *now = view_acquire(v);
     rows_view vectors;
-    sem_status s = rows_view_begin(&vectors, now->rows, query->read, err);
+    s = rows_view_begin(&vectors, now->rows, query->read, err);
     if (s == SEM_OK) {
-        s = vector_search(&vectors, now->lists, &v->options, v->kernel, query, hits, count, plan, err);
+        s = vector_search(&vectors, now->lists, &v->options, v->kernel, scratch, query, hits, count, plan, err);
         rows_view_end(&vectors);
     }
     view_release(now);
+    scratch_give(&v->scratch, scratch);
     return s;
 }
 
@@ -151,14 +171,14 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
     view *now = view_acquire(v);
     const lists *l = now->lists;
     bool exact = l == NULL || rows_live(now->rows) < v->options.exact_below;
-    *out = (vector_index_stats){.kind = exact ? "exact" : "ivf", .codes = "float32"};
+    *out = (vector_index_stats){.kind = exact ? "exact" : "ivf", .codes = exact ? "float32" : "1-bit, int8, float32"};
     if (l != NULL) {
         out->nlist = l->nlist;
         out->trained_at_ms = l->trained_at_ms;
         out->curve_points = l->curve.points;
         for (size_t i = 0; i < l->curve.points; i++) {
             out->curve[i].nprobe = l->curve.at[i].nprobe;
-            out->curve[i].recall = l->curve.at[i].recall[0];
+            out->curve[i].recall = (double)l->curve.at[i].recall[0];
         }
     }
     view_release(now);
@@ -170,6 +190,23 @@ bool vector_index_wants_training(vector_index *v)
     unsigned needs = training_needs(&v->options, now->rows, now->lists);
     view_release(now);
     return needs != TRAINING_NOTHING;
+}
+
+/* Puts the rows that came since the lists were made into them. */
+static sem_status list_new_rows(lists *l, rows *r, sem_error *err)
+{
+    uint32_t end = rows_count(r);
+    if (l == NULL || lists_covered(l) == end)
+        return SEM_OK;
+    rows_view vectors;
+    sem_status s = rows_view_begin(&vectors, r, NULL, err);
+    if (s != SEM_OK)
+        return s;
+    for (uint32_t row = lists_covered(l); row < end; row++)
+        if (!lists_append(l, row, rows_vector(&vectors, row)))
+            break; /* the rest stays behind the lists */
+    rows_view_end(&vectors);
+    return SEM_OK;
 }
 
 /* Takes ownership of r and l. compacted: r is a copy of the current rows as
@@ -196,13 +233,16 @@ static sem_status publish(vector_index *v, rows *r, lists *l, bool compacted, ui
         lists_free(l);
         return s;
     }
+    s = list_new_rows(l, r, err);
     pthread_mutex_lock(&v->writing);
-    if (compacted) {
+    if (compacted && s == SEM_OK) {
         s = compaction_catch_up(&from, r, &seen, err);
         if (s == SEM_OK)
             compaction_remove_dead(from.rows, r);
     }
     rows_view_end(&from);
+    if (s == SEM_OK)
+        s = list_new_rows(l, r, err);
     if (s == SEM_OK)
         view_replace(v, next);
     pthread_mutex_unlock(&v->writing);
@@ -229,6 +269,41 @@ static sem_status take_rows(rows *now, bool compact, rows **out, uint32_t **orig
     return s;
 }
 
+sem_status vector_index_set_queries(vector_index *v, const float *queries, size_t count, sem_error *err)
+{
+    if (count > VECTOR_QUERIES_MAX)
+        count = VECTOR_QUERIES_MAX;
+    for (size_t i = 0; i < count * v->options.dim; i++)
+        if (!isfinite(queries[i]))
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "element %zu of query %zu is not finite", i % v->options.dim,
+                            i / v->options.dim);
+    float *copy = checked_realloc(NULL, count + 1, v->options.dim * sizeof *copy);
+    if (copy == NULL)
+        return sem_fail_memory(err, "logged queries");
+    memcpy(copy, queries, count * v->options.dim * sizeof *copy);
+    pthread_mutex_lock(&v->looking);
+    float *old = v->logged;
+    v->logged = copy;
+    v->logged_count = count;
+    pthread_mutex_unlock(&v->looking);
+    free(old);
+    return SEM_OK;
+}
+
+static sem_status copy_queries(vector_index *v, float **out, size_t *count, sem_error *err)
+{
+    float *copy = malloc(VECTOR_QUERIES_MAX * v->options.dim * sizeof *copy);
+    if (copy == NULL)
+        return sem_fail_memory(err, "logged queries");
+    pthread_mutex_lock(&v->looking);
+    *count = v->logged_count;
+    if (*count > 0)
+        memcpy(copy, v->logged, *count * v->options.dim * sizeof *copy);
+    pthread_mutex_unlock(&v->looking);
+    *out = copy;
+    return SEM_OK;
+}
+
 static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists **out, sem_error *err)
 {
     if (t->old == NULL && (needs & TRAINING_CLUSTER) == 0)
@@ -240,7 +315,12 @@ static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists
     t->options = &v->options;
     t->kernel = v->kernel;
     t->view = &vectors;
-    s = training_make_lists(t, needs, out, err);
+    float *logged = NULL;
+    s = copy_queries(v, &logged, &t->logged_count, err);
+    t->logged = logged;
+    if (s == SEM_OK)
+        s = training_make_lists(t, needs, out, err);
+    free(logged);
     rows_view_end(&vectors);
     return s;
 }

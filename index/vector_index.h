@@ -1,9 +1,10 @@
-/* Nearest documents of one collection in one space: float32 rows in memory,
- * exact below a threshold, inverted lists over k-means cells above it.
+/* Nearest documents of one collection in one space: float32 rows, exact search below
+ * a threshold, above it inverted lists over k-means cells that are searched in three
+ * stages: one bit a dimension, one byte, float32 (docs/index.md).
  *
  * Who owns what:
  * - The writer, one thread at a time, puts and removes. It owns the newest end
- *   of the rows and the map from documents to rows.
+ *   of the rows and of the lists in use, and the map from documents to rows.
  * - The index thread, one at a time, trains. It owns the lists that it is
  *   making and, when it compacts, the copy of the rows; both are nobody else's
  *   until they are swapped in.
@@ -18,7 +19,6 @@
 #define SEM_INDEX_VECTOR_INDEX_H
 
 #include "base/log.h"
-#include "base/pool.h"
 #include "base/status.h"
 #include "index/store.h"
 
@@ -31,9 +31,9 @@ typedef struct vector_index vector_index;
 
 typedef struct vector_index_options {
     size_t dim;
-    store_metric metric; /* dot: always exact */
-    size_t exact_below;  /* live rows under which search is exact */
-    unsigned threads;    /* OpenMP threads that training may use */
+    store_metric metric;
+    size_t exact_below; /* live rows under which search is exact */
+    unsigned threads;   /* OpenMP threads that training may use */
 } vector_index_options;
 
 sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
@@ -68,7 +68,6 @@ typedef struct vector_query {
     /* Orders documents of equal score by their ids: <0 if a comes first. */
     int (*tie)(void *context, uint32_t a, uint32_t b);
     void *tie_context;
-    pool *memory; /* of what the search needs on its way; NULL: malloc */
 } vector_query;
 
 /* How a search was done, for people who wonder at it. */
@@ -77,11 +76,13 @@ typedef struct vector_plan {
     const char *reason; /* why that one; a few words, static */
     size_t lists;       /* cells in the index; 0 when exact */
     size_t probed;
-    size_t scanned;                       /* rows compared */
-    size_t candidates;                    /* documents that the scan left for the final order */
+    size_t scanned;                       /* rows compared in the first stage */
+    size_t candidates;                    /* of these, those that were compared again, more exactly */
+    size_t by_bits, by_bytes, by_floats;  /* rows compared by one bit a dimension, one byte, and exactly */
     size_t documents;                     /* live ones */
     size_t allowed;                       /* of these, what the filter leaves; the same without one */
-    uint64_t coarse_ns, scan_ns, rank_ns; /* comparing with the cells, with the rows, and the final order */
+    uint64_t coarse_ns, scan_ns, rank_ns; /* comparing with the cells, with the rows, and the rest */
+    uint64_t bytes_ns, floats_ns;         /* parts of rank_ns: the second and the third stage */
 } vector_plan;
 
 /* hits[k] gets the best documents, best first, ties by `tie`; *count how many.
@@ -93,7 +94,7 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
 typedef struct vector_index_stats {
     const char *kind; /* "exact" or "ivf" */
     size_t nlist;
-    const char *codes;     /* "float32" */
+    const char *codes;     /* "float32", or with lists "1-bit, int8, float32" */
     int64_t trained_at_ms; /* 0: never */
     size_t curve_points;
     struct {
@@ -104,11 +105,17 @@ typedef struct vector_index_stats {
 
 void vector_index_describe(vector_index *v, vector_index_stats *out);
 
+/* Queries that were asked, count rows of dim floats (copied; those of before are
+ * forgotten): recall is measured with them too from the next training on. At most
+ * VECTOR_QUERIES_MAX of them, the first. Any thread. */
+enum { VECTOR_QUERIES_MAX = 1000 };
+sem_status vector_index_set_queries(vector_index *v, const float *queries, size_t count, sem_error *err);
+
 /* Whether training would pay: enough rows and no lists, growth or drift since
  * k-means, many rows behind the lists, or many dead rows. Any thread. */
 bool vector_index_wants_training(vector_index *v);
 /* Does what is due, at once: leaves dead rows behind; trains k-means (spherical,
- * FAISS) or assigns new rows to the cells there are; measures the recall curve
+ * FAISS) or packs the cells there are anew; measures the recall curve
  * where it may have moved; swaps the result in. Nothing due: nothing done. One
  * call may leave something due (ask again), no call changes what a search
  * finds exactly. Index thread only. *cancel set: returns SEM_CANCELLED and the

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "index/scan.h"
+#include "index/stages.h"
 #include "index/topk.h"
 
 #include <math.h>
@@ -23,18 +24,20 @@ enum { SAMPLE_MAX = 256 /* rows compared to estimate a depth */ };
 typedef struct search {
     scan scan;
     const lists *lists;
+    search_scratch *scratch;
     const vector_query *query;
-    double live;        /* documents */
-    double per_cell;    /* rows in a cell, on average */
-    double allowed;     /* documents that the filter leaves, at most; live without one */
-    uint64_t coarse_ns; /* time for the order of the cells */
+    uint32_t covered; /* rows from it on are in no list yet */
+    double live;      /* documents */
+    double per_cell;  /* rows in a cell, on average */
+    double allowed;   /* documents that the filter leaves, at most; live without one */
+    stages stages;
 } search;
 
 /* How to answer it. */
 typedef struct plan {
     const char *reason;
     bool exact;
-    size_t nprobe; /* cells at least */
+    effort effort; /* cells at least */
     size_t enough; /* rows at least: for a number of cells that the caller chose before a filter */
     double depth;  /* with a filter: how deep among all its k best documents are thought to lie */
 } plan;
@@ -77,25 +80,30 @@ static plan exactly(const char *reason)
     return (plan){.exact = true, .reason = reason};
 }
 
+/* The rows that the filter leaves compete among themselves, so that as many
+ * candidates do as without one; most of them are let through, since the curve does
+ * not know their scores. */
 static plan plan_filtered(const search *s)
 {
-    double depth = depth_behind_filter((double)s->query->k, fmin(1.0, s->allowed / s->live));
+    double k = (double)s->query->k, depth = depth_behind_filter(k, fmin(1.0, s->allowed / s->live));
     if (s->allowed <= 0.0 || depth > DEEP_SHARE * s->live)
         return exactly("the filter leaves few documents");
+    const recall_curve *curve = &s->lists->curve;
     plan p = {.reason = "lists for the recall asked, behind a filter",
-              .nprobe = recall_curve_nprobe(&s->lists->curve, s->query->recall, depth),
+              .effort = recall_curve_thorough(curve, recall_curve_nprobe(curve, s->query->recall, depth), k),
               .depth = depth};
-    return exact_is_cheaper(s, p.nprobe) ? exactly("going through the filter's documents is cheaper") : p;
+    return exact_is_cheaper(s, p.effort.nprobe) ? exactly("going through the filter's documents is cheaper") : p;
 }
 
 /* A caller's own nprobe says how many rows are to be compared; behind a filter
  * as many of those that pass. */
 static plan plan_given_nprobe(const search *s)
 {
-    plan p = {.nprobe = s->query->nprobe, .reason = "nprobe was given"};
+    plan p = {.effort = recall_curve_thorough(&s->lists->curve, s->query->nprobe, (double)s->query->k),
+              .reason = "nprobe was given"};
     if (s->query->allowed == NULL)
         return p;
-    double compared = fmin((double)p.nprobe, (double)s->lists->nlist) * s->per_cell;
+    double compared = fmin((double)p.effort.nprobe, (double)s->lists->nlist) * s->per_cell;
     p.enough = (size_t)compared;
     return s->allowed <= compared ? exactly("the filter leaves few documents") : p;
 }
@@ -107,8 +115,6 @@ static plan make_plan(const search *s, const vector_index_options *options)
         return exactly("exact was asked for");
     if (q->listed != NULL)
         return exactly("the filter leaves few documents");
-    if (options->metric != METRIC_COSINE)
-        return exactly("the metric is dot");
     if (s->live < (double)options->exact_below)
         return exactly("fewer documents than index.exact_below");
     if (s->lists == NULL)
@@ -121,9 +127,11 @@ static plan make_plan(const search *s, const vector_index_options *options)
         return exactly("k is a large part of all documents");
     if (q->allowed != NULL)
         return plan_filtered(s);
-    plan p = {.nprobe = recall_curve_nprobe(&s->lists->curve, q->recall, (double)q->k),
+    plan p = {.effort = recall_curve_effort(&s->lists->curve, q->recall, (double)q->k),
               .reason = "lists for the recall asked"};
-    return (double)p.nprobe > EXACT_SHARE * (double)s->lists->nlist ? exactly("the recall asked needs most lists") : p;
+    return (double)p.effort.nprobe > EXACT_SHARE * (double)s->lists->nlist
+               ? exactly("the recall asked needs most lists")
+               : p;
 }
 
 static void scan_exactly(search *s)
@@ -138,160 +146,209 @@ static void scan_exactly(search *s)
         scan_range(&s->scan, 0, s->scan.seen);
 }
 
+/* A sample of the rows that the filter does not pass, compared by their bytes. */
+typedef struct sampling {
+    const search *s;
+    size_t step, at; /* every step-th row */
+    size_t nearer;
+} sampling;
+
+static void sample_extent(sampling *on, const list_extent *e)
+{
+    const search *s = on->s;
+    const lists *l = s->lists;
+    size_t lanes = (size_t)atomic_load_explicit(&e->used, memory_order_acquire) * CODES_LANES;
+    for (; on->at < lanes; on->at += on->step) {
+        uint32_t place = e->first * CODES_LANES + (uint32_t)on->at;
+        const code_tail *tail = lists_tail(l, place);
+        uint32_t row = tail->row[place % CODES_LANES];
+        if (row >= s->covered || scan_allows(&s->scan, rows_docno(s->scan.rows, row)))
+            continue;
+        const uint8_t *bytes = lists_bytes(l, place);
+        int32_t sum;
+        l->kernel->bytes(s->scratch->codes.bytes, &bytes, 1, l->width, &sum);
+        float score = codes_byte_score(&s->scratch->codes, sum, codes_scale(tail->scale[place % CODES_LANES]));
+        on->nearer += score >= topk_threshold(&s->scan.best) * s->scratch->codes.stretch;
+    }
+    on->at -= lanes;
+}
+
 /* How many of the rows of the first `probed` cells that the filter does not
  * pass are at least as near as the k-th hit; from a sample of them. */
-static double count_nearer(const search *s, const probe *heap, size_t probed, size_t met)
+static double count_nearer(const search *s, size_t probed, size_t met)
 {
-    const scan *on = &s->scan;
-    const lists *l = s->lists;
-    size_t step = met / SAMPLE_MAX + 1, at = 0, waiting = 0, nearer = 0;
-    const float *vectors[DOT_BATCH];
-    float scores[DOT_BATCH];
-    for (size_t i = 0; i < probed; i++) {
-        uint32_t cell = heap[l->nlist - 1 - i].cell;
-        size_t size = l->starts[cell + 1] - l->starts[cell];
-        for (; at < size; at += step) {
-            const list_entry *e = &l->entries[l->starts[cell] + at];
-            if (scan_allows(on, e->docno))
-                continue;
-            vectors[waiting++] = rows_vector(on->view, e->row);
-            if (waiting < DOT_BATCH)
-                continue;
-            on->kernel->rows(on->query, vectors, waiting, on->rows->width, scores);
-            for (size_t j = 0; j < waiting; j++)
-                nearer += scores[j] >= topk_threshold(&on->best);
-            waiting = 0;
-        }
-        at -= size;
-    }
-    on->kernel->rows(on->query, vectors, waiting, on->rows->width, scores);
-    for (size_t j = 0; j < waiting; j++)
-        nearer += scores[j] >= topk_threshold(&on->best);
-    return (double)nearer * (double)step;
+    sampling on = {.s = s, .step = met / SAMPLE_MAX + 1};
+    for (size_t i = 0; i < probed; i++)
+        for (const list_extent *e = &s->lists->cells[s->scratch->cell_order[i]].head; e != NULL;
+             e = atomic_load_explicit(&e->next, memory_order_acquire))
+            sample_extent(&on, e);
+    return (double)on.nearer * (double)on.step;
 }
 
 /* The curve was measured without a filter. Where a filter's documents are
  * about something else than the query, they lie deeper among all than its
  * share tells: then more cells are due, or all of its documents. */
-static void adapt_plan(const search *s, plan *p, const probe *heap, size_t probed, size_t met)
+static void adapt_plan(const search *s, plan *p, size_t probed, size_t met)
 {
     if (s->scan.best.count < s->scan.best.k) {
         *p = exactly("the filter's documents lie far from the query");
         return;
     }
-    double depth = (double)s->query->k + count_nearer(s, heap, probed, met);
+    double depth = (double)s->query->k + count_nearer(s, probed, met);
     if (depth <= DEPTH_SLACK * p->depth)
         return;
     p->depth = depth;
     size_t nprobe = recall_curve_nprobe_at_rank(&s->lists->curve, s->query->recall, depth);
-    if (nprobe > p->nprobe)
-        p->nprobe = nprobe;
-    if (exact_is_cheaper(s, p->nprobe))
+    if (nprobe > p->effort.nprobe)
+        p->effort.nprobe = nprobe;
+    if (exact_is_cheaper(s, p->effort.nprobe))
         *p = exactly("the filter's documents lie far from the query");
 }
 
-/* Goes through cells until the plan is met and there are k hits. */
-static void scan_cells(search *s, plan *p, probe *heap, size_t *probed)
+/* Rows of a cell that the filter passes. */
+static size_t count_passing(const search *s, uint32_t cell)
 {
-    scan *on = &s->scan;
+    size_t count = 0;
+    for (const list_extent *e = &s->lists->cells[cell].head; e != NULL;
+         e = atomic_load_explicit(&e->next, memory_order_acquire)) {
+        uint32_t lanes = atomic_load_explicit(&e->used, memory_order_acquire) * CODES_LANES;
+        for (uint32_t i = 0; i < lanes; i++) {
+            uint32_t row = lists_row(s->lists, e->first * CODES_LANES + i);
+            count += row < s->covered && scan_allows(&s->scan, rows_docno(s->scan.rows, row));
+        }
+    }
+    return count;
+}
+
+/* Goes through cells until the plan is met and there are k hits. */
+static void scan_cells(search *s, plan *p, size_t *probed)
+{
     const lists *l = s->lists;
+    const topk *best = &s->scan.best;
     bool adapts = s->query->allowed != NULL && s->query->nprobe == 0;
-    uint64_t began = clock_monotonic_ns();
-    probes order = probes_start(l, on->kernel, on->query, heap);
-    s->coarse_ns = clock_monotonic_ns() - began;
-    size_t met = 0;
-    for (*probed = 0; order.count > 0; ++*probed) {
-        if (*probed >= p->nprobe) {
-            scan_flush(on);
+    size_t met = 0, passing = 0;
+    stages_scan(&s->stages, (uint32_t)l->nlist);
+    for (*probed = 0;; ++*probed) {
+        if (*probed >= p->effort.nprobe || *probed == l->nlist) {
+            stages_finish(&s->stages);
             if (adapts)
-                adapt_plan(s, p, heap, *probed, met);
-            if (p->exact)
+                adapt_plan(s, p, *probed, met);
+            if (p->exact || *probed == l->nlist)
                 break;
-            if (*probed >= p->nprobe && on->compared >= p->enough && on->best.count == on->best.k)
+            if (*probed >= p->effort.nprobe && passing >= p->enough && best->count == best->k)
                 break;
         }
-        uint32_t cell = probes_next(&order);
-        lists_scan(l, cell, on);
-        met += l->starts[cell + 1] - l->starts[cell];
+        uint32_t cell = stages_cell(&s->stages, *probed, p->effort.nprobe);
+        stages_scan(&s->stages, cell);
+        met += atomic_load_explicit(&l->cells[cell].count, memory_order_relaxed);
+        if (p->enough > 0)
+            passing += count_passing(s, cell);
     }
-    scan_flush(on);
+    /* Hits may have died since they were candidates, and a filter may leave fewer. */
+    if (!p->exact && best->count < best->k && (double)best->count < fmin(s->allowed, s->live))
+        *p = exactly("the lists held too few hits");
     if (p->exact)
         scan_exactly(s);
 }
 
+/* Strangers are coded against nothing near them, which the curve does not know: more
+ * of them have their bytes compared. */
+static void allow_for_strangers(const search *s, effort *e)
+{
+    size_t strangers = lists_strangers(s->lists);
+    size_t most = recall_curve_thorough(&s->lists->curve, e->nprobe, (double)s->query->k).first;
+    size_t wanted = e->first + strangers < most ? e->first + strangers : most;
+    if (wanted > e->first)
+        e->first = wanted;
+}
+
 static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *err)
 {
-    probe *heap = pool_take_array(s->query->memory, s->lists->nlist, sizeof *heap);
-    if (heap == NULL)
-        return sem_fail_memory(err, "a search");
-    if (s->lists->covered < s->scan.seen)
-        scan_range(&s->scan, s->lists->covered, s->scan.seen);
-    scan_cells(s, p, heap, probed);
-    pool_give(heap);
+    allow_for_strangers(s, &p->effort);
+    sem_status status =
+        stages_begin(&s->stages, s->lists, &s->scan, s->scratch, p->effort.first, p->effort.second, s->covered, err);
+    if (status != SEM_OK)
+        return status;
+    if (s->covered < s->scan.seen)
+        scan_range(&s->scan, s->covered, s->scan.seen);
+    scan_cells(s, p, probed);
     return SEM_OK;
 }
 
-static search prepare(const rows_view *view, const lists *l, const dot_kernel *kernel, const vector_query *q,
-                      const float *padded, vector_hit *hits)
+static search prepare(const rows_view *view, const lists *l, const dot_kernel *kernel, search_scratch *scratch,
+                      const vector_query *q, vector_hit *hits)
 {
     const rows *r = view->rows;
-    search s = {.lists = l, .query = q, .live = (double)rows_live(r)};
+    search s = {.lists = l, .scratch = scratch, .query = q, .live = (double)rows_live(r)};
+    /* In this order: what is covered now is in the lists for whoever looks later. */
+    s.covered = l == NULL ? 0 : lists_covered(l);
     s.scan = (scan){.rows = r,
                     .view = view,
                     .seen = rows_count(r),
                     .kernel = kernel,
-                    .query = padded,
+                    .query = scratch->vector,
                     .allowed = q->allowed,
                     .allowed_bits = q->allowed_bits,
                     .has_exclude = q->has_exclude,
                     .exclude = q->exclude,
                     .best = topk_start(hits, q->k, q->tie, q->tie_context)};
+    if (s.covered > s.scan.seen)
+        s.covered = s.scan.seen;
     s.allowed = q->listed != NULL ? (double)q->listed_count : q->allowed == NULL ? s.live : (double)count_allowed(q);
     if (l != NULL)
-        s.per_cell = (double)l->starts[l->nlist] / (double)l->nlist;
+        s.per_cell = (double)atomic_load_explicit(&l->entries, memory_order_relaxed) / (double)l->nlist;
     return s;
 }
 
+static void describe(vector_plan *out, const search *s, const plan *p, size_t probed, uint64_t began, uint64_t scanned)
+{
+    const stages *g = &s->stages;
+    size_t others = s->scan.compared - g->by_floats;
+    *out = (vector_plan){.kind = p->exact ? "exact" : "ivf",
+                         .reason = p->reason,
+                         .lists = p->exact ? 0 : s->lists->nlist,
+                         .probed = p->exact ? 0 : probed,
+                         .scanned = g->by_bits + others,
+                         .candidates = p->exact ? s->scan.best.count : g->by_bytes,
+                         .by_bits = g->by_bits,
+                         .by_bytes = g->by_bytes,
+                         .by_floats = s->scan.compared,
+                         .documents = (size_t)s->live,
+                         .allowed = (size_t)fmin(s->allowed, s->live),
+                         .coarse_ns = g->coarse_ns,
+                         .bytes_ns = g->bytes_ns,
+                         .floats_ns = g->floats_ns};
+    out->rank_ns = clock_monotonic_ns() - scanned + g->bytes_ns + g->floats_ns;
+    uint64_t spent = g->coarse_ns + g->bytes_ns + g->floats_ns, all = scanned - began;
+    out->scan_ns = all > spent ? all - spent : 0;
+}
+
 sem_status vector_search(const rows_view *view, const lists *l, const vector_index_options *options,
-                         const dot_kernel *kernel, const vector_query *q, vector_hit *hits, size_t *count,
-                         vector_plan *plan_out, sem_error *err)
+                         const dot_kernel *kernel, search_scratch *scratch, const vector_query *q, vector_hit *hits,
+                         size_t *count, vector_plan *plan_out, sem_error *err)
 {
     const rows *r = view->rows;
     *count = 0;
     sem_status status = check(q, r->dim, err);
     if (status != SEM_OK)
         return status;
-    float *padded = pool_take_array(q->memory, r->width, sizeof *padded); /* aligned, as the kernels load it */
-    if (padded == NULL)
-        return sem_fail_memory(err, "a search");
-    memcpy(padded, q->vector, r->dim * sizeof *padded);
-    memset(padded + r->dim, 0, (r->width - r->dim) * sizeof *padded);
+    memcpy(scratch->vector, q->vector, r->dim * sizeof *scratch->vector);
+    memset(scratch->vector + r->dim, 0, (r->width - r->dim) * sizeof *scratch->vector);
 
     uint64_t began = clock_monotonic_ns();
-    search s = prepare(view, l, kernel, q, padded, hits);
+    search s = prepare(view, l, kernel, scratch, q, hits);
     plan p = q->k == 0 ? exactly("no hits were asked for") : make_plan(&s, options);
     size_t probed = 0;
     if (!p.exact)
         status = search_cells(&s, &p, &probed, err);
     else if (q->k > 0)
         scan_exactly(&s);
-    pool_give(padded);
     if (status != SEM_OK)
         return status;
     uint64_t scanned = clock_monotonic_ns();
     topk_finish(&s.scan.best);
     *count = s.scan.best.count;
     if (plan_out != NULL)
-        *plan_out = (vector_plan){.kind = p.exact ? "exact" : "ivf",
-                                  .reason = p.reason,
-                                  .lists = p.exact ? 0 : l->nlist,
-                                  .probed = p.exact ? 0 : probed,
-                                  .scanned = s.scan.compared,
-                                  .candidates = *count,
-                                  .documents = (size_t)s.live,
-                                  .allowed = (size_t)fmin(s.allowed, s.live),
-                                  .coarse_ns = s.coarse_ns,
-                                  .scan_ns = scanned - began - s.coarse_ns,
-                                  .rank_ns = clock_monotonic_ns() - scanned};
+        describe(plan_out, &s, &p, probed, began, scanned);
     return SEM_OK;
 }

@@ -6,11 +6,12 @@
 #include "index/dot.h"
 #include "index/lists.h"
 #include "index/rows.h"
+#include "index/scratch.h"
 #include "index/vector_index.h"
 
-/* lists may be NULL. What is checked about the query: k, recall, finite numbers. */
+/* lists may be NULL. The scratch is this search's alone. What is checked about the query: k, recall, finite numbers. */
 sem_status vector_search(const rows_view *view, const lists *l, const vector_index_options *options,
-                         const dot_kernel *kernel, const vector_query *query, vector_hit *hits, size_t *count,
-                         vector_plan *plan, sem_error *err);
+                         const dot_kernel *kernel, search_scratch *scratch, const vector_query *query, vector_hit *hits,
+                         size_t *count, vector_plan *plan, sem_error *err);
 
 #endif

@@ -141,6 +141,23 @@ START_TEST(cancel_stops_between_rounds)
 }
 END_TEST
 
+START_TEST(points_of_different_lengths_are_refused)
+{
+    sem_error error;
+    enum { FEW = 50, WIDE = 8 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    float *x = clustered_points(&r, FEW, WIDE, 5, 0.5f);
+    float centroids[4 * WIDE];
+    for (size_t i = 0; i < WIDE; i++)
+        x[17 * WIDE + i] *= 3.0f;
+    kmeans_options o = {.dim = WIDE, .k = 4, .rounds = 2, .threads = 1, .seed = 1};
+    ck_fails(kmeans_train(&o, x, FEW, centroids, NULL, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "point 17 has 3"));
+    free(x);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kmeans");
@@ -153,6 +170,7 @@ int main(void)
     tcase_add_test(tc, equal_points_are_no_obstacle);
     tcase_add_test(tc, what_cannot_be_clustered_is_refused);
     tcase_add_test(tc, cancel_stops_between_rounds);
+    tcase_add_test(tc, points_of_different_lengths_are_refused);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }

@@ -34,7 +34,10 @@ START_TEST(recall_asked_for_is_reached)
     mean_recall(&w, (vector_query){.k = K, .recall = 0.9}, 0, TOPICS, &plan);
     ck_assert_str_eq(plan.kind, "ivf");
     ck_assert_str_eq(plan.reason, "lists for the recall asked");
-    ck_assert_uint_eq(plan.candidates, K);
+    ck_assert_uint_ge(plan.by_bytes, plan.by_floats);
+    ck_assert_uint_ge(plan.by_floats, K);
+    ck_assert_uint_eq(plan.candidates, plan.by_bytes);
+    ck_assert_uint_eq(plan.scanned, plan.by_bits);
     ck_assert_uint_eq(plan.allowed, plan.documents);
     ck_assert_uint_lt(plan.scanned, plan.documents);
     ck_assert_uint_lt(plan.scanned, N / 2);
@@ -110,32 +113,41 @@ START_TEST(our_lists_find_what_those_of_faiss_find)
         docnos[i] = i * 3 + 1;
         ck_ok(rows_put(r, docnos[i], x + (size_t)i * DIM, &error));
     }
+    search_scratch *scratch;
+    ck_ok(scratch_create(&scratch, DIM, &error));
     rows_view view;
     ck_ok(rows_view_begin(&view, r, NULL, &error));
     training t = {.options = &usual, .kernel = dot_choose(), .rows = r, .view = &view};
     ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
-    ck_ok(faiss_ivf_create(&reference, DIM, l->centroids, l->nlist, &error));
+    float *centroids = calloc(l->nlist, DIM * sizeof *centroids);
+    ck_assert_ptr_nonnull(centroids);
+    for (size_t c = 0; c < l->nlist; c++)
+        lists_get_centroid(l, c, centroids + c * DIM);
+    ck_ok(faiss_ivf_create(&reference, DIM, centroids, l->nlist, &error));
     ck_ok(faiss_ivf_add(reference, docnos, x, ROWS, &error));
+    size_t found = 0, all = 0;
     for (size_t nprobe = 1; nprobe < l->nlist; nprobe *= 3)
         for (size_t i = 0; i < QUERIES; i++) {
             vector_hit ours[K], theirs[K];
             size_t count, expected;
             vector_plan plan;
             vector_query q = {.vector = x + (ROWS + i) * DIM, .k = K, .nprobe = nprobe};
-            ck_ok(vector_search(&view, l, &usual, t.kernel, &q, ours, &count, &plan, &error));
+            ck_ok(vector_search(&view, l, &usual, t.kernel, scratch, &q, ours, &count, &plan, &error));
             ck_ok(faiss_ivf_search(reference, q.vector, K, nprobe, theirs, &expected, &error));
             ck_assert_str_eq(plan.kind, "ivf");
             if (plan.probed > nprobe)
                 continue; /* ours went on because there were fewer than k */
+            /* Where two cells are equally near, ours in bytes may take the other one. */
             ck_assert_uint_eq(count, expected);
-            for (size_t h = 0; h < count; h++) {
-                ck_assert_float_eq_tol(ours[h].score, theirs[h].score, 1e-5f);
-                bool alone = (h + 1 >= count || ours[h].score - ours[h + 1].score > 1e-6f) &&
-                             (h == 0 || ours[h - 1].score - ours[h].score > 1e-6f);
-                ck_assert(ours[h].docno == theirs[h].docno || !alone);
-            }
+            for (size_t h = 0; h < count; h++)
+                found += ours[h].score >= theirs[count - 1].score - 1e-5f;
+            all += count;
         }
+    printf("%zu of %zu found\n", found, all);
+    ck_assert_uint_ge(found * 1000, all * 995);
     faiss_ivf_destroy(reference);
+    free(centroids);
+    scratch_free(scratch);
     lists_free(l);
     rows_view_end(&view);
     rows_release(r);

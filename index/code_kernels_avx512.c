@@ -1,0 +1,127 @@
+#include "index/codes.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2")))
+/* A lane may be written while its block is read: see the generic level. */
+#define INLINE TARGET __attribute__((always_inline, no_sanitize("thread"))) static inline
+
+static bool has_all(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+/* Σ of the planes for eight lanes. */
+INLINE __m256i sum_block(const uint64_t *planes, const uint8_t *block, size_t lines)
+{
+    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+    for (size_t line = 0; line < lines; line++) {
+        __m512i x = _mm512_load_si512(block + line * CODES_LINE);
+        const long long *p = (const long long *)planes + line * CODES_PLANES;
+        s0 = _mm512_add_epi64(s0, _mm512_popcnt_epi64(_mm512_and_si512(x, _mm512_set1_epi64(p[0]))));
+        s1 = _mm512_add_epi64(s1, _mm512_popcnt_epi64(_mm512_and_si512(x, _mm512_set1_epi64(p[1]))));
+        s2 = _mm512_add_epi64(s2, _mm512_popcnt_epi64(_mm512_and_si512(x, _mm512_set1_epi64(p[2]))));
+        s3 = _mm512_add_epi64(s3, _mm512_popcnt_epi64(_mm512_and_si512(x, _mm512_set1_epi64(p[3]))));
+    }
+    s0 = _mm512_add_epi64(s0, _mm512_slli_epi64(s1, 1));
+    s2 = _mm512_add_epi64(s2, _mm512_slli_epi64(s3, 1));
+    return _mm512_cvtepi64_epi32(_mm512_add_epi64(s0, _mm512_slli_epi64(s2, 2)));
+}
+
+INLINE size_t scan_lines(const code_query *q, size_t lines, const uint8_t *blocks, size_t count, uint32_t first_place,
+                         float base, float threshold, code_candidate *out)
+{
+    size_t found = 0, size = codes_block_size(lines);
+    const __m256 per_one = _mm256_set1_ps(q->per_one), per_sum = _mm256_set1_ps(q->per_sum);
+    const __m256 rest = _mm256_set1_ps(q->rest), bases = _mm256_set1_ps(base), least = _mm256_set1_ps(threshold);
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    /* Beyond what the processor fetches by itself across the ends of pages. */
+    enum { AHEAD = 4 };
+    for (size_t b = 0; b < count; b++) {
+        const uint8_t *block = blocks + b * size;
+        for (size_t line = 0; line < lines + 2; line++)
+            __builtin_prefetch(block + AHEAD * size + line * CODES_LINE);
+        const code_tail *tail = codes_tail(block, lines);
+        __m256 score = _mm256_cvtepi32_ps(sum_block(q->planes, block, lines));
+        __m256i ones = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)(const void *)tail->ones));
+        __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(ones), per_one);
+        t = _mm256_add_ps(t, _mm256_mul_ps(score, per_sum));
+        t = _mm256_add_ps(t, rest);
+        t = _mm256_mul_ps(t, _mm256_load_ps(tail->factor));
+        t = _mm256_add_ps(t, _mm256_load_ps(tail->offset));
+        t = _mm256_add_ps(t, bases);
+        __mmask8 passed = _mm256_cmp_ps_mask(t, least, _CMP_GE_OQ);
+        if (passed == 0)
+            continue;
+        __m256i places = _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(first_place + (uint32_t)b * CODES_LANES)));
+        __m512i pairs = _mm512_or_si512(_mm512_cvtepu32_epi64(places),
+                                        _mm512_slli_epi64(_mm512_cvtepu32_epi64(_mm256_castps_si256(t)), 32));
+        _mm512_storeu_si512(out + found, _mm512_maskz_compress_epi64(passed, pairs));
+        found += (size_t)__builtin_popcount(passed);
+    }
+    return found;
+}
+
+/* With the number of lines known the planes of a query stay in registers. */
+TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const uint8_t *blocks,
+                                                                 size_t count, uint32_t first_place, float base,
+                                                                 float threshold, code_candidate *out)
+{
+    enum { LINES_OF_384 = 6 };
+    if (q->lines == LINES_OF_384)
+        return scan_lines(q, LINES_OF_384, blocks, count, first_place, base, threshold, out);
+    return scan_lines(q, q->lines, blocks, count, first_place, base, threshold, out);
+}
+
+INLINE int32_t sum_of(__m512i sixteen)
+{
+    return _mm512_reduce_add_epi32(sixteen);
+}
+
+TARGET static void four_rows(const int8_t *query, const uint8_t *const *rows, size_t width, int32_t *sums)
+{
+    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+    for (size_t i = 0; i < width; i += CODES_LINE) {
+        __m512i x = _mm512_load_si512(query + i);
+        s0 = _mm512_dpbusd_epi32(s0, _mm512_load_si512(rows[0] + i), x);
+        s1 = _mm512_dpbusd_epi32(s1, _mm512_load_si512(rows[1] + i), x);
+        s2 = _mm512_dpbusd_epi32(s2, _mm512_load_si512(rows[2] + i), x);
+        s3 = _mm512_dpbusd_epi32(s3, _mm512_load_si512(rows[3] + i), x);
+    }
+    /* Four sums of sixteen at once: transposed while they shrink. */
+    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1), _mm512_unpackhi_epi32(s0, s1));
+    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3), _mm512_unpackhi_epi32(s2, s3));
+    __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
+    __m128i e = _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+    _mm_storeu_si128((__m128i *)(void *)sums, e);
+}
+
+TARGET static void bytes(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums)
+{
+    size_t r = 0;
+    for (; r + 4 <= count; r += 4)
+        four_rows(query, rows + r, width, sums + r);
+    for (; r < count; r++) {
+        __m512i s = _mm512_setzero_si512();
+        for (size_t i = 0; i < width; i += CODES_LINE)
+            s = _mm512_dpbusd_epi32(s, _mm512_load_si512(rows[r] + i), _mm512_load_si512(query + i));
+        sums[r] = sum_of(s);
+    }
+}
+
+const code_kernel code_avx512 = {.name = "avx512", .scan = scan, .bytes = bytes, .available = has_all};
+
+#else
+
+static bool never(void)
+{
+    return false;
+}
+
+const code_kernel code_avx512 = {.name = "avx512", .available = never};
+
+#endif

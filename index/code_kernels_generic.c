@@ -1,0 +1,55 @@
+#include "index/codes.h"
+
+static bool always(void)
+{
+    return true;
+}
+
+static uint32_t sum_of_planes(const code_query *q, const uint64_t *words, size_t lane)
+{
+    uint32_t sums[CODES_PLANES] = {0};
+    for (size_t line = 0; line < q->lines; line++)
+        for (size_t p = 0; p < CODES_PLANES; p++)
+            sums[p] +=
+                (uint32_t)__builtin_popcountll(words[line * CODES_LANES + lane] & q->planes[line * CODES_PLANES + p]);
+    return sums[0] + 2 * sums[1] + 4 * sums[2] + 8 * sums[3];
+}
+
+/* A lane may be written meanwhile; then its offset is -INFINITY before and after what
+ * is read of it here, or the whole lane is there. */
+__attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const uint8_t *blocks, size_t count,
+                                                          uint32_t first_place, float base, float threshold,
+                                                          code_candidate *out)
+{
+    size_t found = 0, size = codes_block_size(q->lines);
+    for (size_t b = 0; b < count; b++) {
+        const uint8_t *block = blocks + b * size;
+        const code_tail *tail = codes_tail(block, q->lines);
+        for (size_t lane = 0; lane < CODES_LANES; lane++) {
+            float sum = (float)(int32_t)sum_of_planes(q, (const uint64_t *)(const void *)block, lane);
+            /* In the order in which all levels add, so that all round alike. */
+            float score = (float)tail->ones[lane] * q->per_one;
+            score = score + sum * q->per_sum;
+            score = score + q->rest;
+            score = score * tail->factor[lane];
+            score = score + tail->offset[lane];
+            score = score + base;
+            if (score >= threshold)
+                out[found++] =
+                    (code_candidate){.place = first_place + (uint32_t)(b * CODES_LANES + lane), .score = score};
+        }
+    }
+    return found;
+}
+
+static void bytes(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums)
+{
+    for (size_t r = 0; r < count; r++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < width; i++)
+            sum += query[i] * rows[r][i];
+        sums[r] = sum;
+    }
+}
+
+const code_kernel code_generic = {.name = "generic", .scan = scan, .bytes = bytes, .available = always};

@@ -1,0 +1,125 @@
+/* Vectors in two short forms, both compared with a query in whole numbers, and
+ * those that compare them: one file for each instruction set, of which
+ * code_kernels_generic is the reference. All give the same numbers to the bit.
+ *
+ * One bit a dimension, after RaBitQ (Gao and Long 2024, SIGMOD): for a vector x in
+ * the cell of centroid c, r = x - c, s = sign(r). With f = |r|² / Σ|r| and
+ * g = ⟨c, r⟩ - f Σ s c
+ *
+ *   ⟨q, x⟩ ≈ ⟨q, c⟩ + g + f Σ s q
+ *
+ * where Σ s q does not depend on the cell. The query is rounded to 4 bits, which are
+ * taken apart into four planes; what is left is AND and population count.
+ *
+ * One byte a dimension: x ≈ scale (byte - 128), a scale for each vector.
+ *
+ * Bits lie in blocks of eight vectors: a line of 64 bytes holds the same 64
+ * dimensions of all eight, then follow two lines of a code_tail. */
+#ifndef SEM_INDEX_CODES_H
+#define SEM_INDEX_CODES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CODES_LANES = 8,       /* vectors in a block */
+    CODES_LINE = 64,       /* dimensions in a line of a block, and what rows of bytes are padded to */
+    CODES_PLANES = 4,      /* bits of a query's dimension */
+    CODES_DIM_MAX = 65535, /* so that a vector's bits can be counted in 16 bits */
+    CODES_BYTES_BATCH = 8  /* rows of bytes that a kernel takes best at a time */
+};
+
+/* What a block holds besides bits, by lane. An empty lane has the offset -INFINITY. */
+typedef struct code_tail {
+    float factor[CODES_LANES];   /* f */
+    float offset[CODES_LANES];   /* g */
+    uint32_t row[CODES_LANES];   /* which row of the index it is */
+    uint16_t ones[CODES_LANES];  /* bits that are set */
+    uint16_t scale[CODES_LANES]; /* of the bytes: the upper half of a float */
+} code_tail;
+
+static inline size_t codes_lines(size_t dim)
+{
+    return (dim + CODES_LINE - 1) / CODES_LINE;
+}
+
+/* Bytes of one vector's row of bytes. */
+static inline size_t codes_width(size_t dim)
+{
+    return codes_lines(dim) * CODES_LINE;
+}
+
+static inline size_t codes_block_size(size_t lines)
+{
+    return lines * CODES_LINE + sizeof(code_tail);
+}
+
+static inline code_tail *codes_tail(const uint8_t *block, size_t lines)
+{
+    return (code_tail *)(uintptr_t)(block + lines * CODES_LINE);
+}
+
+float codes_scale(uint16_t half);
+
+/* A query in both forms. */
+typedef struct code_query {
+    size_t dim, lines, width;
+    uint64_t *planes; /* [lines, CODES_PLANES] the caller's, as bytes */
+    int8_t *bytes;    /* [width], aligned to 64 bytes */
+    /* Σ s q = per_one * ones + per_sum * sum + rest, sum being that of the planes. */
+    float per_one, per_sum, rest;
+    float scale;    /* q ≈ scale * bytes */
+    float stretch;  /* what all scores are multiplied with */
+    int32_t centre; /* 128 Σ bytes: what the rows' bytes are too large by */
+} code_query;
+
+/* Fills q, whose planes and bytes point to memory for `dim` dimensions. */
+void codes_prepare(code_query *q, const float *vector, size_t dim);
+/* The form in bytes alone, for queries that meet no bits. */
+void codes_prepare_bytes(code_query *q, const float *vector, size_t dim);
+
+/* Multiplies a prepared query, and so all scores, with a number above 0. The bits'
+ * error is that of ⟨q - c, x - c⟩: a query as long as the rows has the least. */
+void codes_stretch(code_query *q, float by);
+
+static inline float codes_byte_score(const code_query *q, int32_t sum, float scale)
+{
+    return (float)(sum - q->centre) * (q->scale * scale);
+}
+
+/* vector as [codes_width(dim)] bytes; returns its scale. */
+uint16_t codes_to_bytes(const float *vector, size_t dim, uint8_t *bytes);
+/* And back: [dim] floats. */
+void codes_from_bytes(const uint8_t *bytes, float scale, size_t dim, float *vector);
+
+/* Writes the bits and all numbers of one lane, the offset last, so that a reader of
+ * the block meets an empty lane until all of it is there. */
+void codes_write_lane(uint8_t *block, size_t lane, const float *vector, const float *centroid, size_t dim, uint32_t row,
+                      uint16_t scale);
+void codes_clear_block(uint8_t *block, size_t lines); /* all lanes empty */
+
+typedef struct code_candidate {
+    uint32_t place; /* a lane: number of the block * CODES_LANES + lane */
+    float score;
+} code_candidate;
+
+typedef struct code_kernel {
+    const char *name; /* "generic", "avx2", "avx512" */
+    /* Appends to out the lanes of `count` blocks whose estimate is at least the
+     * threshold (finite), in order; returns how many. base: ⟨query, centroid⟩. out
+     * has room for all lanes and 8 more. */
+    size_t (*scan)(const code_query *q, const uint8_t *blocks, size_t count, uint32_t first_place, float base,
+                   float threshold, code_candidate *out);
+    /* sums[i] = Σ query rows[i], for count <= CODES_BYTES_BATCH rows. */
+    void (*bytes)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
+    bool (*available)(void); /* whether this machine can run it */
+} code_kernel;
+
+extern const code_kernel code_generic, code_avx2, code_avx512;
+
+/* The best kernel of this machine, by the same rule as dot_choose(). avx512 needs VNNI
+ * and VPOPCNTDQ here. */
+const code_kernel *codes_choose(void);
+
+#endif

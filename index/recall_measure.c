@@ -1,0 +1,477 @@
+#include "index/recall_measure.h"
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "index/candidates.h"
+#include "index/parallel.h"
+#include "index/scan.h"
+#include "index/scratch.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    QUERIES_MAX = 600, /* own rows; logged queries come on top */
+    QUERY_SEED = 77,
+    DEEPEST = 1000, /* the last depth */
+    GROUP = 50,     /* queries that one thread takes at a time */
+    PIECE = 256,    /* rows: 384 KiB at 384 dimensions */
+    SCAN_PIECE = 64 /* blocks */
+};
+
+/* One-sided 99%: a recall below the one that `sure` names comes by chance in
+ * one measurement of a hundred. */
+static const double MARGIN = 2.33;
+/* Neighbours that the bytes alone may lose. */
+static const double SECOND_LOSS = 0.0005;
+static const float seconds[] = {1.25f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, 10.0f, 16.0f};
+enum { SECONDS = sizeof seconds / sizeof seconds[0] };
+
+typedef struct tally {
+    double sum, squares;
+} tally;
+
+typedef struct tallies {
+    tally upto[CURVE_POINTS_MAX][CURVE_DEPTHS][CURVE_FACTORS];
+    tally last[CURVE_POINTS_MAX][CURVE_DEPTHS];
+    double second[CURVE_DEPTHS][SECONDS]; /* neighbours lost */
+    double neighbours[CURVE_DEPTHS];
+    size_t queries;
+} tallies;
+
+/* One true neighbour of a query. */
+typedef struct neighbour {
+    uint32_t row, place;
+    float estimate;   /* by its bits */
+    uint32_t cell_at; /* where its cell comes in the order of probing */
+    uint32_t above;   /* rows that were met with a higher estimate */
+    uint32_t rank;    /* among the neighbours */
+} neighbour;
+
+typedef struct measurement {
+    const measure_input *in;
+    recall_curve *curve;
+    size_t count;         /* queries */
+    float *queries;       /* [count, width] */
+    uint32_t *own;        /* [count] their documents; ROW_NONE for logged ones */
+    vector_hit *hits;     /* [count, DEEPEST] */
+    size_t *found;        /* [count] */
+    pthread_mutex_t lock; /* guards what follows */
+    tallies sums;
+    sem_status status;
+    sem_error error;
+} measurement;
+
+static bool cancelled(const measurement *m)
+{
+    return m->in->cancel != NULL && atomic_load_explicit(m->in->cancel, memory_order_relaxed);
+}
+
+/* Reservoir sampling (Vitter 1985, algorithm R). */
+static size_t choose_rows(const measure_input *in, uint32_t chosen[QUERIES_MAX])
+{
+    random_state random;
+    random_seed(&random, QUERY_SEED);
+    size_t met = 0;
+    for (uint32_t row = 0; row < in->seen; row++) {
+        if (!rows_alive(in->view->rows, row, in->seen))
+            continue;
+        size_t slot = met < QUERIES_MAX ? met : random_below(&random, met + 1);
+        if (slot < QUERIES_MAX)
+            chosen[slot] = row;
+        met++;
+    }
+    return met < QUERIES_MAX ? met : QUERIES_MAX;
+}
+
+static sem_status choose_queries(measurement *m, sem_error *err)
+{
+    const measure_input *in = m->in;
+    uint32_t chosen[QUERIES_MAX];
+    size_t own = choose_rows(in, chosen), width = in->view->rows->width, dim = in->view->rows->dim;
+    m->count = own + in->logged_count;
+    m->queries = checked_alloc_aligned(m->count + 1, width * sizeof *m->queries);
+    m->own = checked_realloc(NULL, m->count + 1, sizeof *m->own);
+    m->hits = checked_realloc(NULL, (m->count + 1) * DEEPEST, sizeof *m->hits);
+    m->found = calloc(m->count + 1, sizeof *m->found);
+    if (m->queries == NULL || m->own == NULL || m->hits == NULL || m->found == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    memset(m->queries, 0, (m->count + 1) * width * sizeof *m->queries);
+    for (size_t q = 0; q < m->count; q++) {
+        const float *from = q < own ? rows_vector(in->view, chosen[q]) : in->logged + (q - own) * dim;
+        memcpy(m->queries + q * width, from, dim * sizeof *from);
+        m->own[q] = q < own ? rows_docno(in->view->rows, chosen[q]) : ROW_NONE;
+    }
+    return SEM_OK;
+}
+
+/* All queries of a group over one piece of rows after the other: the piece stays in
+ * the cache, which makes this several times as fast as query after query. */
+static void find_neighbours(measurement *m, size_t first, size_t count)
+{
+    const measure_input *in = m->in;
+    scan scans[GROUP];
+    for (size_t q = 0; q < count; q++)
+        scans[q] = (scan){.rows = in->view->rows,
+                          .view = in->view,
+                          .seen = in->seen,
+                          .kernel = in->kernel,
+                          .query = m->queries + (first + q) * in->view->rows->width,
+                          .has_exclude = m->own[first + q] != ROW_NONE,
+                          .exclude = m->own[first + q],
+                          .best = topk_start(m->hits + (first + q) * DEEPEST, DEEPEST, NULL, NULL)};
+    for (uint32_t from = 0; from < in->seen && !cancelled(m);) {
+        uint32_t to = in->seen - from < PIECE ? in->seen : from + PIECE;
+        for (size_t q = 0; q < count; q++)
+            scan_range(&scans[q], from, to);
+        from = to;
+    }
+    for (size_t q = 0; q < count; q++) {
+        topk_finish(&scans[q].best);
+        m->found[first + q] = scans[q].best.count;
+    }
+}
+
+/* What one thread works in. */
+typedef struct bench {
+    search_scratch *scratch;
+    uint16_t *slot_of; /* [seen] 1 + the number of the neighbour, 0 for other rows */
+    neighbour neighbours[DEEPEST];
+    size_t count; /* of them */
+    uint32_t
+        above[DEEPEST + 1]; /* rows whose estimate comes before the i-th neighbour's and not before the one ahead */
+    code_candidate lanes[(SCAN_PIECE + 1) * CODES_LANES];
+    tallies sums;
+} bench;
+
+static int by_estimate(const void *a, const void *b)
+{
+    const neighbour *x = a, *y = b;
+    return x->estimate > y->estimate ? -1 : x->estimate < y->estimate ? 1 : x->rank < y->rank ? -1 : x->rank > y->rank;
+}
+
+typedef void lane_fn(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate);
+
+/* Calls f for each row of a cell. */
+static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at, lane_fn *f)
+{
+    float base = lists_base(l, cell, b->scratch->cell_scores);
+    for (const list_extent *e = &l->cells[cell].head; e != NULL;
+         e = atomic_load_explicit(&e->next, memory_order_acquire)) {
+        uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
+        for (uint32_t from = 0; from < used; from += SCAN_PIECE) {
+            uint32_t n = used - from < SCAN_PIECE ? used - from : SCAN_PIECE, first = e->first + from;
+            size_t found = l->kernel->scan(&b->scratch->codes, l->blocks + first * codes_block_size(l->lines), n,
+                                           first * CODES_LANES, base, -FLT_MAX, b->lanes);
+            for (size_t i = 0; i < found; i++)
+                f(b, lists_row(l, b->lanes[i].place), b->lanes[i].place, cell_at, b->lanes[i].score);
+        }
+    }
+}
+
+static void note_neighbour(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate)
+{
+    uint16_t slot = b->slot_of[row];
+    if (slot != 0) {
+        b->neighbours[slot - 1].estimate = estimate;
+        b->neighbours[slot - 1].place = place;
+        b->neighbours[slot - 1].cell_at = cell_at;
+    }
+}
+
+/* Neighbours are sorted by estimate by now. */
+static void count_row(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate)
+{
+    (void)row;
+    (void)place;
+    (void)cell_at;
+    if (estimate <= b->neighbours[b->count - 1].estimate)
+        return;
+    size_t low = 0, high = b->count - 1; /* the first neighbour that is below the row */
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (b->neighbours[middle].estimate < estimate)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    b->above[low]++;
+}
+
+static void add(tally *t, size_t found, size_t neighbours)
+{
+    double recall = neighbours == 0 ? 1.0 : (double)found / (double)neighbours;
+    t->sum += recall;
+    t->squares += recall * recall;
+}
+
+static size_t depth_index(size_t rank)
+{
+    size_t d = 0;
+    while (d + 1 < CURVE_DEPTHS && rank >= curve_depth(d))
+        d++;
+    return d;
+}
+
+/* What nprobe cells would have found: a neighbour is a hit if its cell is among them
+ * and few enough rows of theirs have a higher estimate. */
+static void add_point(bench *b, size_t p, size_t nprobe)
+{
+    size_t found[CURVE_DEPTHS][CURVE_FACTORS] = {{0}}, met[CURVE_DEPTHS] = {0}, near[CURVE_DEPTHS] = {0};
+    size_t above = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const neighbour *n = &b->neighbours[i];
+        size_t first = depth_index(n->rank);
+        above += b->above[i];
+        met[first]++;
+        if (n->cell_at >= nprobe)
+            continue;
+        for (size_t d = first; d < CURVE_DEPTHS; d++)
+            for (size_t f = CURVE_FACTORS; f-- > 0 && above < curve_candidates(curve_depth(d), f);)
+                found[d][f]++;
+        near[first] += above < curve_candidates(curve_depth(first), CURVE_FACTORS - 1);
+    }
+    for (size_t d = 0, upto = 0; d < CURVE_DEPTHS; d++) {
+        upto += met[d];
+        for (size_t f = 0; f < CURVE_FACTORS; f++)
+            add(&b->sums.upto[p][d][f], found[d][f], upto);
+        add(&b->sums.last[p][d], near[d], met[d]);
+    }
+}
+
+static bool smaller_place(const void *context, uint32_t a, uint32_t b)
+{
+    (void)context;
+    return a < b;
+}
+
+/* Which neighbours the bytes would lose, for each multiple of the depth. */
+static void add_second(bench *b, const lists *l)
+{
+    code_candidate ranked[DEEPEST];
+    for (size_t i = 0; i < b->count; i++) {
+        uint32_t place = b->neighbours[i].place;
+        const uint8_t *const bytes = lists_bytes(l, place);
+        int32_t sum;
+        l->kernel->bytes(b->scratch->codes.bytes, &bytes, 1, l->width, &sum);
+        float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
+        ranked[i] =
+            (code_candidate){.place = b->neighbours[i].rank, .score = codes_byte_score(&b->scratch->codes, sum, scale)};
+    }
+    for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+        size_t depth = curve_depth(d);
+        if (b->count < 2 * depth)
+            break;
+        b->sums.neighbours[d] += (double)depth;
+        for (size_t s = 0; s < SECONDS; s++) {
+            size_t keep = (size_t)ceilf((float)depth * seconds[s]) + 10;
+            if (keep >= b->count)
+                break;
+            candidates_cut(ranked, b->count, keep, smaller_place, NULL);
+            for (size_t i = keep; i < b->count; i++)
+                b->sums.second[d][s] += ranked[i].place < depth;
+        }
+    }
+}
+
+static void take_neighbours(bench *b, const measurement *m, size_t q)
+{
+    b->count = 0;
+    for (size_t i = 0; i < m->found[q]; i++) {
+        uint32_t row = rows_row_of(m->in->view->rows, m->hits[q * DEEPEST + i].docno);
+        if (row >= m->in->seen)
+            continue; /* replaced meanwhile, or removed */
+        b->neighbours[b->count] =
+            (neighbour){.row = row, .rank = (uint32_t)i, .estimate = -INFINITY, .cell_at = UINT32_MAX};
+        b->slot_of[row] = (uint16_t)++b->count;
+    }
+}
+
+static void measure_query(bench *b, const measurement *m, size_t q)
+{
+    const lists *l = m->in->lists;
+    take_neighbours(b, m, q);
+    lists_prepare(l, &b->scratch->codes, m->queries + q * m->in->view->rows->width);
+    lists_score_cells(l, &b->scratch->codes, b->scratch->cell_scores);
+    uint32_t *order = b->scratch->cell_order;
+    for (uint32_t c = 0; c < l->nlist; c++)
+        order[c] = c;
+    candidates_order(order, 0, l->nlist, l->nlist, b->scratch->cell_scores);
+    each_lane(b, l, (uint32_t)l->nlist, 0, note_neighbour);
+    for (uint32_t i = 0; i < l->nlist; i++)
+        each_lane(b, l, order[i], i, note_neighbour);
+    for (size_t i = 0; i < b->count; i++)
+        b->slot_of[b->neighbours[i].row] = 0;
+    b->sums.queries++;
+    if (b->count == 0)
+        return;
+    qsort(b->neighbours, b->count, sizeof b->neighbours[0], by_estimate);
+    memset(b->above, 0, sizeof b->above);
+    each_lane(b, l, (uint32_t)l->nlist, 0, count_row);
+    uint32_t probed = 0;
+    for (size_t p = 0; p + 1 < m->curve->points; p++) {
+        for (; probed < m->curve->at[p].nprobe; probed++)
+            each_lane(b, l, order[probed], probed, count_row);
+        add_point(b, p, m->curve->at[p].nprobe);
+    }
+    add_second(b, l);
+}
+
+static void merge(tallies *to, const tallies *from)
+{
+    for (size_t p = 0; p < CURVE_POINTS_MAX; p++)
+        for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+            for (size_t f = 0; f < CURVE_FACTORS; f++) {
+                to->upto[p][d][f].sum += from->upto[p][d][f].sum;
+                to->upto[p][d][f].squares += from->upto[p][d][f].squares;
+            }
+            to->last[p][d].sum += from->last[p][d].sum;
+            to->last[p][d].squares += from->last[p][d].squares;
+        }
+    for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+        to->neighbours[d] += from->neighbours[d];
+        for (size_t s = 0; s < SECONDS; s++)
+            to->second[d][s] += from->second[d][s];
+    }
+    to->queries += from->queries;
+}
+
+static sem_status bench_create(bench **out, const measurement *m, sem_error *err)
+{
+    bench *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
+    sem_status s = b->slot_of == NULL ? sem_fail_memory(err, "the recall curve")
+                                      : scratch_create(&b->scratch, m->in->lists->dim, err);
+    if (s == SEM_OK)
+        s = scratch_reserve(b->scratch, m->in->lists->nlist, 1, err);
+    *out = b;
+    return s;
+}
+
+static void bench_free(bench *b)
+{
+    if (b == NULL)
+        return;
+    scratch_free(b->scratch);
+    free(b->slot_of);
+    free(b);
+}
+
+static void measure_group(void *context, size_t group)
+{
+    measurement *m = context;
+    size_t first = group * GROUP, count = m->count - first < GROUP ? m->count - first : GROUP;
+    sem_error error;
+    bench *b = NULL;
+    sem_status s = bench_create(&b, m, &error);
+    if (s == SEM_OK)
+        find_neighbours(m, first, count);
+    for (size_t q = 0; s == SEM_OK && q < count && !cancelled(m); q++)
+        measure_query(b, m, first + q);
+    if (s == SEM_OK && cancelled(m))
+        s = sem_fail(&error, SEM_CANCELLED, "measuring recall was cancelled");
+    pthread_mutex_lock(&m->lock);
+    if (s == SEM_OK)
+        merge(&m->sums, &b->sums);
+    else if (m->status == SEM_OK) {
+        m->status = s;
+        m->error = error;
+    }
+    pthread_mutex_unlock(&m->lock);
+    bench_free(b);
+}
+
+/* The mean, and in *sure the mean less its margin of error. */
+static float mean_of(const tally *t, size_t count, float *sure)
+{
+    double n = fmax((double)count, 1.0), mean = t->sum / n;
+    double variance = count < 2 ? 1.0 : fmax(0.0, (t->squares / n - mean * mean) * n / (n - 1));
+    *sure = (float)(mean - MARGIN * sqrt(variance / n));
+    return (float)mean;
+}
+
+static float choose_second(const tallies *t, size_t d)
+{
+    for (size_t s = 0; s < SECONDS; s++)
+        if (t->second[d][s] <= SECOND_LOSS * t->neighbours[d])
+            return seconds[s];
+    return seconds[SECONDS - 1];
+}
+
+static void conclude(const measurement *m, recall_curve *curve)
+{
+    const tallies *t = &m->sums;
+    for (size_t d = 0; d < CURVE_DEPTHS; d++) {
+        for (size_t p = 0; p + 1 < curve->points; p++) {
+            curve_point *at = &curve->at[p];
+            for (size_t f = 0; f < CURVE_FACTORS; f++)
+                at->recall[d] = mean_of(&t->upto[p][d][f], t->queries, &at->sure[d][f]);
+            mean_of(&t->last[p][d], t->queries, &at->last[d]);
+        }
+        /* With every cell probed nothing is missed: such a search is exact. */
+        curve_point *all = &curve->at[curve->points - 1];
+        all->recall[d] = all->last[d] = 1.0f;
+        for (size_t f = 0; f < CURVE_FACTORS; f++)
+            all->sure[d][f] = f + 1 == CURVE_FACTORS ? 1.0f : 0.0f;
+        /* Too few rows to see what deeper searches need: as the depth before. */
+        curve->second[d] = t->neighbours[d] > 0 || d == 0 ? choose_second(t, d) : curve->second[d - 1];
+    }
+    curve->queries = t->queries;
+}
+
+static void choose_points(recall_curve *curve, size_t nlist)
+{
+    curve->points = 0;
+    for (size_t nprobe = 1; nprobe < nlist && curve->points < CURVE_POINTS_MAX - 1; nprobe *= 2)
+        curve->at[curve->points++].nprobe = nprobe;
+    curve->at[curve->points++].nprobe = nlist;
+}
+
+/* A search meets large cells more often than small ones. */
+static float rows_of_met_cells(const lists *l)
+{
+    double sum = 0, squares = 0;
+    for (size_t c = 0; c < l->nlist; c++) {
+        double n = (double)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed);
+        sum += n;
+        squares += n * n;
+    }
+    return sum > 0 ? (float)(squares / sum) : 1.0f;
+}
+
+/* Measured on Zen 4 and Sapphire Rapids with 384 dimensions: 40 to 50 ns against 2. */
+static const float CANDIDATE_COST = 20;
+
+sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_error *err)
+{
+    measurement *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    m->in = in;
+    m->curve = curve;
+    pthread_mutex_init(&m->lock, NULL);
+    choose_points(curve, in->lists->nlist);
+    curve->cells_rows = rows_of_met_cells(in->lists);
+    curve->candidate_cost = CANDIDATE_COST;
+    sem_status s = choose_queries(m, err);
+    if (s == SEM_OK) {
+        parallel_run(in->threads, (m->count + GROUP - 1) / GROUP, measure_group, m);
+        s = m->status;
+        if (s == SEM_OK)
+            conclude(m, curve);
+        else
+            *err = m->error;
+    }
+    pthread_mutex_destroy(&m->lock);
+    free(m->queries);
+    free(m->own);
+    free(m->hits);
+    free(m->found);
+    free(m);
+    return s;
+}

@@ -1,0 +1,97 @@
+#include "index/scratch.h"
+
+#include "base/checked.h"
+#include "index/dot.h"
+#include "index/lists.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+sem_status scratch_create(search_scratch **out, size_t dim, sem_error *err)
+{
+    search_scratch *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return sem_fail_memory(err, "a search");
+    s->vector = checked_alloc_aligned(dot_width(dim), sizeof *s->vector);
+    void *codes = checked_alloc_aligned(1, lists_query_size(dim));
+    if (codes != NULL)
+        lists_query_take(&s->codes, dim, codes);
+    if (s->vector == NULL || codes == NULL) {
+        scratch_free(s);
+        return sem_fail_memory(err, "a search");
+    }
+    *out = s;
+    return SEM_OK;
+}
+
+void scratch_free(search_scratch *s)
+{
+    if (s == NULL)
+        return;
+    free(s->vector);
+    free(s->codes.bytes);
+    free(s->cell_scores);
+    free(s->cell_order);
+    free(s->candidates);
+    free(s);
+}
+
+sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, sem_error *err)
+{
+    if (cells > s->cells) {
+        free(s->cell_scores);
+        free(s->cell_order);
+        s->cells = 0;
+        s->cell_scores = checked_realloc(NULL, cells, sizeof *s->cell_scores);
+        s->cell_order = checked_realloc(NULL, cells, sizeof *s->cell_order);
+        if (s->cell_scores == NULL || s->cell_order == NULL)
+            return sem_fail_memory(err, "a search");
+        s->cells = cells;
+    }
+    if (candidates > s->room) {
+        free(s->candidates);
+        s->room = 0;
+        s->candidates = checked_alloc_aligned(candidates, sizeof *s->candidates);
+        if (s->candidates == NULL)
+            return sem_fail_memory(err, "a search");
+        s->room = candidates;
+    }
+    return SEM_OK;
+}
+
+void scratch_pool_init(scratch_pool *p, size_t dim)
+{
+    *p = (scratch_pool){.dim = dim};
+    pthread_mutex_init(&p->lock, NULL);
+}
+
+void scratch_pool_clear(scratch_pool *p)
+{
+    while (p->free != NULL) {
+        search_scratch *next = p->free->next;
+        scratch_free(p->free);
+        p->free = next;
+    }
+    pthread_mutex_destroy(&p->lock);
+}
+
+sem_status scratch_take(scratch_pool *p, search_scratch **out, sem_error *err)
+{
+    pthread_mutex_lock(&p->lock);
+    search_scratch *s = p->free;
+    if (s != NULL)
+        p->free = s->next;
+    pthread_mutex_unlock(&p->lock);
+    if (s == NULL)
+        return scratch_create(out, p->dim, err);
+    *out = s;
+    return SEM_OK;
+}
+
+void scratch_give(scratch_pool *p, search_scratch *s)
+{
+    pthread_mutex_lock(&p->lock);
+    s->next = p->free;
+    p->free = s;
+    pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,188 @@
+#include "index/stages.h"
+
+#include "base/clock.h"
+#include "index/candidates.h"
+
+#include <float.h>
+#include <math.h>
+
+enum {
+    PIECE = 32,      /* blocks scanned between two looks at how many candidates there are */
+    FULL = 3,        /* times `first`: then the candidates are cut back */
+    AHEAD = 8,       /* rows of bytes asked for before they are compared */
+    FLOATS_AHEAD = 4 /* rows of floats */
+};
+
+sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scratch, size_t first, size_t second,
+                        uint32_t covered, sem_error *err)
+{
+    uint64_t began = clock_monotonic_ns();
+    size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
+    if (first > entries + 1)
+        first = entries + 1;
+    *s = (stages){.lists = l,
+                  .scan = on,
+                  .scratch = scratch,
+                  .first = first,
+                  .second = second < first ? second : first,
+                  .covered = covered,
+                  .threshold = -FLT_MAX};
+    s->selective = on->allowed != NULL || on->has_exclude || rows_live(on->rows) < entries;
+    sem_status status = scratch_reserve(scratch, l->nlist, FULL * s->first + (PIECE + 1) * (size_t)CODES_LANES, err);
+    if (status != SEM_OK)
+        return status;
+    lists_prepare(l, &scratch->codes, scratch->vector);
+    lists_score_cells(l, &scratch->codes, scratch->cell_scores);
+    for (uint32_t c = 0; c < l->nlist; c++)
+        scratch->cell_order[c] = c;
+    s->coarse_ns = clock_monotonic_ns() - began;
+    return SEM_OK;
+}
+
+uint32_t stages_cell(stages *s, size_t n, size_t ahead)
+{
+    size_t nlist = s->lists->nlist;
+    if (n >= s->ordered) {
+        size_t want = n + 1 - s->ordered < ahead - s->ordered ? ahead - s->ordered : n + 1 - s->ordered;
+        /* Beyond what was planned in steps that grow, so that going through all cells
+         * costs a few passes over the rest. */
+        if (want < s->ordered)
+            want = s->ordered;
+        uint64_t began = clock_monotonic_ns();
+        candidates_order(s->scratch->cell_order, s->ordered, nlist, want, s->scratch->cell_scores);
+        s->ordered = s->ordered + want < nlist ? s->ordered + want : nlist;
+        s->coarse_ns += clock_monotonic_ns() - began;
+    }
+    return s->scratch->cell_order[n];
+}
+
+/* Which of two equal candidates is kept. */
+static bool comes_first(const void *context, uint32_t a, uint32_t b)
+{
+    const stages *s = context;
+    const topk *best = &s->scan->best;
+    uint32_t x = rows_docno(s->scan->rows, lists_row(s->lists, a));
+    uint32_t y = rows_docno(s->scan->rows, lists_row(s->lists, b));
+    return best->tie != NULL ? best->tie(best->tie_context, x, y) < 0 : x < y;
+}
+
+static bool may_be_found(const stages *s, uint32_t place)
+{
+    const scan *on = s->scan;
+    uint32_t row = lists_row(s->lists, place);
+    if (row >= s->covered || !rows_alive(on->rows, row, on->seen))
+        return false;
+    uint32_t docno = rows_docno(on->rows, row);
+    return scan_allows(on, docno) && !(on->has_exclude && docno == on->exclude);
+}
+
+/* Drops those of the newest `added` candidates that may not be found. */
+static void select_candidates(stages *s, size_t added)
+{
+    code_candidate *c = s->scratch->candidates;
+    size_t kept = s->count - added;
+    for (size_t i = kept; i < s->count; i++)
+        if (may_be_found(s, c[i].place))
+            c[kept++] = c[i];
+    s->count = kept;
+}
+
+static void scan_extent(stages *s, const list_extent *e, float base)
+{
+    const lists *l = s->lists;
+    size_t size = codes_block_size(l->lines);
+    uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
+    for (uint32_t b = 0; b < used; b += PIECE) {
+        uint32_t n = used - b < PIECE ? used - b : PIECE, first = e->first + b;
+        size_t added = l->kernel->scan(&s->scratch->codes, l->blocks + first * size, n, first * CODES_LANES, base,
+                                       s->threshold, s->scratch->candidates + s->count);
+        s->count += added;
+        if (s->selective && added > 0)
+            select_candidates(s, added);
+        if (s->count >= FULL * s->first) {
+            s->threshold = candidates_cut(s->scratch->candidates, s->count, s->first, comes_first, s);
+            s->count = s->first;
+        }
+    }
+}
+
+void stages_scan(stages *s, uint32_t cell)
+{
+    const list_cell *c = &s->lists->cells[cell];
+    float base = lists_base(s->lists, cell, s->scratch->cell_scores);
+    for (const list_extent *e = &c->head; e != NULL; e = atomic_load_explicit(&e->next, memory_order_acquire))
+        scan_extent(s, e, base);
+    s->by_bits += atomic_load_explicit(&c->count, memory_order_relaxed);
+}
+
+static void fetch_bytes(const lists *l, uint32_t place)
+{
+    const uint8_t *bytes = lists_bytes(l, place);
+    for (size_t i = 0; i < l->width; i += CODES_LINE)
+        __builtin_prefetch(bytes + i);
+}
+
+/* Replaces the candidates' estimates by the scores of their bytes. */
+static void score_bytes(stages *s)
+{
+    const lists *l = s->lists;
+    code_candidate *c = s->scratch->candidates;
+    for (size_t i = 0; i < s->count && i < AHEAD; i++)
+        fetch_bytes(l, c[i].place);
+    for (size_t first = 0; first < s->count; first += CODES_BYTES_BATCH) {
+        const uint8_t *batch[CODES_BYTES_BATCH];
+        int32_t sums[CODES_BYTES_BATCH];
+        size_t n = s->count - first < CODES_BYTES_BATCH ? s->count - first : CODES_BYTES_BATCH;
+        for (size_t i = 0; i < n; i++) {
+            batch[i] = lists_bytes(l, c[first + i].place);
+            if (first + i + AHEAD < s->count)
+                fetch_bytes(l, c[first + i + AHEAD].place);
+        }
+        l->kernel->bytes(s->scratch->codes.bytes, batch, n, l->width, sums);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t place = c[first + i].place;
+            float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
+            c[first + i].score = codes_byte_score(&s->scratch->codes, sums[i], scale);
+        }
+    }
+    s->by_bytes += s->count;
+}
+
+static void score_floats(stages *s)
+{
+    const code_candidate *c = s->scratch->candidates;
+    scan *on = s->scan;
+    size_t before = on->compared;
+    for (size_t i = 0; i < s->count; i++) {
+        if (i + FLOATS_AHEAD < s->count) {
+            const float *ahead = rows_vector(on->view, lists_row(s->lists, c[i + FLOATS_AHEAD].place));
+            for (size_t j = 0; j < on->rows->width; j += DOT_LANES)
+                __builtin_prefetch(ahead + j);
+        }
+        uint32_t row = lists_row(s->lists, c[i].place);
+        if (row < s->covered)
+            scan_offer(on, row, rows_vector(on->view, row));
+    }
+    scan_flush(on);
+    s->by_floats += on->compared - before;
+}
+
+void stages_finish(stages *s)
+{
+    uint64_t began = clock_monotonic_ns();
+    code_candidate *c = s->scratch->candidates;
+    if (s->count > s->first) {
+        candidates_cut(c, s->count, s->first, comes_first, s);
+        s->count = s->first;
+    }
+    score_bytes(s);
+    if (s->count > s->second) {
+        candidates_cut(c, s->count, s->second, comes_first, s);
+        s->count = s->second;
+    }
+    uint64_t floats = clock_monotonic_ns();
+    score_floats(s);
+    s->count = 0;
+    s->bytes_ns += floats - began;
+    s->floats_ns += clock_monotonic_ns() - floats;
+}

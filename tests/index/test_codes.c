@@ -1,0 +1,268 @@
+#include "tests/common/testing.h"
+#include "tests/index/clustered.h"
+
+#include "index/candidates.h"
+#include "index/codes.h"
+#include "index/lists.h"
+
+#include <float.h>
+#include <stdio.h>
+
+enum { BLOCKS = 20, LANES = BLOCKS * CODES_LANES };
+
+static const size_t dims[] = {1, 3, 63, 64, 65, 100, 128, 383, 384, 385, 768, 1000};
+enum { DIMS = sizeof dims / sizeof dims[0] };
+static const code_kernel *const levels[] = {&code_avx2, &code_avx512};
+
+static void *aligned(size_t bytes)
+{
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    ck_assert_ptr_nonnull(memory);
+    memset(memory, 0, (bytes + 63) / 64 * 64);
+    return memory;
+}
+
+/* Rows around a centroid in both forms, and a query. */
+typedef struct coded {
+    size_t dim;
+    float *rows, *centroid, *query;
+    uint8_t *blocks, *bytes;
+    uint16_t scales[LANES];
+    code_query q;
+} coded;
+
+static coded make_coded(random_state *r, size_t dim)
+{
+    coded c = {.dim = dim};
+    c.rows = clustered_points(r, LANES, dim, 1, 0.8f);
+    c.centroid = aligned(dim * sizeof(float));
+    c.query = clustered_points(r, 1, dim, 1, 1.0f);
+    for (size_t i = 0; i < LANES; i++)
+        for (size_t j = 0; j < dim; j++)
+            c.centroid[j] += c.rows[i * dim + j] / LANES;
+    c.blocks = aligned((BLOCKS + 8) * codes_block_size(codes_lines(dim)));
+    c.bytes = aligned(LANES * codes_width(dim));
+    for (size_t b = 0; b < BLOCKS; b++)
+        codes_clear_block(c.blocks + b * codes_block_size(codes_lines(dim)), codes_lines(dim));
+    for (size_t i = 0; i < LANES; i++) {
+        c.scales[i] = codes_to_bytes(c.rows + i * dim, dim, c.bytes + i * codes_width(dim));
+        codes_write_lane(c.blocks + i / CODES_LANES * codes_block_size(codes_lines(dim)), i % CODES_LANES,
+                         c.rows + i * dim, c.centroid, dim, (uint32_t)i, c.scales[i]);
+    }
+    lists_query_take(&c.q, dim, aligned(lists_query_size(dim)));
+    codes_prepare(&c.q, c.query, dim);
+    return c;
+}
+
+static void free_coded(coded *c)
+{
+    free(c->rows);
+    free(c->centroid);
+    free(c->query);
+    free(c->blocks);
+    free(c->bytes);
+    free(c->q.bytes);
+}
+
+static double product(const float *a, const float *b, size_t dim)
+{
+    double sum = 0;
+    for (size_t i = 0; i < dim; i++)
+        sum += (double)a[i] * b[i];
+    return sum;
+}
+
+START_TEST(every_level_finds_the_same_candidates)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t d = 0; d < DIMS; d++) {
+        coded c = make_coded(&r, dims[d]);
+        static code_candidate expected[LANES + 8], found[LANES + 8];
+        float base = (float)product(c.query, c.centroid, c.dim), threshold = -FLT_MAX;
+        for (int round = 0; round < 3; round++) {
+            size_t count = code_generic.scan(&c.q, c.blocks, BLOCKS, 80, base, threshold, expected);
+            ck_assert(round > 0 || count == LANES);
+            for (size_t l = 0; l < 2; l++) {
+                if (!levels[l]->available()) {
+                    printf("skipped: this machine has no %s\n", levels[l]->name);
+                    continue;
+                }
+                ck_assert_uint_eq(levels[l]->scan(&c.q, c.blocks, BLOCKS, 80, base, threshold, found), count);
+                ck_assert_mem_eq(found, expected, count * sizeof *found);
+            }
+            threshold = expected[random_below(&r, count)].score;
+        }
+        free_coded(&c);
+    }
+}
+END_TEST
+
+START_TEST(every_level_sums_the_same_bytes)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t d = 0; d < DIMS; d++) {
+        coded c = make_coded(&r, dims[d]);
+        size_t width = codes_width(c.dim);
+        /* The largest products there are, as well. */
+        memset(c.bytes, 255, width);
+        for (size_t count = 0; count <= CODES_BYTES_BATCH; count++) {
+            const uint8_t *batch[CODES_BYTES_BATCH];
+            int32_t expected[CODES_BYTES_BATCH], found[CODES_BYTES_BATCH];
+            for (size_t i = 0; i < count; i++)
+                batch[i] = c.bytes + (i == 0 ? 0 : random_below(&r, LANES)) * width;
+            code_generic.bytes(c.q.bytes, batch, count, width, expected);
+            for (size_t l = 0; l < 2; l++) {
+                if (!levels[l]->available())
+                    continue;
+                levels[l]->bytes(c.q.bytes, batch, count, width, found);
+                ck_assert_mem_eq(found, expected, count * sizeof *found);
+            }
+        }
+        free_coded(&c);
+    }
+}
+END_TEST
+
+START_TEST(estimates_are_near_the_products)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    enum { WIDE = 384 };
+    double bits = 0, bytes = 0;
+    coded c = make_coded(&r, WIDE);
+    static code_candidate found[LANES + 8];
+    size_t count =
+        code_generic.scan(&c.q, c.blocks, BLOCKS, 0, (float)product(c.query, c.centroid, WIDE), -FLT_MAX, found);
+    ck_assert_uint_eq(count, LANES);
+    for (size_t i = 0; i < LANES; i++) {
+        const uint8_t *row = c.bytes + i * codes_width(WIDE);
+        int32_t sum;
+        code_generic.bytes(c.q.bytes, &row, 1, codes_width(WIDE), &sum);
+        double exact = product(c.query, c.rows + i * WIDE, WIDE);
+        double short_form = (double)codes_byte_score(&c.q, sum, codes_scale(c.scales[i]));
+        ck_assert_uint_eq(found[i].place, i);
+        bits += ((double)found[i].score - exact) * ((double)found[i].score - exact) / LANES;
+        bytes += (short_form - exact) * (short_form - exact) / LANES;
+    }
+    printf("error of bits %.4f, of bytes %.5f\n", sqrt(bits), sqrt(bytes));
+    ck_assert_double_lt(sqrt(bits), 0.06);
+    ck_assert_double_lt(sqrt(bytes), 0.002);
+    free_coded(&c);
+}
+END_TEST
+
+START_TEST(empty_lanes_are_never_candidates)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    coded c = make_coded(&r, 100);
+    size_t size = codes_block_size(codes_lines(100));
+    static code_candidate found[LANES + 8];
+    for (size_t b = 0; b < BLOCKS; b += 2)
+        codes_clear_block(c.blocks + b * size, codes_lines(100));
+    ck_assert_uint_eq(codes_choose()->scan(&c.q, c.blocks, BLOCKS, 0, 0.0f, -FLT_MAX, found), LANES / 2);
+    for (size_t i = 0; i < LANES / 2; i++)
+        ck_assert_uint_eq(found[i].place / CODES_LANES % 2, 1);
+    free_coded(&c);
+}
+END_TEST
+
+START_TEST(vectors_of_zeros_have_codes)
+{
+    const float none[100] = {0};
+    uint8_t bytes[128];
+    float back[100];
+    ck_assert_uint_eq(codes_to_bytes(none, 100, bytes), 0);
+    codes_from_bytes(bytes, codes_scale(0), 100, back);
+    ck_assert_mem_eq(back, none, sizeof none);
+    uint8_t *block = aligned(codes_block_size(2));
+    codes_clear_block(block, 2);
+    codes_write_lane(block, 3, none, none, 100, 7, 0);
+    ck_assert_float_eq(codes_tail(block, 2)->factor[3], 0.0f);
+    ck_assert_float_eq(codes_tail(block, 2)->offset[3], 0.0f);
+    free(block);
+}
+END_TEST
+
+/* --- the best of many */
+
+static bool smaller(const void *context, uint32_t a, uint32_t b)
+{
+    (void)context;
+    return a < b;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const code_candidate *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+START_TEST(a_cut_keeps_the_best_and_breaks_ties_by_order)
+{
+    enum { MANY = 500 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t round = 0; round < 300; round++) {
+        code_candidate c[MANY], sorted[MANY];
+        size_t count = 1 + random_below(&r, MANY), keep = 1 + random_below(&r, count);
+        uint64_t values = 1 + random_below(&r, round % 3 == 0 ? 3 : 1000);
+        for (size_t i = 0; i < count; i++)
+            c[i] = (code_candidate){.place = (uint32_t)(i * 7919 % count), .score = (float)random_below(&r, values)};
+        memcpy(sorted, c, sizeof c);
+        qsort(sorted, count, sizeof *sorted, by_score);
+        ck_assert_float_eq(candidates_cut(c, count, keep, smaller, NULL), sorted[keep - 1].score);
+        qsort(c, keep, sizeof *c, by_score);
+        for (size_t i = 0; i < keep; i++)
+            ck_assert_float_eq(c[i].score, sorted[i].score);
+        /* 7919 is a prime: places are unique unless it divides the count. */
+        for (size_t i = 0; i < keep; i++)
+            ck_assert_uint_eq(c[i].place, sorted[i].place);
+    }
+}
+END_TEST
+
+START_TEST(cells_come_in_order_however_they_are_asked_for)
+{
+    enum { CELLS = 300 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (int round = 0; round < 50; round++) {
+        float scores[CELLS];
+        uint32_t order[CELLS];
+        for (uint32_t i = 0; i < CELLS; i++) {
+            order[i] = i;
+            scores[i] = (float)random_below(&r, 100);
+        }
+        for (size_t from = 0; from < CELLS;) {
+            size_t want = 1 + random_below(&r, 80);
+            candidates_order(order, from, CELLS, want, scores);
+            from += want;
+        }
+        for (size_t i = 1; i < CELLS; i++) {
+            float before = scores[order[i - 1]], here = scores[order[i]];
+            ck_assert(before > here || (before == here && order[i - 1] < order[i]));
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("codes");
+    TCase *tc = tcase_create("codes");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, every_level_finds_the_same_candidates);
+    tcase_add_test(tc, every_level_sums_the_same_bytes);
+    tcase_add_test(tc, estimates_are_near_the_products);
+    tcase_add_test(tc, empty_lanes_are_never_candidates);
+    tcase_add_test(tc, vectors_of_zeros_have_codes);
+    tcase_add_test(tc, a_cut_keeps_the_best_and_breaks_ties_by_order);
+    tcase_add_test(tc, cells_come_in_order_however_they_are_asked_for);
+    suite_add_tcase(suite, tc);
+    return testing_run(suite);
+}
