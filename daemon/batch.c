@@ -32,7 +32,7 @@ void batch_measure(task *t)
     const request *r = t->request;
     const span *texts = NULL;
     size_t count = 0, total = 0, longest = 0;
-    if (r->method == METHOD_SEARCH && r->u.search.query.data != NULL) {
+    if (r->method == METHOD_SEARCH && r->u.search.query.data != NULL && r->u.search.mode != SEARCH_LEXICAL) {
         texts = &r->u.search.query;
         count = 1;
     } else if (r->method == METHOD_ENCODE && r->u.encode.count <= SMALL_ENCODE_TEXTS) {

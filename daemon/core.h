@@ -20,6 +20,7 @@
 struct meta_catalog;
 struct writer;
 struct jobs;
+struct lexical_thread;
 
 enum { CORE_BUCKETS = 13 };
 /* Upper ends of the buckets of /metrics' histogram; the last has none. */
@@ -32,7 +33,7 @@ typedef struct core_stats {
     atomic_uint_fast64_t micros[METHOD_COUNT_OF];               /* from arrival to answer, summed */
     atomic_uint_fast64_t within[METHOD_COUNT_OF][CORE_BUCKETS]; /* answers by core_bucket_us */
     atomic_uint_fast64_t texts_encoded, tokens_encoded, batches, commits, events_dropped;
-    atomic_uint_fast64_t dropped; /* requests whose client was gone before a worker took them */
+    atomic_uint_fast64_t dropped;     /* requests whose client was gone before a worker took them */
     atomic_uint_fast64_t store_bytes; /* on disk, as the ticker last saw it */
 } core_stats;
 
@@ -43,20 +44,21 @@ typedef struct core {
     size_t max_in_flight;
     sem_log *log; /* borrowed */
     engine_hooks hooks;
-    store *store;                 /* owned */
-    serving_slot current;         /* the writer swaps it, at a flip; never empty while requests are served */
-    serving_slot candidate;       /* the generation that is being embedded, or empty; the writer swaps it */
-    atomic_bool closing;          /* every connection is closed; engine_destroy sets it */
-    atomic_bool dual;             /* new writes are embedded with the candidate as well; the job sets it */
-    space *external;              /* owned; the space of external collections */
-    struct meta_catalog *columns; /* owned; what filters are evaluated on */
-    atomic_size_t held_bytes;     /* of requests that wait or are under way; encode.queue_bytes limits it */
-    queue *work;                  /* to the workers; fast lane: queries, slow lane: documents */
-    query_cache *queries;         /* owned */
-    crew *crew;                   /* of the workers, for a lone query; the worker pool's; NULL with one worker */
-    struct writer *writer;        /* owned */
-    struct jobs *jobs;            /* owned */
-    uint64_t started_ms;          /* monotonic */
+    store *store;                   /* owned */
+    serving_slot current;           /* the writer swaps it, at a flip; never empty while requests are served */
+    serving_slot candidate;         /* the generation that is being embedded, or empty; the writer swaps it */
+    atomic_bool closing;            /* every connection is closed; engine_destroy sets it */
+    atomic_bool dual;               /* new writes are embedded with the candidate as well; the job sets it */
+    space *external;                /* owned; the space of external collections */
+    struct meta_catalog *columns;   /* owned; what filters are evaluated on */
+    atomic_size_t held_bytes;       /* of requests that wait or are under way; encode.queue_bytes limits it */
+    queue *work;                    /* to the workers; fast lane: queries, slow lane: documents */
+    query_cache *queries;           /* owned */
+    crew *crew;                     /* of the workers, for a lone query; the worker pool's; NULL with one worker */
+    struct writer *writer;          /* owned */
+    struct jobs *jobs;              /* owned */
+    struct lexical_thread *lexical; /* owned */
+    uint64_t started_ms;            /* monotonic */
     core_stats stats;
 } core;
 

@@ -8,6 +8,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
+#include "daemon/lexical_thread.h"
 #include "daemon/meta_catalog.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
@@ -99,6 +100,8 @@ static sem_status start_threads(engine *e, sem_error *err)
     core *c = &e->core;
     sem_status status = queue_create(&c->work, c->settings.encode.queue, err);
     if (status == SEM_OK)
+        status = lexical_thread_create(&c->lexical, c, err);
+    if (status == SEM_OK)
         status = writer_create(&c->writer, c, err);
     if (status == SEM_OK) {
         filtered_delete_resume(c);
@@ -156,6 +159,7 @@ void engine_destroy(engine *e)
     worker_pool_destroy(e->workers);
     jobs_destroy(c->jobs);
     writer_destroy(c->writer);
+    lexical_thread_destroy(c->lexical);
     queue_destroy(c->work);
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));

@@ -31,17 +31,95 @@ static void pack_effort(packer *p, const explanation *x, const request *q)
     }
 }
 
-static void pack_plan(packer *p, const explanation *x, const request *q, const serving *s, const store_collection *c)
+/* --- the lexical plan */
+
+enum { WORDS_MAX = 256 /* that are told of; rarest first */ };
+
+static void pack_words(packer *p, lexical_candidates *c)
 {
-    const vector_plan *plan = &x->plan;
-    bool text = x->prompt != NULL, filter = q->u.search.filter.data != NULL;
-    pack_map(p, 12u + 3u * text + filter);
+    size_t count = lexical_candidates_words(c);
+    count = count < WORDS_MAX ? count : WORDS_MAX;
+    pack_array(p, count);
+    for (size_t i = 0; i < count; i++) {
+        lexical_word w = lexical_candidates_word(c, i);
+        pack_map(p, 5);
+        pack_str(p, "term");
+        pack_strn(p, w.bytes, w.length);
+        pack_str(p, "times");
+        pack_uint(p, w.times);
+        pack_str(p, "documents");
+        pack_uint(p, w.documents);
+        pack_str(p, "weight");
+        pack_double(p, w.weight);
+        pack_str(p, "drives");
+        pack_bool(p, w.drives);
+    }
+}
+
+static void pack_lexical(packer *p, const explanation *x)
+{
+    const lexical_plan *plan = lexical_candidates_plan(x->lexical);
+    pack_map(p, 11);
+    pack_str(p, "kind");
+    pack_str(p, plan->kind);
+    pack_str(p, "reason");
+    pack_str(p, plan->reason);
+    pack_str(p, "seq");
+    pack_uint(p, plan->seq);
+    pack_str(p, "documents");
+    pack_uint(p, plan->documents);
+    pack_str(p, "terms");
+    pack_words(p, x->lexical);
+    pack_str(p, "postings");
+    pack_uint(p, plan->postings);
+    pack_str(p, "candidates");
+    pack_uint(p, plan->candidates);
+    pack_str(p, "scored");
+    pack_uint(p, plan->scored);
+    pack_str(p, "terms_us");
+    pack_double(p, (double)plan->terms_ns / 1e3);
+    pack_str(p, "postings_us");
+    pack_double(p, (double)plan->postings_ns / 1e3);
+    pack_str(p, "rank_us");
+    pack_double(p, (double)plan->rank_ns / 1e3);
+}
+
+/* Of a search that compares no vectors. */
+static void pack_words_plan(packer *p, const explanation *x, const request *q)
+{
+    const lexical_plan *plan = lexical_candidates_plan(x->lexical);
+    pack_map(p, 6);
     pack_str(p, "kind");
     pack_str(p, plan->kind);
     pack_str(p, "reason");
     pack_str(p, plan->reason);
     pack_str(p, "mode");
-    pack_str(p, "dense");
+    pack_str(p, "lexical");
+    pack_str(p, "k");
+    pack_uint(p, q->u.search.k);
+    pack_str(p, "documents");
+    pack_uint(p, plan->documents);
+    pack_str(p, "lexical");
+    pack_lexical(p, x);
+}
+
+/* --- the plan */
+
+static void pack_plan(packer *p, const explanation *x, const request *q, const serving *s, const store_collection *c)
+{
+    const vector_plan *plan = &x->plan;
+    bool text = x->prompt != NULL, filtered = q->u.search.filter.data != NULL, hybrid = x->lexical != NULL;
+    pack_map(p, 12u + 3u * text + filtered + hybrid);
+    if (hybrid) {
+        pack_str(p, "lexical");
+        pack_lexical(p, x);
+    }
+    pack_str(p, "kind");
+    pack_str(p, plan->kind);
+    pack_str(p, "reason");
+    pack_str(p, plan->reason);
+    pack_str(p, "mode");
+    pack_str(p, hybrid ? "hybrid" : "dense");
     pack_effort(p, x, q);
     pack_str(p, "k");
     pack_uint(p, q->u.search.k);
@@ -59,7 +137,7 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
     pack_uint(p, plan->lists);
     pack_str(p, "documents");
     pack_uint(p, plan->documents);
-    if (filter) {
+    if (filtered) {
         pack_str(p, "matching");
         pack_uint(p, plan->allowed);
     }
@@ -76,8 +154,8 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
 /* total is from the request's arrival to this answer, other work between two steps included. */
 static void pack_timings(packer *p, const explanation *x, const task *t)
 {
-    static const char *const names[STEP_COUNT] = {"queue",  "tokenize", "encode", "filter",
-                                                  "coarse", "scan",     "rerank", "fetch"};
+    static const char *const names[STEP_COUNT] = {"queue", "tokenize", "encode",  "filter", "coarse",
+                                                  "scan",  "rerank",   "lexical", "fetch"};
     pack_map(p, STEP_COUNT + 1);
     for (int i = 0; i < STEP_COUNT; i++) {
         pack_str(p, names[i]);
@@ -96,7 +174,10 @@ void explanation_pack(packer *p, const explanation *x, const task *t, const serv
     pack_str(p, "tokens");
     pack_tokens(p, x, s);
     pack_str(p, "plan");
-    pack_plan(p, x, t->request, s, c);
+    if (t->request->u.search.mode == SEARCH_LEXICAL)
+        pack_words_plan(p, x, t->request);
+    else
+        pack_plan(p, x, t->request, s, c);
     pack_str(p, "lists");
     pack_uint(p, x->plan.probed);
     pack_str(p, "scanned");

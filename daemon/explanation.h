@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "model/tokenizer.h"
+#include "index/lexical_search.h"
 #include "index/vector_index.h"
 #include "proto/pack.h"
 #include "daemon/serving.h"
@@ -20,6 +21,7 @@ typedef enum explain_step {
     STEP_COARSE,   /* which lists are near */
     STEP_SCAN,     /* comparing their rows */
     STEP_RANK,     /* the final order */
+    STEP_LEXICAL,  /* the search for words, its wait for the index included */
     STEP_FETCH,    /* the hits' ids and what is wanted with them */
     STEP_COUNT
 } explain_step;
@@ -28,8 +30,9 @@ typedef struct explanation {
     const char *prompt; /* put before the text; NULL: there is no text */
     token_batch tokens; /* of prompt and text; owned by who made this */
     bool truncated;
-    double recall; /* that was aimed at */
-    vector_plan plan;
+    double recall;               /* that was aimed at */
+    vector_plan plan;            /* modes dense and hybrid */
+    lexical_candidates *lexical; /* modes lexical and hybrid; owned by who searches */
     uint64_t ns[STEP_COUNT];
 } explanation;
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "daemon/json_pack.h"
+#include "daemon/lexical_thread.h"
 #include "daemon/model_name.h"
 #include "daemon/retire.h"
 #include "daemon/writer.h"
@@ -130,17 +131,19 @@ void jobs_free(job *work)
     free(work);
 }
 
-/* Only a job reads the log; without one nobody needs what is in it. */
+/* Only a job and the lexical index read the log; without a job nobody needs what
+ * the index has applied. */
 static sem_status trim_log(void *context, store_write *w, sem_error *err)
 {
-    (void)context;
-    return store_log_trim(w, store_last_seq(store_write_view(w)), err);
+    jobs *j = context;
+    uint64_t last = store_last_seq(store_write_view(w)), applied = lexical_thread_durable(j->core->lexical);
+    return store_log_trim(w, applied < last ? applied : last, err);
 }
 
 static void trim_idle_log(jobs *j)
 {
     sem_error err;
-    write_call call = {.apply = trim_log};
+    write_call call = {.apply = trim_log, .context = j};
     if (writer_run(j->core->writer, &call, &err) != SEM_OK)
         log_event(j->core->log, LOG_LEVEL_WARNING, "log_trim", "message=\"%s\"", err.message);
 }

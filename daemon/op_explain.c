@@ -26,7 +26,7 @@ void op_explain(worker *w, task *t)
 {
     sem_error err;
     explanation x = {.ns[STEP_QUEUE] = clock_monotonic_ns() - t->arrived_ns};
-    bool text = t->request->u.search.query.data != NULL;
+    bool text = t->request->u.search.query.data != NULL && t->request->u.search.mode != SEARCH_LEXICAL;
     serving *s = serving_slot_acquire(&w->core->current);
     float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof *vector);
     sem_status status = vector != NULL ? SEM_OK : sem_fail_memory(&err, "a query");

@@ -142,12 +142,33 @@ static void pack_options(packer *p, const store_collection *c)
     }
 }
 
-static void pack_index(packer *p, space_index *index)
+/* lag: requests that the lexical index has not applied yet. */
+static void pack_lexical(packer *p, worker *w, const store_collection *c)
+{
+    static const char *const states[] = {"ready", "building", "paused"};
+    uint64_t seq, last = store_last_seq(w->read);
+    lexical_state state = lexical_thread_state(w->core->lexical, c->number, &seq);
+    pack_str(p, "lexical");
+    if (!c->lexical) {
+        pack_nil(p);
+        return;
+    }
+    pack_map(p, 3);
+    pack_str(p, "state");
+    pack_str(p, states[state]);
+    pack_str(p, "seq");
+    pack_uint(p, seq);
+    pack_str(p, "lag");
+    pack_uint(p, last > seq ? last - seq : 0);
+}
+
+static void pack_index(packer *p, worker *w, const store_collection *c, space_index *index)
 {
     vector_index_stats stats = {.kind = "exact", .codes = "float32"};
     if (index != NULL)
         vector_index_describe(index->index, &stats);
-    pack_map(p, 5);
+    pack_map(p, 6);
+    pack_lexical(p, w, c);
     pack_str(p, "kind");
     pack_str(p, stats.kind);
     pack_str(p, "nlist");
@@ -183,7 +204,7 @@ static void pack_collection(packer *p, worker *w, serving *s, const store_collec
     pack_str(p, "options");
     pack_options(p, c);
     pack_str(p, "index");
-    pack_index(p, index);
+    pack_index(p, w, c, index);
     pack_str(p, "bytes");
     pack_uint(p, c->bytes);
     space_index_release(index);

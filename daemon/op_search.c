@@ -8,6 +8,7 @@
 #include "daemon/explanation.h"
 #include "daemon/filtering.h"
 #include "daemon/ops.h"
+#include "daemon/search.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
 
@@ -22,30 +23,7 @@ enum {
 };
 static const double DEFAULT_RECALL = 0.95;
 
-/* One search under way. */
-typedef struct search {
-    worker *worker;
-    task *task;
-    const request *request;
-    serving *serving; /* pinned by the caller */
-    store_collection collection;
-    space_index *index; /* pinned */
-    size_t dim;
-    float *vector;     /* owned: the query */
-    uint64_t *allowed; /* owned: bitmap over docnos, with a filter that leaves many; else */
-    size_t allowed_bits;
-    uint32_t *listed; /* owned: the documents that it leaves */
-    size_t listed_count;
-    filter *filter; /* owned */
-    bool has_exclude;
-    uint32_t exclude;
-    size_t spare;     /* hits asked for beyond k */
-    vector_hit *hits; /* owned */
-    size_t count;
-    explanation *explain; /* NULL: a search that is only answered */
-} search;
-
-static void search_free(search *s)
+void search_free(search *s)
 {
     space_index_release(s->index);
     pool_give(s->vector);
@@ -136,7 +114,7 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
 
 /* --- which documents may be hits */
 
-static sem_status apply_filter(search *s, sem_error *err)
+sem_status search_apply_filter(search *s, sem_error *err)
 {
     const span *f = &s->request->u.search.filter;
     docset *set;
@@ -266,7 +244,7 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     status = take_vector(s, encoded, err);
     uint64_t began = clock_monotonic_ns();
     if (status == SEM_OK)
-        status = apply_filter(s, err);
+        status = search_apply_filter(s, err);
     if (s->explain != NULL)
         s->explain->ns[STEP_FILTER] += clock_monotonic_ns() - began;
     if (status == SEM_OK)
@@ -394,7 +372,7 @@ static sem_status log_search(search *s, const docid *shown, const char *query_id
     return SEM_OK;
 }
 
-static sem_status answer_search(search *s, sem_error *err)
+static sem_status answer_hits(search *s, sem_error *err)
 {
     char query_id[QUERY_ID_LENGTH + 1];
     bool log = s->request->u.search.log;
@@ -453,6 +431,11 @@ static sem_status answer_explain(search *s, sem_error *err)
     return status;
 }
 
+sem_status search_answer(search *s, sem_error *err)
+{
+    return s->explain != NULL ? answer_explain(s, err) : answer_hits(s, err);
+}
+
 void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
 {
     op_search_explained(w, t, pinned, encoded, NULL);
@@ -462,8 +445,7 @@ void op_search_explained(worker *w, task *t, serving *pinned, const float *encod
 {
     sem_error err;
     if (t->request->u.search.mode != SEARCH_DENSE) {
-        sem_fail(&err, SEM_INVALID_ARGUMENT, "mode: this version searches in mode dense only");
-        task_fail(w->core, t, &err);
+        op_search_lexical(w, t, pinned, encoded, x);
         return;
     }
     for (int tries = 1;; tries++) {
@@ -480,7 +462,7 @@ void op_search_explained(worker *w, task *t, serving *pinned, const float *encod
         if (status == SEM_OK && !whole)
             status = drop_unknown(&s, &err);
         if (status == SEM_OK)
-            status = x != NULL ? answer_explain(&s, &err) : answer_search(&s, &err);
+            status = search_answer(&s, &err);
         search_free(&s);
         if (status != SEM_OK)
             task_fail(w->core, t, &err);

@@ -152,6 +152,7 @@ void worker_pool_destroy(worker_pool *p)
             pthread_join(p->threads[i].thread, NULL);
         encoding_destroy(p->threads[i].worker.encoding);
         buffer_free(&p->threads[i].worker.batch);
+        lexical_cache_close(&p->threads[i].worker.lexical);
     }
     crew_destroy(p->core->crew);
     p->core->crew = NULL;

@@ -9,6 +9,7 @@
 #include "index/store.h"
 #include "daemon/core.h"
 #include "daemon/encoding.h"
+#include "daemon/lexical_thread.h"
 #include "daemon/task.h"
 
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ struct worker {
     store_read *read;                       /* renewed by each request that reads; rests between them */
     store_read *other;                      /* of the queries answered between two steps of long work */
     void (*run)(struct worker *w, task *t); /* takes t and answers it */
+    lexical_cache lexical;                  /* its connection to the lexical index */
     buffer batch;                           /* op_batch's arrays: one batch at a time, which never pauses */
     bool between;                           /* answering queries between two steps of long work */
     atomic_uint_fast64_t busy_since_ns;     /* monotonic; 0: it waits */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "index/events.h"
 #include "daemon/filtering.h"
+#include "daemon/lexical_thread.h"
 #include "daemon/meta_catalog.h"
 
 #include <stdlib.h>
@@ -297,6 +298,8 @@ static void finish_collection(core *c, task *t, write_result *r)
     }
     serving_release(now);
     serving_release(next);
+    if (!create)
+        lexical_thread_dropped(c->lexical);
     answer a;
     answer_begin(&a, t);
     pack_map(&a.pack, 1);

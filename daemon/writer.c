@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/queue.h"
+#include "daemon/lexical_thread.h"
 #include "daemon/write_ops.h"
 
 #include <pthread.h>
@@ -12,6 +13,7 @@
 
 enum {
     GROUP_MAX = 256,             /* writes that share a commit: their answers wait for it */
+    TRIM_MAX = 4096,             /* old texts that are forgotten with one commit */
     FLUSH_INTERVAL_MS = 500,     /* a search is in the log at the latest then */
     SEARCH_BYTES_MAX = 64 << 20, /* of searches that wait for it; more are dropped and counted */
     COMPLAIN_INTERVAL_MS = 10000 /* between two lines in the daemon's log about dropped searches */
@@ -45,6 +47,7 @@ struct writer {
     size_t search_count;
     uint64_t flush_at_ms;       /* monotonic; 0: nothing waits */
     atomic_size_t search_bytes; /* of all searches handed over and not yet forgotten */
+    uint64_t old_texts_trimmed; /* up to this number of the log; writer thread only */
     atomic_bool closing;
     uint64_t complain_after_ms; /* monotonic: dropped searches are in the daemon's log once in a while */
     atomic_uint_fast64_t busy_since_ns;
@@ -178,6 +181,18 @@ static sem_status apply_items(writer *w, item **items, size_t count, store_write
     return SEM_OK;
 }
 
+/* A little with each group, so that nobody waits long for it. */
+static sem_status trim_old_texts(writer *w, store_write *group, sem_error *err)
+{
+    uint64_t durable = lexical_thread_durable(w->core->lexical), trimmed;
+    if (durable == w->old_texts_trimmed && durable != UINT64_MAX) /* then there is no index, and new ones go as well */
+        return SEM_OK;
+    sem_status status = store_old_texts_trim(group, durable, TRIM_MAX, &trimmed, err);
+    if (status == SEM_OK && trimmed < TRIM_MAX)
+        w->old_texts_trimmed = durable;
+    return status;
+}
+
 static void run_group(writer *w, item **items, size_t count)
 {
     sem_error err;
@@ -185,6 +200,8 @@ static void run_group(writer *w, item **items, size_t count)
     sem_status status = store_write_begin(w->core->store, &group, &err);
     bool begun = status == SEM_OK;
     if (begun)
+        status = trim_old_texts(w, group, &err);
+    if (status == SEM_OK)
         status = apply_searches(w, group, &err);
     if (status == SEM_OK)
         status = apply_items(w, items, count, group, &err);
@@ -207,6 +224,7 @@ static void run_group(writer *w, item **items, size_t count)
         fail_all(items, count, status, &err);
     } else {
         atomic_fetch_add(&w->core->stats.commits, 1);
+        lexical_thread_notify(w->core->lexical);
     }
     for (size_t i = 0; i < count; i++)
         finish_item(w, items[i]);

@@ -31,7 +31,7 @@ static sem_status open_main(store *s, sem_error *err)
     const named_database list[] = {
         {"collections", &s->collections}, {"names", &s->names}, {"docs", &s->docs},       {"docnos", &s->docnos},
         {"places", &s->places},           {"slots", &s->slots}, {"freed", &s->freed},     {"log", &s->changes},
-        {"generations", &s->generations}, {"jobs", &s->jobs},   {"deletes", &s->deletes},
+        {"generations", &s->generations}, {"jobs", &s->jobs},   {"deletes", &s->deletes}, {"old_texts", &s->old_texts},
     };
     sem_status status = environment_open(&s->main, s, "main", err);
     return status != SEM_OK ? status : environment_databases(&s->main, list, sizeof list / sizeof list[0], err);

@@ -45,6 +45,10 @@ typedef struct store_options {
 sem_status store_open(store **out, const store_options *options, sem_log *log, sem_error *err);
 void store_close(store *s);           /* accepts NULL */
 uint64_t store_bytes(const store *s); /* on disk now */
+/* SEM_RESOURCE_EXHAUSTED unless the disk and storage.max_size leave so many bytes
+ * beside `reserves` times what the store keeps free for deletes: for what lies
+ * beside LMDB. Any thread. */
+sem_status store_room(store *s, unsigned reserves, uint64_t bytes, sem_error *err);
 const char *store_path(const store *s);
 /* 16 secret random bytes, made when the store was: the key for hashing user names. */
 const unsigned char *store_user_key(const store *s);
@@ -192,6 +196,34 @@ typedef bool store_each_change(void *context, uint64_t seq, uint32_t collection,
 sem_status store_log_walk(store_read *r, uint64_t after, store_each_change *each, void *context, sem_error *err);
 /* Forgets entries up to and including seq. */
 sem_status store_log_trim(store_write *w, uint64_t seq, sem_error *err);
+
+/* --- texts that are no more, for the lexical index: its rows can only be deleted
+ * with the text that they were made from. Kept for collections with lexical on
+ * until store_old_texts_trim. */
+
+typedef enum old_text_kind {
+    OLD_TEXT_KEPT,
+    OLD_TEXT_SAME, /* the vector changed and the text did not: there is a new version of the same text */
+    OLD_TEXT_LOST  /* there was no room to keep the text of a deleted document */
+} old_text_kind;
+
+typedef struct store_old_text {
+    uint64_t seq; /* of the request that replaced or deleted it */
+    uint32_t collection, docno;
+    uint64_t version; /* text_version that the document had before */
+    old_text_kind kind;
+    const char *text; /* OLD_TEXT_KEPT; borrowed until the read ends or is renewed */
+    size_t length;
+} store_old_text;
+
+/* Those of requests after `after` up to and including `upto`, in order of seq. */
+typedef bool store_each_old_text(void *context, const store_old_text *old);
+sem_status store_old_texts_walk(store_read *r, uint64_t after, uint64_t upto, store_each_old_text *each, void *context,
+                                sem_error *err);
+/* Forgets those of requests up to and including seq, `limit` at most; *trimmed how many. */
+sem_status store_old_texts_trim(store_write *w, uint64_t seq, uint64_t limit, uint64_t *trimmed, sem_error *err);
+/* Up to here log or old texts may have been forgotten: who has read less must begin anew. */
+uint64_t store_trimmed_seq(store_read *r);
 
 /* --- spaces */
 

@@ -192,15 +192,18 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     c->bytes -= old.text_length + old.meta_length;
     /* Nothing but an earlier entry of this request can have its number. */
     put->repeated = old.seq == q->seq;
-    if (old.text_length != put->text_length ||
-        (put->text_length > 0 && memcmp(old.text, put->text, put->text_length) != 0))
-        return SEM_OK;
-    uint64_t version = 0;
-    bool equal;
-    status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version, &equal, err);
-    put->kept = status == SEM_OK && equal && version == old.text_version;
+    bool same = old.text_length == put->text_length &&
+                (put->text_length == 0 || memcmp(old.text, put->text, put->text_length) == 0);
+    if (same) {
+        uint64_t version = 0;
+        bool equal;
+        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version, &equal, err);
+        put->kept = status == SEM_OK && equal && version == old.text_version;
+    }
     if (put->kept)
         state->text_version = old.text_version;
+    else if (status == SEM_OK && c->lexical)
+        status = old_text_replaced(q->w, q->seq, c->number, &old, same, err);
     return status;
 }
 
@@ -337,8 +340,8 @@ sem_status store_documents_put(store_write *w, uint32_t collection, uint32_t spa
 
 /* --- delete */
 
-static sem_status delete_one(store_write *w, collection_record *record, const docid *id, uint32_t *docno, bool *existed,
-                             sem_error *err)
+static sem_status delete_one(store_write *w, collection_record *record, uint64_t seq, const docid *id, uint32_t *docno,
+                             bool *existed, sem_error *err)
 {
     doc_key key;
     store_document old;
@@ -355,7 +358,10 @@ static sem_status delete_one(store_write *w, collection_record *record, const do
     c->passages--;
     c->bytes -= old.text_length + old.meta_length;
     docno_key(number, c->number, old.docno);
-    status = read_txn(&w->view, &w->s->main, &txn, err);
+    if (c->lexical)
+        status = old_text_deleted(w, seq, c->number, &old, err);
+    if (status == SEM_OK)
+        status = read_txn(&w->view, &w->s->main, &txn, err);
     if (status == SEM_OK)
         status = table_delete(&w->s->main, txn, w->s->docs, key.bytes, key.size, err);
     if (status == SEM_OK)
@@ -375,7 +381,7 @@ static sem_status delete_all(store_write *w, collection_record *record, const do
         status = meta_next(&s->main, txn, "seq", UINT64_MAX, seq, err);
     for (size_t i = 0; i < count && status == SEM_OK; i++) {
         bool existed = false;
-        status = delete_one(w, record, &ids[i], &docnos[*deleted], &existed, err);
+        status = delete_one(w, record, *seq, &ids[i], &docnos[*deleted], &existed, err);
         *deleted += existed;
     }
     if (status == SEM_OK)

@@ -47,7 +47,7 @@ struct store {
     int lock_fd;
     unsigned char user_key[STORE_USER_KEY];
     environment main;
-    MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, generations, jobs, deletes;
+    MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, old_texts, generations, jobs, deletes;
     environment events;
     MDB_dbi event_log, queries, clicks;
     pthread_mutex_t
@@ -242,5 +242,17 @@ sem_status folders_clean(store *s, sem_error *err);
 
 sem_status log_add(store_write *w, uint64_t seq, bool removed, uint32_t collection, const uint32_t *docnos,
                    size_t count, sem_error *err);
+/* Notes that log or old texts up to seq are gone. */
+sem_status log_note_trimmed(store_write *w, uint64_t seq, sem_error *err);
+
+/* --- store_old_texts.c */
+
+/* Keeps what `old` was before request seq replaced (same: by the same text) or
+ * deleted it. A replaced text needs room like any that is put; a deleted one is
+ * kept only where there is some. */
+sem_status old_text_replaced(store_write *w, uint64_t seq, uint32_t collection, const store_document *old, bool same,
+                             sem_error *err);
+sem_status old_text_deleted(store_write *w, uint64_t seq, uint32_t collection, const store_document *old,
+                            sem_error *err);
 
 #endif

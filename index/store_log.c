@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { LOG_FIXED = 5, OP_PUT = 1, OP_DELETE = 2 };
+static const char TRIMMED[] = "trimmed"; /* in meta */
 
 sem_status log_add(store_write *w, uint64_t seq, bool removed, uint32_t collection, const uint32_t *docnos,
                    size_t count, sem_error *err)
@@ -86,5 +87,32 @@ sem_status store_log_trim(store_write *w, uint64_t seq, sem_error *err)
     status = read_txn(&w->view, &w->s->main, &txn, err);
     if (status == SEM_OK)
         status = table_delete_range(&w->s->main, txn, w->s->changes, first, last, sizeof last, 0, NULL, err);
+    if (status == SEM_OK)
+        status = log_note_trimmed(w, seq, err);
     return operation_end(w, status, err);
+}
+
+sem_status log_note_trimmed(store_write *w, uint64_t seq, sem_error *err)
+{
+    MDB_txn *txn;
+    uint64_t last, noted = 0;
+    sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
+    if (status == SEM_OK)
+        status = meta_get(&w->s->main, txn, "seq", &last, err);
+    if (status == SEM_OK)
+        status = meta_get(&w->s->main, txn, TRIMMED, &noted, err);
+    if (status != SEM_OK)
+        return status;
+    if (seq > last)
+        seq = last;
+    return seq > noted ? meta_put(&w->s->main, txn, TRIMMED, seq, err) : SEM_OK;
+}
+
+uint64_t store_trimmed_seq(store_read *r)
+{
+    MDB_txn *txn;
+    uint64_t seq = 0;
+    if (read_txn(r, &r->s->main, &txn, NULL) != SEM_OK || meta_get(&r->s->main, txn, TRIMMED, &seq, NULL) != SEM_OK)
+        return 0;
+    return seq;
 }

@@ -396,3 +396,22 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_er
     part->pending += bytes;
     return SEM_OK;
 }
+
+sem_status store_room(store *s, unsigned reserves, uint64_t bytes, sem_error *err)
+{
+    uint64_t size, left = environment_disk_free(&s->main, &size), need = bytes + reserves * environment_reserve(size);
+    if (left < need)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "the disk is nearly full: %llu bytes are left, about %llu are needed; make room on it",
+                        (unsigned long long)left, (unsigned long long)need);
+    if (s->max_size == 0)
+        return SEM_OK;
+    uint64_t used = store_bytes(s), reusable = reusable_bytes(s);
+    used -= reusable < used ? reusable : used;
+    if (used + bytes <= s->max_size)
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                    "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
+                    "something or raise it",
+                    (unsigned long long)used, (unsigned long long)bytes, (unsigned long long)s->max_size);
+}

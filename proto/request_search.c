@@ -71,6 +71,12 @@ static sem_status check_search(parser *p, request *r, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "generation: goes only with vector");
     if (r->u.search.has_recall + (r->u.search.nprobe > 0) + r->u.search.exact > 1)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "recall, nprobe, exact: they exclude each other, give one at most");
+    if (r->u.search.mode != SEARCH_DENSE && r->u.search.query.data == NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "mode: lexical and hybrid search for words; give query, not vector or like");
+    if (r->u.search.mode == SEARCH_LEXICAL && (r->u.search.has_recall || r->u.search.nprobe > 0 || r->u.search.exact))
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "recall, nprobe, exact: they are about vectors, and mode lexical compares none");
     if (r->u.search.k > p->limits->k) /* the default, where the limit was configured lower */
         r->u.search.k = p->limits->k;
     return SEM_OK;

@@ -19,6 +19,7 @@ build libevent-dev library:libevent,libevent_pthreads
 build libmsgpack-dev library:msgpack|msgpack-c
 build libopenblas-dev library:openblas
 build liblmdb-dev library:lmdb
+build libsqlite3-dev library:sqlite3
 build libjansson-dev library:jansson
 build libutf8proc-dev library:libutf8proc
 build libinih-dev library:inih

@@ -28,7 +28,7 @@ static const option_spec ENCODE_OPTIONS[] = {
 };
 
 static const option_spec CREATE_OPTIONS[] = {
-    {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index (this version keeps none at all)"},
+    {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index: mode lexical is then refused"},
     {"metric", 'm', OPTION_TEXT, "NAME", "metric", "cosine (default) or dot"},
     {"vectors", 0, OPTION_TEXT, "NAME", "vectors", "model (default) or external: documents bring their vectors"},
     {"dim", 'd', OPTION_COUNT, "N", "dim", "width of external vectors"},
@@ -78,15 +78,15 @@ static const option_spec SEARCH_OPTIONS[] = {
     {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
     {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
     {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default): by meaning; lexical: by words"},
     {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
     {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
     {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},
     {"with", 'w', OPTION_WORDS, "PARTS", "with", "of text,meta,vector (default: text; with --json none)"},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), the only one in this version"},
     {"no-log", 0, OPTION_FALSE, NULL, "log", "leave the search out of the log that semd learns from"},
     {"user", 'u', OPTION_TEXT, "NAME", "user", "who searches; kept only as a keyed hash"},
 };
-enum { SEARCH_OPTIONS_ONLY = 3 /* at the end */ };
+enum { SEARCH_OPTIONS_ONLY = 2 /* at the end */ };
 
 static const option_spec CLICK_OPTIONS[] = {
     {"weight", 'w', OPTION_NUMBER, "X", "weight", "0 to 10 (default: 1)"},

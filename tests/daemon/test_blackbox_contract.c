@@ -214,7 +214,8 @@ START_TEST(wrong_requests_name_what_is_wrong_and_keep_the_connection)
     box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'k': 0}");
     box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'like': 1}");
     box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'recall': 0.9, 'exact': true}");
-    box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'mode': 'lexical'}");
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'like': 1, 'mode': 'lexical'}");
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'mode': 'lexical', 'exact': true}");
     box_fails(&b, "NOT_FOUND", "search", "{'collection': 'nope', 'query': 'x'}");
     box_fails(&b, "NOT_FOUND", "search", "{'like': 5}");
     box_fails(&b, "INVALID_ARGUMENT", "upsert", "{'docs': [{'id': '', 'text': 'x'}]}");

@@ -110,7 +110,8 @@ START_TEST(like_has_no_tokens_and_wrong_requests_are_refused_as_in_search)
     box_fails(&b, "NOT_FOUND", "explain", "{'like': 99}");
     box_fails(&b, "NOT_FOUND", "explain", "{'query': 'x', 'collection': 'none'}");
     box_fails(&b, "INVALID_ARGUMENT", "explain", "{'query': 'x', 'nope': 1}");
-    box_fails(&b, "INVALID_ARGUMENT", "explain", "{'query': 'x', 'mode': 'lexical'}");
+    box_fails(&b, "INVALID_ARGUMENT", "explain", "{'like': 1, 'mode': 'lexical'}");
+    box_fails(&b, "INVALID_ARGUMENT", "explain", "{'query': 'x', 'mode': 'lexical', 'exact': true}");
     box_fails(&b, "DEADLINE_EXCEEDED", "explain", "{'query': 'x', 'deadline_ms': 0}");
     box_stop(&b);
 }

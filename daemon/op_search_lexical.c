@@ -1,0 +1,146 @@
+/* search in modes lexical and hybrid. */
+#include "base/clock.h"
+#include "index/lexical_search.h"
+#include "daemon/lexical_thread.h"
+#include "daemon/ops.h"
+#include "daemon/search.h"
+
+#include <stdlib.h>
+
+/* One search for words under way. */
+typedef struct words {
+    search *search;
+    lexical_query query;
+    lexical_candidates *candidates; /* owned */
+} words;
+
+static bool within_deadline(void *context)
+{
+    const words *w = context;
+    return task_check_deadline(w->search->task, NULL) == SEM_OK;
+}
+
+/* The snapshot of before says which writes the index has to know: all that was
+ * answered before this search came. */
+static sem_status wait_for_index(search *s, sem_error *err)
+{
+    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    if (status != SEM_OK)
+        return status;
+    if (!s->collection.lexical)
+        return sem_fail(err, SEM_FAILED_PRECONDITION,
+                        "mode: collection %s was created with options.lexical false and has no lexical index",
+                        s->collection.name);
+    return lexical_thread_wait(s->worker->core->lexical, s->collection.number, store_last_seq(s->worker->read), s->task,
+                               err);
+}
+
+/* Where hits' vectors are copied to, if they are asked for. */
+static sem_status prepare_vector(search *s, sem_error *err)
+{
+    if ((s->request->u.search.with & WITH_VECTOR) == 0)
+        return SEM_OK;
+    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
+    s->vector = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->vector);
+    return s->vector != NULL ? SEM_OK : sem_fail_memory(err, "a vector");
+}
+
+static sem_status gather(words *w, size_t k, sem_error *err)
+{
+    search *s = w->search;
+    const request *q = s->request;
+    const store_collection *c = &s->collection;
+    w->query = (lexical_query){
+        .collection = c->number,
+        .text = q->u.search.query.data,
+        .length = q->u.search.query.size,
+        .k = k,
+        .allowed = s->allowed,
+        .allowed_bits = s->allowed_bits,
+        .listed = s->listed,
+        .listed_count = s->listed_count,
+        .text_bytes = c->documents > 0 ? (double)c->bytes / (double)c->documents : 0,
+        .go_on = within_deadline,
+        .context = w,
+    };
+    lexical_cache *cached = &s->worker->lexical;
+    sem_status status = lexical_thread_reader(s->worker->core->lexical, cached, err);
+    if (status == SEM_OK)
+        status = lexical_gather(cached->reader, &w->query, &w->candidates, err);
+    /* The next search would wait for what this one may tell now. */
+    if (status != SEM_OK && cached->reader != NULL && lexical_reader_damaged(cached->reader))
+        status = lexical_thread_reader(s->worker->core->lexical, cached, err);
+    return status;
+}
+
+/* Hits are those of the newest snapshot. The collection may be gone in it. */
+static sem_status renew(search *s, sem_error *err)
+{
+    uint32_t number = s->collection.number;
+    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    if (status == SEM_OK && s->collection.number != number)
+        return sem_fail(err, SEM_NOT_FOUND, "collection: %s was dropped meanwhile", s->collection.name);
+    return status;
+}
+
+static sem_status rank(words *w, vector_hit *hits, size_t *count, sem_error *err)
+{
+    search *s = w->search;
+    return lexical_rank(w->candidates, s->worker->read, s->filter, hits, count, err);
+}
+
+static sem_status search_words(words *w, sem_error *err)
+{
+    search *s = w->search;
+    size_t k = s->request->u.search.k;
+    s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
+    if (s->hits == NULL)
+        return sem_fail_memory(err, "hits");
+    sem_status status = prepare_vector(s, err);
+    if (status == SEM_OK)
+        status = gather(w, k, err);
+    if (status == SEM_OK)
+        status = renew(s, err);
+    return status == SEM_OK ? rank(w, s->hits, &s->count, err) : status;
+}
+
+static sem_status run(words *w, sem_error *err)
+{
+    search *s = w->search;
+    explanation *x = s->explain;
+    uint64_t began = clock_monotonic_ns();
+    sem_status status = wait_for_index(s, err);
+    uint64_t waited = clock_monotonic_ns();
+    if (status == SEM_OK)
+        status = search_apply_filter(s, err);
+    uint64_t filtered = clock_monotonic_ns();
+    if (status == SEM_OK)
+        status = search_words(w, err);
+    if (status == SEM_CANCELLED) /* by within_deadline */
+        status = task_check_deadline(s->task, err);
+    if (x != NULL) {
+        x->ns[STEP_FILTER] += filtered - waited;
+        x->ns[STEP_LEXICAL] += waited - began + clock_monotonic_ns() - filtered;
+        x->lexical = w->candidates;
+    }
+    return status;
+}
+
+void op_search_lexical(worker *on, task *t, serving *pinned, const float *query, explanation *x)
+{
+    sem_error err;
+    (void)query;
+    search s = {.worker = on, .task = t, .request = t->request, .serving = pinned, .explain = x};
+    words w = {.search = &s};
+    sem_status status = task_check_deadline(t, &err);
+    if (status == SEM_OK && t->request->u.search.mode == SEARCH_HYBRID)
+        status = sem_fail(&err, SEM_INVALID_ARGUMENT, "mode: this version does not search in mode hybrid");
+    if (status == SEM_OK)
+        status = run(&w, &err);
+    if (status == SEM_OK)
+        status = search_answer(&s, &err);
+    lexical_candidates_free(w.candidates);
+    search_free(&s);
+    if (status != SEM_OK)
+        task_fail(on->core, t, &err);
+}
