@@ -283,6 +283,8 @@ void lexical_thread_destroy(lexical_thread *l)
 
 void lexical_thread_notify(lexical_thread *l)
 {
+    if (l == NULL)
+        return;
     pthread_mutex_lock(&l->lock);
     l->notified = true;
     pthread_cond_signal(&l->wake);
@@ -291,6 +293,8 @@ void lexical_thread_notify(lexical_thread *l)
 
 void lexical_thread_dropped(lexical_thread *l)
 {
+    if (l == NULL)
+        return;
     pthread_mutex_lock(&l->lock);
     l->dropped = true;
     pthread_cond_signal(&l->wake);
@@ -329,6 +333,8 @@ sem_status lexical_thread_wait(lexical_thread *l, uint32_t collection, uint64_t 
 
 uint64_t lexical_thread_durable(lexical_thread *l)
 {
+    if (l == NULL)
+        return 0;
     pthread_mutex_lock(&l->lock);
     uint64_t durable = l->durable;
     pthread_mutex_unlock(&l->lock);

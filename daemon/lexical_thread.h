@@ -18,7 +18,7 @@ sem_status lexical_thread_create(lexical_thread **out, core *c, sem_error *err);
 /* Ends it after the step under way. Accepts NULL. */
 void lexical_thread_destroy(lexical_thread *l);
 
-/* --- the writer's */
+/* --- the writer's; both accept NULL: there is no index */
 
 /* A commit has something new in the log. */
 void lexical_thread_notify(lexical_thread *l);
@@ -31,7 +31,7 @@ void lexical_thread_dropped(lexical_thread *l);
  * the index does not go on; SEM_DEADLINE_EXCEEDED. */
 sem_status lexical_thread_wait(lexical_thread *l, uint32_t collection, uint64_t seq, const task *t, sem_error *err);
 /* What stays even if the machine crashes: the log and old texts up to here are no
- * longer needed for the index. */
+ * longer needed for the index. 0 for NULL. */
 uint64_t lexical_thread_durable(lexical_thread *l);
 
 typedef enum lexical_state { LEXICAL_READY, LEXICAL_BUILDING, LEXICAL_PAUSED } lexical_state;

@@ -224,7 +224,8 @@ static void run_group(writer *w, item **items, size_t count)
         fail_all(items, count, status, &err);
     } else {
         atomic_fetch_add(&w->core->stats.commits, 1);
-        lexical_thread_notify(w->core->lexical);
+        if (count > 0)
+            lexical_thread_notify(w->core->lexical);
     }
     for (size_t i = 0; i < count; i++)
         finish_item(w, items[i]);
