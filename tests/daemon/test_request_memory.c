@@ -6,6 +6,7 @@
 
 #include "proto/client.h"
 #include "proto/pack.h"
+#include "index/lexical_index.h"
 #include "daemon/engine.h"
 #include "daemon/jobs.h"
 #include "daemon/server.h"
@@ -39,6 +40,7 @@ char *__real_strdup(const char *text);
 void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
 sem_status __real_space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err);
 void __real_jobs_tick(core *c);
+sem_status __real_lexical_index_open(lexical_index **out, store *s, sem_log *log, sem_error *err);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
@@ -47,6 +49,7 @@ char *__wrap_strdup(const char *text);
 void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
 sem_status __wrap_space_acquire_all(space *s, space_index ***out, size_t *count, sem_error *err);
 void __wrap_jobs_tick(core *c);
+sem_status __wrap_lexical_index_open(lexical_index **out, store *s, sem_log *log, sem_error *err);
 
 static void count_one(void)
 {
@@ -101,6 +104,12 @@ void __wrap_jobs_tick(core *c)
 {
     serves_nobody = true;
     __real_jobs_tick(c);
+}
+
+sem_status __wrap_lexical_index_open(lexical_index **out, store *s, sem_log *log, sem_error *err)
+{
+    serves_nobody = true;
+    return __real_lexical_index_open(out, s, log, err);
 }
 
 /* --- a daemon in this process */
