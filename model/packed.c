@@ -304,6 +304,16 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
                     &b->zero[r]);
 }
 
+/* What tile t of a panel fetches. Where several tiles multiply the same panel, each
+ * fetches its share of the next one: memory then has the time of all of them, and not
+ * the first tile's alone, which it is too slow for. */
+static void set_fetch(const packed *p, const char *weights, size_t t, size_t tiles, packed_tile_out *out)
+{
+    const size_t panel = p->steps * PACKED_STEP;
+    out->fetch = tiles == 1 ? weights + FETCH_AHEAD : weights + panel + panel * t / tiles;
+    out->fetch_step = PACKED_STEP / tiles;
+}
+
 /* One panel with all rows of the block, in tiles of nearly equal height. */
 static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
 {
@@ -323,7 +333,7 @@ static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, 
         out.y = y + r * p->n + first;
         out.row_scale = b->scale + r;
         out.row_zero = b->zero + r;
-        out.ahead = t == 0 ? FETCH_AHEAD : 0;
+        set_fetch(p, weights, t, tiles, &out);
         tile(height, p->steps, b->rows + r * b->stride, b->stride, weights, &out);
         r += height;
     }

@@ -52,11 +52,12 @@ INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
 #define TILE_LOOP(SUM, ROW)                                                                                            \
     EACH_ROW(SUM)                                                                                                      \
     const char *b = a + 5 * stride, *c = a + 10 * stride;                                                              \
-    const size_t ahead = out->ahead;                                                                                   \
-    for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, a += 4, b += 4, c += 4) {                                 \
+    const char *fetch = out->fetch;                                                                                    \
+    const size_t fetch_step = out->fetch_step;                                                                         \
+    for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, fetch += fetch_step, a += 4, b += 4, c += 4) {            \
         const __m512i first = _mm512_loadu_si512(panel), second = _mm512_loadu_si512(panel + 64);                      \
-        _mm_prefetch(panel + ahead, _MM_HINT_T1);                                                                      \
-        _mm_prefetch(panel + ahead + 64, _MM_HINT_T1);                                                                 \
+        _mm_prefetch(fetch, _MM_HINT_T1);                                                                              \
+        _mm_prefetch(fetch + 64, _MM_HINT_T1);                                                                         \
         EACH_ROW(ROW)                                                                                                  \
     }
 

@@ -24,7 +24,9 @@ typedef struct packed_tile_out {
     const int32_t *sums; /* of each column's weights */
     const float *row_scale;
     const int32_t *row_zero; /* the byte that stands for 0 */
-    size_t ahead;            /* bytes of weights between what is multiplied and what is fetched; 0: none */
+    /* Weights to be fetched from memory meanwhile, and how many bytes further each step. */
+    const char *fetch;
+    size_t fetch_step;
 } packed_tile_out;
 
 /* a: rows of x in groups of 32 bits, a row every a_stride bytes. rows is at least 1. */

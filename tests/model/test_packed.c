@@ -152,7 +152,7 @@ START_TEST(integer_sums_are_exact_at_every_level)
             ones[i] = 1;
         for (size_t l = 0; level(l, &name) != NULL; l++) {
             const packed_kernels *k = level(l, &name);
-            const packed_tile_out out = {y, PACKED_COLUMNS, PACKED_COLUMNS, zeros, ones, sums, row_scale, row_zero, 0};
+            const packed_tile_out out = {y, PACKED_COLUMNS, PACKED_COLUMNS, zeros, ones, sums, row_scale, row_zero, panel, 0};
             size_t count = k->tile_rows[PACKED_INT8];
             k->tile[PACKED_INT8](count, STEPS, rows, STEPS * 4, panel, &out);
             for (size_t i = 0; i < count * PACKED_COLUMNS; i++) {
