@@ -83,8 +83,10 @@ int main(int argc, char **argv)
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
     for (size_t i = 0; levels[i] != NULL; i++) {
-        for (packed_precision p = PACKED_FLOAT32; p <= PACKED_BFLOAT16; p++) {
-            size_t needed = attention_space(attention_choose(levels[i]->name, p), &b.shape, b.n);
+        const attention_level *both[] = {attention_choose(levels[i]->name, PACKED_FLOAT32),
+                                         attention_of_bfloat16(levels[i]->name)};
+        for (size_t p = 0; p < 2; p++) {
+            size_t needed = attention_space(both[p], &b.shape, b.n);
             space = needed > space ? needed : space;
         }
     }
@@ -99,7 +101,7 @@ int main(int argc, char **argv)
         b.qkv[i] = (float)(i * 2654435761U % 65536) / 32768 - 1;
     for (size_t i = 0; levels[i] != NULL; i++) {
         const attention_level *exact = attention_choose(levels[i]->name, PACKED_FLOAT32);
-        const attention_level *fast = attention_choose(levels[i]->name, PACKED_BFLOAT16);
+        const attention_level *fast = attention_of_bfloat16(levels[i]->name);
         measure(&b, levels[i], NULL);
         measure(&b, levels[i], exact);
         if (fast != exact)

@@ -1,6 +1,7 @@
 #include "model/attention_serve.h"
 
 #include "model/attention_levels.h"
+#include "model/processor.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,20 +13,36 @@ static const float SUM_LEAST = 0x1p-80f, SUM_MOST = 0x1p100f;
 
 static const float LOG2_E = 1.44269504f;
 
-const attention_level *attention_choose(const char *name, packed_precision precision)
+static bool is_wide(const char *name)
+{
+    return strcmp(name, "avx512") == 0 || strcmp(name, "amx") == 0;
+}
+
+static const attention_level *of_float32(const char *name)
 {
 #ifdef ATTENTION_X86
-    __builtin_cpu_init();
-    const bool bfloat16 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (strcmp(name, "avx512") == 0 || strcmp(name, "amx") == 0)
-        return precision != PACKED_FLOAT32 && bfloat16 ? &attention_bfloat16 : &attention_avx512;
+    if (is_wide(name))
+        return &attention_avx512;
     if (strcmp(name, "avx2") == 0 || strcmp(name, "avxvnni") == 0)
         return &attention_avx2;
 #endif
-    (void)name;
-    (void)precision;
     return &attention_generic;
+}
+
+const attention_level *attention_of_bfloat16(const char *name)
+{
+#ifdef ATTENTION_X86
+    __builtin_cpu_init();
+    if (is_wide(name) && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        return &attention_bfloat16;
+#endif
+    return of_float32(name);
+}
+
+const attention_level *attention_choose(const char *name, packed_precision precision)
+{
+    return precision != PACKED_FLOAT32 && processor_has_quick_bf16() ? attention_of_bfloat16(name) : of_float32(name);
 }
 
 /* --- working space */

@@ -16,9 +16,12 @@
 typedef struct attention_level attention_level;
 
 /* Those of the level of kernels (model/kernels.h) that is called name. For
- * bfloat16 and int8 products are of bfloat16 where the machine has instructions
- * for that, in all other cases of float32. */
+ * bfloat16 and int8 products are of bfloat16 where the machine has quick
+ * instructions for that, in all other cases of float32. */
 const attention_level *attention_choose(const char *name, packed_precision precision);
+/* The products of bfloat16 of that level, quick or not; attention_choose's of float32
+ * where the machine has none. */
+const attention_level *attention_of_bfloat16(const char *name);
 
 /* Floats of working space for texts of up to n tokens. */
 size_t attention_space(const attention_level *level, const attention_shape *shape, size_t n);

@@ -231,6 +231,17 @@ size_t packed_width(const packed *p)
 
 /* --- multiplying */
 
+static bool reads_floats(const packed *p)
+{
+    return p->kernels.reads_floats[p->precision];
+}
+
+/* Rows need neither rounding nor zeros behind them. */
+static bool reads_rows_as_they_are(const packed *p)
+{
+    return reads_floats(p) && p->k % group_size(p->precision) == 0;
+}
+
 /* Bytes from one row to the next: whole lines, one more than a power of two would
  * be, so that the rows of a tile do not share a cache set. */
 static size_t row_stride(size_t k, size_t value)
@@ -244,11 +255,15 @@ size_t packed_space(size_t k)
     return PACKED_BLOCK_ROWS * (row_stride(k, sizeof(float)) + row_stride(k, sizeof(uint16_t))) / sizeof(float);
 }
 
-/* exact: room for k floats, where x may be already. */
+/* exact: room for a row as float32, where x may be already; out is the same where rows stay floats. */
 static void convert_row(const packed *p, const float *x, float *exact, char *out, float *scale, int32_t *zero)
 {
     size_t share = group_size(p->precision), padded = p->steps * share;
-    if (p->precision == PACKED_BFLOAT16) {
+    if (reads_floats(p)) {
+        if (x != exact)
+            memcpy(exact, x, p->k * sizeof *x);
+        memset(exact + p->k, 0, (padded - p->k) * sizeof *x);
+    } else if (p->precision == PACKED_BFLOAT16) {
         p->kernels.to_bfloat16(x, p->k, (uint16_t *)(void *)out);
         memset(out + p->k * sizeof(uint16_t), 0, (padded - p->k) * sizeof(uint16_t));
     } else if (p->precision == PACKED_INT8) {
@@ -267,19 +282,18 @@ static float *exact_row(const packed *p, float *space, size_t r)
 /* Says where converted rows are. */
 static void place_rows(const packed *p, packed_rows *b, float *space)
 {
-    const bool narrow = p->precision != PACKED_FLOAT32;
+    const bool floats = reads_floats(p);
     b->exact = space;
-    b->converted = (char *)exact_row(p, space, narrow ? PACKED_BLOCK_ROWS : 0);
+    b->converted = (char *)exact_row(p, space, floats ? 0 : PACKED_BLOCK_ROWS);
     b->rows = b->converted;
-    b->stride = row_stride(p->k, sizeof(float) / group_size(p->precision));
+    b->stride = row_stride(p->k, floats ? sizeof(float) : sizeof(float) / group_size(p->precision));
 }
 
 static void convert(const packed *p, const float *x, packed_function *f, packed_rows *b, float *space)
 {
-    const bool narrow = p->precision != PACKED_FLOAT32;
     place_rows(p, b, space);
     for (size_t r = 0; r < b->count; r++, x += p->k) {
-        float *exact = exact_row(p, space, narrow ? 0 : r);
+        float *exact = exact_row(p, space, reads_floats(p) ? r : 0);
         if (f != NULL)
             f(x, p->k, exact);
         convert_row(p, f != NULL ? exact : x, exact, b->converted + r * b->stride, &b->scale[r], &b->zero[r]);
@@ -290,7 +304,7 @@ bool packed_rows_begin(const packed *p, packed_rows *b, size_t rows, const float
 {
     b->count = rows;
     place_rows(p, b, space);
-    if (p->precision != PACKED_FLOAT32)
+    if (!reads_rows_as_they_are(p))
         return true;
     b->rows = (const char *)x;
     b->stride = p->k * sizeof *x;
@@ -378,7 +392,7 @@ void packed_multiply(const packed *p, size_t rows, const float *x, packed_functi
         b.count = rows - r < PACKED_BLOCK_ROWS ? rows - r : PACKED_BLOCK_ROWS;
         if (p->record != NULL)
             record_rows(p, b.count, from, f, space);
-        if (p->precision == PACKED_FLOAT32 && f == NULL) {
+        if (reads_rows_as_they_are(p) && f == NULL) {
             b.rows = (const char *)from;
             b.stride = p->k * sizeof *x;
         } else {

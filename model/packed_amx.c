@@ -30,6 +30,9 @@ void packed_add_amx(packed_kernels *k)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") || !processor_has_amx())
         return;
+    packed_add_avx512_bf16(k); /* for few rows: AMX reads them as bfloat16 too */
+    if (k->reads_floats[PACKED_BFLOAT16])
+        return;
     static packed_tile *const tiles[] = {[PACKED_BFLOAT16] = amx_tile_bfloat16, [PACKED_INT8] = amx_tile_int8};
     for (packed_precision p = PACKED_BFLOAT16; p <= PACKED_INT8; p++) {
         k->few[p] = k->tile[p];

@@ -1,7 +1,9 @@
 /* AVX-512: two vectors of 16 columns and up to 12 rows, held in 24 registers.
  * int8 needs VNNI (vpdpbusd: unsigned times signed bytes, added to int32 without
- * saturation), bfloat16 needs BF16 (vdpbf16ps). */
+ * saturation). Weights of bfloat16 are multiplied with rows of bfloat16 where BF16
+ * (vdpbf16ps) is quick, and else made float32 on their way in, once for all rows. */
 #include "model/packed_levels.h"
+#include "model/processor.h"
 #include "model/tile_rows.h"
 
 #ifdef PACKED_X86
@@ -45,20 +47,53 @@ INLINE TARGET_F __mmask16 columns_mask(size_t columns, size_t first)
         ADD_PRODUCT(INSTRUCTION, sum_a##r, left, first);                                                               \
         ADD_PRODUCT(INSTRUCTION, sum_b##r, left, second);                                                              \
     }
-#define FLOAT32_ROW(r, at)  PRODUCT_ROW("vfmadd231ps", r, at)
-#define BFLOAT16_ROW(r, at) PRODUCT_ROW("vdpbf16ps", r, at)
-#define INT8_ROW(r, at)     PRODUCT_ROW("vpdpbusd", r, at)
+#define FLOAT32_ROW(r, at)       PRODUCT_ROW("vfmadd231ps", r, at)
+#define FLOAT32_ROW_LATER(r, at) PRODUCT_ROW("vfmadd231ps", r, (at) + 4)
+#define BFLOAT16_ROW(r, at)      PRODUCT_ROW("vdpbf16ps", r, at)
+#define INT8_ROW(r, at)          PRODUCT_ROW("vpdpbusd", r, at)
 
-#define TILE_LOOP(SUM, ROW)                                                                                            \
+/* A bfloat16 is the upper half of a float32. */
+INLINE TARGET_F __m512i earlier_of(__m512i pairs)
+{
+    return _mm512_slli_epi32(pairs, 16);
+}
+
+INLINE TARGET_F __m512i later_of(__m512i pairs)
+{
+    return _mm512_and_si512(pairs, _mm512_set1_epi32((int)0xFFFF0000));
+}
+
+/* What a step does with its 128 bytes of weights: one product with each row's group, or
+ * two with pairs of floats. */
+#define ONE_PRODUCT(ROW)                                                                                               \
+    {                                                                                                                  \
+        const __m512i first = _mm512_loadu_si512(panel), second = _mm512_loadu_si512(panel + 64);                      \
+        EACH_ROW(ROW)                                                                                                  \
+    }
+#define TWO_PRODUCTS(ROW)                                                                                              \
+    {                                                                                                                  \
+        const __m512i pairs = _mm512_loadu_si512(panel), more = _mm512_loadu_si512(panel + 64);                        \
+        {                                                                                                              \
+            const __m512i first = earlier_of(pairs), second = earlier_of(more);                                        \
+            EACH_ROW(ROW)                                                                                              \
+        }                                                                                                              \
+        {                                                                                                              \
+            const __m512i first = later_of(pairs), second = later_of(more);                                            \
+            EACH_ROW(ROW##_LATER)                                                                                      \
+        }                                                                                                              \
+    }
+
+/* GROUP: bytes of a row that a step takes. */
+#define TILE_LOOP(SUM, PRODUCTS, ROW, GROUP)                                                                           \
     EACH_ROW(SUM)                                                                                                      \
     const char *b = a + 5 * stride, *c = a + 10 * stride;                                                              \
     const char *fetch = out->fetch;                                                                                    \
     const size_t fetch_step = out->fetch_step;                                                                         \
-    for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, fetch += fetch_step, a += 4, b += 4, c += 4) {            \
-        const __m512i first = _mm512_loadu_si512(panel), second = _mm512_loadu_si512(panel + 64);                      \
+    for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, a += (GROUP), b += (GROUP), c += (GROUP)) {               \
         _mm_prefetch(fetch, _MM_HINT_T1);                                                                              \
         _mm_prefetch(fetch + 64, _MM_HINT_T1);                                                                         \
-        EACH_ROW(ROW)                                                                                                  \
+        fetch += fetch_step;                                                                                           \
+        PRODUCTS(ROW)                                                                                                  \
     }
 
 #define FLOAT_STORE(r, at)                                                                                             \
@@ -139,11 +174,16 @@ INLINE TARGET_F void store_int8_part(const packed_tile_out *out, size_t r, const
 }
 
 INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, FLOAT32_ROW) EACH_ROW(FLOAT_STORE)}
+                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, FLOAT32_ROW, 4)
+                                                                  EACH_ROW(FLOAT_STORE)}
 
-INLINE TARGET_BF16
-    void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                       const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, BFLOAT16_ROW) EACH_ROW(FLOAT_STORE)}
+INLINE TARGET_BF16 void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                      const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, BFLOAT16_ROW, 4)
+                                                                      EACH_ROW(FLOAT_STORE)}
+
+INLINE TARGET_F void rows_widened(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, TWO_PRODUCTS, FLOAT32_ROW, 8)
+                                                                  EACH_ROW(FLOAT_STORE)}
 
 /* A tile of int8 is over so soon that its stores would wait for the lines they go to. */
 INLINE TARGET_F void fetch_results(size_t rows, const packed_tile_out *out)
@@ -158,7 +198,7 @@ INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a
                                   const packed_tile_out *out)
 {
     fetch_results(rows, out);
-    TILE_LOOP(INT_SUM, INT8_ROW)
+    TILE_LOOP(INT_SUM, ONE_PRODUCT, INT8_ROW, 4)
     const columns c8 = load_columns(out);
     if (out->columns == PACKED_COLUMNS) {
         EACH_ROW(INT_STORE)
@@ -169,6 +209,7 @@ INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a
 
 TILE_FUNCTION(tile_float32, TARGET_F, rows_float32)
 TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)
+TILE_FUNCTION(tile_widened, TARGET_F, rows_widened)
 TILE_FUNCTION(tile_int8, TARGET_VNNI, rows_int8)
 
 /* --- rows of x */
@@ -213,6 +254,17 @@ TARGET_F static void to_int8(const float *x, size_t n, uint8_t *out, float *scal
     _mm_mask_storeu_epi8(out + whole, rest, rounded(last, inverses, zeros));
 }
 
+void packed_add_avx512_bf16(packed_kernels *k)
+{
+    if (!__builtin_cpu_supports("avx512bf16"))
+        return;
+    k->name[PACKED_BFLOAT16] = "avx512-bf16";
+    k->tile[PACKED_BFLOAT16] = tile_bfloat16;
+    k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
+    k->reads_floats[PACKED_BFLOAT16] = false;
+    k->fast[PACKED_BFLOAT16] = true;
+}
+
 void packed_add_avx512(packed_kernels *k)
 {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
@@ -223,12 +275,12 @@ void packed_add_avx512(packed_kernels *k)
     k->name[PACKED_FLOAT32] = "avx512";
     k->tile[PACKED_FLOAT32] = tile_float32;
     k->tile_rows[PACKED_FLOAT32] = TILE_ROWS;
-    if (__builtin_cpu_supports("avx512bf16")) {
-        k->name[PACKED_BFLOAT16] = "avx512-bf16";
-        k->tile[PACKED_BFLOAT16] = tile_bfloat16;
-        k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
-        k->fast[PACKED_BFLOAT16] = true;
-    }
+    k->name[PACKED_BFLOAT16] = "avx512-widened";
+    k->tile[PACKED_BFLOAT16] = tile_widened;
+    k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
+    k->reads_floats[PACKED_BFLOAT16] = true;
+    if (processor_has_quick_bf16())
+        packed_add_avx512_bf16(k);
     if (__builtin_cpu_supports("avx512vnni")) {
         k->name[PACKED_INT8] = "avx512-vnni";
         k->tile[PACKED_INT8] = tile_int8;

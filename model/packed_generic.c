@@ -91,6 +91,7 @@ const packed_kernels packed_generic = {
     .tile = {tile_float32, tile_bfloat16, tile_int8},
     .tile_rows = {4, 4, 4},
     .fast = {true, false, false},
+    .reads_floats = {true, false, false},
     .to_bfloat16 = to_bfloat16,
     .to_int8 = to_int8,
 };

@@ -42,6 +42,7 @@ struct packed_kernels {
     packed_tile *few[PACKED_PRECISIONS];
     size_t few_rows[PACKED_PRECISIONS], few_below[PACKED_PRECISIONS];
     bool fast[PACKED_PRECISIONS];
+    bool reads_floats[PACKED_PRECISIONS]; /* rows of x stay float32, whatever the weights are */
     /* Nearest, ties to even. out[n] */
     void (*to_bfloat16)(const float *x, size_t n, uint16_t *out);
     /* x is about scale * (out - zero); 0 is represented exactly. */
@@ -73,6 +74,8 @@ extern const packed_kernels packed_generic;
 void packed_add_avx2(packed_kernels *k);
 void packed_add_avxvnni(packed_kernels *k);
 void packed_add_avx512(packed_kernels *k);
+/* The products of bfloat16 that packed_add_avx512 takes where they are quick. */
+void packed_add_avx512_bf16(packed_kernels *k);
 void packed_add_amx(packed_kernels *k);
 #endif
 

@@ -141,7 +141,7 @@ static const attention_level *level(size_t i)
     size_t at = 0;
     for (size_t k = 0; levels[k] != NULL; k++) {
         const attention_level *exact = attention_choose(levels[k]->name, PACKED_FLOAT32);
-        const attention_level *fast = attention_choose(levels[k]->name, PACKED_BFLOAT16);
+        const attention_level *fast = attention_of_bfloat16(levels[k]->name);
         if (at++ == i)
             return exact;
         if (fast != exact && at++ == i)
