@@ -39,7 +39,7 @@ $(BUILD)/tests/fuzz/test_%: $(BUILD)/obj/tests/fuzz/test_%.c.o $(call objects,$(
 # test counts the steps of a text, and with the C library's work on bytes and memory
 # going through that test.
 COUNTED := $(addprefix model/,added_tokens.c bert_chars.c bert_text.c bpe.c bpe_long.c char_pattern.c characters.c charsmap.c \
-             marks.c normalizer.c splitter.c template.c text_form.c text_pipeline.c text_scratch.c tokenizer.c trie.c unigram.c \
+             marks.c normalizer.c passages.c sentences.c splitter.c template.c text_form.c text_pipeline.c text_scratch.c tokenizer.c trie.c unigram.c \
              word_pattern.c wordpiece.c) base/buffer.c base/utf8.c
 COUNTED_CALLS := malloc calloc realloc free memcpy memmove memset memcmp memchr memmem
 COUNTED_FLAGS := -U_FORTIFY_SOURCE -fsanitize-coverage=trace-pc

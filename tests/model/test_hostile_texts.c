@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/utf8.h"
+#include "model/passages.h"
 #include "model/tokenizer.h"
 
 #include <malloc.h>
@@ -298,11 +299,12 @@ static cost measure(const char *unit, size_t length, size_t max_tokens)
 
 enum {
     KIB = 1 << 10,
-    STEPS_MOST = 250,      /* a byte of text; the most that was seen is 180 */
-    BYTES_MOST = 40,       /* at the peak, a byte of text; the most that was seen is 32 */
-    EXPANDED_STEPS = 1500, /* both of a text that its normalizer makes 11 times as long; */
-    EXPANDED_BYTES = 128,  /*     its copy may be twice as large again, and is made anew as it grows */
-    CONSTANT = 16 * KIB    /* what the shortest text takes: the lists of the merges, first buffers */
+    STEPS_MOST = 250,       /* a byte of text; the most that was seen is 180 */
+    BYTES_MOST = 40,        /* at the peak, a byte of text; the most that was seen is 32 */
+    EXPANDED_STEPS = 1500,  /* both of a text that its normalizer makes 11 times as long; */
+    EXPANDED_BYTES = 128,   /*     its copy may be twice as large again, and is made anew as it grows */
+    CUT_STEPS_MOST = 20000, /* a byte, of cutting into passages */
+    CONSTANT = 16 * KIB     /* what the shortest text takes: the lists of the merges, first buffers */
 };
 
 static void expect_bounds(const char *kind, const char *unit, size_t length, const cost *c)
@@ -402,6 +404,44 @@ START_TEST(pipelines_stop_within_a_piece)
 }
 END_TEST
 
+/* --- passages */
+
+/* Steps of cutting a text, all tries and the tokenizer's included. */
+static size_t measure_cut(const char *unit, size_t length)
+{
+    size_t n = strlen(unit), count = length / n;
+    char *text = malloc(count * n + 1);
+    ck_assert_ptr_nonnull(text);
+    for (size_t i = 0; i < count; i++)
+        __real_memcpy(text + i * n, unit, n);
+    passage_cutter cutter = {0};
+    passage_limits limits = {.tokens = 128, .overlap = 32, .max_tokens = 256};
+    steps = 0;
+    ck_ok(passages_cut(&cutter, tok, "passage: ", &limits, text, count * n, &error));
+    size_t taken = steps;
+    passage_cutter_free(&cutter);
+    free(text);
+    return taken;
+}
+
+/* Half as much again is for buffers that are copied as they grow, and for passages that end elsewhere. */
+START_TEST(hostile_texts_are_cut_in_linear_steps)
+{
+    static const char *const more[] = {". ", "\n", "\n\n", "A. ", "\"", "\xE3\x80\x82", "? a", "Mr. ", "a. "};
+    enum { MORE = sizeof more / sizeof more[0], ALL = MORE + sizeof UNITS / sizeof UNITS[0] };
+    if (!KINDS[_i].open())
+        return;
+    for (size_t u = 0; u < ALL; u++) {
+        const char *unit = u < MORE ? more[u] : UNITS[u - MORE];
+        size_t once = measure_cut(unit, 12 * KIB), twice = measure_cut(unit, 24 * KIB);
+        ck_assert_msg(twice <= 2 * once + once / 2, "%s: \"%s\" took %zu steps, twice as many took %zu", KINDS[_i].name,
+                      unit, once, twice);
+        ck_assert_msg(once <= (size_t)CUT_STEPS_MOST * 12 * KIB, "%s: \"%s\" took %zu steps a byte", KINDS[_i].name,
+                      unit, once / (12 * KIB));
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hostile_texts");
@@ -412,6 +452,11 @@ int main(void)
     tcase_add_loop_test(c, megabytes_take_linear_steps_and_memory, 0, sizeof LARGE / sizeof LARGE[0]);
     tcase_add_test(c, bert_stops_when_a_further_token_is_certain);
     tcase_add_loop_test(c, pipelines_stop_within_a_piece, 0, 4);
+    suite_add_tcase(s, c);
+    c = tcase_create("passages");
+    tcase_set_timeout(c, 300);
+    tcase_add_checked_fixture(c, NULL, close_all);
+    tcase_add_loop_test(c, hostile_texts_are_cut_in_linear_steps, 0, KIND_COUNT);
     suite_add_tcase(s, c);
     return testing_run(s);
 }
