@@ -19,7 +19,8 @@ $(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
 # Counts what the project's own code allocates; the system's libraries go by.
 ALLOCATORS := malloc calloc realloc aligned_alloc strdup mmap
 $(BUILD)/tests/model/test_no_allocation: TEST_LDFLAGS = $(ALLOCATORS:%=-Wl,--wrap=%)
-$(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,$(ALLOCATORS) space_acquire_all jobs_tick lexical_index_open)
+$(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,$(ALLOCATORS) space_acquire_all jobs_tick \
+    lexical_index_open meta_columns_merge dispatch_task writer_create pool_trim)
 
 # Tests of the command line tools link what the tools are made of, save their mains.
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \
