@@ -1,8 +1,10 @@
 #include "daemon/background.h"
 
+#include "base/clock.h"
 #include "daemon/jobs.h"
 #include "daemon/meta_catalog.h"
 #include "daemon/space.h"
+#include "daemon/writer.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,6 +15,8 @@ enum {
     INDEX_INTERVAL_MS = 500,
     COLUMNS_INTERVAL_MS = 200,
     TICK_INTERVAL_MS = 250,
+    PACK_BLOCKS = 16,      /* in one group of writes: some 20 ms that others wait */
+    PACK_RETRY_MS = 60000, /* after there was no room for it */
     SLOW_TICKS = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
 };
 
@@ -21,7 +25,8 @@ struct background {
     pthread_t index_thread, columns_thread, ticker;
     bool index_started, columns_started, ticker_started;
     atomic_bool stop;
-    pthread_mutex_t lock; /* guards nothing but the sleep */
+    uint64_t pack_after_ms; /* monotonic; index thread only */
+    pthread_mutex_t lock;   /* guards nothing but the sleep */
     pthread_cond_t wake;
 };
 
@@ -59,6 +64,7 @@ static void train_space(background *b, space *s)
     if (space_acquire_all(s, &all, &count, NULL) != SEM_OK)
         return; /* tried again at the next round */
     for (size_t i = 0; i < count; i++) {
+        vector_index_settle(all[i]->index);
         train_index(b, all[i]);
         space_index_release(all[i]);
     }
@@ -73,10 +79,46 @@ static void train_serving(background *b, serving_slot *slot)
     serving_release(s);
 }
 
+typedef struct packing {
+    size_t blocks;
+} packing;
+
+static sem_status pack_some(void *context, store_write *w, sem_error *err)
+{
+    packing *p = context;
+    return store_pack(w, PACK_BLOCKS, &p->blocks, err);
+}
+
+/* Packs what a store of an older format has, or what found no room, a little at
+ * a time. */
+static void pack_vectors(background *b)
+{
+    sem_error err;
+    packing p = {.blocks = 1};
+    write_call call = {.apply = pack_some, .context = &p};
+    size_t total = 0;
+    bool due = false;
+    if (clock_monotonic_ms() < b->pack_after_ms)
+        return;
+    sem_status status = store_pack_due(b->core->store, &due, &err);
+    while (due && status == SEM_OK && p.blocks > 0 && !atomic_load(&b->stop)) {
+        status = writer_run(b->core->writer, &call, &err);
+        total += p.blocks;
+    }
+    if (total > 0)
+        log_event(b->core->log, LOG_LEVEL_INFO, "vectors_packed", "blocks=%zu", total);
+    if (status == SEM_OK)
+        return;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    log_event(b->core->log, LOG_LEVEL_WARNING, "pack_failed", "message=%s", log_value(text, sizeof text, err.message));
+    b->pack_after_ms = clock_monotonic_ms() + PACK_RETRY_MS;
+}
+
 static void *index_main(void *argument)
 {
     background *b = argument;
     do {
+        pack_vectors(b);
         train_serving(b, &b->core->current);
         train_serving(b, &b->core->candidate);
         train_space(b, b->core->external);
@@ -89,6 +131,7 @@ static void slow_tick(core *c)
     atomic_store(&c->stats.store_bytes, store_bytes(c->store));
     if (c->hooks.memory != NULL)
         pool_trim(c->hooks.memory);
+    store_check_readers(c->store);
 }
 
 static void *columns_main(void *argument)

@@ -33,7 +33,8 @@ struct engine {
 
 static space_options options_of(const core *c, uint32_t number, size_t dim)
 {
-    return (space_options){.number = number,
+    return (space_options){.store = c->store,
+                           .number = number,
                            .dim = dim,
                            .exact_below = c->settings.index.exact_below,
                            .threads = c->settings.index.threads};

@@ -34,6 +34,7 @@ typedef struct batch_document {
     uint64_t version;
     size_t offset, length; /* of the text in texts */
     bool stored;
+    uint32_t slot;
 } batch_document;
 
 typedef struct embedding {
@@ -126,7 +127,7 @@ static sem_status put_batch(void *context, store_write *w, sem_error *err)
     for (size_t i = 0; i < e->count; i++) {
         sem_status status = store_vector_put(w, space_number(e->next->space), e->collection, e->documents[i].docno,
                                              e->documents[i].version, e->vectors + i * dim_of(e), dim_of(e),
-                                             &e->documents[i].stored, err);
+                                             &e->documents[i].stored, &e->documents[i].slot, err);
         if (status != SEM_OK)
             return status;
     }
@@ -139,7 +140,8 @@ static void index_batch(void *context)
     space_index *index = space_acquire(e->next->space, e->collection);
     for (size_t i = 0; index != NULL && i < e->count && e->status == SEM_OK; i++)
         if (e->documents[i].stored)
-            e->status = vector_index_put(index->index, e->documents[i].docno, e->vectors + i * dim_of(e), e->err);
+            e->status = vector_index_put_slot(index->index, e->documents[i].docno, e->documents[i].slot,
+                                              e->vectors + i * dim_of(e), e->err);
     for (size_t i = 0; index != NULL && i < e->removed_count; i++)
         vector_index_remove(index->index, e->removed[i]);
     space_index_release(index);
@@ -466,7 +468,8 @@ static void become_candidate(void *context)
  * new); the log from that snapshot on says what to mend. */
 static sem_status open_space(embedding *e, const store_generation *record, space **out, sem_error *err)
 {
-    space_options options = {.number = record->space,
+    space_options options = {.store = e->core->store,
+                             .number = record->space,
                              .dim = record->dim,
                              .exact_below = e->core->settings.index.exact_below,
                              .threads = e->core->settings.index.threads};

@@ -1,6 +1,7 @@
 #include "daemon/space.h"
 
 #include "base/checked.h"
+#include "index/chunk_table.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -71,6 +72,9 @@ static sem_status index_create(const space *s, const store_collection *c, space_
         return sem_fail_memory(err, "an index");
     vector_index_options options = {
         .dim = c->external ? c->dim : s->options.dim,
+        .store = s->options.store,
+        .space = s->options.number,
+        .collection = c->number,
         .metric = c->metric,
         .exact_below = s->options.exact_below,
         .threads = s->options.threads,
@@ -163,29 +167,57 @@ sem_status space_acquire_all(space *s, space_index ***out, size_t *count, sem_er
     return all != NULL ? SEM_OK : sem_fail_memory(err, "a list of indices");
 }
 
+enum { VERSIONS_CHUNK = 1024 };
+
 typedef struct fill {
-    store_read *read;
     vector_index *index;
-    float *vector;
+    float *vector; /* [dim] a copy that is aligned */
     size_t dim;
-    uint32_t collection;
+    chunk_table versions; /* of VERSIONS_CHUNK uint64_t: docno to text version, 0 where there is no document */
     sem_status status;
     sem_error *err;
 } fill;
 
-static bool fill_one(void *context, uint32_t docno, uint64_t version, const void *vector)
+/* Documents are looked at in their own order, once, and their versions kept:
+ * to look each up by its number would take ten times as long. */
+static bool note_version(void *context, const store_document *doc)
 {
     fill *f = context;
-    store_document doc;
-    bool found;
-    f->status = store_document_by_number(f->read, f->collection, docno, &doc, &found, f->err);
-    if (f->status != SEM_OK)
-        return false;
-    if (!found || doc.text_version != version)
+    uint64_t *chunk = chunk_table_get(&f->versions, doc->docno / VERSIONS_CHUNK);
+    if (chunk == NULL) {
+        chunk = calloc(VERSIONS_CHUNK, sizeof *chunk);
+        if (chunk == NULL || !chunk_table_set(&f->versions, doc->docno / VERSIONS_CHUNK, chunk)) {
+            free(chunk);
+            f->status = sem_fail_memory(f->err, "the versions of documents");
+            return false;
+        }
+    }
+    chunk[doc->docno % VERSIONS_CHUNK] = doc->text_version;
+    return true;
+}
+
+static bool fill_one(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector)
+{
+    fill *f = context;
+    const uint64_t *chunk = chunk_table_get(&f->versions, docno / VERSIONS_CHUNK);
+    if (chunk == NULL || chunk[docno % VERSIONS_CHUNK] != version)
         return true;
-    memcpy(f->vector, vector, f->dim * sizeof(float));
-    f->status = vector_index_put(f->index, docno, f->vector, f->err);
+    if (vector != NULL)
+        memcpy(f->vector, vector, f->dim * sizeof(float));
+    f->status = vector_index_put_slot(f->index, docno, slot, vector != NULL ? f->vector : NULL, f->err);
     return f->status == SEM_OK;
+}
+
+static sem_status fill_index(fill *f, space *s, store_read *r, uint32_t collection, sem_error *err)
+{
+    f->err = err;
+    f->vector = checked_alloc_aligned(f->dim, sizeof(float));
+    if (f->vector == NULL)
+        return sem_fail_memory(err, "a vector");
+    sem_status status = store_document_walk(r, collection, NULL, 0, note_version, f, err);
+    if (status == SEM_OK && f->status == SEM_OK)
+        status = store_slot_walk(r, s->options.number, collection, fill_one, f, err);
+    return status != SEM_OK ? status : f->status;
 }
 
 static sem_status fill_collection(space *s, store_read *r, const store_collection *c, sem_error *err)
@@ -193,14 +225,12 @@ static sem_status fill_collection(space *s, store_read *r, const store_collectio
     sem_status status = space_add(s, c, err);
     if (status != SEM_OK)
         return status;
-    fill f = {.read = r, .collection = c->number, .err = err, .dim = c->external ? c->dim : s->options.dim};
+    fill f = {.dim = c->external ? c->dim : s->options.dim};
     f.index = s->entries[position(s, c->number)]->index;
-    f.vector = checked_alloc_aligned(f.dim, sizeof(float));
-    if (f.vector == NULL)
-        return sem_fail_memory(err, "a vector");
-    status = store_vector_walk(r, s->options.number, c->number, fill_one, &f, err);
+    status = fill_index(&f, s, r, c->number, err);
     free(f.vector);
-    return status != SEM_OK ? status : f.status;
+    chunk_table_clear(&f.versions);
+    return status;
 }
 
 sem_status space_fill(space *s, store_read *r, sem_error *err)

@@ -25,6 +25,7 @@ typedef struct space_index {
 } space_index;
 
 typedef struct space_options {
+    store *store; /* that has the vectors; stays open longer */
     uint32_t number;
     size_t dim;         /* 0 in the external space, where each collection has its own */
     size_t exact_below; /* as vector_index_options */

@@ -223,7 +223,8 @@ static void index_puts(core *c, space *s, const write_result *r, bool second)
     for (size_t k = 0; k < r->count; k++) {
         const store_put *put = &r->puts[k];
         const float *vector = second ? put->second : put->vector;
-        if (vector != NULL && vector_index_put(i->index, put->docno, vector, &err) != SEM_OK)
+        uint32_t slot = second ? put->second_slot : put->slot;
+        if (vector != NULL && vector_index_put_slot(i->index, put->docno, slot, vector, &err) != SEM_OK)
             index_failed(c, "document", &err);
         /* The candidate's vector, if any, is of the old text. Of the same text it is the one that
          * its space names: the job would pass the document over and never bring it back. */

@@ -29,8 +29,17 @@ sem_status rows_create(rows **out, size_t dim, sem_error *err)
     return s == SEM_OK ? create_over(out, v, err) : s;
 }
 
+sem_status rows_create_stored(rows **out, store *s, uint32_t space, uint32_t collection, size_t dim, sem_error *err)
+{
+    row_vectors *v;
+    sem_status status = row_vectors_create_stored(&v, s, space, collection, dim, err);
+    return status == SEM_OK ? create_over(out, v, err) : status;
+}
+
 sem_status rows_create_like(rows **out, const rows *from, sem_error *err)
 {
+    if (from->vectors->stored != NULL)
+        return create_over(out, row_vectors_share(from->vectors), err);
     return rows_create(out, from->dim, err);
 }
 
@@ -94,21 +103,18 @@ static place *next_of(const rows *r, uint32_t row)
     return &chunk->next[row % ROWS_CHUNK];
 }
 
-sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err)
+static sem_status append(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
 {
     uint32_t row = atomic_load_explicit(&r->count, memory_order_relaxed);
-    if (row >= ROWS_MAX)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "an index holds at most %u rows until it is compacted", ROWS_MAX);
     place *where = ensure_place(r, docno);
     rows_chunk *chunk = where == NULL ? NULL : ensure_chunk(r, row);
     if (chunk == NULL)
         return sem_fail_memory(err, "the rows of an index");
-    sem_status s = row_vectors_put(r->vectors, row, vector, err);
+    sem_status s = row_vectors_put(r->vectors, slot, vector, err);
     if (s != SEM_OK)
         return s;
-
     chunk->docno[row % ROWS_CHUNK] = docno;
-    chunk->slot[row % ROWS_CHUNK] = row;
+    chunk->slot[row % ROWS_CHUNK] = slot;
     atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_NONE, memory_order_relaxed);
 
     /* A reader that sees fewer rows than the new one's number goes on with the
@@ -122,6 +128,36 @@ sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err
     atomic_store_explicit(where, row, memory_order_release);
     atomic_store_explicit(&r->count, row + 1, memory_order_release);
     return SEM_OK;
+}
+
+static sem_status check_count(const rows *r, sem_error *err)
+{
+    if (rows_count(r) < ROWS_MAX)
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "an index holds at most %u rows until it is compacted", ROWS_MAX);
+}
+
+sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err)
+{
+    sem_status s = check_count(r, err);
+    return s == SEM_OK ? append(r, docno, rows_count(r), vector, err) : s;
+}
+
+static uint32_t slot_of(const rows *r, uint32_t row)
+{
+    return rows_chunk_of(r, row)->slot[row % ROWS_CHUNK];
+}
+
+sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+{
+    if (r->vectors->stored == NULL)
+        return rows_put(r, docno, vector, err);
+    /* A slot is never overwritten: the same one means the same vector. */
+    uint32_t now = rows_row_of(r, docno);
+    if (now != ROW_NONE && slot_of(r, now) == slot)
+        return SEM_OK;
+    sem_status s = check_count(r, err);
+    return s == SEM_OK ? append(r, docno, slot, vector, err) : s;
 }
 
 bool rows_remove(rows *r, uint32_t docno)
@@ -156,24 +192,71 @@ bool rows_alive(const rows *r, uint32_t row, uint32_t seen)
 
 sem_status rows_view_begin(rows_view *view, const rows *r, store_read *read, sem_error *err)
 {
-    (void)err;
-    *view = (rows_view){.rows = r, .read = read, .turn = row_vectors_enter(r->vectors)};
-    return SEM_OK;
+    row_vectors *v = r->vectors;
+    *view = (rows_view){.rows = r, .read = read, .turn = row_vectors_enter(v), .missed = &view->missed_one};
+    if (v->stored == NULL || read == NULL)
+        return SEM_OK;
+    sem_status s = store_vectors_enter(read, v->stored, err);
+    if (s != SEM_OK)
+        rows_view_end(view);
+    return s;
+}
+
+sem_status rows_view_open(rows_view *view, const rows *r, sem_error *err)
+{
+    store_read *own = NULL;
+    *view = (rows_view){0};
+    sem_status s = SEM_OK;
+    if (r->vectors->stored != NULL)
+        s = store_read_begin(store_vectors_store(r->vectors->stored), &own, err);
+    if (s == SEM_OK)
+        s = rows_view_begin(view, r, own, err);
+    if (s == SEM_OK)
+        view->own = own;
+    else
+        store_read_end(own);
+    return s;
 }
 
 sem_status rows_view_renew(rows_view *view, sem_error *err)
 {
+    const rows *r = view->rows;
+    store_read *read = view->read, *own = view->own;
+    view->own = NULL;
     rows_view_end(view);
-    return rows_view_begin(view, view->rows, view->read, err);
+    sem_status s = read == NULL ? SEM_OK : store_read_renew(read, err);
+    if (s == SEM_OK)
+        s = rows_view_begin(view, r, read, err);
+    if (s == SEM_OK)
+        view->own = own;
+    else
+        store_read_end(own);
+    return s;
 }
 
 void rows_view_end(rows_view *view)
 {
     if (view->rows != NULL)
         row_vectors_leave(view->rows->vectors, view->turn);
+    store_read_end(view->own);
+    *view = (rows_view){0};
+}
+
+const float *rows_vector_elsewhere(const rows_view *view, uint32_t row, uint32_t slot)
+{
+    row_vectors *v = view->rows->vectors;
+    const float *found = row_vectors_find(v, view->read, slot);
+    if (found != NULL)
+        return found;
+    if (atomic_load_explicit(next_of(view->rows, row), memory_order_acquire) == ROW_NONE)
+        atomic_store_explicit(view->missed, true, memory_order_relaxed);
+    return v->zeros;
 }
 
 sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *err)
 {
-    return rows_put(r, rows_docno(from->rows, row), rows_vector(from, row), err);
+    uint32_t docno = rows_docno(from->rows, row);
+    if (r->vectors == from->rows->vectors)
+        return rows_put_slot(r, docno, slot_of(from->rows, row), NULL, err);
+    return rows_put(r, docno, rows_vector(from, row), err);
 }

@@ -14,6 +14,7 @@
 #include "index/chunk_table.h"
 #include "index/row_vectors.h"
 #include "index/store.h"
+#include "index/store_blocks.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,6 +44,8 @@ typedef struct rows {
 
 /* Rows without a store: their vectors are in memory. */
 sem_status rows_create(rows **out, size_t dim, sem_error *err);
+/* Rows whose vectors a store has (row_vectors_create_stored). */
+sem_status rows_create_stored(rows **out, store *s, uint32_t space, uint32_t collection, size_t dim, sem_error *err);
 /* Empty rows for what is copied from others (compaction). */
 sem_status rows_create_like(rows **out, const rows *from, sem_error *err);
 rows *rows_share(rows *r);  /* one more owner */
@@ -51,6 +54,9 @@ void rows_release(rows *r); /* frees with the last owner; accepts NULL */
 /* The document's vector (dim floats, copied, aligned or not). If it had one,
  * readers switch from the old to the new at one moment. Writer only. */
 sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err);
+/* The same with a store, where the vector lies under a slot. It is copied only
+ * until it is packed; NULL: it is. Without a store the slot means nothing. */
+sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
 /* False if there is no such document. Writer only. */
 bool rows_remove(rows *r, uint32_t docno);
 
@@ -87,25 +93,45 @@ bool rows_alive(const rows *r, uint32_t row, uint32_t seen);
  * returned lasts until the view ends or is renewed. */
 typedef struct rows_view {
     const rows *rows;
-    store_read *read; /* borrowed; NULL without a store */
+    store_read *read; /* NULL without a store */
+    store_read *own;  /* read, if it is the view's own */
     unsigned turn;
+    atomic_bool *missed; /* &missed_one: views are passed as const */
+    atomic_bool missed_one;
 } rows_view;
 
 /* read: of the store that has the vectors, else NULL; no other thread may use it
- * meanwhile. Rows that were there before are in the view. */
+ * meanwhile. Rows that were put before are in the view. Without the store's read
+ * a view is good for rows_copy only. */
 sem_status rows_view_begin(rows_view *view, const rows *r, store_read *read, sem_error *err);
+/* The same with a read of its own, for work in the background. */
+sem_status rows_view_open(rows_view *view, const rows *r, sem_error *err);
 /* Lets go of the old vectors, so that long work does not keep the store from
  * using pages again, and takes the newest. */
 sem_status rows_view_renew(rows_view *view, sem_error *err);
 void rows_view_end(rows_view *view);
 
-/* width floats, zeros behind the dimensions in use; not aligned. Any number of
- * threads may use one view at a time. */
+/* rows_vector() for the rest. */
+const float *rows_vector_elsewhere(const rows_view *view, uint32_t row, uint32_t slot);
+
+/* width floats, zeros behind the dimensions in use; not aligned. Zeros for a row
+ * that is dead and forgotten. Any number of threads may use one view at a time. */
 static inline const float *rows_vector(const rows_view *view, uint32_t row)
 {
     const row_vectors *v = view->rows->vectors;
     uint32_t slot = rows_chunk_of(view->rows, row)->slot[row % ROWS_CHUNK];
-    return (const float *)block_table_get(&v->fresh, slot / BLOCK_ROWS) + slot % BLOCK_ROWS * v->width;
+    uintptr_t entry = block_table_get(v->first, slot / BLOCK_ROWS);
+    if (entry != 0 && (entry & BLOCK_SPARSE) == 0)
+        return (const float *)entry + slot % BLOCK_ROWS * v->width;
+    return rows_vector_elsewhere(view, row, slot);
+}
+
+/* Whether a document's vector was not to be found since the view began or was
+ * renewed: its row was put later than that, and just then its block was written
+ * anew. Searched again with a new view it is there. */
+static inline bool rows_view_missed(const rows_view *view)
+{
+    return atomic_load_explicit(view->missed, memory_order_relaxed);
 }
 
 /* Appends a copy of a row that is not removed. Writer of r only. */

@@ -90,6 +90,7 @@ sem_status store_open(store **out, const store_options *options, sem_log *log, s
         free(s);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot create a mutex for the store");
     }
+    pthread_mutex_init(&s->blocks_lock, NULL);
     s->group = calloc(1, sizeof *s->group);
     sem_status status =
         s->group != NULL ? files_join(s->path, err, "%s", options->path) : sem_fail_memory(err, "the store");
@@ -124,6 +125,7 @@ void store_close(store *s)
     environment_close(&s->main);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
+    pthread_mutex_destroy(&s->blocks_lock);
     pthread_mutex_destroy(&s->lock);
     free(s->group);
     free(s);

@@ -17,6 +17,7 @@
 #include "base/docid.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "index/block_table.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +50,9 @@ uint64_t store_bytes(const store *s); /* on disk now */
  * beside `reserves` times what the store keeps free for deletes: for what lies
  * beside LMDB. Any thread. */
 sem_status store_room(store *s, unsigned reserves, uint64_t bytes, sem_error *err);
+/* Gives up the snapshots of other programs that died while they looked at the
+ * store: LMDB keeps pages for them. Now and then, any thread. */
+void store_check_readers(store *s);
 const char *store_path(const store *s);
 /* 16 secret random bytes, made when the store was: the key for hashing user names. */
 const unsigned char *store_user_key(const store *s);
@@ -153,6 +157,7 @@ typedef struct store_put {
     const float *second; /* in `second_space`, or NULL: embedded with a second model as well */
     /* results */
     uint32_t docno;
+    uint32_t slot, second_slot; /* under which the vectors lie, new or as before */
     bool existed;
     bool repeated; /* an earlier entry of this request has the same id: not counted again */
     bool kept;     /* text and vector are as before, so is text_version: vectors in other spaces still hold */
@@ -183,9 +188,44 @@ sem_status store_delete_end(store_write *w, uint64_t number, sem_error *err); /*
 sem_status store_delete_next(store_read *r, uint64_t after, store_delete *out, bool *found, sem_error *err);
 
 /* Re-embedding: sets a document's vector in a space if its text_version is
- * still `version`; *stored says whether. */
+ * still `version`; *stored says whether, *slot where. */
 sem_status store_vector_put(store_write *w, uint32_t space, uint32_t collection, uint32_t docno, uint64_t version,
-                            const float *vector, size_t dim, bool *stored, sem_error *err);
+                            const float *vector, size_t dim, bool *stored, uint32_t *slot, sem_error *err);
+
+/* --- vectors in place */
+
+/* Where the packed vectors of a collection in a space lie in the map. */
+typedef struct store_vectors store_vectors;
+
+/* Any thread, outside any group of the calling thread; each to be released. The
+ * store must stay open as long, the space need not. */
+sem_status store_vectors_acquire(store *s, uint32_t space, uint32_t collection, size_t dim, store_vectors **out,
+                                 sem_error *err);
+void store_vectors_release(store_vectors *v); /* accepts NULL */
+/* Block number to block_entry_row()'s entry; 0: not packed yet, or just being
+ * written anew. What an entry points to stays while a read is in the space that
+ * entered it before it looked. */
+const block_table *store_vectors_blocks(const store_vectors *v);
+store *store_vectors_store(const store_vectors *v);
+/* Puts the read into the space as it is now: what is committed by now is there.
+ * SEM_NOT_FOUND when the space was removed. */
+sem_status store_vectors_enter(store_read *r, const store_vectors *v, sem_error *err);
+/* A slot's vector as the read sees it, for one whose block has no entry: dim
+ * floats and zeros up to whole lanes, not aligned. NULL: not packed, or not there.
+ * Lasts until the read ends, is renewed or enters again. */
+const void *store_vectors_find(store_read *r, store_vectors *v, uint32_t slot);
+
+/* Every slot that a place names, in order of docno. vector: dim floats, borrowed
+ * for the call and perhaps unaligned; NULL where it is packed. */
+typedef bool store_each_slot(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector);
+sem_status store_slot_walk(store_read *r, uint32_t space, uint32_t collection, store_each_slot *each, void *context,
+                           sem_error *err);
+
+/* Packs blocks that were left unpacked, by an older format or for want of room:
+ * at most `limit`; *packed how many, 0: there is none left. */
+sem_status store_pack(store_write *w, size_t limit, size_t *packed, sem_error *err);
+/* Whether store_pack would find something. Any thread. */
+sem_status store_pack_due(store *s, bool *due, sem_error *err);
 
 /* --- the write log */
 

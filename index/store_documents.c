@@ -197,7 +197,8 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     if (same) {
         uint64_t version = 0;
         bool equal;
-        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version, &equal, err);
+        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version,
+                              &put->slot, &equal, err);
         put->kept = status == SEM_OK && equal && version == old.text_version;
     }
     if (put->kept)
@@ -250,10 +251,11 @@ static sem_status put_one(put_request *q, store_put *put, sem_error *err)
     if (status == SEM_OK)
         status = write_record(q, put, &state, err);
     if (status == SEM_OK && !put->kept)
-        status = place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, err);
-    if (status == SEM_OK && put->second != NULL)
         status =
-            place_set(q->w, q->second_space, number, put->docno, state.text_version, put->second, q->second_dim, err);
+            place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, &put->slot, err);
+    if (status == SEM_OK && put->second != NULL)
+        status = place_set(q->w, q->second_space, number, put->docno, state.text_version, put->second, q->second_dim,
+                           &put->second_slot, err);
     q->record.c.bytes += put->text_length + put->meta_length;
     return status;
 }

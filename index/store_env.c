@@ -153,8 +153,8 @@ sem_status environment_databases(environment *e, const named_database *list, siz
             unsigned char number[8];
             put_u64(number, STORE_FORMAT);
             MDB_val key = as_value("format", 6), value = as_value(number, sizeof number);
-            rc = mdb_put(txn, e->meta, &key, &value, MDB_NOOVERWRITE);
-            rc = rc == MDB_KEYEXIST ? 0 : rc;
+            /* An older format is a part of this one: what is written from now on may not be. */
+            rc = mdb_put(txn, e->meta, &key, &value, 0);
         }
         if (rc == 0)
             rc = mdb_txn_commit(txn);

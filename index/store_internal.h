@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "index/store.h"
+#include "index/store_blocks.h"
 
 #include <lmdb.h>
 
@@ -16,7 +17,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors on disk are l
 _Static_assert(sizeof(float) == 4, "vectors on disk are float32");
 
 enum {
-    STORE_FORMAT = 1,      /* version of the format that is written, and the newest that is read */
+    STORE_FORMAT = 2,      /* version of the format that is written, and the newest that is read */
     STORE_SPACES_MAX = 64, /* spaces open at a time; generations share them and few are kept */
     STORE_DIM_MAX = 65536,
     STORE_READERS_MAX = 512, /* reader slots of each environment */
@@ -33,12 +34,25 @@ typedef struct environment {
 /* Vectors. Number 0 is external: its vectors are as wide as their collection says. */
 typedef struct space {
     environment in;
-    MDB_dbi vectors;
+    MDB_dbi vectors; /* one by one */
+    MDB_dbi blocks;  /* packed */
+    MDB_dbi dead;    /* which slots of a block are named no more */
     uint32_t number;
     uint32_t dim;     /* 0: external */
     unsigned readers; /* reads that have a transaction in it; guarded by store.lock */
     bool shut;        /* being removed; guarded by store.lock */
 } space;
+
+/* Where the blocks of a collection in a space lie. */
+struct store_vectors {
+    store *s;
+    uint32_t space, collection;
+    size_t width; /* floats of a row */
+    block_table blocks;
+    pthread_mutex_t looking; /* a view may be shared by threads, a transaction may not; a leaf */
+    size_t references;       /* guarded by store.blocks_lock */
+    store_vectors *next;
+};
 
 struct store {
     char path[FILES_PATH_MAX];
@@ -55,6 +69,10 @@ struct store {
     space *spaces[STORE_SPACES_MAX];
     store_read *reads;
     store_write *group; /* owned: the memory of the one group that there is at a time; writer only */
+    /* Guards the list of tables and what is in them; held while a group that wrote
+     * blocks commits. Taken before store.lock, by no reader. */
+    pthread_mutex_t blocks_lock;
+    store_vectors *tables;
     bool unnamed; /* a commit of main failed behind those of spaces; writer only */
 };
 
@@ -83,8 +101,43 @@ typedef struct write_part {
     uint64_t pending;   /* bytes that the group may have added, an upper guess */
 } write_part;
 
+/* Vectors of a group that are not written yet: where there are enough of them
+ * they go into blocks at once. */
+typedef struct pending_run {
+    space *sp;
+    uint32_t collection;
+    size_t dim;
+    uint64_t next;   /* counter of slots behind the last */
+    uint32_t *slots; /* [count], ascending but for where the counter came round */
+    float *vectors;  /* [count, dim] */
+    size_t count, capacity;
+    size_t mark; /* count and next when the operation under way began */
+    uint64_t mark_next;
+} pending_run;
+
+/* A block that a group wrote or deleted. */
+typedef struct block_change {
+    uint32_t space, collection, block;
+} block_change;
+
+typedef struct block_changes {
+    block_change *items;
+    size_t count, capacity;
+} block_changes;
+
+/* A block while it is put together. */
+typedef struct block_build {
+    float *rows; /* owned: [BLOCK_ROWS, width], each row in its slot's place */
+    size_t width;
+    block_bits has;
+} block_build;
+
 struct store_write {
     store *s;
+    pending_run *runs;
+    size_t run_count, run_capacity;
+    block_changes changed;
+    block_build build;
     store_read view;
     write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
     size_t part_count;
@@ -183,6 +236,8 @@ sem_status meta_next(const environment *e, MDB_txn *txn, const char *name, uint6
 sem_status read_txn(store_read *r, environment *e, MDB_txn **out, sem_error *err);
 /* The same for a space. SEM_NOT_FOUND when it is not open. */
 sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out, sem_error *err);
+/* Puts a read (no group's view) into the space as it is now. */
+sem_status read_enter(store_read *r, uint32_t number, sem_error *err);
 /* An operation: nested transactions in every environment that it touches. */
 sem_status operation_begin(store_write *w, sem_error *err);
 /* With SEM_OK commits them, else rolls all of them back; returns the outcome. */
@@ -214,23 +269,77 @@ typedef struct place {
     size_t count;
 } place;
 
-/* Writes the vector under a slot of its own and names it; an older one is freed later. */
+/* Puts the vector under a slot of its own and names it; an older one is freed later. */
 sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
-                     const float *vector, size_t dim, sem_error *err);
+                     const float *vector, size_t dim, uint32_t *slot, sem_error *err);
 /* Forgets the document's places in every space and frees their slots later. */
 sem_status places_forget(store_write *w, uint32_t collection, uint32_t docno, sem_error *err);
 /* The same for a whole collection, in every space. */
 sem_status places_drop(store_write *w, uint32_t collection, sem_error *err);
-/* Whether the stored vector has exactly these bits. */
+/* Whether the stored vector has exactly these bits; *slot where it lies. */
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
-                        size_t dim, uint64_t *version, bool *equal, sem_error *err);
+                        size_t dim, uint64_t *version, uint32_t *slot, bool *equal, sem_error *err);
 /* Deletes vectors that were freed before the oldest snapshot. An operation of its own. */
 sem_status freed_apply(store_write *w, sem_error *err);
+
+/* --- store_blocks.c */
+
+enum { BLOCK_KEY = 8 };
+
+/* Memory for blocks of this width; what was in it is forgotten. */
+sem_status block_build_start(block_build *b, size_t width, sem_error *err);
+void block_build_free(block_build *b);
+void block_build_add(block_build *b, uint32_t slot, const void *vector, size_t dim);
+/* Adds what the store has of the block: what is packed and named, and single vectors. */
+sem_status block_build_load(block_build *b, space *sp, MDB_txn *txn, uint32_t collection, uint32_t block,
+                            sem_error *err);
+/* Writes it in the place of all that. */
+sem_status block_build_put(const block_build *b, space *sp, MDB_txn *txn, uint32_t collection, uint32_t block,
+                           block_changes *changed, sem_error *err);
+
+/* The value that holds the slot, or *found false; *row its vector, *width floats. */
+sem_status block_find(space *sp, MDB_txn *txn, uint32_t collection, uint32_t slot, const void **row, size_t *width,
+                      bool *found, sem_error *err);
+/* Notes that slot is named no more; *found false if it is in no block. Blocks of
+ * which little is left are written anew, empty ones deleted. */
+sem_status block_forget(store_write *w, space *sp, MDB_txn *txn, uint32_t collection, uint32_t slot, bool *found,
+                        sem_error *err);
+/* Deletes the blocks of a collection, at most limit; *deleted how many. */
+sem_status blocks_delete(space *sp, MDB_txn *txn, uint32_t collection, uint64_t limit, uint64_t *deleted,
+                         block_changes *changed, sem_error *err);
+/* Deletes what blocks hold of slots that no counter has reached; *count how many. */
+sem_status blocks_clean(space *sp, const store *s, MDB_txn *main_txn, MDB_txn *txn, block_changes *changed,
+                        uint64_t *count, sem_error *err);
+sem_status block_changes_add(block_changes *c, const space *sp, uint32_t collection, uint32_t block, sem_error *err);
+
+/* --- store_tables.c */
+
+/* A commit that changes blocks is between the two: in between there are no
+ * entries for them, after it there are the new ones, whatever came of it. */
+void blocks_begin_commit(store *s, const block_changes *changed);
+void blocks_end_commit(store *s, const block_changes *changed);
+
+/* --- store_pending.c */
+
+/* Takes a vector of the group: the next slot, and a place in memory until the group is flushed. */
+sem_status pending_add(store_write *w, MDB_txn *txn, space *sp, MDB_txn *vectors, uint32_t collection,
+                       const float *vector, size_t dim, uint32_t *slot, sem_error *err);
+/* NULL: the slot's vector is none of those that wait. */
+const float *pending_find(const store_write *w, const space *sp, uint32_t collection, uint32_t slot, size_t *dim);
+void pending_begin_operation(store_write *w);
+/* Forgets what the operation added, or writes blocks if much has come together. */
+sem_status pending_end_operation(store_write *w, sem_status status, sem_error *err);
+/* Writes all that waits: before the commit, outside any operation. */
+sem_status pending_flush(store_write *w, sem_error *err);
+void pending_free(store_write *w);
 
 /* --- store_spaces.c */
 
 /* With store.lock held. NULL: not open. */
 space *space_at(store *s, uint32_t number);
+/* Counts as a read, so that the space is not removed meanwhile. NULL: not open. */
+space *space_pin(store *s, uint32_t number);
+void space_unpin(store *s, space *sp); /* accepts NULL */
 sem_status spaces_open_all(store *s, sem_error *err);
 void spaces_close_all(store *s);
 /* Deletes vectors that main names nowhere since its commit failed. Outside any group. */

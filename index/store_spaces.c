@@ -14,6 +14,27 @@ space *space_at(store *s, uint32_t number)
     return NULL;
 }
 
+space *space_pin(store *s, uint32_t number)
+{
+    pthread_mutex_lock(&s->lock);
+    space *sp = space_at(s, number);
+    if (sp != NULL && sp->shut)
+        sp = NULL;
+    if (sp != NULL)
+        sp->readers++;
+    pthread_mutex_unlock(&s->lock);
+    return sp;
+}
+
+void space_unpin(store *s, space *sp)
+{
+    if (sp == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    sp->readers--;
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void space_name(char name[24], uint32_t number)
 {
     if (number == STORE_SPACE_EXTERNAL)
@@ -120,6 +141,7 @@ static sem_status delete_orphans(space *sp, store *s, MDB_txn *main_txn, MDB_txn
 static sem_status clean_space(space *sp, store *s, sem_error *err)
 {
     MDB_txn *main_txn, *txn;
+    block_changes changed = {0};
     uint64_t count = 0;
     int rc = mdb_txn_begin(s->main.env, NULL, MDB_RDONLY, &main_txn);
     if (rc != 0)
@@ -130,14 +152,20 @@ static sem_status clean_space(space *sp, store *s, sem_error *err)
         return environment_fail(&sp->in, "look for unnamed vectors", rc, err);
     }
     sem_status status = delete_orphans(sp, s, main_txn, txn, &count, err);
+    if (status == SEM_OK)
+        status = blocks_clean(sp, s, main_txn, txn, &changed, &count, err);
     mdb_txn_abort(main_txn);
     if (status != SEM_OK || count == 0) {
         mdb_txn_abort(txn);
+        free(changed.items);
         return status;
     }
     log_event(s->log, LOG_LEVEL_INFO, "unnamed_vectors_removed", "environment=%s count=%llu", sp->in.name,
               (unsigned long long)count);
+    blocks_begin_commit(s, &changed);
     rc = mdb_txn_commit(txn);
+    blocks_end_commit(s, &changed);
+    free(changed.items);
     return rc == 0 ? SEM_OK : environment_fail(&sp->in, "remove unnamed vectors", rc, err);
 }
 
@@ -145,18 +173,14 @@ sem_status spaces_clean(store *s, sem_error *err)
 {
     sem_status status = SEM_OK;
     for (size_t i = 0; i < STORE_SPACES_MAX && status == SEM_OK; i++) {
-        /* Counted as a read, so that the space is not removed meanwhile. */
         pthread_mutex_lock(&s->lock);
-        space *sp = s->spaces[i] != NULL && !s->spaces[i]->shut ? s->spaces[i] : NULL;
+        bool open = s->spaces[i] != NULL;
+        uint32_t number = open ? s->spaces[i]->number : 0;
+        pthread_mutex_unlock(&s->lock);
+        space *sp = open ? space_pin(s, number) : NULL;
         if (sp != NULL)
-            sp->readers++;
-        pthread_mutex_unlock(&s->lock);
-        if (sp == NULL)
-            continue;
-        status = clean_space(sp, s, err);
-        pthread_mutex_lock(&s->lock);
-        sp->readers--;
-        pthread_mutex_unlock(&s->lock);
+            status = clean_space(sp, s, err);
+        space_unpin(s, sp);
     }
     return status;
 }
@@ -167,16 +191,18 @@ static sem_status check_not_lost(space *sp, store *s, sem_error *err)
     unsigned char prefix[4];
     MDB_txn *txn;
     MDB_cursor *cursor;
-    MDB_stat stat = {0};
+    MDB_stat stat = {0}, blocks = {0};
     put_u32(prefix, sp->number);
     int rc = mdb_txn_begin(sp->in.env, NULL, MDB_RDONLY, &txn);
     if (rc == 0) {
         rc = mdb_stat(txn, sp->vectors, &stat);
+        if (rc == 0)
+            rc = mdb_stat(txn, sp->blocks, &blocks);
         mdb_txn_abort(txn);
     }
     if (rc != 0)
         return environment_fail(&sp->in, "count its vectors", rc, err);
-    if (stat.ms_entries > 0)
+    if (stat.ms_entries + blocks.ms_entries > 0)
         return SEM_OK;
     rc = mdb_txn_begin(s->main.env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
@@ -207,9 +233,9 @@ static sem_status open_space(store *s, uint32_t number, uint32_t dim, space **ou
     sp->number = number;
     space_name(name, number);
     sem_status status = environment_open(&sp->in, s, name, err);
-    const named_database list[] = {{"vectors", &sp->vectors}};
+    const named_database list[] = {{"vectors", &sp->vectors}, {"blocks", &sp->blocks}, {"dead", &sp->dead}};
     if (status == SEM_OK)
-        status = environment_databases(&sp->in, list, 1, err);
+        status = environment_databases(&sp->in, list, sizeof list / sizeof list[0], err);
     if (status == SEM_OK)
         status = settle_dim(sp, dim, err);
     if (status == SEM_OK)
@@ -302,6 +328,23 @@ sem_status spaces_open_all(store *s, sem_error *err)
     status = names_space(s, list, count, err);
     free_generations(list, count);
     return status;
+}
+
+void store_check_readers(store *s)
+{
+    int dead;
+    mdb_reader_check(s->main.env, &dead);
+    mdb_reader_check(s->events.env, &dead);
+    for (size_t i = 0; i < STORE_SPACES_MAX; i++) {
+        pthread_mutex_lock(&s->lock);
+        bool open = s->spaces[i] != NULL;
+        uint32_t number = open ? s->spaces[i]->number : 0;
+        pthread_mutex_unlock(&s->lock);
+        space *sp = open ? space_pin(s, number) : NULL;
+        if (sp != NULL)
+            mdb_reader_check(sp->in.env, &dead);
+        space_unpin(s, sp);
+    }
 }
 
 void spaces_close_all(store *s)

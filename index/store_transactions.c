@@ -202,6 +202,21 @@ sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out,
     return status;
 }
 
+sem_status read_enter(store_read *r, uint32_t number, sem_error *err)
+{
+    space *sp;
+    MDB_txn *txn;
+    if (r->write != NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "the view of a group of writes cannot look at vectors in place");
+    for (size_t i = 0; i < r->part_count; i++)
+        if (r->parts[i].sp != NULL && r->parts[i].sp->number == number) {
+            mdb_txn_reset(r->parts[i].txn);
+            int rc = mdb_txn_renew(r->parts[i].txn);
+            return rc == 0 ? SEM_OK : environment_fail(r->parts[i].e, "renew a read", rc, err);
+        }
+    return read_space(r, number, &sp, &txn, err);
+}
+
 /* --- groups */
 
 /* Vectors whose group was lost in main: their slots must be free before new ones are given out. */
@@ -247,6 +262,7 @@ void store_write_abort(store_write *w)
     for (size_t i = w->part_count; i-- > 0;)
         if (w->parts[i].group != NULL)
             mdb_txn_abort(w->parts[i].group);
+    pending_free(w);
 }
 
 sem_status store_write_commit(store_write *w, sem_error *err)
@@ -254,6 +270,12 @@ sem_status store_write_commit(store_write *w, sem_error *err)
     sem_status status = SEM_OK;
     if (w->broken)
         status = sem_fail(err, SEM_INTERNAL, "an operation of this group failed inside the store; nothing is written");
+    if (status == SEM_OK)
+        status = pending_flush(w, err);
+    block_changes changed = w->changed;
+    if (status != SEM_OK)
+        changed.count = 0;
+    blocks_begin_commit(w->s, &changed);
     /* Spaces, then events, then main: whatever main names must be there. */
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = w->part_count; i-- > 0 && status == SEM_OK;) {
@@ -267,6 +289,7 @@ sem_status store_write_commit(store_write *w, sem_error *err)
                 status = environment_fail(part->e, "commit", rc, err);
             w->s->unnamed = w->s->unnamed || (rc != 0 && pass > 0);
         }
+    blocks_end_commit(w->s, &changed);
     store_write_abort(w);
     return status;
 }
@@ -278,6 +301,7 @@ sem_status operation_begin(store_write *w, sem_error *err)
     if (w->broken)
         return sem_fail(err, SEM_INTERNAL, "an earlier operation of this group failed inside the store");
     w->in_operation = true;
+    pending_begin_operation(w);
     return SEM_OK;
 }
 
@@ -300,6 +324,7 @@ sem_status operation_end(store_write *w, sem_status status, sem_error *err)
         part->operation = NULL;
     }
     w->in_operation = false;
+    status = pending_end_operation(w, status, err);
     if (status == SEM_INTERNAL)
         w->broken = true;
     return status;

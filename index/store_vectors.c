@@ -2,6 +2,7 @@
  * a space was made and under which slots it lies. A slot is written once; what
  * is replaced goes to the table `freed` and is deleted when no read is left
  * that might still look for it. */
+#include "index/dot.h"
 #include "index/store_internal.h"
 
 #include <stdlib.h>
@@ -46,53 +47,80 @@ static sem_status place_find(store_read *r, uint32_t space_number, uint32_t coll
     return status;
 }
 
-/* The bytes of one slot's vector; *found false if it is not there. */
-static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, const unsigned char *slot,
-                            MDB_val *vector, bool *found, sem_error *err)
+/* A slot's vector where it lies. */
+typedef struct slot_vector {
+    const void *data; /* perhaps unaligned */
+    size_t floats;
+    bool padded; /* zeros up to whole lanes count in floats */
+} slot_vector;
+
+static bool has_dim(const slot_vector *v, size_t dim)
+{
+    return v->floats == (v->padded ? dot_width(dim) : dim);
+}
+
+/* *found false if it is not there. */
+static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t slot, slot_vector *out,
+                            bool *found, sem_error *err)
 {
     unsigned char key[SLOT_KEY];
     space *sp;
     MDB_txn *txn;
+    MDB_val value;
     sem_status status = read_space(r, space_number, &sp, &txn, err);
+    *found = false;
     if (status != SEM_OK)
         return status;
-    slot_key(key, collection, get_u32(slot));
-    return table_get(&sp->in, txn, sp->vectors, key, sizeof key, vector, found, err);
+    *out = (slot_vector){0};
+    if (r->write != NULL)
+        out->data = pending_find(r->write, sp, collection, slot, &out->floats);
+    *found = out->data != NULL;
+    if (*found)
+        return SEM_OK;
+    status = block_find(sp, txn, collection, slot, &out->data, &out->floats, &out->padded, err);
+    *found = out->padded;
+    if (status != SEM_OK || *found)
+        return status;
+    slot_key(key, collection, slot);
+    status = table_get(&sp->in, txn, sp->vectors, key, sizeof key, &value, found, err);
+    if (status == SEM_OK && *found)
+        *out = (slot_vector){.data = value.mv_data, .floats = value.mv_size / sizeof(float)};
+    return status;
 }
 
 sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, float *out,
                             size_t dim, uint64_t *version, bool *found, sem_error *err)
 {
     place where;
-    MDB_val vector;
+    slot_vector vector;
     sem_status status = place_find(r, space_number, collection, docno, &where, found, err);
     if (status == SEM_OK && *found)
-        status = slot_find(r, space_number, collection, where.slots, &vector, found, err);
+        status = slot_find(r, space_number, collection, get_u32(where.slots), &vector, found, err);
     if (status != SEM_OK || !*found)
         return status;
-    if (vector.mv_size != dim * sizeof(float)) {
+    if (!has_dim(&vector, dim)) {
         *found = false;
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was asked, space %u has one of %zu bytes",
-                        dim, space_number, vector.mv_size);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a vector of %zu floats was asked, space %u has one of %zu", dim,
+                        space_number, vector.floats);
     }
-    memcpy(out, vector.mv_data, vector.mv_size);
+    memcpy(out, vector.data, dim * sizeof *out);
     *version = where.version;
     return SEM_OK;
 }
 
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
-                        size_t dim, uint64_t *version, bool *equal, sem_error *err)
+                        size_t dim, uint64_t *version, uint32_t *slot, bool *equal, sem_error *err)
 {
     place where;
-    MDB_val stored;
+    slot_vector stored;
     sem_status status = place_find(r, space_number, collection, docno, &where, equal, err);
     if (status == SEM_OK && *equal)
-        status = slot_find(r, space_number, collection, where.slots, &stored, equal, err);
+        status = slot_find(r, space_number, collection, get_u32(where.slots), &stored, equal, err);
     if (status != SEM_OK || !*equal)
         return status;
     *version = where.version;
-    *equal = where.count == 1 && stored.mv_size == dim * sizeof(float) &&
-             memcmp(stored.mv_data, vector, stored.mv_size) == 0;
+    *slot = get_u32(where.slots);
+    *equal = where.count == 1 && has_dim(&stored, dim) && memcmp(stored.data, vector, dim * sizeof *vector) == 0;
     return SEM_OK;
 }
 
@@ -102,16 +130,17 @@ static sem_status walk_place(store_read *r, const MDB_val *key, const MDB_val *v
 {
     const unsigned char *k = key->mv_data;
     place where;
-    MDB_val vector;
+    slot_vector vector;
     bool found;
     if (!place_decode(value, &where))
         return environment_damaged(&r->s->main, "a place", err);
     for (size_t i = 0; i < where.count && *more; i++) {
-        sem_status status = slot_find(r, get_u32(k), get_u32(k + 4), where.slots + 4 * i, &vector, &found, err);
+        uint32_t slot = get_u32(where.slots + 4 * i);
+        sem_status status = slot_find(r, get_u32(k), get_u32(k + 4), slot, &vector, &found, err);
         if (status != SEM_OK)
             return status;
         if (found)
-            *more = each(context, get_u32(k + 8), where.version, vector.mv_data);
+            *more = each(context, get_u32(k + 8), where.version, vector.data);
     }
     return SEM_OK;
 }
@@ -141,6 +170,104 @@ sem_status store_vector_walk(store_read *r, uint32_t space_number, uint32_t coll
     mdb_cursor_close(cursor);
     if (status == SEM_OK && rc != 0 && rc != MDB_NOTFOUND)
         status = environment_fail(&r->s->main, "walk over vectors", rc, err);
+    return status;
+}
+
+/* --- filling an index */
+
+typedef struct slot_walk {
+    store *s;
+    space *sp;
+    MDB_txn *vectors;
+    MDB_cursor *singles; /* slots of new documents rise with their numbers: mostly the next is wanted */
+    uint64_t packed;     /* number of a block that is packed; UINT64_MAX: none yet */
+    store_each_slot *each;
+    void *context;
+    bool more;
+} slot_walk;
+
+/* *vector NULL: the slot is packed. *found false: nothing lies under it. */
+static sem_status find_single(slot_walk *k, uint32_t collection, uint32_t slot, const void **vector, bool *found,
+                              sem_error *err)
+{
+    unsigned char bytes[SLOT_KEY];
+    MDB_val value;
+    const void *row;
+    size_t width;
+    *vector = NULL;
+    *found = k->packed == slot / BLOCK_ROWS;
+    if (*found)
+        return SEM_OK;
+    slot_key(bytes, collection, slot);
+    MDB_val key = as_value(bytes, sizeof bytes);
+    int rc = mdb_cursor_get(k->singles, &key, &value, MDB_SET);
+    *found = rc == 0;
+    if (*found)
+        *vector = value.mv_data;
+    if (rc != MDB_NOTFOUND)
+        return rc == 0 ? SEM_OK : environment_fail(&k->sp->in, "walk over slots", rc, err);
+    sem_status status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
+    if (*found)
+        k->packed = slot / BLOCK_ROWS;
+    return status;
+}
+
+static sem_status walk_slots(slot_walk *k, const MDB_val *key, const MDB_val *value, sem_error *err)
+{
+    const unsigned char *p = key->mv_data;
+    place where;
+    if (!place_decode(value, &where))
+        return environment_damaged(&k->s->main, "a place", err);
+    for (size_t i = 0; i < where.count && k->more; i++) {
+        const void *vector;
+        bool found;
+        uint32_t slot = get_u32(where.slots + 4 * i);
+        sem_status status = find_single(k, get_u32(p + 4), slot, &vector, &found, err);
+        if (status != SEM_OK)
+            return status;
+        if (found)
+            k->more = k->each(k->context, get_u32(p + 8), where.version, slot, vector);
+    }
+    return SEM_OK;
+}
+
+static sem_status walk_places(slot_walk *k, MDB_cursor *cursor, const unsigned char first[PLACE_KEY], sem_error *err)
+{
+    MDB_val key = as_value(first, PLACE_KEY), value;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && key.mv_size == PLACE_KEY && memcmp(key.mv_data, first, 8) == 0) {
+        sem_status status = walk_slots(k, &key, &value, err);
+        if (status != SEM_OK || !k->more)
+            return status;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&k->s->main, "walk over slots", rc, err);
+}
+
+sem_status store_slot_walk(store_read *r, uint32_t space_number, uint32_t collection, store_each_slot *each,
+                           void *context, sem_error *err)
+{
+    unsigned char first[PLACE_KEY];
+    slot_walk k = {.s = r->s, .packed = UINT64_MAX, .each = each, .context = context, .more = true};
+    MDB_cursor *cursor;
+    MDB_txn *txn;
+    place_key(first, space_number, collection, 0);
+    sem_status status = read_txn(r, &r->s->main, &txn, err);
+    if (status == SEM_OK)
+        status = read_space(r, space_number, &k.sp, &k.vectors, err);
+    if (status != SEM_OK)
+        return status;
+    int rc = mdb_cursor_open(txn, r->s->places, &cursor);
+    if (rc != 0)
+        return environment_fail(&r->s->main, "walk over slots", rc, err);
+    rc = mdb_cursor_open(k.vectors, k.sp->vectors, &k.singles);
+    if (rc == 0) {
+        status = walk_places(&k, cursor, first, err);
+        mdb_cursor_close(k.singles);
+    } else {
+        status = environment_fail(&k.sp->in, "walk over slots", rc, err);
+    }
+    mdb_cursor_close(cursor);
     return status;
 }
 
@@ -175,47 +302,14 @@ static sem_status free_place(store_write *w, MDB_txn *txn, uint32_t space_number
     return status;
 }
 
-/* Writes a vector under the next slot that is not taken. The counter has 64
- * bits, a slot 32: after four billion vectors numbers come round again. */
-static sem_status slot_write(store_write *w, MDB_txn *txn, space *sp, MDB_txn *vectors, uint32_t collection,
-                             const float *vector, size_t dim, uint32_t *slot, sem_error *err)
-{
-    unsigned char key[SLOT_KEY], counter_key[SLOT_KEY], counter[8];
-    MDB_val value;
-    bool found;
-    put_u32(counter_key, sp->number);
-    put_u32(counter_key + 4, collection);
-    sem_status status = table_get(&w->s->main, txn, w->s->slots, counter_key, sizeof counter_key, &value, &found, err);
-    if (status != SEM_OK)
-        return status;
-    if (found && value.mv_size != 8)
-        return environment_damaged(&w->s->main, "a counter of slots", err);
-    uint64_t next = found ? get_u64(value.mv_data) : 0;
-    int rc = MDB_KEYEXIST;
-    for (uint64_t tries = 0; tries <= UINT32_MAX && rc == MDB_KEYEXIST; tries++) {
-        *slot = (uint32_t)next++;
-        slot_key(key, collection, *slot);
-        MDB_val k = as_value(key, sizeof key), v = as_value(vector, dim * sizeof(float));
-        rc = mdb_put(vectors, sp->vectors, &k, &v, MDB_NOOVERWRITE);
-    }
-    if (rc == MDB_KEYEXIST)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "space %u has no free slot for collection %u", sp->number,
-                        collection);
-    if (rc != 0)
-        return environment_fail(&sp->in, "write a vector", rc, err);
-    put_u64(counter, next);
-    return table_put(&w->s->main, txn, w->s->slots, counter_key, sizeof counter_key, counter, sizeof counter, err);
-}
-
 sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
-                     const float *vector, size_t dim, sem_error *err)
+                     const float *vector, size_t dim, uint32_t *slot, sem_error *err)
 {
     unsigned char key[PLACE_KEY], value[PLACE_FIXED + 4];
     MDB_txn *txn, *vectors;
     space *sp;
     place old;
     bool found;
-    uint32_t slot = 0;
     sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
     if (status == SEM_OK)
         status = read_space(&w->view, space_number, &sp, &vectors, err);
@@ -229,12 +323,12 @@ sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection,
     if (status == SEM_OK && found)
         status = free_place(w, txn, space_number, collection, &old, err);
     if (status == SEM_OK)
-        status = slot_write(w, txn, sp, vectors, collection, vector, dim, &slot, err);
+        status = pending_add(w, txn, sp, vectors, collection, vector, dim, slot, err);
     if (status != SEM_OK)
         return status;
     place_key(key, space_number, collection, docno);
     put_u64(value, version);
-    put_u32(value + PLACE_FIXED, slot);
+    put_u32(value + PLACE_FIXED, *slot);
     return table_put(&w->s->main, txn, w->s->places, key, sizeof key, value, sizeof value, err);
 }
 
@@ -314,7 +408,7 @@ sem_status places_drop(store_write *w, uint32_t collection, sem_error *err)
 }
 
 static sem_status put_vector(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
-                             uint64_t version, const float *vector, size_t dim, sem_error *err)
+                             uint64_t version, const float *vector, size_t dim, uint32_t *slot, sem_error *err)
 {
     space *sp;
     MDB_txn *txn;
@@ -325,12 +419,13 @@ static sem_status put_vector(store_write *w, uint32_t space_number, uint32_t col
     if (status == SEM_OK)
         status = operation_room(w, &w->s->main, 512, err);
     if (status == SEM_OK)
-        status = place_set(w, space_number, collection, docno, version, vector, dim, err);
+        status = place_set(w, space_number, collection, docno, version, vector, dim, slot, err);
     return status;
 }
 
 sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
-                            uint64_t version, const float *vector, size_t dim, bool *stored, sem_error *err)
+                            uint64_t version, const float *vector, size_t dim, bool *stored, uint32_t *slot,
+                            sem_error *err)
 {
     store_document doc;
     bool exists;
@@ -343,29 +438,61 @@ sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t coll
     status = operation_begin(w, err);
     if (status != SEM_OK)
         return status;
-    status = operation_end(w, put_vector(w, space_number, collection, docno, version, vector, dim, err), err);
+    status = operation_end(w, put_vector(w, space_number, collection, docno, version, vector, dim, slot, err), err);
     *stored = status == SEM_OK;
     return status;
 }
 
 /* --- freed slots */
 
+/* One slot, packed or not. */
+static sem_status free_slot(store_write *w, space *sp, MDB_txn *vectors, uint32_t collection, uint32_t slot,
+                            uint64_t *deleted, sem_error *err)
+{
+    unsigned char key[SLOT_KEY];
+    bool found;
+    *deleted = 1;
+    sem_status status = block_forget(w, sp, vectors, collection, slot, &found, err);
+    if (status != SEM_OK || found)
+        return status;
+    slot_key(key, collection, slot);
+    return table_delete(&sp->in, vectors, sp->vectors, key, sizeof key, err);
+}
+
+/* All slots of a collection that was dropped. A block counts as what its vectors would. */
+static sem_status free_all(store_write *w, space *sp, MDB_txn *vectors, uint32_t collection, uint64_t limit,
+                           uint64_t *deleted, sem_error *err)
+{
+    unsigned char prefix[4];
+    uint64_t blocks = 0;
+    put_u32(prefix, collection);
+    sem_status status =
+        table_delete_range(&sp->in, vectors, sp->vectors, prefix, prefix, sizeof prefix, limit, deleted, err);
+    if (status == SEM_OK && *deleted < limit)
+        status = blocks_delete(sp, vectors, collection, (limit - *deleted + BLOCK_ROWS - 1) / BLOCK_ROWS, &blocks,
+                               &w->changed, err);
+    *deleted += blocks * BLOCK_ROWS;
+    if (*deleted > limit)
+        *deleted = limit;
+    return status;
+}
+
 /* Deletes vectors of one entry, at most `limit`; an entry of which something is left stays. */
 static sem_status freed_entry(store_write *w, MDB_txn *txn, const unsigned char key[FREED_KEY], uint32_t last,
                               uint64_t limit, uint64_t *deleted, sem_error *err)
 {
-    unsigned char from[SLOT_KEY], to[SLOT_KEY];
     space *sp;
     MDB_txn *vectors;
+    uint32_t collection = get_u32(key + 12), first = get_u32(key + 16);
+    bool one = first == last;
     *deleted = 0;
-    slot_key(from, get_u32(key + 12), get_u32(key + 16));
-    slot_key(to, get_u32(key + 12), last);
     sem_status status = read_space(&w->view, get_u32(key + 8), &sp, &vectors, err);
     if (status == SEM_OK)
-        status = table_delete_range(&sp->in, vectors, sp->vectors, from, to, SLOT_KEY, limit, deleted, err);
+        status = one ? free_slot(w, sp, vectors, collection, first, deleted, err)
+                     : free_all(w, sp, vectors, collection, limit, deleted, err);
     else if (status == SEM_NOT_FOUND) /* the whole space was removed */
         status = SEM_OK;
-    if (status != SEM_OK || *deleted == limit)
+    if (status != SEM_OK || (!one && *deleted == limit))
         return status;
     return table_delete(&w->s->main, txn, w->s->freed, key, FREED_KEY, err);
 }

@@ -80,7 +80,9 @@ sem_status vector_index_create(vector_index **out, const vector_index_options *o
     v->options = *options;
     v->kernel = dot_choose();
     rows *r = NULL;
-    sem_status s = rows_create(&r, options->dim, err);
+    sem_status s = options->store == NULL
+                       ? rows_create(&r, options->dim, err)
+                       : rows_create_stored(&r, options->store, options->space, options->collection, options->dim, err);
     if (s == SEM_OK)
         s = view_create(&v->current, r, NULL, err);
     if (s != SEM_OK) {
@@ -107,20 +109,53 @@ void vector_index_destroy(vector_index *v)
     free(v);
 }
 
-sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err)
+static sem_status check_finite(const vector_index *v, uint32_t docno, const float *vector, sem_error *err)
 {
     for (size_t i = 0; i < v->options.dim; i++)
         if (!isfinite(vector[i]))
             return sem_fail(err, SEM_INVALID_ARGUMENT, "element %zu of document %u's vector is not finite", i, docno);
-    pthread_mutex_lock(&v->writing);
-    rows *r = v->current->rows;
+    return SEM_OK;
+}
+
+/* With `writing` held. Into its list first: a search that knows of the row finds it there. */
+static bool list_row(vector_index *v, const float *vector)
+{
     lists *l = v->current->lists;
-    /* Into its list first: a search that knows of the row finds it there. */
-    bool listed = l != NULL && lists_append(l, rows_count(r), vector);
-    sem_status s = rows_put(r, docno, vector, err);
-    if (s != SEM_OK && listed)
-        lists_take_back(l);
+    return l != NULL && lists_append(l, rows_count(v->current->rows), vector);
+}
+
+static void finish_put(vector_index *v, uint32_t before, bool listed)
+{
+    rows *r = v->current->rows;
+    if (listed && rows_count(r) == before)
+        lists_take_back(v->current->lists);
     atomic_store_explicit(&v->count, rows_live(r), memory_order_relaxed);
+}
+
+sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err)
+{
+    sem_status s = check_finite(v, docno, vector, err);
+    if (s != SEM_OK)
+        return s;
+    pthread_mutex_lock(&v->writing);
+    uint32_t before = rows_count(v->current->rows);
+    bool listed = list_row(v, vector);
+    s = rows_put(v->current->rows, docno, vector, err);
+    finish_put(v, before, listed);
+    pthread_mutex_unlock(&v->writing);
+    return s;
+}
+
+sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+{
+    sem_status s = vector == NULL ? SEM_OK : check_finite(v, docno, vector, err);
+    if (s != SEM_OK)
+        return s;
+    pthread_mutex_lock(&v->writing);
+    uint32_t before = rows_count(v->current->rows);
+    bool listed = vector != NULL && list_row(v, vector);
+    s = rows_put_slot(v->current->rows, docno, slot, vector, err);
+    finish_put(v, before, listed);
     pthread_mutex_unlock(&v->writing);
     return s;
 }
@@ -146,21 +181,35 @@ size_t vector_index_dim(const vector_index *v)
 sem_status vector_index_search(vector_index *v, const vector_query *query, vector_hit *hits, size_t *count,
                                vector_plan *plan, sem_error *err)
 {
+    enum { TRIES = 10 }; /* a block is just being written anew so seldom that two are as good as never */
     search_scratch *scratch = NULL;
+    bool missed = true;
     *count = 0;
     sem_status s = scratch_take(&v->scratch, &scratch, err);
     if (s != SEM_OK)
         return s;
     view *now = view_acquire(v);
-    rows_view vectors;
-    s = rows_view_begin(&vectors, now->rows, query->read, err);
-    if (s == SEM_OK) {
+    for (int tries = 0; s == SEM_OK && missed && tries < TRIES; tries++) {
+        rows_view vectors;
+        s = rows_view_begin(&vectors, now->rows, query->read, err);
+        if (s != SEM_OK)
+            break;
         s = vector_search(&vectors, now->lists, &v->options, v->kernel, scratch, query, hits, count, plan, err);
+        missed = rows_view_missed(&vectors);
         rows_view_end(&vectors);
     }
     view_release(now);
     scratch_give(&v->scratch, scratch);
+    if (s == SEM_OK && missed)
+        return sem_fail(err, SEM_INTERNAL, "a document's vector is not in the store; restore a backup");
     return s;
+}
+
+void vector_index_settle(vector_index *v)
+{
+    pthread_mutex_lock(&v->writing);
+    row_vectors_settle(v->current->rows->vectors);
+    pthread_mutex_unlock(&v->writing);
 }
 
 _Static_assert(sizeof((vector_index_stats *)0)->curve / sizeof((vector_index_stats *)0)->curve[0] >= CURVE_POINTS_MAX,
@@ -199,7 +248,7 @@ static sem_status list_new_rows(lists *l, rows *r, sem_error *err)
     if (l == NULL || lists_covered(l) == end)
         return SEM_OK;
     rows_view vectors;
-    sem_status s = rows_view_begin(&vectors, r, NULL, err);
+    sem_status s = rows_view_open(&vectors, r, err);
     if (s != SEM_OK)
         return s;
     for (uint32_t row = lists_covered(l); row < end; row++)
@@ -309,7 +358,7 @@ static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists
     if (t->old == NULL && (needs & TRAINING_CLUSTER) == 0)
         return SEM_OK;
     rows_view vectors;
-    sem_status s = rows_view_begin(&vectors, t->rows, NULL, err);
+    sem_status s = rows_view_open(&vectors, t->rows, err);
     if (s != SEM_OK)
         return s;
     t->options = &v->options;

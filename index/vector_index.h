@@ -31,6 +31,8 @@ typedef struct vector_index vector_index;
 
 typedef struct vector_index_options {
     size_t dim;
+    store *store;               /* that has the vectors, and stays open longer; NULL: they are copied to memory */
+    uint32_t space, collection; /* of these, with a store */
     store_metric metric;
     size_t exact_below; /* live rows under which search is exact */
     unsigned threads;   /* OpenMP threads that training may use */
@@ -42,6 +44,9 @@ void vector_index_destroy(vector_index *v); /* accepts NULL; nothing may be unde
 /* The document's vector (dim floats, copied); an older one of the same docno is
  * replaced in one step. Writer only. */
 sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err);
+/* The same with a store, where it lies under a slot. It is copied only until it is
+ * packed; NULL: it is. */
+sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
 /* No effect if there is none. Writer only. */
 void vector_index_remove(vector_index *v, uint32_t docno);
 size_t vector_index_count(const vector_index *v); /* live documents */
@@ -110,6 +115,9 @@ void vector_index_describe(vector_index *v, vector_index_stats *out);
  * VECTOR_QUERIES_MAX of them, the first. Any thread. */
 enum { VECTOR_QUERIES_MAX = 1000 };
 sem_status vector_index_set_queries(vector_index *v, const float *queries, size_t count, sem_error *err);
+
+/* Frees memory of vectors that the store has packed. Index thread only. */
+void vector_index_settle(vector_index *v);
 
 /* Whether training would pay: enough rows and no lists, growth or drift since
  * k-means, many rows behind the lists, or many dead rows. Any thread. */

@@ -56,7 +56,7 @@ static void fill_store(void)
 static serving *open_serving(uint32_t number)
 {
     sem_error error;
-    space_options options = {.number = number, .dim = DIM, .exact_below = 1000, .threads = 1};
+    space_options options = {.store = c.store, .number = number, .dim = DIM, .exact_below = 1000, .threads = 1};
     serving *s = calloc(1, sizeof *s);
     ck_assert_ptr_nonnull(s);
     s->references = 1;
@@ -83,7 +83,7 @@ static void start(void)
     serving_slot_init(&c.candidate);
     serving_slot_swap(&c.current, open_serving(NOW));
     serving_slot_swap(&c.candidate, open_serving(NEXT));
-    space_options external = {.number = STORE_SPACE_EXTERNAL, .exact_below = 1000, .threads = 1};
+    space_options external = {.store = c.store, .number = STORE_SPACE_EXTERNAL, .exact_below = 1000, .threads = 1};
     ck_ok(space_create(&c.external, &external, &error));
     ck_ok(writer_create(&c.writer, &c, &error));
 }

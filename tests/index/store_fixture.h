@@ -126,14 +126,37 @@ static inline MDB_env *open_environment(const char *name, unsigned flags)
 {
     MDB_env *env;
     ck_assert_int_eq(mdb_env_create(&env), 0);
-    ck_assert_int_eq(mdb_env_set_maxdbs(env, 4), 0);
+    ck_assert_int_eq(mdb_env_set_maxdbs(env, 8), 0);
     ck_assert_int_eq(mdb_env_open(env, below_store(name), flags, 0600), 0);
     return env;
 }
 
-/* Vectors in a space's environment, whatever names them. The store must be closed. */
-static inline size_t vectors_on_disk(const char *space)
+/* Bits that are set in the first 32 bytes of a table's values; *entries: how many values. */
+static inline size_t bits_on_disk(MDB_txn *txn, const char *table, size_t *entries)
 {
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    size_t bits = 0;
+    *entries = 0;
+    ck_assert_int_eq(mdb_dbi_open(txn, table, 0, &dbi), 0);
+    ck_assert_int_eq(mdb_cursor_open(txn, dbi, &cursor), 0);
+    for (; mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0; ++*entries)
+        for (size_t i = 0; i < 32; i++)
+            bits += (size_t)__builtin_popcount(((const unsigned char *)value.mv_data)[i]);
+    mdb_cursor_close(cursor);
+    return bits;
+}
+
+typedef struct disk_vectors {
+    size_t singles, blocks, packed, dead;
+} disk_vectors;
+
+/* What lies in a space's environment, whatever names it. The store must be closed. */
+static inline disk_vectors look_at_disk(const char *space)
+{
+    disk_vectors d;
+    size_t ignored;
     MDB_env *env = open_environment(space, MDB_RDONLY);
     MDB_txn *txn;
     MDB_dbi dbi;
@@ -141,9 +164,19 @@ static inline size_t vectors_on_disk(const char *space)
     ck_assert_int_eq(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
     ck_assert_int_eq(mdb_dbi_open(txn, "vectors", 0, &dbi), 0);
     ck_assert_int_eq(mdb_stat(txn, dbi, &stat), 0);
+    d.singles = stat.ms_entries;
+    d.packed = bits_on_disk(txn, "blocks", &d.blocks);
+    d.dead = bits_on_disk(txn, "dead", &ignored);
     mdb_txn_abort(txn);
     mdb_env_close(env);
-    return stat.ms_entries;
+    return d;
+}
+
+/* Vectors that are not known to be named no more. */
+static inline size_t vectors_on_disk(const char *space)
+{
+    disk_vectors d = look_at_disk(space);
+    return d.singles + d.packed - d.dead;
 }
 
 static inline void empty_group(store *s)

@@ -128,6 +128,7 @@ START_TEST(text_version_changes_with_text_or_vector_only)
     sem_error error;
     uint32_t c;
     uint64_t seq, first;
+    uint32_t slot;
     bool found, stored;
     store_write *w;
     store_document doc;
@@ -143,18 +144,18 @@ START_TEST(text_version_changes_with_text_or_vector_only)
     ck_ok(store_document_get(view, c, &id, &doc, &found, &error));
     ck_assert(put.existed && doc.text_version == first && doc.seq == seq && seq == first + 1);
     /* What was embedded from this text may still be stored ... */
-    ck_ok(store_vector_put(w, OTHER_SPACE, c, doc.docno, first, v, DIM, &stored, &error));
+    ck_ok(store_vector_put(w, OTHER_SPACE, c, doc.docno, first, v, DIM, &stored, &slot, &error));
     ck_assert(stored);
     ck_ok(put_text(w, c, id, "text", 6, NULL, &seq, &error));
     ck_ok(store_document_get(view, c, &id, &doc, &found, &error));
     ck_assert_uint_eq(doc.text_version, seq);
     /* ... and no more once it changed. */
-    ck_ok(store_vector_put(w, OTHER_SPACE, c, doc.docno, first, v, DIM, &stored, &error));
+    ck_ok(store_vector_put(w, OTHER_SPACE, c, doc.docno, first, v, DIM, &stored, &slot, &error));
     ck_assert(!stored);
     ck_ok(put_text(w, c, id, "texts", 6, NULL, &seq, &error));
     ck_ok(store_document_get(view, c, &id, &doc, &found, &error));
     ck_assert_uint_eq(doc.text_version, seq);
-    ck_ok(store_vector_put(w, OTHER_SPACE, c, 999, 1, v, DIM, &stored, &error));
+    ck_ok(store_vector_put(w, OTHER_SPACE, c, 999, 1, v, DIM, &stored, &slot, &error));
     ck_assert(!stored);
     ck_ok(store_write_commit(w, &error));
     store_close(s);

@@ -193,9 +193,9 @@ START_TEST(a_newer_format_is_refused)
     store *s = new_store(MAP);
     store_close(s);
     for (size_t i = 0; i < 4; i++) {
-        set_format(names[i], 2);
+        set_format(names[i], 3);
         ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
-        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, "format 2") != NULL, "%s",
+        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, "format 3") != NULL, "%s",
                       error.message);
         set_format(names[i], 1);
     }

@@ -161,11 +161,12 @@ static void embed_again(model *m, ref_collection *c)
     sem_error error;
     float v[DIM];
     bool stored;
+    uint32_t slot;
     ref_document *d = &c->docs[random_below(&m->random, IDS)];
     uint64_t version = random_below(&m->random, 3) == 0 ? d->text_version + 1 : d->text_version;
     fill_vector(v, m->next++);
     ck_ok(store_vector_put(m->w, OTHER_SPACE, c->number, d->exists ? d->docno : UINT32_MAX, version, v, DIM, &stored,
-                           &error));
+                           &slot, &error));
     ck_assert_int_eq(stored, d->exists && version == d->text_version);
     if (stored)
         d->vectors[OTHER_SPACE] = (ref_vector){true, version, v[0]};

@@ -130,6 +130,7 @@ START_TEST(external_vectors_have_the_width_of_their_collection)
     sem_error error;
     bool created, found, stored;
     uint64_t seq, version;
+    uint32_t slot;
     store_write *w;
     float vector[3];
     store *s = new_store(MAP);
@@ -141,7 +142,7 @@ START_TEST(external_vectors_have_the_width_of_their_collection)
     ck_fails(store_documents_put(w, c.number, 0, 4, 0, 0, &put, 1, &seq, &error), SEM_INVALID_ARGUMENT);
     ck_fails(store_documents_put(w, c.number, SPACE, DIM, 0, 0, &put, 1, &seq, &error), SEM_INVALID_ARGUMENT);
     ck_ok(store_documents_put(w, c.number, STORE_SPACE_EXTERNAL, 3, 0, 0, &put, 1, &seq, &error));
-    ck_fails(store_vector_put(w, 0, c.number, put.docno, seq, v, 3, &stored, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(store_vector_put(w, 0, c.number, put.docno, seq, v, 3, &stored, &slot, &error), SEM_INVALID_ARGUMENT);
     ck_ok(store_write_commit(w, &error));
     store_close(s);
     s = open_with(MAP, 0);
