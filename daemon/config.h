@@ -32,9 +32,11 @@ typedef struct config {
     } server;
     request_limits limits;
     struct {
-        char path[FILES_PATH_MAX]; /* default $STATE_DIRECTORY, else /var/lib/semd */
-        uint64_t map_size;         /* bytes of address space for each environment */
-        uint64_t max_size;         /* bytes on disk; 0: none */
+        char path[FILES_PATH_MAX];       /* default $STATE_DIRECTORY, else /var/lib/semd */
+        uint64_t map_size;               /* bytes of address space for each environment */
+        uint64_t max_size;               /* bytes on disk; 0: none */
+        char backup_dir[FILES_PATH_MAX]; /* empty: no backups */
+        uint64_t backup_growth;          /* bytes of files because of a backup */
     } storage;
     struct {
         char path[FILES_PATH_MAX]; /* seeds the first generation */

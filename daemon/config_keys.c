@@ -63,6 +63,12 @@ const config_key config_keys[] = {
      .help = "address space reserved for each LMDB environment; takes no disk"},
     {"storage", "max_size", KEY_SIZE, "0", RANGE(0, 64 * TIB), PLACE(storage.max_size), .restart = true,
      .help = "bytes on disk at which writes are refused; 0: no limit"},
+    {"storage", "backup_dir", KEY_PATH, "", PLACE(storage.backup_dir), .restart = true,
+     .help = "folder for backups, outside of path; empty: none are taken"},
+    {"storage", "backup_growth", KEY_SIZE, "4GiB", RANGE(1 * MIB, 64 * TIB), PLACE(storage.backup_growth),
+     .restart = true,
+     .help =
+         "bytes that the store's files may grow because of a backup that is being taken, beyond which it is given up"},
 
     {"model", "path", KEY_PATH, "", PLACE(model.path), .restart = true,
      .help = "model directory that seeds the first generation; later ignored"},

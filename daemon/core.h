@@ -21,6 +21,7 @@ struct meta_catalog;
 struct writer;
 struct jobs;
 struct lexical_thread;
+struct backups;
 
 enum { CORE_BUCKETS = 13 };
 /* Upper ends of the buckets of /metrics' histogram; the last has none. */
@@ -58,6 +59,7 @@ typedef struct core {
     struct writer *writer;          /* owned */
     struct jobs *jobs;              /* owned */
     struct lexical_thread *lexical; /* owned */
+    struct backups *backups;        /* owned */
     uint64_t started_ms;            /* monotonic */
     core_stats stats;
 } core;

@@ -1,6 +1,7 @@
 #include "daemon/dispatch.h"
 
 #include "base/queue.h"
+#include "daemon/backups.h"
 #include "daemon/batch.h"
 #include "daemon/ops.h"
 #include "daemon/writer.h"
@@ -42,6 +43,7 @@ void dispatch_task(worker *w, task *t)
     case METHOD_MODEL_LOAD: op_model_load(w, t); return;
     case METHOD_ROLLBACK: op_rollback(w, t); return;
     case METHOD_JOB: op_job(w, t); return;
+    case METHOD_BACKUP: backups_start(w->core->backups, t); return;
     default: writer_submit(w->core->writer, t); return; /* create, drop, click need no preparation */
     }
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/queue.h"
 #include "daemon/background.h"
+#include "daemon/backups.h"
 #include "daemon/core.h"
 #include "daemon/core_metrics.h"
 #include "daemon/dispatch.h"
@@ -109,6 +110,8 @@ static sem_status start_threads(engine *e, sem_error *err)
         status = jobs_create(&c->jobs, c, err);
     }
     if (status == SEM_OK)
+        status = backups_create(&c->backups, c, err);
+    if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
         status = background_create(&e->background, c, err);
@@ -158,6 +161,7 @@ void engine_destroy(engine *e)
      * to the writer. */
     background_destroy(e->background);
     worker_pool_destroy(e->workers);
+    backups_destroy(c->backups);
     jobs_destroy(c->jobs);
     writer_destroy(c->writer);
     lexical_thread_destroy(c->lexical);
@@ -255,6 +259,7 @@ void engine_forget(engine *e, uint64_t connection)
 void engine_drain(engine *e)
 {
     jobs_drain(e->core.jobs);
+    backups_drain(e->core.backups);
 }
 
 static void take_limits(core *to, const config *c)

@@ -36,8 +36,8 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
  * dropped where it only makes an answer; writes are done. */
 void engine_forget(engine *e, uint64_t connection);
 
-/* Loop thread, once, when the server begins to drain: the job under way is
- * cancelled, so that nobody who waits for it holds the drain up. */
+/* Loop thread, once, when the server begins to drain: job and backup under way are
+ * cancelled, so that nobody who waits for them holds the drain up. */
 void engine_drain(engine *e);
 
 /* After the last connection is closed. Finishes the writes that were accepted, drops

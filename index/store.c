@@ -53,7 +53,8 @@ static sem_status settle_user_key(store *s, sem_error *err)
     int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
     if (rc != 0)
         return environment_fail(&s->main, "read the user key", rc, err);
-    sem_status status = table_get(&s->main, txn, s->main.meta, "user_key", 8, &value, &found, err);
+    const char *name = STORE_USER_KEY_NAME;
+    sem_status status = table_get(&s->main, txn, s->main.meta, name, strlen(name), &value, &found, err);
     if (status == SEM_OK && found) {
         if (value.mv_size == STORE_USER_KEY)
             memcpy(s->user_key, value.mv_data, STORE_USER_KEY);
@@ -65,7 +66,7 @@ static sem_status settle_user_key(store *s, sem_error *err)
     if (status == SEM_OK && !random_bytes(s->user_key, STORE_USER_KEY))
         status = sem_fail(err, SEM_INTERNAL, "the kernel gave no random bytes for the user key");
     if (status == SEM_OK)
-        status = table_put(&s->main, txn, s->main.meta, "user_key", 8, s->user_key, STORE_USER_KEY, err);
+        status = table_put(&s->main, txn, s->main.meta, name, strlen(name), s->user_key, STORE_USER_KEY, err);
     if (status != SEM_OK) {
         mdb_txn_abort(txn);
         return status;

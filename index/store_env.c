@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 enum {
-    DATABASES_MAX = 16,
     RESERVE_SHARE = 16,      /* one part in so many of a map is kept for deletes */
     RESERVE_MIN = 256 << 10, /* bytes: some 60 pages, what a small delete may touch */
     RESERVE_MAX = 256 << 20, /* bytes */
@@ -116,7 +115,7 @@ sem_status environment_open(environment *e, store *s, const char *name, sem_erro
     int rc = mdb_env_create(&e->env);
     if (rc != 0)
         return environment_fail(e, "create the environment", rc, err);
-    if ((rc = mdb_env_set_maxdbs(e->env, DATABASES_MAX)) == 0 &&
+    if ((rc = mdb_env_set_maxdbs(e->env, ENVIRONMENT_TABLES_MAX)) == 0 &&
         (rc = mdb_env_set_maxreaders(e->env, STORE_READERS_MAX)) == 0 &&
         (rc = mdb_env_set_mapsize(e->env, e->map_size)) == 0 &&
         (rc = mdb_env_open(e->env, path, MDB_NOTLS, 0600)) == 0) {
@@ -161,6 +160,10 @@ sem_status environment_databases(environment *e, const named_database *list, siz
         else
             mdb_txn_abort(txn);
     }
+    e->tables[0] = (environment_table){"meta", e->meta};
+    e->table_count = 1;
+    for (size_t i = 0; i < count && e->table_count < ENVIRONMENT_TABLES_MAX; i++)
+        e->tables[e->table_count++] = (environment_table){list[i].name, *list[i].dbi};
     return rc == 0 ? SEM_OK : environment_fail(e, "open databases", rc, err);
 }
 

@@ -24,11 +24,24 @@ enum {
     STORE_USER_KEY = 16      /* bytes */
 };
 
+/* In main's meta. It is in no backup; a store without one makes another. */
+#define STORE_USER_KEY_NAME "user_key"
+
+enum { ENVIRONMENT_TABLES_MAX = 16 };
+
+/* A database of an environment. */
+typedef struct environment_table {
+    const char *name; /* static */
+    MDB_dbi dbi;
+} environment_table;
+
 typedef struct environment {
     MDB_env *env;
     char name[24]; /* its folder: "main", "events", "external", "space-7" */
     uint64_t map_size;
     MDB_dbi meta;
+    environment_table tables[ENVIRONMENT_TABLES_MAX]; /* all of them, `meta` too; fixed once it is open */
+    size_t table_count;
 } environment;
 
 /* Vectors. Number 0 is external: its vectors are as wide as their collection says. */
@@ -229,6 +242,20 @@ sem_status meta_put(const environment *e, MDB_txn *txn, const char *name, uint64
 /* Adds 1 to the number and returns the new one. */
 sem_status meta_next(const environment *e, MDB_txn *txn, const char *name, uint64_t max, uint64_t *value,
                      sem_error *err);
+
+/* --- store_copy.c */
+
+/* Says whether a record belongs into a copy; may point *key to another key of its
+ * own, *in_order is then to become false. */
+typedef bool copy_filter(void *context, const char *table, MDB_val *key, const MDB_val *value, bool *in_order);
+/* Called now and then with the bytes that were copied since the last call; what is
+ * not SEM_OK ends the copy with that error. */
+typedef sem_status copy_step(void *context, uint64_t bytes, sem_error *err);
+/* Writes what txn sees of an environment into a new one in an empty folder, record by
+ * record: without free pages, and without what once stood in them. Durable when it
+ * returns. filter may be NULL. Any thread. */
+sem_status environment_copy(const environment *e, MDB_txn *txn, const char *folder, copy_filter *filter,
+                            copy_step *step, void *context, sem_error *err);
 
 /* --- store_transactions.c */
 

@@ -67,7 +67,7 @@ up_to_index := index model base
 up_to_finetune := finetune index model base
 up_to_proto := proto base
 up_to_daemon := daemon finetune index model proto base
-up_to_tools := proto base
+up_to_tools := proto index model base
 up_to_project := base
 
 objects = $(patsubst %,$(BUILD)/obj/%.o,$(1))

@@ -27,6 +27,7 @@ static const method_form *const METHODS[METHOD_COUNT_OF] = {
     [METHOD_GENERATIONS] = &FORM_GENERATIONS,
     [METHOD_ROLLBACK] = &FORM_ROLLBACK,
     [METHOD_MODEL_LOAD] = &FORM_MODEL_LOAD,
+    [METHOD_BACKUP] = &FORM_BACKUP,
 };
 
 const char *rpc_method_name(rpc_method method)

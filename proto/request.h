@@ -33,6 +33,7 @@ typedef enum rpc_method {
     METHOD_GENERATIONS,
     METHOD_ROLLBACK,
     METHOD_MODEL_LOAD,
+    METHOD_BACKUP,
     METHOD_COUNT_OF /* number of methods */
 } rpc_method;
 
@@ -172,6 +173,9 @@ typedef struct request {
             span path;
             bool gate;
         } model_load;
+        struct {
+            span name; /* the form of it is checked */
+        } backup;
     } u;
     buffer frame; /* owned: what the spans point into; its pool is that of all the request's memory */
     void *arena;  /* owned: the arrays */

@@ -1,10 +1,13 @@
 /* The model and the house: ping, info, encode, collection.*, finetune, job,
- * generations, rollback, model.load. */
+ * generations, rollback, model.load, backup. */
 #include "proto/fields.h"
+
+#include <string.h>
 
 enum {
     DIM_MAX = 65536, /* of client vectors: 256 KiB each, beyond any model's width */
-    PATH_MAX_BYTES = 4095
+    PATH_MAX_BYTES = 4095,
+    BACKUP_NAME_BYTES = 128
 };
 
 /* --- without arguments */
@@ -227,4 +230,35 @@ const method_form FORM_MODEL_LOAD = {
     .name = "model.load",
     .table = {LOAD_FIELDS, sizeof LOAD_FIELDS / sizeof *LOAD_FIELDS, &DEADLINE_FIELDS, false},
     .defaults = load_defaults,
+};
+
+/* --- backup */
+
+/* A name of a folder and nothing else. */
+static sem_status read_backup_name(parser *p, void *target, sem_error *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    span *name = target;
+    sem_status status = read_string(p, name, err);
+    if (status != SEM_OK)
+        return status;
+    bool right = name->size >= 1 && name->size <= BACKUP_NAME_BYTES && !span_is(name, ".") && !span_is(name, "..");
+    for (size_t i = 0; right && i < name->size; i++)
+        right = name->data[i] != '\0' && strchr(letters, name->data[i]) != NULL;
+    if (right)
+        return SEM_OK;
+    char text[QUOTED_MAX];
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    "must be 1 to %d characters out of A-Z, a-z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\", "
+                    "found \"%s\"",
+                    BACKUP_NAME_BYTES, quoted(text, name->data, name->size));
+}
+
+static const field BACKUP_FIELDS[] = {
+    {"name", read_backup_name, offsetof(request, u.backup.name), 0, true},
+};
+
+const method_form FORM_BACKUP = {
+    .name = "backup",
+    .table = {BACKUP_FIELDS, sizeof BACKUP_FIELDS / sizeof *BACKUP_FIELDS, &DEADLINE_FIELDS, false},
 };

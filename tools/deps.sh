@@ -26,6 +26,7 @@ build libinih-dev library:inih
 build libsystemd-dev library:libsystemd
 build libfaiss-dev header:faiss/Index.h
 build libroaring-dev header:roaring/roaring.h
+build libxxhash-dev header:xxhash.h
 all check library:check
 all python3 command:PYTHON
 all python3-pip module:pip

@@ -264,5 +264,22 @@ const command COMMANDS[] = {
      .least = 1,
      .most = 1,
      .run = run_model_load},
+    {.name = "backup",
+     .method = "backup",
+     .synopsis = "NAME",
+     .summary = "Have the server write a consistent copy of everything, while it serves.",
+     .details = "It becomes the folder NAME below the server's storage.backup_dir. Without --timeout\n"
+                "its end is waited for.",
+     .least = 1,
+     .most = 1,
+     .run = run_backup},
+    {.name = "restore",
+     .synopsis = "BACKUP DATA",
+     .summary = "Make a data folder from a backup, without a server.",
+     .details = "BACKUP is the backup's folder, DATA a storage.path that does not exist yet or is empty.\n"
+                "Every file is checked before anything is written.",
+     .least = 2,
+     .most = 2,
+     .run = run_restore},
 };
 const size_t COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS;

@@ -37,7 +37,7 @@ static bool may_know(int folder, int other)
     switch (folder) {
     case BASE: return other == BASE;
     case PROTO: return other == BASE || other == PROTO;
-    case TOOLS: return other == BASE || other == PROTO || other == TOOLS;
+    case TOOLS: return other == BASE || other == INDEX || other == PROTO || other == TOOLS;
     case MODEL:
     case INDEX:
     case FINETUNE: return other <= folder;

@@ -26,7 +26,8 @@ START_TEST(every_method_has_its_name_back)
                                         "job",
                                         "generations",
                                         "rollback",
-                                        "model.load"};
+                                        "model.load",
+                                        "backup"};
     ck_assert_uint_eq(sizeof names / sizeof *names, METHOD_COUNT_OF);
     for (unsigned i = 0; i < METHOD_COUNT_OF; i++)
         ck_assert_str_eq(rpc_method_name((rpc_method)i), names[i]);
@@ -68,7 +69,8 @@ START_TEST(method_of_another_type_is_refused)
     request *r;
     unsigned char *copy = malloc(sizeof frame);
     memcpy(copy, frame, sizeof frame);
-    ck_fails(request_parse(&r, &(buffer){.data = copy, .size = sizeof frame}, &limits, &msgid, &notification, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(request_parse(&r, &(buffer){.data = copy, .size = sizeof frame}, &limits, &msgid, &notification, &error),
+             SEM_INVALID_ARGUMENT);
     ck_assert_uint_eq(msgid, 5);
 }
 END_TEST
@@ -271,6 +273,28 @@ START_TEST(jobs_and_generations_are_numbered_from_one)
 }
 END_TEST
 
+START_TEST(backup_takes_the_name_of_a_folder_and_nothing_else)
+{
+    request *r = accepts("backup", "[{'name': 'Night.2026-11-28_1'}]");
+    ck_assert(is(r->u.backup.name, "Night.2026-11-28_1"));
+    request_free(r);
+    r = accepts("backup", "[{'name': '..a'}]");
+    request_free(r);
+    static const char *const wrong[] = {"", ".", "..", "a/b", "/a", "a b", "~a", "\u00e4"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "[{'name': '%s'}]", wrong[i]);
+        refuses("backup", text, "name: must be 1 to 128 characters");
+    }
+    refuses("backup", "[]", "name");
+    refuses("backup", "[{'name': 'a', 'path': '/b'}]", "path");
+    refuses_raw("backup",
+                RAW("\x91\x81\xa4name\xa3"
+                    "a\0b"),
+                "name: must be");
+}
+END_TEST
+
 START_TEST(mutated_requests_never_break_the_parser)
 {
     static const char *const seeds[][2] = {
@@ -292,7 +316,8 @@ START_TEST(mutated_requests_never_break_the_parser)
                 copy[random_below(&random, size)] = (unsigned char)random_next(&random);
             size_t cut = random_below(&random, 8) == 0 ? 1 + random_below(&random, size) : size;
             request *mutant; /* not scanned on purpose: the parser stays inside its bytes by itself */
-            if (request_parse(&mutant, &(buffer){.data = copy, .size = cut}, &limits, &msgid, &notification, &error) == SEM_OK)
+            if (request_parse(&mutant, &(buffer){.data = copy, .size = cut}, &limits, &msgid, &notification, &error) ==
+                SEM_OK)
                 parsed++;
             request_free(mutant);
         }
@@ -322,6 +347,7 @@ int main(void)
     tcase_add_test(c, encode_reads_its_options);
     tcase_add_test(c, collection_options_fit_together);
     tcase_add_test(c, jobs_and_generations_are_numbered_from_one);
+    tcase_add_test(c, backup_takes_the_name_of_a_folder_and_nothing_else);
     tcase_add_test(c, mutated_requests_never_break_the_parser);
     suite_add_tcase(suite, c);
     return testing_run(suite);

@@ -1,0 +1,69 @@
+/* backup, restore: the store as a whole. */
+#include "index/backup.h"
+#include "tools/semctl.h"
+#include "tools/semctl_text.h"
+
+#include <inttypes.h>
+
+enum { BACKUP_TIMEOUT_MS = 7 * 24 * 3600 * 1000 /* where none is given: it takes as long as it takes */ };
+
+/* {bytes, seq, generation}, as the server answers it. */
+static void print_result(const semctl *ctl, const char *what, const backup_result *r)
+{
+    char text[TEXT_MAX];
+    if (ctl->json)
+        printf("{\"bytes\": %" PRIu64 ", \"seq\": %" PRIu64 ", \"generation\": %" PRIu32 "}\n", r->bytes, r->seq,
+               r->generation);
+    else
+        printf("%s: %s, writes up to %" PRIu64 ", generation %" PRIu32 "\n", what, text_bytes(text, r->bytes), r->seq,
+               r->generation);
+}
+
+sem_status run_backup(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    params m;
+    client_reply reply;
+    if (general_of(a, "timeout") == NULL)
+        ctl->timeout_ms = BACKUP_TIMEOUT_MS;
+    params_begin(&m);
+    sem_status status = params_options(ctl, &m, c, a, err);
+    if (status != SEM_OK) {
+        params_free(&m);
+        return status;
+    }
+    pack_str(params_key(&m, "name"), a->words[0]);
+    status = ctl_call(ctl, c->method, &m, &reply, err);
+    if (status != SEM_OK)
+        return status;
+    backup_result result = {.bytes = object_uint(object_get(&reply.value, "bytes"), 0),
+                            .seq = object_uint(object_get(&reply.value, "seq"), 0),
+                            .generation = (uint32_t)object_uint(object_get(&reply.value, "generation"), 0)};
+    print_result(ctl, a->words[0], &result);
+    client_reply_free(&reply);
+    return SEM_OK;
+}
+
+/* --- restore */
+
+/* Every byte is read twice: to check it, and to copy it. */
+static sem_status show(void *context, uint64_t done, uint64_t total, sem_error *err)
+{
+    char text[TEXT_MAX];
+    (void)err;
+    double share = total > 0 ? (double)done / (double)total : 1;
+    progress_show(context, done * 2 <= total ? "checking" : "copying", share, "of %s", text_bytes(text, total / 2));
+    return SEM_OK;
+}
+
+sem_status run_restore(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    progress bar;
+    backup_result result;
+    (void)c;
+    progress_begin(&bar);
+    sem_status status = backup_restore(a->words[0], a->words[1], show, &bar, &result, err);
+    progress_clear(&bar);
+    if (status == SEM_OK)
+        print_result(ctl, a->words[1], &result);
+    return status;
+}
