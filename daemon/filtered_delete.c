@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "index/filter.h"
+#include "daemon/filtering.h"
 #include "daemon/write_ops.h"
 #include "daemon/writer.h"
 
@@ -15,9 +16,10 @@ typedef struct filtered {
     store_delete what;
     filter *filter;
     size_t count;
-    buffer keys; /* key forms with a two-byte length before each */
-    buffer last; /* key form of the last document seen: where the next step begins */
-    bool more, failed;
+    buffer keys;       /* key forms with a two-byte length before each */
+    uint32_t *passing; /* owned: documents that passed at the beginning; NULL: not known yet */
+    size_t passing_count, next;
+    bool more;
     uint32_t *docnos; /* [STEP_DOCUMENTS] */
     docid *ids;       /* [STEP_DOCUMENTS], into keys */
     size_t deleted;
@@ -30,40 +32,51 @@ static bool is_meant(const filtered *f, const store_document *doc)
     return doc->seq <= f->what.seq && filter_match(f->filter, doc->meta, doc->meta_length);
 }
 
-static bool collect(void *context, const store_document *doc)
+/* What passes when the delete begins; documents that are written later are not meant. */
+static sem_status begin(filtered *f, store_read *r, const task *t, sem_error *err)
 {
-    filtered *f = context;
-    if (f->count == STEP_DOCUMENTS) {
-        f->more = true;
-        return false;
-    }
-    unsigned char key[2 + DOCID_KEY_MAX];
-    size_t length = docid_to_key(&doc->id, key + 2);
-    f->last.size = 0;
-    f->failed = !buffer_append(&f->last, key + 2, length);
-    if (f->failed || !is_meant(f, doc))
-        return !f->failed;
-    key[0] = (unsigned char)(length >> 8);
-    key[1] = (unsigned char)length;
-    f->failed = !buffer_append(&f->keys, key, length + 2);
-    f->count++;
-    return !f->failed;
+    docset *set;
+    if (f->what.seq == 0)
+        f->what.seq = store_last_seq(r);
+    sem_status status = filtering_documents(f->core, r, f->what.collection, f->filter, t, &set, err);
+    if (status != SEM_OK)
+        return status;
+    status = docset_to_array(set, &f->passing, &f->passing_count, err);
+    docset_free(set);
+    return status;
 }
 
-static sem_status find_step(filtered *f, sem_error *err)
+static sem_status collect(filtered *f, store_read *r, uint32_t docno, sem_error *err)
+{
+    unsigned char head[2];
+    const unsigned char *key;
+    size_t length;
+    bool found;
+    sem_status status = store_document_key(r, f->what.collection, docno, &key, &length, &found, err);
+    if (status != SEM_OK || !found)
+        return status;
+    head[0] = (unsigned char)(length >> 8);
+    head[1] = (unsigned char)length;
+    if (!buffer_append(&f->keys, head, sizeof head) || !buffer_append(&f->keys, key, length))
+        return sem_fail_memory(err, "a delete");
+    f->count++;
+    return SEM_OK;
+}
+
+static sem_status find_step(filtered *f, const task *t, sem_error *err)
 {
     store_read *r;
     f->count = f->keys.size = 0;
-    f->more = false;
     sem_status status = store_read_begin(f->core->store, &r, err);
     if (status != SEM_OK)
         return status;
-    if (f->what.seq == 0)
-        f->what.seq = store_last_seq(r);
-    status = store_document_walk(r, f->what.collection, f->last.size > 0 ? f->last.data : NULL, f->last.size, collect,
-                                 f, err);
+    if (f->passing == NULL)
+        status = begin(f, r, t, err);
+    for (; status == SEM_OK && f->next < f->passing_count && f->count < STEP_DOCUMENTS; f->next++)
+        status = collect(f, r, f->passing[f->next], err);
+    f->more = f->next < f->passing_count;
     store_read_end(r);
-    return status == SEM_OK && f->failed ? sem_fail_memory(err, "a delete") : status;
+    return status;
 }
 
 /* The note is written with the first step, if others follow, and goes with the last. */
@@ -130,7 +143,7 @@ static sem_status run_steps(filtered *f, const task *t, uint64_t *deleted, sem_e
         if (t != NULL)
             status = task_check_deadline(t, err);
         if (status == SEM_OK)
-            status = find_step(f, err);
+            status = find_step(f, t, err);
         if (status == SEM_OK) {
             status = writer_run(f->core->writer, &call, err);
             if (status != SEM_OK) /* a note of this step is undone with it */
@@ -158,7 +171,7 @@ sem_status filtered_delete_run(core *c, const store_delete *what, const task *t,
         forget_note(c, f.what.number);
     filter_free(f.filter);
     buffer_free(&f.keys);
-    buffer_free(&f.last);
+    free(f.passing);
     free(f.docnos);
     free(f.ids);
     return status;
