@@ -17,7 +17,6 @@
 #include <string.h>
 
 enum {
-    LISTED_MAX = 2048,  /* documents that a filter leaves: so few are compared one by one, whatever the lists are */
     SNAPSHOT_TRIES = 4, /* documents can come faster than one search takes; then: */
     SPARE_HITS = 256    /* so many more than k are asked for, and those that the snapshot does not know left out */
 };
@@ -126,7 +125,8 @@ sem_status search_apply_filter(search *s, sem_error *err)
             filtering_documents(s->worker->core, s->worker->read, s->collection.number, s->filter, s->task, &set, err);
     if (status != SEM_OK)
         return status;
-    if (roaring_bitmap_get_cardinality(set) <= LISTED_MAX)
+    s->allowed_count = roaring_bitmap_get_cardinality(set);
+    if (s->allowed_count <= VECTOR_LISTED_MAX)
         status = docset_to_array(set, &s->listed, &s->listed_count, err);
     else
         status = docset_to_bits(set, &s->allowed, &s->allowed_bits, err);
@@ -210,6 +210,7 @@ static sem_status scan(search *s, sem_error *err)
         .exclude = s->exclude,
         .allowed = s->allowed,
         .allowed_bits = s->allowed_bits,
+        .allowed_count = s->allowed_count,
         .listed = s->listed,
         .listed_count = s->listed_count,
         .read = s->worker->read,

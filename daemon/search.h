@@ -25,7 +25,7 @@ typedef struct search {
     size_t dim;
     float *vector;     /* owned: the query */
     uint64_t *allowed; /* owned: bitmap over docnos, with a filter that leaves many; else */
-    size_t allowed_bits;
+    size_t allowed_bits, allowed_count;
     uint32_t *listed; /* owned: the documents that it leaves, in order of number */
     size_t listed_count;
     filter *filter; /* owned */

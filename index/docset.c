@@ -45,7 +45,7 @@ void docset_add_list(docset_builder *b, uint32_t block, const uint16_t *lows, si
     add(b, block, bits, sizeof bits, count);
 }
 
-static size_t list_bits(const uint64_t bits[DOCSET_WORDS], uint16_t *lows)
+size_t docset_list_bits(const uint64_t bits[DOCSET_WORDS], uint16_t *lows)
 {
     size_t count = 0;
     for (size_t w = 0; w < DOCSET_WORDS; w++)
@@ -60,7 +60,7 @@ void docset_add_bits(docset_builder *b, uint32_t block, const uint64_t bits[DOCS
     if (count > DOCSET_LIST_MAX)
         add(b, block, bits, BITS_BYTES, count);
     else if (count > 0)
-        add(b, block, lows, list_bits(bits, lows) * sizeof *lows, count);
+        add(b, block, lows, docset_list_bits(bits, lows) * sizeof *lows, count);
 }
 
 static void put_number(unsigned char *at, size_t value)

@@ -35,6 +35,8 @@ typedef struct docset_builder {
 void docset_add_list(docset_builder *b, uint32_t block, const uint16_t *lows, size_t count);
 /* count must be the number of bits that are set. */
 void docset_add_bits(docset_builder *b, uint32_t block, const uint64_t bits[DOCSET_WORDS], size_t count);
+/* The bits that are set, as an ascending list; lows has room for all of them. */
+size_t docset_list_bits(const uint64_t bits[DOCSET_WORDS], uint16_t *lows);
 /* The set, to be freed; NULL when memory is out. Leaves the builder empty either way. */
 docset *docset_finish(docset_builder *b);
 

@@ -56,9 +56,22 @@ static size_t count_bits(const uint64_t bits[DOCSET_WORDS])
     return count;
 }
 
-static void add_bits(matching *m, docset_builder *out, uint32_t block)
+/* m->bits, of at most `most` documents; exactly so many with `exact`. Counting bits
+ * is what takes longest here, so it is left out where it can be. */
+static void add_bits(matching *m, size_t most, bool exact, uint32_t block, docset_builder *out)
 {
-    docset_add_bits(out, block, m->bits, count_bits(m->bits));
+    if (most <= DOCSET_LIST_MAX)
+        docset_add_list(out, block, m->list, docset_list_bits(m->bits, m->list));
+    else
+        docset_add_bits(out, block, m->bits, exact ? most : count_bits(m->bits));
+}
+
+static void add_set(const meta_set *s, uint32_t block, docset_builder *out)
+{
+    if (s->bits != NULL)
+        docset_add_bits(out, block, s->bits, s->count);
+    else
+        docset_add_list(out, block, s->list, s->count);
 }
 
 /* Puts a document into an ascending list that has it or not. */
@@ -90,22 +103,18 @@ static void add_keys(matching *m, const meta_field *f, interval keys, uint32_t b
         docset_add_list(out, block, m->list, listed);
         return;
     }
+    if (f->single && count == f->present.count) { /* all values, and no array is empty */
+        add_set(&f->present, block, out);
+        return;
+    }
     for (size_t i = 0; i < f->run_count; i++)
         if (f->runs[i].from == keys.from && f->runs[i].to == keys.to) {
-            docset_add_bits(out, block, f->runs[i].bits, count_bits(f->runs[i].bits));
+            docset_add_bits(out, block, f->runs[i].bits, f->single ? count : count_bits(f->runs[i].bits));
             return;
         }
     memset(m->bits, 0, sizeof m->bits);
     spread_keys(m, f, keys);
-    add_bits(m, out, block);
-}
-
-static void add_set(const meta_set *s, uint32_t block, docset_builder *out)
-{
-    if (s->bits != NULL)
-        docset_add_bits(out, block, s->bits, s->count);
-    else
-        docset_add_list(out, block, s->list, s->count);
+    add_bits(m, count, f->single, block, out);
 }
 
 /* --- leaves */
@@ -175,7 +184,7 @@ static void add_in(matching *m, const meta_field *f, const filter_node *leaf, in
         at++;
     }
     if (found > 1)
-        add_bits(m, out, block);
+        add_bits(m, DOCSET_BLOCK, false, block, out);
     else
         add_keys(m, f, last, block, out);
 }
@@ -188,7 +197,7 @@ static void add_without(matching *m, const meta_segment *s, const meta_field *f,
     meta_set_spread(&f->present, present);
     for (size_t w = 0; w < DOCSET_WORDS; w++)
         m->bits[w] &= ~present[w];
-    add_bits(m, out, block);
+    add_bits(m, s->live.count - f->present.count, true, block, out);
 }
 
 static void add_leaf(matching *m, const meta_segment *s, const filter_node *leaf, uint32_t block, docset_builder *out)

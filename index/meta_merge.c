@@ -213,6 +213,19 @@ static bool same_types(const maker *m)
     return true;
 }
 
+/* Whether no document has two values. */
+static bool is_single(const maker *m)
+{
+    uint64_t met[DOCSET_WORDS] = {0};
+    for (size_t i = 0; i < m->posting_count; i++) {
+        uint64_t *word = &met[m->postings[i] / 64], bit = UINT64_C(1) << m->postings[i] % 64;
+        if ((*word & bit) != 0)
+            return false;
+        *word |= bit;
+    }
+    return true;
+}
+
 static bool make_present(const maker *m, const meta_field *old, const gathered_field *fresh, meta_set *out)
 {
     uint64_t bits[DOCSET_WORDS] = {0};
@@ -235,6 +248,7 @@ static bool maker_finish(const maker *m, const char *name, size_t length, meta_f
     f->present = present;
     f->name_length = length;
     f->postings_count = (uint32_t)m->posting_count;
+    f->single = is_single(m);
     bool failed = false;
     f->name = copy_of(name, length, 1, &failed);
     f->number_bits = copy_of(m->numbers, f->numbers, sizeof *m->numbers, &failed);

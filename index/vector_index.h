@@ -57,6 +57,9 @@ typedef struct vector_hit {
     float score;
 } vector_hit;
 
+/* Documents that a filter leaves: so few are compared one by one, whatever the lists are. */
+enum { VECTOR_LISTED_MAX = 512 };
+
 typedef struct vector_query {
     const float *vector; /* dim floats; unit length for cosine */
     size_t k;
@@ -68,6 +71,7 @@ typedef struct vector_query {
     store_read *read;        /* of the store that has the vectors; NULL for an index in memory */
     const uint64_t *allowed; /* bitmap over docnos, or NULL: all */
     size_t allowed_bits;     /* docnos at or above it are not allowed */
+    size_t allowed_count;    /* bits of it that are set; 0: to be counted */
     const uint32_t *listed;  /* instead of it: few documents, ascending, which are all compared */
     size_t listed_count;
     /* Orders documents of equal score by their ids: <0 if a comes first. */

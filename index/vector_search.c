@@ -54,6 +54,8 @@ static sem_status check(const vector_query *q, size_t dim, sem_error *err)
 
 static size_t count_allowed(const vector_query *q)
 {
+    if (q->allowed_count != 0)
+        return q->allowed_count;
     size_t count = 0, whole = q->allowed_bits / 64;
     for (size_t w = 0; w < whole; w++)
         count += (size_t)__builtin_popcountll(q->allowed[w]);
