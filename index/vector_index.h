@@ -58,7 +58,7 @@ typedef struct vector_hit {
 } vector_hit;
 
 /* Documents that a filter leaves: so few are compared one by one, whatever the lists are. */
-enum { VECTOR_LISTED_MAX = 512 };
+enum { VECTOR_LISTED_MAX = 2048 };
 
 typedef struct vector_query {
     const float *vector; /* dim floats; unit length for cosine */
