@@ -1,6 +1,6 @@
 #include "index/candidates.h"
 
-#include <stdlib.h>
+#include <math.h>
 
 static void swap(code_candidate *a, code_candidate *b)
 {
@@ -70,40 +70,59 @@ static bool nearer(const float *scores, uint32_t a, uint32_t b)
     return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
 }
 
-static void sift(uint32_t *heap, size_t count, size_t hole, uint32_t moved, const float *scores)
+/* Shellsort (Ciura 2001): short, in place, and quick for some hundreds. */
+static void sort_cells(uint32_t *order, size_t count, const float *scores)
 {
-    for (;;) {
-        size_t child = 2 * hole + 1;
-        if (child >= count)
-            break;
-        if (child + 1 < count && nearer(scores, heap[child], heap[child + 1]))
-            child++;
-        if (!nearer(scores, moved, heap[child]))
-            break;
-        heap[hole] = heap[child];
-        hole = child;
-    }
-    heap[hole] = moved;
+    static const size_t gaps[] = {3501, 1750, 701, 301, 132, 57, 23, 10, 4, 1};
+    for (size_t g = 0; g < sizeof gaps / sizeof gaps[0]; g++)
+        for (size_t i = gaps[g]; i < count; i++) {
+            uint32_t moved = order[i];
+            size_t j = i;
+            for (; j >= gaps[g] && nearer(scores, moved, order[j - gaps[g]]); j -= gaps[g])
+                order[j] = order[j - gaps[g]];
+            order[j] = moved;
+        }
 }
 
-/* A heap of the best, the worst of them on top, then sorted in place. */
+enum { BINS = 512 };
+
+static size_t bin_of(float score, float highest, float scale)
+{
+    float bin = (highest - score) * scale;
+    return bin < (float)(BINS - 1) ? (size_t)bin : BINS - 1;
+}
+
+/* Counts the scores by bins to know from which on they are wanted, then sorts those
+ * alone: most cells are looked at three times and never compared with another. */
 void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores)
 {
-    uint32_t *heap = order + from;
-    size_t left = count - from;
+    uint32_t *rest = order + from;
+    size_t left = count - from, ends[BINS] = {0};
     if (want > left)
         want = left;
-    for (size_t i = want / 2; i-- > 0;)
-        sift(heap, want, i, heap[i], scores);
-    for (size_t i = want; i < left; i++)
-        if (nearer(scores, heap[i], heap[0])) {
-            uint32_t out = heap[0];
-            sift(heap, want, 0, heap[i], scores);
-            heap[i] = out;
-        }
-    for (size_t n = want; n > 1; n--) {
-        uint32_t last = heap[n - 1];
-        heap[n - 1] = heap[0];
-        sift(heap, n - 1, 0, last, scores);
+    if (want == 0)
+        return;
+    float highest = -INFINITY, lowest = INFINITY;
+    for (size_t i = 0; i < left; i++) {
+        float score = scores[rest[i]];
+        highest = score > highest ? score : highest;
+        lowest = score < lowest && score > -INFINITY ? score : lowest;
     }
+    float scale = highest > lowest ? (float)BINS / (highest - lowest) : 0.0f;
+    if (!isfinite(scale))
+        scale = 0.0f;
+    for (size_t i = 0; i < left; i++)
+        ends[bin_of(scores[rest[i]], highest, scale)]++;
+    size_t last = 0, taken = ends[0];
+    while (taken < want)
+        taken += ends[++last];
+    /* Those of the wanted bins change places with what is in front. */
+    size_t front = 0;
+    for (size_t i = 0; i < left; i++)
+        if (bin_of(scores[rest[i]], highest, scale) <= last) {
+            uint32_t chosen = rest[i];
+            rest[i] = rest[front];
+            rest[front++] = chosen;
+        }
+    sort_cells(rest, front, scores);
 }

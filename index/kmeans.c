@@ -111,3 +111,30 @@ sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, 
         faiss_Clustering_free(clustering);
     return s;
 }
+
+sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
+                          size_t n, uint32_t *nearest, sem_error *err)
+{
+    enum { PIECE = 4096 /* points, so that what FAISS returns stays small */ };
+    FaissIndexFlatIP *index = NULL;
+    float *scores = checked_realloc(NULL, PIECE, sizeof *scores);
+    faiss_idx_t *found = checked_realloc(NULL, PIECE, sizeof *found);
+    sem_status s = scores == NULL || found == NULL ? sem_fail_memory(err, "k-means") : SEM_OK;
+    faiss_use_threads(threads);
+    if (s == SEM_OK)
+        s = faiss_check(faiss_IndexFlatIP_new_with(&index, (faiss_idx_t)dim), "preparing k-means", err);
+    if (s == SEM_OK)
+        s = faiss_check(faiss_Index_add(index, (faiss_idx_t)count, centroids), "adding centroids", err);
+    for (size_t from = 0; s == SEM_OK && from < n; from += PIECE) {
+        size_t here = n - from < PIECE ? n - from : PIECE;
+        s = faiss_check(faiss_Index_search(index, (faiss_idx_t)here, points + from * dim, 1, scores, found),
+                        "assigning points", err);
+        for (size_t i = 0; s == SEM_OK && i < here; i++)
+            nearest[from + i] = found[i] < 0 ? 0 : (uint32_t)found[i];
+    }
+    if (index != NULL)
+        faiss_Index_free(index);
+    free(scores);
+    free(found);
+    return s;
+}

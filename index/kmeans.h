@@ -26,4 +26,15 @@ typedef struct kmeans_options {
 sem_status kmeans_train(const kmeans_options *options, const float *sample, size_t n, float *centroids,
                         const atomic_bool *cancel, sem_error *err);
 
+/* The nearest of count centroids of each point, by dot product. */
+sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
+                          size_t n, uint32_t *nearest, sem_error *err);
+
+/* The same as kmeans_train in two steps: √k groups, and in each as many centroids as
+ * its share of the points asks for. Takes about √k / 2 times less work; the points
+ * at the borders of groups are a little farther from their centroid. *made: centroids,
+ * about k; there must be room for k + √k. */
+sem_status kmeans_train_grouped(const kmeans_options *options, const float *sample, size_t n, float *centroids,
+                                size_t *made, const atomic_bool *cancel, sem_error *err);
+
 #endif

@@ -18,7 +18,8 @@ enum {
     QUERY_SEED = 77,
     DEEPEST = 1000, /* the last depth */
     GROUP = 50,     /* queries that one thread takes at a time */
-    PIECE = 256,    /* rows: 384 KiB at 384 dimensions */
+    NEAR = 1400,    /* nearest by their bytes, of which the floats find the deepest */
+    NEAR_ROOM = 3 * NEAR,
     SCAN_PIECE = 64 /* blocks */
 };
 
@@ -108,31 +109,116 @@ static sem_status choose_queries(measurement *m, sem_error *err)
     return SEM_OK;
 }
 
+/* A query that looks for its true neighbours. */
+typedef struct seeker {
+    code_query codes;
+    void *memory; /* of the codes */
+    code_candidate *near;
+    size_t count;
+    float threshold;
+} seeker;
+
+static bool smaller_place(const void *context, uint32_t a, uint32_t b)
+{
+    (void)context;
+    return a < b;
+}
+
+static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_error *err)
+{
+    const lists *l = m->in->lists;
+    *k = (seeker){.threshold = -FLT_MAX};
+    k->memory = checked_alloc_aligned(1, lists_query_size(l->dim));
+    k->near = checked_realloc(NULL, NEAR_ROOM, sizeof *k->near);
+    if (k->memory == NULL || k->near == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    lists_query_take(&k->codes, l->dim, k->memory);
+    codes_prepare_bytes(&k->codes, m->queries + q * m->in->view->rows->width, l->dim);
+    return SEM_OK;
+}
+
+static void seek_piece(seeker *k, const lists *l, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i += CODES_BYTES_BATCH) {
+        const uint8_t *batch[CODES_BYTES_BATCH];
+        int32_t sums[CODES_BYTES_BATCH];
+        for (uint32_t j = 0; j < CODES_BYTES_BATCH; j++)
+            batch[j] = lists_bytes(l, first + i + j);
+        const code_tail *tail = lists_tail(l, first + i);
+        l->kernel->bytes(k->codes.bytes, batch, CODES_BYTES_BATCH, l->width, sums);
+        for (uint32_t j = 0; j < CODES_BYTES_BATCH; j++) {
+            float score = codes_byte_score(&k->codes, sums[j], codes_scale(tail->scale[j]));
+            if (score >= k->threshold && tail->offset[j] > -INFINITY)
+                k->near[k->count++] = (code_candidate){.place = first + i + j, .score = score};
+        }
+        if (k->count > NEAR_ROOM - CODES_BYTES_BATCH) {
+            k->threshold = candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
+            k->count = NEAR;
+        }
+    }
+}
+
 /* All queries of a group over one piece of rows after the other: the piece stays in
  * the cache, which makes this several times as fast as query after query. */
-static void find_neighbours(measurement *m, size_t first, size_t count)
+static void seek(seeker *seekers, size_t count, const measurement *m)
+{
+    const lists *l = m->in->lists;
+    for (size_t c = 0; c <= l->nlist && !cancelled(m); c++)
+        for (const list_extent *e = &l->cells[c].head; e != NULL;
+             e = atomic_load_explicit(&e->next, memory_order_acquire)) {
+            uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
+            for (uint32_t b = 0; b < used; b += SCAN_PIECE) {
+                uint32_t n = used - b < SCAN_PIECE ? used - b : SCAN_PIECE;
+                for (size_t q = 0; q < count; q++)
+                    seek_piece(&seekers[q], l, (e->first + b) * CODES_LANES, n * CODES_LANES);
+            }
+        }
+}
+
+/* The floats decide among those that are nearest by their bytes. */
+static void settle(seeker *k, measurement *m, size_t q)
 {
     const measure_input *in = m->in;
-    scan scans[GROUP];
-    for (size_t q = 0; q < count; q++)
-        scans[q] = (scan){.rows = in->view->rows,
-                          .view = in->view,
-                          .seen = in->seen,
-                          .kernel = in->kernel,
-                          .query = m->queries + (first + q) * in->view->rows->width,
-                          .has_exclude = m->own[first + q] != ROW_NONE,
-                          .exclude = m->own[first + q],
-                          .best = topk_start(m->hits + (first + q) * DEEPEST, DEEPEST, NULL, NULL)};
-    for (uint32_t from = 0; from < in->seen && !cancelled(m);) {
-        uint32_t to = in->seen - from < PIECE ? in->seen : from + PIECE;
-        for (size_t q = 0; q < count; q++)
-            scan_range(&scans[q], from, to);
-        from = to;
+    scan on = {.rows = in->view->rows,
+               .view = in->view,
+               .seen = in->seen,
+               .kernel = in->kernel,
+               .query = m->queries + q * in->view->rows->width,
+               .has_exclude = m->own[q] != ROW_NONE,
+               .exclude = m->own[q],
+               .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
+    if (k->count > NEAR) {
+        candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
+        k->count = NEAR;
     }
-    for (size_t q = 0; q < count; q++) {
-        topk_finish(&scans[q].best);
-        m->found[first + q] = scans[q].best.count;
+    for (size_t i = 0; i < k->count; i++) {
+        uint32_t row = lists_row(in->lists, k->near[i].place);
+        if (row < in->seen)
+            scan_offer(&on, row, rows_vector(in->view, row));
     }
+    scan_flush(&on);
+    topk_finish(&on.best);
+    m->found[q] = on.best.count;
+}
+
+static sem_status find_neighbours(measurement *m, size_t first, size_t count, sem_error *err)
+{
+    seeker seekers[GROUP];
+    sem_status s = SEM_OK;
+    size_t started = 0;
+    while (started < count && s == SEM_OK) {
+        s = seeker_start(&seekers[started], m, first + started, err);
+        started++;
+    }
+    if (s == SEM_OK)
+        seek(seekers, count, m);
+    for (size_t q = 0; q < started; q++) {
+        if (s == SEM_OK && !cancelled(m))
+            settle(&seekers[q], m, first + q);
+        free(seekers[q].memory);
+        free(seekers[q].near);
+    }
+    return s;
 }
 
 /* What one thread works in. */
@@ -240,12 +326,6 @@ static void add_point(bench *b, size_t p, size_t nprobe)
             add(&b->sums.upto[p][d][f], found[d][f], upto);
         add(&b->sums.last[p][d], near[d], met[d]);
     }
-}
-
-static bool smaller_place(const void *context, uint32_t a, uint32_t b)
-{
-    (void)context;
-    return a < b;
 }
 
 /* Which neighbours the bytes would lose, for each multiple of the depth. */
@@ -370,7 +450,7 @@ static void measure_group(void *context, size_t group)
     bench *b = NULL;
     sem_status s = bench_create(&b, m, &error);
     if (s == SEM_OK)
-        find_neighbours(m, first, count);
+        s = find_neighbours(m, first, count, &error);
     for (size_t q = 0; s == SEM_OK && q < count && !cancelled(m); q++)
         measure_query(b, m, first + q);
     if (s == SEM_OK && cancelled(m))

@@ -1,6 +1,7 @@
 #include "index/vector_index.h"
 
 #include "base/checked.h"
+#include "base/pages.h"
 #include "index/dot.h"
 #include "index/lists.h"
 #include "index/rows.h"
@@ -398,5 +399,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
 cleanup:
     view_release(now);
     free(origin);
+    if (s == SEM_OK && needs != TRAINING_NOTHING)
+        pages_trim();
     return s;
 }
