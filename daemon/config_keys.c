@@ -90,7 +90,7 @@ const config_key config_keys[] = {
     {"encode", "queue_bytes", KEY_SIZE, "1GiB", RANGE(1 * MIB, 1024 * GIB), PLACE(encode.queue_bytes), .restart = true,
      .help = "memory of all requests waiting or under way; one more gets RESOURCE_EXHAUSTED"},
 
-    {"index", "exact_below", KEY_INTEGER, "5000", RANGE(0, 100000000), PLACE(index.exact_below), .restart = true,
+    {"index", "exact_below", KEY_INTEGER, "2000", RANGE(0, 100000000), PLACE(index.exact_below), .restart = true,
      .help = "documents of a collection below which search is exact"},
     {"index", "threads", KEY_INTEGER, "1", RANGE(1, 1024), PLACE(index.threads), .restart = true,
      .help = "threads that train an index"},

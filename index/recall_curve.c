@@ -6,6 +6,10 @@ static const size_t depths[CURVE_DEPTHS] = {10, 30, 100, 300, 1000};
 enum { DEEPEST = 1000, SECOND_SPARE = 10 /* rows: for a small k */ };
 static const double factors[CURVE_FACTORS] = {1.5, 2.5, 4, 6, 9, 14, 20, 32};
 
+/* What is promised is the recall asked less 0.01; half of that is left to chance in
+ * queries, beside the margin that the curve keeps for chance in its own. */
+static const double TOLERANCE = 0.005;
+
 size_t curve_depth(size_t d)
 {
     return depths[d];
@@ -49,6 +53,7 @@ static double last_of(const curve_point *point, size_t d, size_t f)
  * not reached at all. */
 static double nprobe_at(const recall_curve *curve, double recall, size_t d, size_t f, value_fn *value)
 {
+    recall -= TOLERANCE;
     size_t p = 0;
     while (p < curve->points && value(&curve->at[p], d, f) < recall)
         p++;
