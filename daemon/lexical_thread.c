@@ -204,6 +204,15 @@ static void rest(lexical_thread *l)
     pthread_mutex_unlock(&l->lock);
 }
 
+/* It is made anew at once: searches wait for that. */
+static void discard_damaged(lexical_thread *l, const sem_error *err)
+{
+    char text[SEM_ERROR_MESSAGE_MAX];
+    log_event(l->core->log, LOG_LEVEL_WARNING, "lexical_rebuild", "reason=%s",
+              log_value(text, sizeof text, err->message));
+    close_file(l, true);
+}
+
 static void *lexical_main(void *argument)
 {
     lexical_thread *l = argument;
@@ -224,14 +233,16 @@ static void *lexical_main(void *argument)
             publish(l);
             continue;
         }
+        more = true;
+        if (l->index != NULL && lexical_index_damaged(l->index)) {
+            discard_damaged(l, &err);
+            continue;
+        }
         tell(l, &err);
-        if (l->index != NULL && lexical_index_damaged(l->index))
-            close_file(l, true); /* and made anew at once */
-        else if (l->index != NULL && store_room(l->core->store, 1, ROOM_LEAST, NULL) != SEM_OK)
+        if (l->index != NULL && store_room(l->core->store, 1, ROOM_LEAST, NULL) != SEM_OK)
             give_up_file(l);
         else
             rest(l);
-        more = true;
     }
     return NULL;
 }

@@ -125,7 +125,11 @@ void op_info(worker *w, task *t)
 
 static void pack_options(packer *p, const store_collection *c)
 {
-    pack_map(p, c->external ? 6u : 5u);
+    pack_map(p, c->external ? 8u : 7u);
+    pack_str(p, "weight_dense");
+    pack_double(p, c->weight_dense);
+    pack_str(p, "weight_lexical");
+    pack_double(p, c->weight_lexical);
     pack_str(p, "passage_tokens");
     pack_uint(p, c->passage_tokens);
     pack_str(p, "passage_overlap");

@@ -30,6 +30,7 @@ void search_free(search *s)
     free(s->listed);
     filter_free(s->filter);
     pool_give(s->hits);
+    free(s->parts);
 }
 
 /* --- the query's vector */
@@ -100,7 +101,7 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
         return sem_fail_memory(err, "a query");
     if (encoded != NULL) {
         if (s->collection.external)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "query: %s holds external vectors; search it by vector or like",
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "query: %s holds external vectors; search it by vector or like, or by query in mode lexical",
                             s->collection.name);
         memcpy(s->vector, encoded, s->dim * sizeof(float));
         return SEM_OK;
@@ -136,7 +137,7 @@ sem_status search_apply_filter(search *s, sem_error *err)
 
 /* --- the scan */
 
-static int compare_ids(void *context, uint32_t a, uint32_t b)
+int search_compare_ids(void *context, uint32_t a, uint32_t b)
 {
     search *s = context;
     const unsigned char *a_key, *b_key;
@@ -149,8 +150,7 @@ static int compare_ids(void *context, uint32_t a, uint32_t b)
     return docid_key_compare(a_key, a_length, b_key, b_length);
 }
 
-/* Whether the snapshot knows the document, and as one that passes the filter. */
-static sem_status is_known(search *s, uint32_t docno, bool *known, sem_error *err)
+sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err)
 {
     store_document doc;
     const unsigned char *key;
@@ -170,7 +170,7 @@ static sem_status all_known(search *s, bool *known, sem_error *err)
     sem_status status = SEM_OK;
     *known = true;
     for (size_t i = 0; i < s->count && *known && status == SEM_OK; i++)
-        status = is_known(s, s->hits[i].docno, known, err);
+        status = search_knows(s, s->hits[i].docno, known, err);
     return status;
 }
 
@@ -181,7 +181,7 @@ static sem_status drop_unknown(search *s, sem_error *err)
     size_t kept = 0;
     for (size_t i = 0; i < s->count; i++) {
         bool known;
-        sem_status status = is_known(s, s->hits[i].docno, &known, err);
+        sem_status status = search_knows(s, s->hits[i].docno, &known, err);
         if (status != SEM_OK)
             return status;
         if (known)
@@ -214,7 +214,7 @@ static sem_status scan(search *s, sem_error *err)
         .listed = s->listed,
         .listed_count = s->listed_count,
         .read = s->worker->read,
-        .tie = compare_ids,
+        .tie = search_compare_ids,
         .tie_context = s,
     };
     sem_status status =
@@ -228,41 +228,56 @@ static sem_status scan(search *s, sem_error *err)
     return status;
 }
 
+sem_status search_vectors(search *s, const float *encoded, sem_error *err)
+{
+    s->index =
+        space_acquire(s->collection.external ? s->worker->core->external : s->serving->space, s->collection.number);
+    if (s->index == NULL) /* dropped since the snapshot, or its creation is not answered yet */
+        return sem_fail(err, SEM_NOT_FOUND, "collection: there is no collection %s", s->collection.name);
+    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
+    sem_status status = take_vector(s, encoded, err);
+    return status == SEM_OK ? scan(s, err) : status;
+}
+
 /* One try: the snapshot first, so that a document deleted since is still known. */
 static sem_status try_once(search *s, const float *encoded, bool *whole, sem_error *err)
 {
     sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
     if (status != SEM_OK)
         return status;
-    s->index =
-        space_acquire(s->collection.external ? s->worker->core->external : s->serving->space, s->collection.number);
-    if (s->index == NULL) {
-        /* Dropped since the snapshot, or its creation is not answered yet. */
-        *whole = false;
-        return sem_fail(err, SEM_NOT_FOUND, "collection: there is no collection %s", s->collection.name);
-    }
-    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
-    status = take_vector(s, encoded, err);
     uint64_t began = clock_monotonic_ns();
-    if (status == SEM_OK)
-        status = search_apply_filter(s, err);
+    status = search_apply_filter(s, err);
     if (s->explain != NULL)
         s->explain->ns[STEP_FILTER] += clock_monotonic_ns() - began;
-    if (status == SEM_OK)
-        status = scan(s, err);
+    if (status != SEM_OK)
+        return status;
+    status = search_vectors(s, encoded, err);
+    *whole = s->index != NULL;
     return status == SEM_OK ? all_known(s, whole, err) : status;
 }
 
 /* --- the answer and the log */
 
-static void pack_hit(search *s, packer *p, const vector_hit *hit, const store_document *doc, const float *vector)
+static void pack_part(packer *p, const char *name, bool has, float score)
+{
+    if (!has)
+        return;
+    pack_str(p, name);
+    pack_double(p, score);
+}
+
+static void pack_hit(search *s, packer *p, size_t at, const store_document *doc, const float *vector)
 {
     unsigned with = s->request->u.search.with;
-    pack_map(p, 2 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + (vector != NULL));
+    hit_parts parts = s->parts != NULL ? s->parts[at] : (hit_parts){0};
+    pack_map(p, 2u + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + (vector != NULL) + parts.has_dense +
+                    parts.has_lexical);
     pack_str(p, "id");
     pack_id(p, &doc->id);
     pack_str(p, "score");
-    pack_double(p, hit->score);
+    pack_double(p, s->hits[at].score);
+    pack_part(p, "dense", parts.has_dense, parts.dense);
+    pack_part(p, "lexical", parts.has_lexical, parts.lexical);
     if (with & WITH_TEXT) {
         pack_str(p, "text");
         pack_strn(p, doc->text, doc->text_length);
@@ -299,7 +314,7 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
                                       &version, &has_vector, err);
         if (status != SEM_OK)
             return status;
-        pack_hit(s, p, &s->hits[i], &doc, has_vector ? s->vector : NULL);
+        pack_hit(s, p, i, &doc, has_vector ? s->vector : NULL);
         shown[i] = doc.id;
         if (p->out->size > limit)
             return sem_fail(err, SEM_INVALID_ARGUMENT,

@@ -1,5 +1,7 @@
 /* search in modes lexical and hybrid. */
+#include "base/checked.h"
 #include "base/clock.h"
+#include "index/fusion.h"
 #include "index/lexical_search.h"
 #include "daemon/lexical_thread.h"
 #include "daemon/ops.h"
@@ -7,9 +9,13 @@
 
 #include <stdlib.h>
 
+/* Documents of each ranking that are fused: at least, and times k. */
+enum { DEPTH_LEAST = 100, DEPTH_FACTOR = 2 };
+
 /* One search for words under way. */
 typedef struct words {
     search *search;
+    const float *encoded; /* borrowed: the query, in mode hybrid */
     lexical_query query;
     lexical_candidates *candidates; /* owned */
 } words;
@@ -104,6 +110,80 @@ static sem_status search_words(words *w, sem_error *err)
     return status == SEM_OK ? rank(w, s->hits, &s->count, err) : status;
 }
 
+/* The nearest documents, less those that the newest snapshot does not know. */
+static sem_status drop_unknown(search *s, sem_error *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        bool known;
+        sem_status status = search_knows(s, s->hits[i].docno, &known, err);
+        if (status != SEM_OK)
+            return status;
+        if (known)
+            s->hits[kept++] = s->hits[i];
+    }
+    s->count = kept;
+    return SEM_OK;
+}
+
+/* Takes both rankings' documents into s->hits and s->parts, k at most. */
+static sem_status fuse(search *s, const vector_hit *words_found, size_t count, sem_error *err)
+{
+    fusion f = {.dense = s->hits,
+                .dense_count = s->count,
+                .lexical = words_found,
+                .lexical_count = count,
+                .dense_weight = s->collection.weight_dense,
+                .lexical_weight = s->collection.weight_lexical,
+                .tie = search_compare_ids,
+                .context = s};
+    fused_hit *all;
+    size_t k = s->request->u.search.k;
+    sem_status status = fusion_run(&f, &all, &count, err);
+    if (status != SEM_OK)
+        return status;
+    s->count = count < k ? count : k;
+    pool_give(s->hits);
+    s->hits = pool_take_array(s->worker->core->hooks.memory, s->count, sizeof *s->hits);
+    s->parts = checked_realloc(NULL, s->count + 1, sizeof *s->parts);
+    if (s->hits == NULL || s->parts == NULL)
+        status = sem_fail_memory(err, "hits");
+    for (size_t i = 0; status == SEM_OK && i < s->count; i++) {
+        s->hits[i] = (vector_hit){.docno = all[i].docno, .score = (float)all[i].score};
+        s->parts[i] = (hit_parts){.has_dense = all[i].has_dense,
+                                  .has_lexical = all[i].has_lexical,
+                                  .dense = all[i].dense,
+                                  .lexical = all[i].lexical};
+    }
+    free(all);
+    return status;
+}
+
+static sem_status search_both(words *w, sem_error *err)
+{
+    search *s = w->search;
+    size_t k = s->request->u.search.k, count;
+    size_t depth = k * DEPTH_FACTOR > DEPTH_LEAST ? k * DEPTH_FACTOR : DEPTH_LEAST;
+    s->spare = depth - k;
+    sem_status status = search_vectors(s, w->encoded, err);
+    if (status == SEM_OK)
+        status = gather(w, depth, err);
+    if (status == SEM_OK)
+        status = renew(s, err);
+    if (status == SEM_OK)
+        status = drop_unknown(s, err);
+    if (status != SEM_OK)
+        return status;
+    vector_hit *found = pool_take_array(s->worker->core->hooks.memory, depth, sizeof *found);
+    if (found == NULL)
+        return sem_fail_memory(err, "hits");
+    status = rank(w, found, &count, err);
+    if (status == SEM_OK)
+        status = fuse(s, found, count, err);
+    pool_give(found);
+    return status;
+}
+
 static sem_status run(words *w, sem_error *err)
 {
     search *s = w->search;
@@ -115,7 +195,7 @@ static sem_status run(words *w, sem_error *err)
         status = search_apply_filter(s, err);
     uint64_t filtered = clock_monotonic_ns();
     if (status == SEM_OK)
-        status = search_words(w, err);
+        status = s->request->u.search.mode == SEARCH_HYBRID ? search_both(w, err) : search_words(w, err);
     if (status == SEM_CANCELLED) /* by within_deadline */
         status = task_check_deadline(s->task, err);
     if (x != NULL) {
@@ -129,12 +209,9 @@ static sem_status run(words *w, sem_error *err)
 void op_search_lexical(worker *on, task *t, serving *pinned, const float *query, explanation *x)
 {
     sem_error err;
-    (void)query;
     search s = {.worker = on, .task = t, .request = t->request, .serving = pinned, .explain = x};
-    words w = {.search = &s};
+    words w = {.search = &s, .encoded = query};
     sem_status status = task_check_deadline(t, &err);
-    if (status == SEM_OK && t->request->u.search.mode == SEARCH_HYBRID)
-        status = sem_fail(&err, SEM_INVALID_ARGUMENT, "mode: this version does not search in mode hybrid");
     if (status == SEM_OK)
         status = run(&w, &err);
     if (status == SEM_OK)

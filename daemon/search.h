@@ -14,6 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a hit of a hybrid search was found by. */
+typedef struct hit_parts {
+    bool has_dense, has_lexical;
+    float dense, lexical; /* scores */
+} hit_parts;
+
 /* One search under way. */
 typedef struct search {
     worker *worker;
@@ -34,6 +40,7 @@ typedef struct search {
     size_t spare;     /* hits asked for beyond k */
     vector_hit *hits; /* owned */
     size_t count;
+    hit_parts *parts;     /* [count], owned; NULL unless the mode is hybrid */
     explanation *explain; /* NULL: a search that is only answered */
 } search;
 
@@ -41,6 +48,13 @@ typedef struct search {
 void search_free(search *s);
 /* Sets s->allowed or s->listed to the documents that the filter leaves, if there is one. */
 sem_status search_apply_filter(search *s, sem_error *err);
+/* Pins the index, takes the query's vector (encoded, or NULL: as the request has it)
+ * and sets s->hits to the nearest k + s->spare documents. */
+sem_status search_vectors(search *s, const float *encoded, sem_error *err);
+/* Whether the worker's snapshot knows the document, and as one that passes the filter. */
+sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
+/* Orders documents by their ids in the worker's snapshot; context: a search. */
+int search_compare_ids(void *context, uint32_t a, uint32_t b);
 /* Answers with s->hits, as they are in the worker's snapshot: as search does, or as
  * explain. Takes s->task unless it fails. */
 sem_status search_answer(search *s, sem_error *err);

@@ -104,6 +104,8 @@ static sem_status apply_create(task *t, store_write *w, write_result *r, sem_err
         .passage_tokens = q->u.create.passage_tokens,
         .passage_overlap = q->u.create.passage_overlap,
         .lexical = q->u.create.lexical,
+        .weight_dense = q->u.create.weight_dense,
+        .weight_lexical = q->u.create.weight_lexical,
         .metric = q->u.create.dot ? METRIC_DOT : METRIC_COSINE,
         .external = q->u.create.external,
         .dim = q->u.create.dim,

@@ -76,6 +76,7 @@ typedef struct store_collection {
     uint32_t passage_tokens; /* 0: a document is one passage */
     uint32_t passage_overlap;
     bool lexical;
+    double weight_dense, weight_lexical; /* of the two rankings in a hybrid search; both 0 at a creation: 1 each */
     store_metric metric;
     bool external;      /* vectors are the client's */
     uint32_t dim;       /* external only */

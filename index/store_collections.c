@@ -2,13 +2,35 @@
 
 #include <stdlib.h>
 
-enum { FLAG_LEXICAL = 1, FLAG_DOT = 2, FLAG_EXTERNAL = 4 };
+enum { FLAG_LEXICAL = 1, FLAG_DOT = 2, FLAG_EXTERNAL = 4, FLAG_WEIGHTS = 8 };
 
-static size_t encode_record(const collection_record *record, unsigned char out[COLLECTION_FIXED + STORE_NAME_MAX])
+/* Not given is 1. */
+static bool has_weights(const store_collection *c)
+{
+    return c->weight_dense != 1 || c->weight_lexical != 1;
+}
+
+static void put_real(unsigned char *p, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    put_u64(p, bits);
+}
+
+static double get_real(const unsigned char *p)
+{
+    double value;
+    uint64_t bits = get_u64(p);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static size_t encode_record(const collection_record *record,
+                            unsigned char out[COLLECTION_FIXED + COLLECTION_WEIGHTS + STORE_NAME_MAX])
 {
     const store_collection *c = &record->c;
     out[0] = (unsigned char)((c->lexical ? FLAG_LEXICAL : 0) | (c->metric == METRIC_DOT ? FLAG_DOT : 0) |
-                             (c->external ? FLAG_EXTERNAL : 0));
+                             (c->external ? FLAG_EXTERNAL : 0) | (has_weights(c) ? FLAG_WEIGHTS : 0));
     put_u32(out + 1, c->passage_tokens);
     put_u32(out + 5, c->passage_overlap);
     put_u32(out + 9, c->dim);
@@ -17,17 +39,29 @@ static size_t encode_record(const collection_record *record, unsigned char out[C
     put_u64(out + 29, c->bytes);
     put_u64(out + 37, record->next_docno);
     size_t length = strlen(c->name);
-    memcpy(out + COLLECTION_FIXED, c->name, length);
-    return COLLECTION_FIXED + length;
+    size_t fixed = COLLECTION_FIXED;
+    if (has_weights(c)) {
+        put_real(out + fixed, c->weight_dense);
+        put_real(out + fixed + 8, c->weight_lexical);
+        fixed += COLLECTION_WEIGHTS;
+    }
+    memcpy(out + fixed, c->name, length);
+    return fixed + length;
 }
 
 static bool decode_record(uint32_t number, const MDB_val *value, collection_record *out)
 {
     const unsigned char *p = value->mv_data;
-    if (value->mv_size <= COLLECTION_FIXED || value->mv_size > COLLECTION_FIXED + STORE_NAME_MAX)
+    if (value->mv_size <= COLLECTION_FIXED)
+        return false;
+    bool weights = (p[0] & FLAG_WEIGHTS) != 0;
+    size_t fixed = COLLECTION_FIXED + (weights ? COLLECTION_WEIGHTS : 0);
+    if (value->mv_size <= fixed || value->mv_size > fixed + STORE_NAME_MAX)
         return false;
     *out = (collection_record){.c = {.number = number,
                                      .lexical = (p[0] & FLAG_LEXICAL) != 0,
+                                     .weight_dense = weights ? get_real(p + COLLECTION_FIXED) : 1,
+                                     .weight_lexical = weights ? get_real(p + COLLECTION_FIXED + 8) : 1,
                                      .metric = (p[0] & FLAG_DOT) != 0 ? METRIC_DOT : METRIC_COSINE,
                                      .external = (p[0] & FLAG_EXTERNAL) != 0,
                                      .passage_tokens = get_u32(p + 1),
@@ -37,7 +71,7 @@ static bool decode_record(uint32_t number, const MDB_val *value, collection_reco
                                      .passages = get_u64(p + 21),
                                      .bytes = get_u64(p + 29)},
                                .next_docno = get_u64(p + 37)};
-    memcpy(out->c.name, p + COLLECTION_FIXED, value->mv_size - COLLECTION_FIXED);
+    memcpy(out->c.name, p + fixed, value->mv_size - fixed);
     return true;
 }
 
@@ -61,7 +95,7 @@ sem_status collection_load(store_read *r, uint32_t number, collection_record *ou
 
 sem_status collection_save(store_read *r, const collection_record *record, sem_error *err)
 {
-    unsigned char key[4], value[COLLECTION_FIXED + STORE_NAME_MAX];
+    unsigned char key[4], value[COLLECTION_FIXED + COLLECTION_WEIGHTS + STORE_NAME_MAX];
     MDB_txn *txn;
     put_u32(key, record->c.number);
     sem_status status = read_txn(r, &r->s->main, &txn, err);
@@ -152,14 +186,16 @@ sem_status store_collection_list(store_read *r, store_collection **out, size_t *
 static bool same_options(const store_collection *a, const store_collection *b)
 {
     return a->passage_tokens == b->passage_tokens && a->passage_overlap == b->passage_overlap &&
-           a->lexical == b->lexical && a->metric == b->metric && a->external == b->external &&
-           (!a->external || a->dim == b->dim);
+           a->lexical == b->lexical && a->weight_dense == b->weight_dense && a->weight_lexical == b->weight_lexical &&
+           a->metric == b->metric && a->external == b->external && (!a->external || a->dim == b->dim);
 }
 
 static sem_status check_options(const store_collection *c, sem_error *err)
 {
     if (memchr(c->name, '\0', sizeof c->name) == NULL || c->name[0] == '\0')
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a collection's name has 1 to %d bytes", STORE_NAME_MAX);
+    if (!(c->weight_dense >= 0) || !(c->weight_lexical >= 0))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "the weights of a hybrid search are numbers from 0 on");
     if (c->external && (c->dim == 0 || c->dim > STORE_DIM_MAX))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "dim is %u, a collection of external vectors needs 1 to %d", c->dim,
                         STORE_DIM_MAX);
@@ -199,6 +235,8 @@ sem_status store_collection_create(store_write *w, store_collection *options, bo
     uint32_t number;
     store_collection old;
     *created = false;
+    if (options->weight_dense == 0 && options->weight_lexical == 0)
+        options->weight_dense = options->weight_lexical = 1;
     sem_status status = check_options(options, err);
     if (status == SEM_OK)
         status = find_number(&w->view, options->name, strlen(options->name), &number, &exists, err);

@@ -276,7 +276,10 @@ uint64_t oldest_snapshot(store *s);
 
 /* --- store_collections.c */
 
-enum { COLLECTION_FIXED = 45 /* bytes of a record before the name */ };
+enum {
+    COLLECTION_FIXED = 45,
+    COLLECTION_WEIGHTS = 16 /* bytes of a record before the name; of weights, if it has some */
+};
 
 typedef struct collection_record {
     store_collection c;

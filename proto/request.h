@@ -101,6 +101,7 @@ typedef struct request {
         struct {
             uint32_t passage_tokens, passage_overlap; /* 0: not given */
             bool lexical;
+            double weight_dense, weight_lexical; /* 1 where not given */
             bool dot;
             bool external;
             uint32_t dim;

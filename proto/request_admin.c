@@ -7,7 +7,8 @@
 enum {
     DIM_MAX = 65536, /* of client vectors: 256 KiB each, beyond any model's width */
     PATH_MAX_BYTES = 4095,
-    BACKUP_NAME_BYTES = 128
+    BACKUP_NAME_BYTES = 128,
+    RANK_WEIGHT_MAX = 1000 /* of a ranking in a hybrid search: what counts is the ratio of the two */
 };
 
 /* --- without arguments */
@@ -117,10 +118,17 @@ static sem_status read_dim(parser *p, void *target, sem_error *err)
     return status;
 }
 
+static sem_status read_rank_weight(parser *p, void *target, sem_error *err)
+{
+    return read_number(p, 0, RANK_WEIGHT_MAX, target, err);
+}
+
 static const field OPTION_FIELDS[] = {
     {"passage_tokens", refuse_passages, 0, 0, false},
     {"passage_overlap", refuse_passages, 0, 0, false},
     {"lexical", read_bool, offsetof(request, u.create.lexical), 0, false},
+    {"weight_dense", read_rank_weight, offsetof(request, u.create.weight_dense), 0, false},
+    {"weight_lexical", read_rank_weight, offsetof(request, u.create.weight_lexical), 0, false},
     {"metric", read_metric, offsetof(request, u.create.dot), 0, false},
     {"vectors", read_vectors, offsetof(request, u.create.external), 0, false},
     {"dim", read_dim, offsetof(request, u.create.dim), 0, false},
@@ -135,11 +143,15 @@ static sem_status read_options(parser *p, void *target, sem_error *err)
 static void create_defaults(request *r)
 {
     r->u.create.lexical = true;
+    r->u.create.weight_dense = r->u.create.weight_lexical = 1;
 }
 
 static sem_status check_create(parser *p, request *r, sem_error *err)
 {
     (void)p;
+    if (r->u.create.weight_dense == 0 && r->u.create.weight_lexical == 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "options.weight_dense, options.weight_lexical: one of the two must be above 0");
     if (r->u.create.external && r->u.create.dim == 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "options.dim: required where options.vectors is \"external\"");
     if (!r->u.create.external && r->u.create.dim != 0)

@@ -30,6 +30,9 @@ static const option_spec ENCODE_OPTIONS[] = {
 static const option_spec CREATE_OPTIONS[] = {
     {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index: mode lexical is then refused"},
     {"metric", 'm', OPTION_TEXT, "NAME", "metric", "cosine (default) or dot"},
+    {"weight-dense", 0, OPTION_NUMBER, "X", "weight_dense",
+     "of the ranking by meaning in mode hybrid, 0 to 1000 (default: 1)"},
+    {"weight-lexical", 0, OPTION_NUMBER, "X", "weight_lexical", "of the ranking by words in mode hybrid (default: 1)"},
     {"vectors", 0, OPTION_TEXT, "NAME", "vectors", "model (default) or external: documents bring their vectors"},
     {"dim", 'd', OPTION_COUNT, "N", "dim", "width of external vectors"},
 };
@@ -78,7 +81,7 @@ static const option_spec SEARCH_OPTIONS[] = {
     {"vector", 0, OPTION_VECTOR, "JSON|@FILE", "vector", "documents near this vector, in place of QUERY"},
     {"generation", 'g', OPTION_COUNT, "N", "generation", "the generation that made the vector"},
     {"filter", 'f', OPTION_JSON, "JSON", "filter", FILTER_HELP},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default): by meaning; lexical: by words"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default): by meaning; lexical: by words; hybrid: by both"},
     {"recall", 'r', OPTION_NUMBER, "SHARE", "recall", "target, above 0 to 1 (default: 0.95)"},
     {"nprobe", 0, OPTION_COUNT, "N", "nprobe", "scan so many lists, in place of a recall"},
     {"exact", 'e', OPTION_TRUE, NULL, "exact", "scan everything"},

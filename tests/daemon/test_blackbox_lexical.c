@@ -1,9 +1,8 @@
-/* mode lexical, against the real daemon. */
+/* Modes lexical and hybrid, against the real daemon. */
 #include "tests/daemon/blackbox.h"
 
-#include "base/clock.h"
-
 #include <string.h>
+#include <unistd.h>
 
 static box b;
 
@@ -102,6 +101,201 @@ START_TEST(hostile_queries_are_words)
 }
 END_TEST
 
+enum { DOCS = 150, DEPTH = 100 };
+
+static void fill(void)
+{
+    for (unsigned i = 0; i < DOCS; i++)
+        box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': 'card %s %s number %u', 'meta': {'n': %u}}]}", i,
+                 i % 3 == 0 ? "refund" : "payment", i % 7 == 0 ? "abroad refund" : "at home", i, i);
+}
+
+typedef struct ranking {
+    uint64_t ids[DEPTH];
+    double scores[DEPTH];
+    size_t count;
+} ranking;
+
+static ranking rank(const char *mode, const char *collection, size_t k)
+{
+    ranking r = {0};
+    const msgpack_object *hits = object_get(box_call(&b, "search",
+                                                     "{'query': 'refund abroad', 'mode': '%s', 'k': %zu,"
+                                                     "'collection': '%s'}",
+                                                     mode, k, collection),
+                                            "hits");
+    r.count = box_count(hits);
+    for (size_t i = 0; i < r.count; i++) {
+        r.ids[i] = object_uint(object_get(box_at(hits, i), "id"), UINT64_MAX);
+        r.scores[i] = object_double(object_get(box_at(hits, i), "score"), -9);
+    }
+    return r;
+}
+
+/* 0 where the document is not in it; *score: its score there. */
+static size_t rank_in(const ranking *r, uint64_t id, double *score)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->ids[i] == id) {
+            *score = r->scores[i];
+            return i + 1;
+        }
+    return 0;
+}
+
+static void check_hybrid(const char *collection, double dense_weight, double lexical_weight)
+{
+    ranking dense = rank("dense", collection, DEPTH), lexical = rank("lexical", collection, DEPTH);
+    double fused[DOCS] = {0}, before = 9, score = 0;
+    for (uint64_t id = 0; id < DOCS; id++) {
+        size_t d = rank_in(&dense, id, &score), l = rank_in(&lexical, id, &score);
+        fused[id] = (d > 0 ? dense_weight / (60 + (double)d) : 0) + (l > 0 ? lexical_weight / (60 + (double)l) : 0);
+    }
+    const msgpack_object *hits = object_get(
+        box_call(&b, "search", "{'query': 'refund abroad', 'mode': 'hybrid', 'k': 20, 'collection': '%s'}", collection),
+        "hits");
+    ck_assert_uint_eq(box_count(hits), 20);
+    for (size_t i = 0; i < 20; i++) {
+        const msgpack_object *hit = box_at(hits, i);
+        uint64_t id = object_uint(object_get(hit, "id"), UINT64_MAX);
+        double found = object_double(object_get(hit, "score"), -9);
+        ck_assert_uint_lt(id, DOCS);
+        ck_assert_double_eq_tol(found, fused[id], 1e-6);
+        ck_assert_double_le(found, before);
+        before = found;
+        fused[id] = 0;
+        ck_assert((object_get(hit, "dense") != NULL) == (rank_in(&dense, id, &score) > 0));
+        if (rank_in(&dense, id, &score) > 0)
+            ck_assert_double_eq_tol(object_double(object_get(hit, "dense"), -9), score, 1e-6);
+        ck_assert((object_get(hit, "lexical") != NULL) == (rank_in(&lexical, id, &score) > 0));
+        if (rank_in(&lexical, id, &score) > 0)
+            ck_assert_double_eq_tol(object_double(object_get(hit, "lexical"), -9), score, 1e-6);
+    }
+    for (uint64_t id = 0; id < DOCS; id++) /* nothing better was left out */
+        ck_assert_double_le(fused[id], before + 1e-9);
+}
+
+START_TEST(hybrid_is_the_fusion_of_both_rankings)
+{
+    if (!start())
+        return;
+    fill();
+    check_hybrid("default", 1, 1);
+    box_call(&b, "collection.create", "{'name': 'words', 'options': {'weight_dense': 0.25, 'weight_lexical': 3}}");
+    for (unsigned i = 0; i < DOCS; i++)
+        box_call(&b, "upsert", "{'collection': 'words', 'docs': [{'id': %u, 'text': 'card %u %s'}]}", i, i / 10,
+                 i % 9 == 0   ? "refund"
+                 : i % 4 == 0 ? "abroad"
+                              : "home");
+    check_hybrid("words", 0.25, 3);
+    box_fails(&b, "ALREADY_EXISTS", "collection.create", "{'name': 'words'}");
+    box_fails(&b, "INVALID_ARGUMENT", "collection.create",
+              "{'name': 'none', 'options': {'weight_dense': 0, 'weight_lexical': 0}}");
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(what_cannot_be_searched_for_words_says_why)
+{
+    if (!start())
+        return;
+    box_call(&b, "collection.create", "{'name': 'plain', 'options': {'lexical': false}}");
+    ck_assert_ptr_nonnull(strstr(
+        box_fails(&b, "FAILED_PRECONDITION", "search", "{'query': 'x', 'mode': 'lexical', 'collection': 'plain'}"),
+        "options.lexical"));
+    box_call(&b, "collection.create", "{'name': 'brought', 'options': {'vectors': 'external', 'dim': 2}}");
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'query': 'x', 'mode': 'hybrid', 'collection': 'brought'}");
+    const msgpack_object *hits =
+        object_get(box_call(&b, "search", "{'query': 'x', 'mode': 'lexical', 'collection': 'brought'}"), "hits");
+    ck_assert_uint_eq(box_count(hits), 0);
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'like': 1, 'mode': 'hybrid'}");
+    box_fails(&b, "NOT_FOUND", "search", "{'query': 'x', 'mode': 'lexical', 'collection': 'nope'}");
+    box_fails(&b, "DEADLINE_EXCEEDED", "search", "{'query': 'x', 'mode': 'lexical', 'deadline_ms': 0}");
+    box_stop(&b);
+}
+END_TEST
+
+static size_t matches(const char *query)
+{
+    return box_count(
+        object_get(box_call(&b, "search", "{'query': '%s', 'mode': 'lexical', 'k': 1000}", query), "hits"));
+}
+
+START_TEST(a_dropped_collection_is_forgotten_and_its_name_starts_empty)
+{
+    if (!start())
+        return;
+    fill();
+    ck_assert_uint_eq(matches("refund"), 64);
+    box_call(&b, "collection.drop", "{'name': 'default'}");
+    box_call(&b, "collection.create", "{'name': 'default'}");
+    ck_assert_uint_eq(matches("refund"), 0);
+    box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'refund'}]}");
+    ck_assert_uint_eq(matches("refund"), 1);
+    box_stop(&b);
+}
+END_TEST
+
+static const char *index_file(void)
+{
+    static char path[FILES_PATH_MAX];
+    sem_error error;
+    ck_ok(files_join(path, &error, "%s/lexical/index.db", b.storage + strlen("storage.path=")));
+    return path;
+}
+
+/* The file is a cache: killed, missing, cut or full of something else, the index
+ * is what the store says. */
+START_TEST(the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged_one)
+{
+    if (!start())
+        return;
+    fill();
+    for (int round = 0; round < 4; round++) {
+        sem_error error;
+        box_call(&b, "upsert", "{'docs': [{'id': %d, 'text': 'refund round%d'}]}", 1000 + round, round);
+        box_kill(&b);
+        if (round == 1)
+            ck_assert_int_eq(unlink(index_file()), 0);
+        if (round == 2)
+            ck_ok(files_write(index_file(), "this is no database, is it", 26, &error));
+        if (round == 3)
+            ck_assert_int_eq(truncate(index_file(), 6000), 0);
+        box_start(&b);
+        char word[32];
+        snprintf(word, sizeof word, "round%d", round);
+        ck_assert_uint_eq(matches(word), 1);
+        ck_assert_uint_eq(matches("refund"), 65u + (unsigned)round);
+        box_call(&b, "delete", "{'ids': [0]}");
+        ck_assert_uint_eq(matches("refund"), 64u + (unsigned)round);
+        box_call(&b, "upsert", "{'docs': [{'id': 0, 'text': 'refund'}]}");
+    }
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_filter_leaves_all_hits_that_match_it)
+{
+    if (!start())
+        return;
+    fill();
+    for (unsigned from = 0; from < DOCS; from += 10) {
+        size_t expected = 0;
+        for (unsigned i = from; i < DOCS; i++)
+            expected += i % 3 == 0 || i % 7 == 0;
+        const msgpack_object *hits = object_get(box_call(&b, "search",
+                                                         "{'query': 'refund', 'mode': 'lexical', 'k': 1000, 'filter':"
+                                                         "{'field': 'n', 'gte': %u}}",
+                                                         from),
+                                                "hits");
+        ck_assert_uint_eq(box_count(hits), expected);
+        for (size_t i = 0; i < expected; i++)
+            ck_assert_uint_ge(object_uint(object_get(box_at(hits, i), "id"), 0), from);
+    }
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("lexical");
@@ -110,6 +304,11 @@ int main(void)
     tcase_add_test(tests, a_word_is_found_and_nothing_else);
     tcase_add_test(tests, lexical_sees_acknowledged_writes);
     tcase_add_test(tests, hostile_queries_are_words);
+    tcase_add_test(tests, hybrid_is_the_fusion_of_both_rankings);
+    tcase_add_test(tests, what_cannot_be_searched_for_words_says_why);
+    tcase_add_test(tests, a_dropped_collection_is_forgotten_and_its_name_starts_empty);
+    tcase_add_test(tests, the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged_one);
+    tcase_add_test(tests, a_filter_leaves_all_hits_that_match_it);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
