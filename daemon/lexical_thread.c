@@ -367,21 +367,29 @@ lexical_state lexical_thread_state(lexical_thread *l, uint32_t collection, uint6
 
 sem_status lexical_thread_reader(lexical_thread *l, lexical_cache *cached, sem_error *err)
 {
-    bool damaged = cached->reader != NULL && lexical_reader_damaged(cached->reader);
     pthread_mutex_lock(&l->lock);
     unsigned now = l->file;
-    if (damaged && cached->file == now) {
-        l->damaged = true;
-        pthread_cond_signal(&l->wake);
-    }
     pthread_mutex_unlock(&l->lock);
-    if (damaged && cached->file == now)
-        return sem_fail(err, SEM_UNAVAILABLE, "the lexical index was found damaged and is made anew; try again later");
     if (cached->reader != NULL && cached->file == now)
         return SEM_OK;
     lexical_cache_close(cached);
     cached->file = now;
     return lexical_reader_open(&cached->reader, l->core->store, err);
+}
+
+bool lexical_thread_report(lexical_thread *l, lexical_cache *cached)
+{
+    if (cached->reader == NULL || !lexical_reader_damaged(cached->reader))
+        return false;
+    pthread_mutex_lock(&l->lock);
+    if (cached->file == l->file) { /* else it is made anew already */
+        l->damaged = true;
+        l->ready = false;
+        pthread_cond_signal(&l->wake);
+    }
+    pthread_mutex_unlock(&l->lock);
+    lexical_cache_close(cached);
+    return true;
 }
 
 void lexical_cache_close(lexical_cache *cached)

@@ -38,13 +38,15 @@ typedef enum lexical_state { LEXICAL_READY, LEXICAL_BUILDING, LEXICAL_PAUSED } l
 /* How a collection's index stands; *seq: up to where the log is applied. */
 lexical_state lexical_thread_state(lexical_thread *l, uint32_t collection, uint64_t *seq);
 
-/* A reader of the file as it is now, made anew if *cached is of an older one or is
- * damaged. *cached belongs to the calling thread; close it with lexical_cache_close. */
+/* A reader of the file as it is now, made anew if *cached is of an older one. *cached belongs to the calling thread; close it with lexical_cache_close. */
 typedef struct lexical_cache {
     lexical_reader *reader; /* owned */
     unsigned file;
 } lexical_cache;
 sem_status lexical_thread_reader(lexical_thread *l, lexical_cache *cached, sem_error *err);
+/* Whether the reader found its file damaged; then the file is made anew, which
+ * lexical_thread_wait waits for. */
+bool lexical_thread_report(lexical_thread *l, lexical_cache *cached);
 void lexical_cache_close(lexical_cache *cached);
 
 #endif

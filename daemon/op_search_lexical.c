@@ -12,6 +12,8 @@
 /* Documents of each ranking that are fused: at least, and times k. */
 enum { DEPTH_LEAST = 100, DEPTH_FACTOR = 2 };
 
+enum { TRIES = 2 /* the index may be found damaged, and is then made anew */ };
+
 /* One search for words under way. */
 typedef struct words {
     search *search;
@@ -73,9 +75,6 @@ static sem_status gather(words *w, size_t k, sem_error *err)
     sem_status status = lexical_thread_reader(s->worker->core->lexical, cached, err);
     if (status == SEM_OK)
         status = lexical_gather(cached->reader, &w->query, &w->candidates, err);
-    /* The next search would wait for what this one may tell now. */
-    if (status != SEM_OK && cached->reader != NULL && lexical_reader_damaged(cached->reader))
-        status = lexical_thread_reader(s->worker->core->lexical, cached, err);
     return status;
 }
 
@@ -206,18 +205,33 @@ static sem_status run(words *w, sem_error *err)
     return status;
 }
 
+/* *again: the index was found damaged and is being made anew. */
+static sem_status try_once(words *w, bool *again, sem_error *err)
+{
+    search *s = w->search;
+    sem_status status = task_check_deadline(s->task, err);
+    if (status == SEM_OK)
+        status = run(w, err);
+    if (status == SEM_OK)
+        status = search_answer(s, err);
+    else
+        *again = lexical_thread_report(s->worker->core->lexical, &s->worker->lexical);
+    lexical_candidates_free(w->candidates);
+    search_free(s);
+    return status;
+}
+
 void op_search_lexical(worker *on, task *t, serving *pinned, const float *query, explanation *x)
 {
     sem_error err;
-    search s = {.worker = on, .task = t, .request = t->request, .serving = pinned, .explain = x};
-    words w = {.search = &s, .encoded = query};
-    sem_status status = task_check_deadline(t, &err);
-    if (status == SEM_OK)
-        status = run(&w, &err);
-    if (status == SEM_OK)
-        status = search_answer(&s, &err);
-    lexical_candidates_free(w.candidates);
-    search_free(&s);
+    bool again = true;
+    sem_status status = SEM_OK;
+    for (int tries = 0; again && tries < TRIES; tries++) {
+        search s = {.worker = on, .task = t, .request = t->request, .serving = pinned, .explain = x};
+        words w = {.search = &s, .encoded = query};
+        again = false;
+        status = try_once(&w, &again, &err);
+    }
     if (status != SEM_OK)
         task_fail(on->core, t, &err);
 }
