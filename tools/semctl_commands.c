@@ -119,6 +119,10 @@ static const option_spec MODEL_LOAD_OPTIONS[] = {
     {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
 };
 
+static const option_spec VERIFY_OPTIONS[] = {
+    {"rebuild", 0, OPTION_FLAG, NULL, NULL, "remove caches, which the next start makes anew"},
+};
+
 const command COMMANDS[] = {
     {.name = "ping", .method = "ping", .synopsis = "", .summary = "Ask whether the server answers.", .run = run_ping},
     {.name = "info",
@@ -284,5 +288,14 @@ const command COMMANDS[] = {
      .least = 2,
      .most = 2,
      .run = run_restore},
+    {.name = "verify",
+     .synopsis = "DATA",
+     .summary = "Check a data folder that no server has open.",
+     .details = "DATA is a storage.path. Prints each violation of what docs/format.md says, and ends\n"
+                "with status 1 when there is any. Nothing is written but what --rebuild removes.",
+     OPTIONS(VERIFY_OPTIONS),
+     .least = 1,
+     .most = 1,
+     .run = run_verify},
 };
 const size_t COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS;

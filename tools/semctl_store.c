@@ -1,9 +1,12 @@
-/* backup, restore: the store as a whole. */
+/* backup, restore, verify: the store as a whole. */
 #include "index/backup.h"
+#include "index/verify.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { BACKUP_TIMEOUT_MS = 7 * 24 * 3600 * 1000 /* where none is given: it takes as long as it takes */ };
 
@@ -66,4 +69,54 @@ sem_status run_restore(semctl *ctl, const command *c, const arguments *a, sem_er
     if (status == SEM_OK)
         print_result(ctl, a->words[1], &result);
     return status;
+}
+
+/* --- verify */
+
+typedef struct verifying {
+    const semctl *ctl;
+    progress bar;
+} verifying;
+
+static void print_found(void *context, const char *text)
+{
+    verifying *w = context;
+    char *clean = text_clean(text, strlen(text), 0);
+    progress_clear(&w->bar);
+    fprintf(w->ctl->json ? stderr : stdout, "%s\n", clean != NULL ? clean : text);
+    free(clean);
+}
+
+static void show_part(void *context, const char *part)
+{
+    verifying *w = context;
+    progress_show(&w->bar, "verifying", -1, "%s", part);
+}
+
+sem_status run_verify(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    verifying w = {.ctl = ctl};
+    verify_options options = {
+        .path = a->words[0], .models = true, .found = print_found, .begun = show_part, .context = &w};
+    verify_result r;
+    unsigned removed = 0;
+    progress_begin(&w.bar);
+    sem_status status = store_verify(&options, &r, err);
+    progress_clear(&w.bar);
+    if (status == SEM_OK && argument_of(c, a, "rebuild") != NULL)
+        status = store_remove_caches(a->words[0], &removed, err);
+    if (status != SEM_OK)
+        return status;
+    if (ctl->json)
+        printf("{\"violations\": %" PRIu64 ", \"collections\": %" PRIu64 ", \"documents\": %" PRIu64
+               ", \"vectors\": %" PRIu64 ", \"events\": %" PRIu64 ", \"caches_removed\": %u}\n",
+               r.violations, r.collections, r.documents, r.vectors, r.events, removed);
+    else
+        printf("%" PRIu64 " collections, %" PRIu64 " documents, %" PRIu64 " vectors, %" PRIu64 " events%s\n",
+               r.collections, r.documents, r.vectors, r.events,
+               removed > 0 ? "; caches were removed, the next start makes them anew" : "");
+    if (r.violations == 0)
+        return SEM_OK;
+    return sem_fail(err, SEM_INTERNAL, "%s is damaged: %" PRIu64 " violations; restore a backup", a->words[0],
+                    r.violations);
 }

@@ -1,0 +1,57 @@
+/* What the parts of the verification share; index/verify.h is what others see. */
+#ifndef SEM_INDEX_STORE_VERIFY_H
+#define SEM_INDEX_STORE_VERIFY_H
+
+#include "index/store_internal.h"
+#include "index/verify.h"
+
+/* The slots of a collection in a space. */
+typedef struct slot_set {
+    uint32_t space, collection;
+    uint64_t counter;     /* the next slot */
+    unsigned char *named; /* a bit for each slot below the counter, 2^32 at most: a place names it */
+    unsigned char *freed; /* the same: `freed` has it */
+    bool all_freed;       /* the collection was dropped */
+    uint64_t passages;    /* slots that places name, counted in the spaces that serve */
+} slot_set;
+
+typedef struct verify {
+    const verify_options *options;
+    verify_result result;
+    int lock_fd;
+    store s;      /* opened for reading only, with no more than reading needs */
+    store_read r; /* of all its environments */
+    store_collection *collections;
+    size_t collection_count;
+    store_generation *generations;
+    size_t generation_count;
+    const store_generation *current; /* NULL: none */
+    slot_set *slots;
+    size_t slot_count;
+    uint64_t seq, last_collection, trimmed, first_log; /* first_log: UINT64_MAX without any */
+} verify;
+
+/* Reports a violation. */
+void verify_report(verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The record, as far as it can be told. For one message at a time: static per call site. */
+enum { VERIFY_NAME = 640 };
+/* `notes/"id"` or `notes/7`. */
+const char *verify_document(const verify *v, uint32_t collection, const void *key, size_t length,
+                            char out[VERIFY_NAME]);
+/* The same of a document's number; "number 7 of notes" where it has no document. */
+const char *verify_numbered(verify *v, uint32_t collection, uint32_t docno, char out[VERIFY_NAME]);
+const store_collection *verify_collection(const verify *v, uint32_t number);
+const char *verify_collection_name(const verify *v, uint32_t number, char out[VERIFY_NAME]);
+
+/* Every record of a table. */
+typedef sem_status verify_record(verify *v, const MDB_val *key, const MDB_val *value, sem_error *err);
+sem_status verify_walk(verify *v, environment *e, MDB_txn *txn, MDB_dbi dbi, verify_record *each, sem_error *err);
+
+/* The parts. */
+sem_status verify_main(verify *v, sem_error *err);    /* store_verify_main.c */
+sem_status verify_vectors(verify *v, sem_error *err); /* store_verify_vectors.c */
+sem_status verify_events(verify *v, sem_error *err);  /* store_verify_events.c */
+sem_status verify_models(verify *v, sem_error *err);  /* store_verify_models.c */
+
+#endif
