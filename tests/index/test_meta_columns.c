@@ -374,7 +374,10 @@ int main(void)
     tcase_add_test(tests, columns_of_many_blocks_match_too);
     tcase_add_test(tests, what_is_changed_during_a_fill_wins);
     tcase_add_test(tests, sets_survive_the_way_into_plain_bitmaps_and_back);
-    tcase_add_test(tests, a_filter_sees_one_moment_of_all);
     suite_add_tcase(suite, tests);
+    TCase *threads = tcase_create("threads");
+    tcase_set_timeout(threads, 280);
+    tcase_add_test(threads, a_filter_sees_one_moment_of_all);
+    suite_add_tcase(suite, threads);
     return testing_run(suite);
 }
