@@ -1,24 +1,28 @@
-/* The store alone: documents with given vectors put in groups, as a bulk load
- * does, then opened again and its index filled, as a start does.
+/* The store, and exact search over its vectors in place, without a daemon:
+ * documents with given vectors are put in groups, as a bulk load does; the store is
+ * opened again and an index filled, as a start does; then it is searched.
  *
- *   bench_store [folder=build/bench-store] [vectors=200000] [dim=384] [request=64] [group=8]
+ *   bench_store [folder=build/bench-store] [vectors=200000] [dim=384] [request=64] [group=8] [queries=20] [keep=0]
  *
- * request: documents in one put; group: puts that share one commit. The folder is
- * removed first and left behind. Prints documents a second, bytes on disk a
- * vector, and how long opening and filling take with what the page cache has. */
+ * request: documents in one put; group: puts that share one commit; keep=1: the
+ * store that is there is used. Prints documents a second, bytes on disk and in memory a
+ * vector, how long opening and filling take with what the page cache has, and
+ * exact queries a second over the map and over a copy in memory, by turns. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/random.h"
 #include "index/store.h"
+#include "index/vector_index.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct setup {
     char folder[FILES_PATH_MAX];
-    size_t vectors, dim, request, group;
+    size_t vectors, dim, request, group, queries, keep;
 } setup;
 
 static void check(sem_status status, const sem_error *err)
@@ -44,7 +48,9 @@ static setup parse(int argc, char **argv)
                .vectors = option(argc, argv, "vectors", 200000),
                .dim = option(argc, argv, "dim", 384),
                .request = option(argc, argv, "request", 64),
-               .group = option(argc, argv, "group", 8)};
+               .group = option(argc, argv, "group", 8),
+               .queries = option(argc, argv, "queries", 20),
+               .keep = option(argc, argv, "keep", 0)};
     for (int i = 1; i < argc; i++)
         if (strncmp(argv[i], "folder=", 7) == 0)
             snprintf(s.folder, sizeof s.folder, "%s", argv[i] + 7);
@@ -121,35 +127,121 @@ static void show_bytes(const setup *s, store *st)
     printf("disk      %.0f bytes a vector of %zu\n", bytes / (double)s->vectors, s->dim * sizeof(float));
 }
 
-static bool touch(void *context, uint32_t docno, uint64_t version, const void *vector)
+/* Bytes of the process that no file is behind, and that are in memory. */
+static double anonymous_bytes(void)
 {
-    (void)docno, (void)version;
-    float first;
-    memcpy(&first, vector, sizeof first);
-    *(double *)context += (double)first;
-    return true;
+    FILE *f = fopen("/proc/self/statm", "r");
+    long size, resident = 0, shared = 0;
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%ld %ld %ld", &size, &resident, &shared) != 3)
+        resident = shared = 0;
+    fclose(f);
+    return (double)(resident - shared) * (double)sysconf(_SC_PAGESIZE);
+}
+
+typedef struct filling {
+    vector_index *index;
+    sem_status status;
+    sem_error err;
+} filling;
+
+static bool fill_in_place(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector)
+{
+    filling *f = context;
+    (void)version;
+    f->status = vector_index_put_slot(f->index, docno, slot, vector, &f->err);
+    return f->status == SEM_OK;
+}
+
+static bool fill_memory(void *context, uint32_t docno, uint64_t version, const void *vector)
+{
+    filling *f = context;
+    (void)version;
+    f->status = vector_index_put(f->index, docno, vector, &f->err);
+    return f->status == SEM_OK;
+}
+
+static vector_index *make_index(const setup *s, store *st, store_read *r, uint32_t c, bool in_place)
+{
+    filling f = {.status = SEM_OK};
+    sem_error err;
+    vector_index_options options = {.dim = s->dim, .exact_below = SIZE_MAX, .threads = 1};
+    if (in_place) {
+        options.store = st;
+        options.space = STORE_SPACE_EXTERNAL;
+        options.collection = c;
+    }
+    double before = anonymous_bytes();
+    uint64_t began = clock_monotonic_ns();
+    check(vector_index_create(&f.index, &options, &err), &err);
+    if (in_place)
+        check(store_slot_walk(r, STORE_SPACE_EXTERNAL, c, fill_in_place, &f, &err), &err);
+    else
+        check(store_vector_walk(r, STORE_SPACE_EXTERNAL, c, fill_memory, &f, &err), &err);
+    check(f.status, &f.err);
+    printf("fill      %s: %.1f ms, %.1f bytes of memory a vector\n", in_place ? "in place" : "memory",
+           (double)(clock_monotonic_ns() - began) / 1e6, (anonymous_bytes() - before) / (double)s->vectors);
+    return f.index;
+}
+
+static double search_seconds(const setup *s, vector_index *index, store_read *r)
+{
+    random_state random;
+    sem_error err;
+    vector_hit hits[10];
+    size_t count;
+    float *query = malloc(s->dim * sizeof *query);
+    random_seed(&random, 2);
+    uint64_t began = clock_monotonic_ns();
+    for (size_t i = 0; i < s->queries; i++) {
+        unit_vector(&random, query, s->dim);
+        vector_query q = {.vector = query, .k = 10, .exact = true, .read = r};
+        check(vector_index_search(index, &q, hits, &count, NULL, &err), &err);
+    }
+    free(query);
+    return (double)(clock_monotonic_ns() - began) / 1e9;
+}
+
+static void compare(const setup *s, store *st, uint32_t c)
+{
+    enum { TURNS = 7 };
+    sem_error err;
+    store_read *r;
+    double best[2] = {1e9, 1e9};
+    check(store_read_begin(st, &r, &err), &err);
+    vector_index *index[2] = {make_index(s, st, r, c, true), make_index(s, st, r, c, false)};
+    for (int turn = 0; turn < TURNS; turn++)
+        for (int i = 0; i < 2; i++) {
+            double seconds = search_seconds(s, index[i], r);
+            best[i] = seconds < best[i] ? seconds : best[i];
+        }
+    printf("exact     in place %.1f a second, memory %.1f: ratio %.3f\n", (double)s->queries / best[0],
+           (double)s->queries / best[1], best[1] / best[0]);
+    vector_index_destroy(index[0]);
+    vector_index_destroy(index[1]);
+    store_read_end(r);
 }
 
 int main(int argc, char **argv)
 {
     sem_error err;
     setup s = parse(argc, argv);
-    check(files_remove_folder(s.folder, &err), &err);
-    store *st = open_store(&s);
-    uint32_t c = make_collection(st, s.dim);
-    load(&s, st, c);
-    show_bytes(&s, st);
-    store_close(st);
+    uint32_t c = 1;
+    store *st;
+    if (s.keep == 0) {
+        check(files_remove_folder(s.folder, &err), &err);
+        st = open_store(&s);
+        c = make_collection(st, s.dim);
+        load(&s, st, c);
+        store_close(st);
+    }
     uint64_t began = clock_monotonic_ns();
     st = open_store(&s);
-    uint64_t opened = clock_monotonic_ns();
-    store_read *r;
-    double sum = 0;
-    check(store_read_begin(st, &r, &err), &err);
-    check(store_vector_walk(r, STORE_SPACE_EXTERNAL, c, touch, &sum, &err), &err);
-    store_read_end(r);
-    printf("open      %.1f ms\nwalk      %.1f ms (%g)\n", (double)(opened - began) / 1e6,
-           (double)(clock_monotonic_ns() - opened) / 1e6, sum);
+    printf("open      %.1f ms\n", (double)(clock_monotonic_ns() - began) / 1e6);
+    show_bytes(&s, st);
+    if (s.queries > 0)
+        compare(&s, st, c);
     store_close(st);
     return 0;
 }

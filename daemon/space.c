@@ -1,11 +1,13 @@
 #include "daemon/space.h"
 
 #include "base/checked.h"
+#include "base/files.h"
 #include "index/chunk_table.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct space {
     space_options options;
@@ -65,8 +67,25 @@ static bool is_at(const space *s, size_t i, uint32_t collection)
     return i < s->count && s->entries[i]->collection == collection;
 }
 
+/* Where the lists of an index are saved: numbers of spaces and collections are
+ * never used again. The store removes what no generation names. */
+static sem_status cache_path(const space *s, uint32_t collection, char path[FILES_PATH_MAX], sem_error *err)
+{
+    sem_status status = files_join(path, err, "%s/cache", store_path(s->options.store));
+    if (status == SEM_OK)
+        status = files_make_folder(path, err);
+    if (status == SEM_OK)
+        status = files_join(path, err, "%s/cache/space-%u-%u.lists", store_path(s->options.store), s->options.number,
+                            collection);
+    return status;
+}
+
 static sem_status index_create(const space *s, const store_collection *c, space_index **out, sem_error *err)
 {
+    char cache[FILES_PATH_MAX];
+    sem_status status = cache_path(s, c->number, cache, err);
+    if (status != SEM_OK)
+        return status;
     space_index *entry = calloc(1, sizeof *entry);
     if (entry == NULL)
         return sem_fail_memory(err, "an index");
@@ -75,11 +94,12 @@ static sem_status index_create(const space *s, const store_collection *c, space_
         .store = s->options.store,
         .space = s->options.number,
         .collection = c->number,
+        .cache = cache,
         .metric = c->metric,
         .exact_below = s->options.exact_below,
         .threads = s->options.threads,
     };
-    sem_status status = vector_index_create(&entry->index, &options, err);
+    status = vector_index_create(&entry->index, &options, err);
     if (status != SEM_OK) {
         free(entry);
         return status;
@@ -129,6 +149,9 @@ void space_drop(space *s, uint32_t collection)
         memmove(s->entries + at, s->entries + at + 1, (s->count - at) * sizeof(space_index *));
     }
     pthread_rwlock_unlock(&s->lock);
+    char path[FILES_PATH_MAX];
+    if (gone != NULL && cache_path(s, collection, path, NULL) == SEM_OK)
+        unlink(path);
     space_index_release(gone);
 }
 

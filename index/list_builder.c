@@ -41,6 +41,12 @@ static void assign_chunk(void *context, size_t chunk)
     }
     code_query q;
     lists_query_take(&q, l->dim, memory);
+    rows_view view;
+    if (rows_view_open(&view, in->view->rows, NULL) != SEM_OK) {
+        atomic_store(&b->failed, true);
+        free(memory);
+        return;
+    }
     uint32_t from = (uint32_t)(chunk * CHUNK), to = in->seen - from < CHUNK ? in->seen : from + CHUNK;
     for (uint32_t row = from; row < to && !cancelled(b); row++) {
         if (!rows_alive(in->view->rows, row, in->seen)) {
@@ -50,11 +56,12 @@ static void assign_chunk(void *context, size_t chunk)
         if (b->cells[row] != ROW_NONE)
             continue;
         double distance;
-        const float *vector = rows_vector(in->view, row);
+        const float *vector = rows_vector(&view, row);
         b->cells[row] = in->old == NULL ? lists_nearest(l, vector, &q, &distance)
                                         : lists_cell_of(l, vector, &q, &distance);
         b->distances[row] = (float)distance;
     }
+    rows_view_end(&view);
     free(memory);
 }
 
@@ -117,12 +124,12 @@ static sem_status sort_rows(builder *b, sem_error *err)
 }
 
 /* How much of the centroid its rows have in common, on average. */
-static float share_of(const builder *b, size_t cell, const float *centroid)
+static float share_of(const builder *b, const rows_view *view, size_t cell, const float *centroid)
 {
     const lists *l = b->lists;
     double along = 0, squares = 0;
     for (size_t i = b->starts[cell]; i < b->starts[cell + 1]; i++) {
-        const float *row = rows_vector(b->in->view, b->order[i]);
+        const float *row = rows_vector(view, b->order[i]);
         double sums[4] = {0};
         size_t j = 0;
         for (; j + 4 <= l->dim; j += 4)
@@ -142,8 +149,10 @@ static void pack_cells(void *context, size_t chunk)
 {
     builder *b = context;
     lists *l = b->lists;
+    rows_view view;
     float *origin = calloc(l->dim, sizeof *origin);
-    if (origin == NULL) {
+    if (origin == NULL || rows_view_open(&view, b->in->view->rows, NULL) != SEM_OK) {
+        free(origin);
         atomic_store(&b->failed, true);
         return;
     }
@@ -151,11 +160,12 @@ static void pack_cells(void *context, size_t chunk)
     for (size_t c = from; c < to && !cancelled(b); c++) {
         lists_get_centroid(l, c, origin);
         if (b->in->old == NULL && c < l->nlist)
-            l->centroid_shares[c] = share_of(b, c, origin);
+            l->centroid_shares[c] = share_of(b, &view, c, origin);
         lists_get_origin(l, c, origin);
         for (size_t i = b->starts[c]; i < b->starts[c + 1]; i++)
-            lists_place(l, c, i - b->starts[c], b->order[i], rows_vector(b->in->view, b->order[i]), origin);
+            lists_place(l, c, i - b->starts[c], b->order[i], rows_vector(&view, b->order[i]), origin);
     }
+    rows_view_end(&view);
     free(origin);
 }
 
@@ -195,6 +205,7 @@ sem_status list_builder_fill(lists *l, const builder_input *in, sem_error *err)
 {
     builder b = {.lists = l, .in = in};
     sem_status s = SEM_OK;
+    rows_view_rest(in->view); /* each part has a view of its own, for as long as it takes */
     atomic_init(&b.failed, false);
     b.cells = checked_realloc(NULL, (size_t)in->seen + 1, sizeof *b.cells);
     b.distances = checked_realloc(NULL, (size_t)in->seen + 1, sizeof *b.distances);
@@ -214,8 +225,6 @@ sem_status list_builder_fill(lists *l, const builder_input *in, sem_error *err)
     }
     if (s == SEM_OK)
         s = sort_rows(&b, err);
-    if (s == SEM_OK)
-        s = rows_view_renew(in->view, err);
     if (s == SEM_OK) {
         parallel_run(in->threads, (l->nlist + CELLS) / CELLS, pack_cells, &b);
         s = check_work(&b, err);

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 typedef struct builder_input {
-    rows_view *view;        /* renewed on the way */
+    rows_view *view;        /* rests afterwards */
     uint32_t seen;          /* rows to pack: the live ones below it */
     const lists *old;       /* with the same centroids: rows that are in them keep their cell; or NULL */
     const uint32_t *origin; /* [seen] the number of each row in the old lists, or NULL: the same */

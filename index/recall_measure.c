@@ -176,11 +176,11 @@ static void seek(seeker *seekers, size_t count, const measurement *m)
 }
 
 /* The floats decide among those that are nearest by their bytes. */
-static void settle(seeker *k, measurement *m, size_t q)
+static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
 {
     const measure_input *in = m->in;
     scan on = {.rows = in->view->rows,
-               .view = in->view,
+               .view = view,
                .seen = in->seen,
                .kernel = in->kernel,
                .query = m->queries + q * in->view->rows->width,
@@ -194,7 +194,7 @@ static void settle(seeker *k, measurement *m, size_t q)
     for (size_t i = 0; i < k->count; i++) {
         uint32_t row = lists_row(in->lists, k->near[i].place);
         if (row < in->seen)
-            scan_offer(&on, row, rows_vector(in->view, row));
+            scan_offer(&on, row, rows_vector(view, row));
     }
     scan_flush(&on);
     topk_finish(&on.best);
@@ -204,6 +204,7 @@ static void settle(seeker *k, measurement *m, size_t q)
 static sem_status find_neighbours(measurement *m, size_t first, size_t count, sem_error *err)
 {
     seeker seekers[GROUP];
+    rows_view view = {0};
     sem_status s = SEM_OK;
     size_t started = 0;
     while (started < count && s == SEM_OK) {
@@ -212,12 +213,15 @@ static sem_status find_neighbours(measurement *m, size_t first, size_t count, se
     }
     if (s == SEM_OK)
         seek(seekers, count, m);
+    if (s == SEM_OK)
+        s = rows_view_open(&view, m->in->view->rows, err);
     for (size_t q = 0; q < started; q++) {
         if (s == SEM_OK && !cancelled(m))
-            settle(&seekers[q], m, first + q);
+            settle(&seekers[q], m, &view, first + q);
         free(seekers[q].memory);
         free(seekers[q].near);
     }
+    rows_view_end(&view);
     return s;
 }
 
@@ -538,7 +542,10 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     choose_points(curve, in->lists->nlist);
     curve->cells_rows = rows_of_met_cells(in->lists);
     curve->candidate_cost = CANDIDATE_COST;
-    sem_status s = choose_queries(m, err);
+    sem_status s = rows_view_renew(in->view, err);
+    if (s == SEM_OK)
+        s = choose_queries(m, err);
+    rows_view_rest(in->view);
     if (s == SEM_OK) {
         parallel_run(in->threads, (m->count + GROUP - 1) / GROUP, measure_group, m);
         s = m->status;

@@ -143,21 +143,30 @@ sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err
     return s == SEM_OK ? append(r, docno, rows_count(r), vector, err) : s;
 }
 
-static uint32_t slot_of(const rows *r, uint32_t row)
-{
-    return rows_chunk_of(r, row)->slot[row % ROWS_CHUNK];
-}
-
 sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
 {
     if (r->vectors->stored == NULL)
         return rows_put(r, docno, vector, err);
     /* A slot is never overwritten: the same one means the same vector. */
     uint32_t now = rows_row_of(r, docno);
-    if (now != ROW_NONE && slot_of(r, now) == slot)
+    if (now != ROW_NONE && rows_slot(r, now) == slot)
         return SEM_OK;
     sem_status s = check_count(r, err);
     return s == SEM_OK ? append(r, docno, slot, vector, err) : s;
+}
+
+sem_status rows_put_dead(rows *r, uint32_t docno, uint32_t slot, sem_error *err)
+{
+    uint32_t row = rows_count(r);
+    sem_status s = check_count(r, err);
+    rows_chunk *chunk = s != SEM_OK ? NULL : ensure_chunk(r, row);
+    if (chunk == NULL)
+        return s != SEM_OK ? s : sem_fail_memory(err, "the rows of an index");
+    chunk->docno[row % ROWS_CHUNK] = docno;
+    chunk->slot[row % ROWS_CHUNK] = slot;
+    atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_REMOVED, memory_order_relaxed);
+    atomic_store_explicit(&r->count, row + 1, memory_order_release);
+    return SEM_OK;
 }
 
 bool rows_remove(rows *r, uint32_t docno)
@@ -234,9 +243,19 @@ sem_status rows_view_renew(rows_view *view, sem_error *err)
     return s;
 }
 
+void rows_view_rest(rows_view *view)
+{
+    if (view->rows == NULL || view->rests)
+        return;
+    row_vectors_leave(view->rows->vectors, view->turn);
+    view->rests = true;
+    if (view->own != NULL)
+        store_read_rest(view->own);
+}
+
 void rows_view_end(rows_view *view)
 {
-    if (view->rows != NULL)
+    if (view->rows != NULL && !view->rests)
         row_vectors_leave(view->rows->vectors, view->turn);
     store_read_end(view->own);
     *view = (rows_view){0};
@@ -257,6 +276,6 @@ sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *er
 {
     uint32_t docno = rows_docno(from->rows, row);
     if (r->vectors == from->rows->vectors)
-        return rows_put_slot(r, docno, slot_of(from->rows, row), NULL, err);
+        return rows_put_slot(r, docno, rows_slot(from->rows, row), NULL, err);
     return rows_put(r, docno, rows_vector(from, row), err);
 }

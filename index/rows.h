@@ -57,6 +57,9 @@ sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err
 /* The same with a store, where the vector lies under a slot. It is copied only
  * until it is packed; NULL: it is. Without a store the slot means nothing. */
 sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
+/* Appends a row that was its document's once: to keep the numbers of those behind
+ * it. Writer only. */
+sem_status rows_put_dead(rows *r, uint32_t docno, uint32_t slot, sem_error *err);
 /* False if there is no such document. Writer only. */
 bool rows_remove(rows *r, uint32_t docno);
 
@@ -80,6 +83,11 @@ static inline uint32_t rows_docno(const rows *r, uint32_t row)
     return rows_chunk_of(r, row)->docno[row % ROWS_CHUNK];
 }
 
+static inline uint32_t rows_slot(const rows *r, uint32_t row)
+{
+    return rows_chunk_of(r, row)->slot[row % ROWS_CHUNK];
+}
+
 /* The row that holds the document's vector now, or ROW_NONE. */
 uint32_t rows_row_of(const rows *r, uint32_t docno);
 
@@ -95,6 +103,7 @@ typedef struct rows_view {
     const rows *rows;
     store_read *read; /* NULL without a store */
     store_read *own;  /* read, if it is the view's own */
+    bool rests;
     unsigned turn;
     atomic_bool *missed; /* &missed_one: views are passed as const */
     atomic_bool missed_one;
@@ -110,6 +119,9 @@ sem_status rows_view_open(rows_view *view, const rows *r, sem_error *err);
  * using pages again, and takes the newest. */
 sem_status rows_view_renew(rows_view *view, sem_error *err);
 void rows_view_end(rows_view *view);
+/* Lets go of them until it is renewed: for work that looks at none for long, or
+ * whose parts have views of their own. */
+void rows_view_rest(rows_view *view);
 
 /* rows_vector() for the rest. */
 const float *rows_vector_elsewhere(const rows_view *view, uint32_t row, uint32_t slot);

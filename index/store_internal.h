@@ -19,6 +19,7 @@ _Static_assert(sizeof(float) == 4, "vectors on disk are float32");
 enum {
     STORE_FORMAT = 2,      /* version of the format that is written, and the newest that is read */
     STORE_SPACES_MAX = 64, /* spaces open at a time; generations share them and few are kept */
+    SPACE_IDLE_MAX = 16,   /* transactions kept for the next reads of a space */
     STORE_DIM_MAX = 65536,
     STORE_READERS_MAX = 512, /* reader slots of each environment */
     STORE_USER_KEY = 16      /* bytes */
@@ -51,9 +52,11 @@ typedef struct space {
     MDB_dbi blocks;  /* packed */
     MDB_dbi dead;    /* which slots of a block are named no more */
     uint32_t number;
-    uint32_t dim;     /* 0: external */
-    unsigned readers; /* reads that have a transaction in it; guarded by store.lock */
-    bool shut;        /* being removed; guarded by store.lock */
+    uint32_t dim;                  /* 0: external */
+    unsigned readers;              /* reads that have a transaction in it; guarded by store.lock */
+    MDB_txn *idle[SPACE_IDLE_MAX]; /* transactions of reads that rest; guarded by store.lock */
+    size_t idle_count;
+    bool shut; /* being removed; guarded by store.lock */
 } space;
 
 /* Where the blocks of a collection in a space lie. */

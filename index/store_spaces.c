@@ -330,6 +330,15 @@ sem_status spaces_open_all(store *s, sem_error *err)
     return status;
 }
 
+/* Nobody reads in it, and nobody can any more. */
+static void free_space(space *sp)
+{
+    for (size_t i = 0; i < sp->idle_count; i++)
+        mdb_txn_abort(sp->idle[i]);
+    environment_close(&sp->in);
+    free(sp);
+}
+
 void store_check_readers(store *s)
 {
     int dead;
@@ -352,8 +361,7 @@ void spaces_close_all(store *s)
     for (size_t i = 0; i < STORE_SPACES_MAX; i++) {
         if (s->spaces[i] == NULL)
             continue;
-        environment_close(&s->spaces[i]->in);
-        free(s->spaces[i]);
+        free_space(s->spaces[i]);
         s->spaces[i] = NULL;
     }
 }
@@ -392,8 +400,7 @@ static void close_space(store *s, space *sp)
         if (s->spaces[i] == sp)
             s->spaces[i] = NULL;
     pthread_mutex_unlock(&s->lock);
-    environment_close(&sp->in);
-    free(sp);
+    free_space(sp);
 }
 
 static void reopen_space(store *s, space *sp)
@@ -537,6 +544,20 @@ static sem_status try_clean_places(store *s, const store_generation *list, size_
     return SEM_OK;
 }
 
+/* Saved lists, "space-N-M.lists"; of the external space too, which stays. */
+static bool cache_is_named(const char *name, const store_generation *list, size_t count)
+{
+    unsigned number, collection;
+    char wanted[64];
+    if (sscanf(name, "space-%u-%u.lists", &number, &collection) != 2)
+        return true;
+    snprintf(wanted, sizeof wanted, "space-%u-%u.lists", number, collection);
+    bool named = number == STORE_SPACE_EXTERNAL;
+    for (size_t i = 0; i < count; i++)
+        named = named || (list[i].state != GENERATION_RETIRED && list[i].space == number);
+    return named && strcmp(wanted, name) == 0;
+}
+
 static bool model_is_named(const char *name, const store_generation *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -572,10 +593,12 @@ static sem_status clean_folder(store *s, const char *path, is_named *named, cons
 
 sem_status folders_clean(store *s, sem_error *err)
 {
-    char models[FILES_PATH_MAX];
+    char models[FILES_PATH_MAX], cache[FILES_PATH_MAX];
     store_generation *list;
     size_t count;
     sem_status status = files_join(models, err, "%s/models", s->path);
+    if (status == SEM_OK)
+        status = files_join(cache, err, "%s/cache", s->path);
     if (status == SEM_OK)
         status = all_generations(s, &list, &count, err);
     if (status != SEM_OK)
@@ -583,6 +606,8 @@ sem_status folders_clean(store *s, sem_error *err)
     status = clean_folder(s, s->path, space_is_named, list, count, err);
     if (status == SEM_OK)
         status = clean_folder(s, models, model_is_named, list, count, err);
+    if (status == SEM_OK)
+        status = clean_folder(s, cache, cache_is_named, list, count, err);
     if (status == SEM_OK)
         status = try_clean_places(s, list, count, err);
     free_generations(list, count);

@@ -60,14 +60,24 @@ sem_status store_read_begin(store *s, store_read **out, sem_error *err)
     return SEM_OK;
 }
 
+/* Transactions of spaces rest with their space, so that the next search begins
+ * one without memory and without LMDB's lock on readers. */
 static void drop_parts(store_read *r)
 {
+    if (r->part_count == 0)
+        return;
     for (size_t i = 0; i < r->part_count; i++)
-        mdb_txn_abort(r->parts[i].txn);
+        mdb_txn_reset(r->parts[i].txn);
     pthread_mutex_lock(&r->s->lock);
-    for (size_t i = 0; i < r->part_count; i++)
-        if (r->parts[i].sp != NULL)
-            r->parts[i].sp->readers--;
+    for (size_t i = 0; i < r->part_count; i++) {
+        space *sp = r->parts[i].sp;
+        if (sp != NULL && sp->idle_count < SPACE_IDLE_MAX)
+            sp->idle[sp->idle_count++] = r->parts[i].txn;
+        else
+            mdb_txn_abort(r->parts[i].txn);
+        if (sp != NULL)
+            sp->readers--;
+    }
     pthread_mutex_unlock(&r->s->lock);
     r->part_count = 0;
 }
@@ -145,9 +155,14 @@ static sem_status write_txn(store_write *w, environment *e, MDB_txn **out, sem_e
     return SEM_OK;
 }
 
-static sem_status new_part(store_read *r, environment *e, space *sp, MDB_txn **out, sem_error *err)
+/* idle: a transaction that rested, or NULL. */
+static sem_status new_part(store_read *r, environment *e, space *sp, MDB_txn *idle, MDB_txn **out, sem_error *err)
 {
-    int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, out);
+    int rc = idle != NULL ? mdb_txn_renew(idle) : mdb_txn_begin(e->env, NULL, MDB_RDONLY, out);
+    if (idle != NULL && rc != 0)
+        mdb_txn_abort(idle);
+    if (idle != NULL)
+        *out = idle;
     if (rc != 0)
         return environment_fail(e, "begin a read", rc, err);
     r->parts[r->part_count++] = (read_part){.e = e, .sp = sp, .txn = *out};
@@ -169,7 +184,7 @@ sem_status read_txn(store_read *r, environment *e, MDB_txn **out, sem_error *err
             *out = r->parts[i].txn;
             return SEM_OK;
         }
-    return new_part(r, e, NULL, out, err);
+    return new_part(r, e, NULL, NULL, out, err);
 }
 
 sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out, sem_error *err)
@@ -186,14 +201,18 @@ sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out,
     if (*sp != NULL && (*sp)->shut)
         *sp = NULL;
     bool counts = *sp != NULL && r->write == NULL;
-    if (counts)
+    MDB_txn *idle = NULL;
+    if (counts) {
         (*sp)->readers++;
+        if ((*sp)->idle_count > 0)
+            idle = (*sp)->idle[--(*sp)->idle_count];
+    }
     pthread_mutex_unlock(&s->lock);
     if (*sp == NULL)
         return sem_fail(err, SEM_NOT_FOUND, "space %u is not open", number);
     if (!counts)
         return write_txn(r->write, &(*sp)->in, out, err);
-    sem_status status = new_part(r, &(*sp)->in, *sp, out, err);
+    sem_status status = new_part(r, &(*sp)->in, *sp, idle, out, err);
     if (status != SEM_OK) {
         pthread_mutex_lock(&s->lock);
         (*sp)->readers--;

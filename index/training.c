@@ -203,6 +203,7 @@ static sem_status new_cells(const training *t, uint32_t seen, lists **out, sem_e
     float *sample = NULL, *centroids = NULL, longest, typical;
     look_at_lengths(t, seen, &longest, &typical);
     sem_status s = draw_sample(t, seen, longest, wanted * SAMPLE_PER_CENTROID, &sample, &count, &live, err);
+    rows_view_rest(t->view); /* k-means takes long and has its sample */
     if (s != SEM_OK)
         return s;
     if (count < 2)

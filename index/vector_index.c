@@ -1,9 +1,11 @@
 #include "index/vector_index.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/pages.h"
 #include "index/dot.h"
 #include "index/lists.h"
+#include "index/lists_file.h"
 #include "index/rows.h"
 #include "index/scratch.h"
 #include "index/training.h"
@@ -22,7 +24,9 @@ typedef struct view {
 } view;
 
 struct vector_index {
-    vector_index_options options;
+    vector_index_options options; /* without its cache */
+    char *cache;                  /* owned; NULL: none */
+    bool cache_tried;             /* index thread only */
     const dot_kernel *kernel;
     atomic_size_t count;     /* live documents */
     pthread_mutex_t writing; /* rank 1: held for each put and remove, and while the index thread swaps views */
@@ -80,14 +84,22 @@ sem_status vector_index_create(vector_index **out, const vector_index_options *o
         return sem_fail_memory(err, "a vector index");
     v->options = *options;
     v->kernel = dot_choose();
+    v->options.cache = NULL;
+    v->cache = options->cache == NULL ? NULL : strdup(options->cache);
     rows *r = NULL;
     sem_status s = options->store == NULL
                        ? rows_create(&r, options->dim, err)
                        : rows_create_stored(&r, options->store, options->space, options->collection, options->dim, err);
     if (s == SEM_OK)
         s = view_create(&v->current, r, NULL, err);
+    if (s == SEM_OK && options->cache != NULL && v->cache == NULL)
+        s = sem_fail_memory(err, "a vector index");
     if (s != SEM_OK) {
-        rows_release(r);
+        if (v->current != NULL)
+            view_release(v->current);
+        else
+            rows_release(r);
+        free(v->cache);
         free(v);
         return s;
     }
@@ -105,6 +117,7 @@ void vector_index_destroy(vector_index *v)
     view_release(v->current);
     scratch_pool_clear(&v->scratch);
     free(v->logged);
+    free(v->cache);
     pthread_mutex_destroy(&v->looking);
     pthread_mutex_destroy(&v->writing);
     free(v);
@@ -375,6 +388,46 @@ static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists
     return s;
 }
 
+/* *loaded false: there is nothing to load, or nothing that can be used. What is
+ * damaged is made anew, and exact search answers meanwhile. */
+static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem_log *log, sem_error *err)
+{
+    lists_file f;
+    sem_error why;
+    rows *r = NULL;
+    uint32_t seen;
+    uint64_t began = clock_monotonic_ms();
+    v->cache_tried = true;
+    *loaded = false;
+    sem_status s = lists_file_load(v->cache, v->options.dim, v->options.metric == METRIC_DOT, &f, &why);
+    if (s != SEM_OK && s != SEM_NOT_FOUND) {
+        char text[SEM_ERROR_MESSAGE_MAX];
+        log_event(log, LOG_LEVEL_WARNING, "lists_not_loaded", "message=%s", log_value(text, sizeof text, why.message));
+    }
+    if (s != SEM_OK)
+        return SEM_OK;
+    s = lists_file_rows(&f, now->rows, &r, &seen, err);
+    if (s == SEM_OK) {
+        s = publish(v, r, f.lists, true, seen, err);
+        f.lists = NULL;
+    }
+    if (s == SEM_OK)
+        log_event(log, LOG_LEVEL_INFO, "lists_loaded", "rows=%u ms=%llu", f.rows,
+                  (unsigned long long)(clock_monotonic_ms() - began));
+    lists_file_free(&f);
+    *loaded = s == SEM_OK;
+    return s;
+}
+
+/* Without the file the next start takes longer, no more. */
+static void save_lists(const vector_index *v, const lists *l, const rows *r, sem_log *log)
+{
+    sem_error why;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    if (l != NULL && v->cache != NULL && lists_file_save(v->cache, l, r, &why) != SEM_OK)
+        log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why.message));
+}
+
 sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err)
 {
     view *now = view_acquire(v);
@@ -387,11 +440,18 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     sem_status s = SEM_OK;
     if (needs == TRAINING_NOTHING)
         goto cleanup;
+    bool loaded = false;
+    if (now->lists == NULL && v->cache != NULL && !v->cache_tried)
+        s = load_lists(v, now, &loaded, log, err);
+    if (s != SEM_OK || loaded)
+        goto cleanup;
     s = take_rows(now->rows, compact, &r, &origin, &seen, cancel, err);
     if (s != SEM_OK)
         goto cleanup;
     training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
     s = make_lists(v, &t, needs, &l, err);
+    if (s == SEM_OK)
+        save_lists(v, l, r, log);
     if (s == SEM_OK)
         s = publish(v, r, l, compact, seen, err);
     else

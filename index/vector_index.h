@@ -33,6 +33,7 @@ typedef struct vector_index_options {
     size_t dim;
     store *store;               /* that has the vectors, and stays open longer; NULL: they are copied to memory */
     uint32_t space, collection; /* of these, with a store */
+    const char *cache;          /* the file that lists are saved in and loaded from (copied), with a store; or NULL */
     store_metric metric;
     size_t exact_below; /* live rows under which search is exact */
     unsigned threads;   /* OpenMP threads that training may use */
@@ -126,7 +127,7 @@ void vector_index_settle(vector_index *v);
 /* Whether training would pay: enough rows and no lists, growth or drift since
  * k-means, many rows behind the lists, or many dead rows. Any thread. */
 bool vector_index_wants_training(vector_index *v);
-/* Does what is due, at once: leaves dead rows behind; trains k-means (spherical,
+/* Does what is due, at once: loads saved lists, the first time; leaves dead rows behind; trains k-means (spherical,
  * FAISS) or packs the cells there are anew; measures the recall curve
  * where it may have moved; swaps the result in. Nothing due: nothing done. One
  * call may leave something due (ask again), no call changes what a search

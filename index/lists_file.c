@@ -1,0 +1,394 @@
+#include "index/lists_file.h"
+
+#include "base/checked.h"
+#include "base/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_VERSION = 1, PART_ALIGN = 4096, PARTS = 9, ROW_LIMIT = UINT32_MAX - 2 };
+
+static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
+
+/* A part of the file, in the order in which they lie. */
+typedef struct part {
+    uint64_t bytes, checksum;
+} part;
+
+/* The first page, as the processor has it: the file never leaves its machine's store. */
+typedef struct head {
+    char magic[8];
+    uint64_t version, dim, nlist, dot, rows, blocks, entries, curve_bytes;
+    int64_t trained_at_ms;
+    uint64_t trained_rows, added_rows, measured_rows;
+    double trained_distance, added_distance;
+    float typical, longest, stranger_below, unused;
+    recall_curve curve;
+    part parts[PARTS];
+    uint64_t checksum; /* of all before it */
+} head;
+
+_Static_assert(sizeof(head) <= 16 * PART_ALIGN, "the head is small");
+
+/* Multiplies and rotates as xxHash64 does (Collet 2012), four lanes of words at a
+ * time: it finds damage, nobody forges caches. */
+static uint64_t checksum(const void *data, size_t bytes)
+{
+    enum { LANES = 4 };
+    static const uint64_t odd[2] = {UINT64_C(0x9e3779b185ebca87), UINT64_C(0xc2b2ae3d27d4eb4f)};
+    uint64_t lane[LANES] = {1, 2, 3, 4}, word[LANES];
+    const unsigned char *p = data;
+    size_t left = bytes;
+    for (; left > 0;) {
+        size_t n = left < sizeof word ? left : sizeof word;
+        memset(word, 0, sizeof word);
+        memcpy(word, p, n);
+        for (size_t i = 0; i < LANES; i++) {
+            lane[i] += word[i] * odd[1];
+            lane[i] = (lane[i] << 31 | lane[i] >> 33) * odd[0];
+        }
+        p += n;
+        left -= n;
+    }
+    uint64_t sum = bytes;
+    for (size_t i = 0; i < LANES; i++)
+        sum = (sum ^ lane[i] ^ lane[i] >> 29) * odd[0];
+    return sum ^ sum >> 32;
+}
+
+/* What lies where in memory: the same list for saving and loading. */
+typedef struct piece {
+    void *data;
+    size_t bytes;
+} piece;
+
+/* Cells as the file has them. */
+typedef struct saved_cell {
+    uint32_t first, blocks, count, unused;
+} saved_cell;
+
+static void list_pieces(const lists *l, const lists_file *f, saved_cell *cells, piece out[PARTS])
+{
+    size_t extras = l->centroid_extras == NULL ? 0 : l->nlist * sizeof *l->centroid_extras;
+    const piece all[PARTS] = {{f->docnos, f->rows * sizeof *f->docnos},
+                              {f->slots, f->rows * sizeof *f->slots},
+                              {l->centroids, l->nlist * l->width},
+                              {l->centroid_scales, l->nlist * sizeof *l->centroid_scales},
+                              {l->centroid_shares, l->nlist * sizeof *l->centroid_shares},
+                              {l->centroid_extras, extras},
+                              {cells, (l->nlist + 1) * sizeof *cells},
+                              {l->blocks, l->taken * codes_block_size(l->lines)},
+                              {l->bytes, l->taken * CODES_LANES * l->width}};
+    memcpy(out, all, sizeof all);
+}
+
+static sem_status io_fail(const char *what, const char *path, sem_error *err)
+{
+    sem_status code = errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL;
+    return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+/* --- saving */
+
+static bool write_all(int fd, const void *data, size_t bytes)
+{
+    static const char zeros[PART_ALIGN];
+    const char *p = data;
+    size_t pad = (PART_ALIGN - bytes % PART_ALIGN) % PART_ALIGN;
+    for (size_t left = bytes + pad; left > 0;) {
+        size_t n = left > pad ? left - pad : left;
+        ssize_t done = write(fd, left > pad ? p : zeros, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0) {
+            errno = done == 0 ? ENOSPC : errno;
+            return false;
+        }
+        p += left > pad ? done : 0;
+        left -= (size_t)done;
+    }
+    return true;
+}
+
+static void fill_head(head *h, const lists *l, uint32_t count, const piece pieces[PARTS])
+{
+    memset(h, 0, sizeof *h);
+    memcpy(h->magic, MAGIC, sizeof MAGIC);
+    h->version = FILE_VERSION;
+    h->dim = l->dim;
+    h->nlist = l->nlist;
+    h->dot = l->centroid_extras != NULL;
+    h->rows = count;
+    h->blocks = l->taken;
+    h->entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
+    h->curve_bytes = sizeof h->curve;
+    h->trained_at_ms = l->trained_at_ms;
+    h->trained_rows = l->trained_rows;
+    h->added_rows = l->added_rows;
+    h->measured_rows = l->measured_rows;
+    h->trained_distance = l->trained_distance;
+    h->added_distance = l->added_distance;
+    h->typical = l->typical;
+    h->longest = l->longest;
+    h->stranger_below = l->stranger_below;
+    h->curve = l->curve;
+    for (size_t i = 0; i < PARTS; i++)
+        h->parts[i] = (part){.bytes = pieces[i].bytes, .checksum = checksum(pieces[i].data, pieces[i].bytes)};
+    h->checksum = checksum(h, offsetof(head, checksum));
+}
+
+static sem_status write_file(const char *path, const head *h, const piece pieces[PARTS], sem_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return io_fail("create", path, err);
+    bool well = write_all(fd, h, sizeof *h);
+    for (size_t i = 0; i < PARTS && well; i++)
+        well = write_all(fd, pieces[i].data, pieces[i].bytes);
+    well = well && fsync(fd) == 0;
+    sem_status status = well ? SEM_OK : io_fail("write", path, err);
+    close(fd);
+    if (!well)
+        unlink(path);
+    return status;
+}
+
+static void note_cells(const lists *l, saved_cell *cells)
+{
+    for (size_t c = 0; c <= l->nlist; c++) {
+        const list_extent *e = &l->cells[c].head;
+        cells[c] = (saved_cell){.first = e->first,
+                                .blocks = e->blocks,
+                                .count = (uint32_t)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed)};
+    }
+}
+
+sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err)
+{
+    char beside[FILES_PATH_MAX];
+    piece pieces[PARTS];
+    lists_file f = {.rows = lists_covered(l)};
+    head *h = malloc(sizeof *h);
+    saved_cell *cells = checked_realloc(NULL, l->nlist + 1, sizeof *cells);
+    f.docnos = checked_realloc(NULL, (size_t)f.rows + 1, sizeof *f.docnos);
+    f.slots = checked_realloc(NULL, (size_t)f.rows + 1, sizeof *f.slots);
+    sem_status status = SEM_OK;
+    if (h == NULL || cells == NULL || f.docnos == NULL || f.slots == NULL)
+        status = sem_fail_memory(err, "a file of lists");
+    if (status == SEM_OK)
+        status = files_join(beside, err, "%s.new", path);
+    if (status == SEM_OK) {
+        for (uint32_t row = 0; row < f.rows; row++) {
+            f.docnos[row] = rows_docno(r, row);
+            f.slots[row] = rows_slot(r, row);
+        }
+        note_cells(l, cells);
+        list_pieces(l, &f, cells, pieces);
+        fill_head(h, l, f.rows, pieces);
+        status = write_file(beside, h, pieces, err);
+    }
+    if (status == SEM_OK && rename(beside, path) != 0)
+        status = io_fail("rename to", path, err);
+    free(h);
+    free(cells);
+    lists_file_free(&f);
+    return status;
+}
+
+/* --- loading */
+
+static bool read_all(int fd, void *data, size_t bytes)
+{
+    char rest[PART_ALIGN];
+    char *p = data;
+    size_t pad = (PART_ALIGN - bytes % PART_ALIGN) % PART_ALIGN;
+    for (size_t left = bytes + pad; left > 0;) {
+        size_t n = left > pad ? left - pad : left;
+        ssize_t done = read(fd, left > pad ? p : rest, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return false;
+        p += left > pad ? done : 0;
+        left -= (size_t)done;
+    }
+    return true;
+}
+
+static sem_status damaged(const char *path, const char *what, sem_error *err)
+{
+    return sem_fail(err, SEM_INTERNAL, "%s is not to be used: %s", path, what);
+}
+
+static sem_status check_head(const head *h, const char *path, size_t dim, bool dot, sem_error *err)
+{
+    if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
+        return damaged(path, "it holds no lists", err);
+    if (h->version != FILE_VERSION || h->curve_bytes != sizeof h->curve)
+        return damaged(path, "another version of semd wrote it", err);
+    if (h->checksum != checksum(h, offsetof(head, checksum)))
+        return damaged(path, "the checksum of its head is wrong", err);
+    if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > ROW_LIMIT || h->blocks > UINT32_MAX)
+        return damaged(path, "it is of other vectors", err);
+    return SEM_OK;
+}
+
+/* Cells lie one behind the other, as lists_reserve lays them out. */
+static bool cells_agree(const lists *l, const saved_cell *cells)
+{
+    for (size_t c = 0; c <= l->nlist; c++)
+        if (cells[c].first != l->cells[c].head.first || cells[c].blocks != l->cells[c].head.blocks)
+            return false;
+    return true;
+}
+
+static sem_status read_parts(int fd, const head *h, const char *path, lists_file *f, saved_cell *cells, size_t from,
+                             size_t to, sem_error *err)
+{
+    piece pieces[PARTS];
+    list_pieces(f->lists, f, cells, pieces);
+    for (size_t i = from; i < to; i++) {
+        if (pieces[i].bytes != h->parts[i].bytes)
+            return damaged(path, "a part has another size than it should", err);
+        if (!read_all(fd, pieces[i].data, pieces[i].bytes))
+            return damaged(path, "it is too short", err);
+        if (checksum(pieces[i].data, pieces[i].bytes) != h->parts[i].checksum)
+            return damaged(path, "the checksum of a part is wrong", err);
+    }
+    return SEM_OK;
+}
+
+static sem_status make_room(const head *h, const char *path, lists_file *f, const saved_cell *cells, sem_error *err)
+{
+    size_t *counts = checked_realloc(NULL, h->nlist + 1, sizeof *counts);
+    if (counts == NULL)
+        return sem_fail_memory(err, "inverted lists");
+    for (size_t c = 0; c <= h->nlist; c++)
+        counts[c] = cells[c].count;
+    sem_status status = lists_reserve(f->lists, counts, err);
+    free(counts);
+    if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
+        status = damaged(path, "its cells do not fit together", err);
+    return status;
+}
+
+static bool rows_agree(const lists *l, uint32_t count)
+{
+    for (size_t b = 0; b < l->taken; b++)
+        for (uint32_t lane = 0; lane < CODES_LANES; lane++) {
+            const code_tail *t = lists_tail(l, (uint32_t)(b * CODES_LANES));
+            if (t->offset[lane] > -INFINITY && t->row[lane] >= count)
+                return false;
+        }
+    return true;
+}
+
+static void take_numbers(lists *l, const head *h)
+{
+    l->trained_at_ms = h->trained_at_ms;
+    l->trained_rows = h->trained_rows;
+    l->added_rows = h->added_rows;
+    l->measured_rows = h->measured_rows;
+    l->trained_distance = h->trained_distance;
+    l->added_distance = h->added_distance;
+    l->typical = h->typical;
+    l->longest = h->longest;
+    l->stranger_below = h->stranger_below;
+    l->curve = h->curve;
+    atomic_store_explicit(&l->covered, (uint32_t)h->rows, memory_order_release);
+}
+
+static sem_status load(int fd, const char *path, const head *h, lists_file *f, sem_error *err)
+{
+    enum { SMALL_PARTS = 7 };
+    saved_cell *cells = checked_realloc(NULL, h->nlist + 1, sizeof *cells);
+    f->rows = (uint32_t)h->rows;
+    f->docnos = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->docnos);
+    f->slots = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->slots);
+    sem_status status = lists_create(&f->lists, h->nlist, h->dim, h->dot != 0, err);
+    if (status == SEM_OK && (cells == NULL || f->docnos == NULL || f->slots == NULL))
+        status = sem_fail_memory(err, "inverted lists");
+    if (status == SEM_OK)
+        status = read_parts(fd, h, path, f, cells, 0, SMALL_PARTS, err);
+    if (status == SEM_OK)
+        status = make_room(h, path, f, cells, err);
+    if (status == SEM_OK)
+        status = read_parts(fd, h, path, f, cells, SMALL_PARTS, PARTS, err);
+    if (status == SEM_OK && !rows_agree(f->lists, f->rows))
+        status = damaged(path, "it names rows that it does not have", err);
+    if (status == SEM_OK)
+        take_numbers(f->lists, h);
+    free(cells);
+    return status;
+}
+
+sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *out, sem_error *err)
+{
+    *out = (lists_file){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? sem_fail(err, SEM_NOT_FOUND, "there is no %s", path) : io_fail("open", path, err);
+    head *h = malloc(sizeof *h);
+    struct stat st;
+    sem_status status = h == NULL ? sem_fail_memory(err, "a file of lists") : SEM_OK;
+    if (status == SEM_OK && (fstat(fd, &st) != 0 || (size_t)st.st_size < sizeof *h || !read_all(fd, h, sizeof *h)))
+        status = damaged(path, "it is too short", err);
+    if (status == SEM_OK)
+        status = check_head(h, path, dim, dot, err);
+    /* No part is larger than the file: what is damaged does not take memory. */
+    for (size_t i = 0; status == SEM_OK && i < PARTS; i++)
+        if (h->parts[i].bytes > (uint64_t)st.st_size)
+            status = damaged(path, "it is too short", err);
+    if (status == SEM_OK)
+        status = load(fd, path, h, out, err);
+    close(fd);
+    free(h);
+    if (status != SEM_OK)
+        lists_file_free(out);
+    return status;
+}
+
+void lists_file_free(lists_file *f)
+{
+    lists_free(f->lists);
+    free(f->docnos);
+    free(f->slots);
+    *f = (lists_file){0};
+}
+
+/* --- rows */
+
+static sem_status put_row(const lists_file *f, const rows *from, uint32_t seen, rows *r, uint32_t i, sem_error *err)
+{
+    uint32_t docno = f->docnos[i], slot = f->slots[i], now = rows_row_of(from, docno);
+    bool alive = now != ROW_NONE && now < seen && rows_slot(from, now) == slot && rows_row_of(r, docno) == ROW_NONE;
+    return alive ? rows_put_slot(r, docno, slot, NULL, err) : rows_put_dead(r, docno, slot, err);
+}
+
+sem_status lists_file_rows(const lists_file *f, const rows *from, rows **out, uint32_t *seen, sem_error *err)
+{
+    rows *r;
+    *seen = rows_count(from);
+    sem_status status = rows_create_like(&r, from, err);
+    if (status != SEM_OK)
+        return status;
+    for (uint32_t i = 0; i < f->rows && status == SEM_OK; i++)
+        status = put_row(f, from, *seen, r, i, err);
+    for (uint32_t row = 0; row < *seen && status == SEM_OK; row++) {
+        uint32_t docno = rows_docno(from, row);
+        if (rows_alive(from, row, *seen) && rows_row_of(r, docno) == ROW_NONE)
+            status = rows_put_slot(r, docno, rows_slot(from, row), NULL, err);
+    }
+    if (status != SEM_OK) {
+        rows_release(r);
+        return status;
+    }
+    *out = r;
+    return SEM_OK;
+}

@@ -1,0 +1,41 @@
+/* Lists in a file, so that a start need not make them again: a cache of what the
+ * store has, named after its space and collection, which are never used again.
+ *
+ * The file says for each row that the lists cover which document and slot it was.
+ * A slot is never overwritten, so what has become of a row since shows in the
+ * store's places alone: a row whose document has another slot by now, or none, is
+ * dead, and a document that no row of the file has is new. docs/format.md has the
+ * bytes. */
+#ifndef SEM_INDEX_LISTS_FILE_H
+#define SEM_INDEX_LISTS_FILE_H
+
+#include "base/status.h"
+#include "index/lists.h"
+#include "index/rows.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Replaces the file by lists that nobody changes meanwhile, of these rows: beside it
+ * first, then in its place. */
+sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err);
+
+/* What was read: lists that cover `rows` rows, which were of these documents. */
+typedef struct lists_file {
+    lists *lists;
+    uint32_t rows;
+    uint32_t *docnos, *slots; /* [rows] */
+} lists_file;
+
+/* SEM_NOT_FOUND: there is none. SEM_INTERNAL: it is damaged, of another version of
+ * semd or of other vectors; the error says what is wrong. */
+sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *out, sem_error *err);
+void lists_file_free(lists_file *f); /* lists too, unless they were taken (NULL) */
+
+/* Rows in the order of the file, dead where their document has another slot by now,
+ * and behind them those of `from` that the file does not know. *seen: how many rows
+ * of `from` were looked at, as compaction_copy has it. */
+sem_status lists_file_rows(const lists_file *f, const rows *from, rows **out, uint32_t *seen, sem_error *err);
+
+#endif
