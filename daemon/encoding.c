@@ -139,6 +139,9 @@ static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, s
         model_tokenize(job->serving->model, prompt, job->texts[i].data, job->texts[i].size, to, &cut, err);
     if (status != SEM_OK)
         return sem_error_prefix(err, "%s[%zu]", job->field, i);
+    if (to->tokens == before)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "%s[%zu]: no token comes of it: the model's tokenizer puts none around a text", job->field, i);
     if (cut && job->refuse_long)
         return encoding_refuse_cut(job->serving->model, job->field, i, err);
     if (job->tokens != NULL)

@@ -15,9 +15,10 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
     if (status == SEM_OK && model_get_config(s->model)->dim != space_dim(s->space))
         status = sem_fail(err, SEM_INTERNAL, "%s makes vectors of %zu dimensions, but generation %u was built with %zu",
                           dir, model_get_config(s->model)->dim, g->number, space_dim(s->space));
-    if (status == SEM_OK)
-        status = model_set_precision_kept(s->model, settings->model.precision, settings->model.min_cosine, log, err);
-    return status;
+    if (status != SEM_OK)
+        return status;
+    status = model_set_precision_kept(s->model, settings->model.precision, settings->model.min_cosine, log, err);
+    return status == SEM_OK ? SEM_OK : sem_error_prefix(err, "%s", dir);
 }
 
 sem_status serving_open(serving **out, const store_generation *g, const char *storage, space *from,

@@ -1,6 +1,8 @@
 /* The forms and prompts of encode, against the real daemon. */
 #include "tests/daemon/blackbox.h"
 
+#include <jansson.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -150,6 +152,40 @@ START_TEST(a_prompt_is_the_text_put_before)
 }
 END_TEST
 
+/* A copy of the model whose tokenizer puts nothing around a text. */
+static bool start_without_special_tokens(void)
+{
+    sem_error error;
+    char model[FILES_PATH_MAX], path[FILES_PATH_MAX];
+    if (!box_create(&b, "golden/tiny-bert"))
+        return false;
+    ck_ok(files_join(model, &error, "%s/model", testing_folder()));
+    ck_ok(files_copy_folder(strchr(b.model, '=') + 1, model, &error));
+    ck_ok(files_join(path, &error, "%s/tokenizer.json", model));
+    json_t *tokenizer = json_load_file(path, 0, NULL);
+    ck_assert_int_eq(json_object_set_new(tokenizer, "post_processor", json_null()), 0);
+    ck_assert_int_eq(json_dump_file(tokenizer, path, 0), 0);
+    json_decref(tokenizer);
+    snprintf(b.model, sizeof b.model, "model.path=%s", model);
+    box_start(&b);
+    return true;
+}
+
+START_TEST(a_text_of_no_tokens_is_refused_by_its_number)
+{
+    if (!start_without_special_tokens())
+        return;
+    box_call(&b, "encode", "{'texts': ['one', 'two']}");
+    /* The short way through the daemon, and the long one. */
+    const char *message = box_fails(&b, "INVALID_ARGUMENT", "encode", "{'texts': ['one', '']}");
+    ck_assert_msg(strncmp(message, "texts[1]: ", 10) == 0, "%s", message);
+    message = box_fails(&b, "INVALID_ARGUMENT", "encode",
+                        "{'texts': ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', '', 'a']}");
+    ck_assert_msg(strncmp(message, "texts[9]: ", 10) == 0, "%s", message);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("encode");
@@ -160,6 +196,7 @@ int main(void)
     tcase_add_test(tests, arrays_hold_the_numbers_that_the_bin_would);
     tcase_add_test(tests, long_and_short_encodes_give_the_same_in_the_order_asked);
     tcase_add_test(tests, a_prompt_is_the_text_put_before);
+    tcase_add_test(tests, a_text_of_no_tokens_is_refused_by_its_number);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
