@@ -11,6 +11,9 @@
 #include "model/kernels.h"
 #include "model/packed.h"
 
+#include <float.h>
+#include <math.h>
+
 enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 32 };
 
 /* Where a tile of the product goes and how sums become results. */
@@ -49,17 +52,21 @@ struct packed_kernels {
     void (*to_int8)(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero);
 };
 
-/* The step from one byte to the next and the byte of 0, for values of [low, high]. */
+/* The step from one byte to the next and the byte of 0, for values of [low, high]. Where
+ * their distance is no finite number the step is NaN, and so are all products of the row. */
 static inline float packed_range(float low, float high, float *scale, int32_t *zero)
 {
     low = low < 0 ? low : 0;
     high = high > 0 ? high : 0;
     float width = high - low;
-    if (!(width > 1e-30f)) {
-        *scale = 0;
-        *zero = 0;
+    *scale = 0;
+    *zero = 0;
+    if (!(width <= FLT_MAX)) {
+        *scale = NAN;
         return 0;
     }
+    if (!(width > 1e-30f))
+        return 0;
     float inverse = 255.0f / width;
     *scale = width / 255.0f;
     *zero = (int32_t)(-low * inverse + 0.5f);

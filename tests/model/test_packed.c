@@ -237,6 +237,25 @@ START_TEST(rows_are_rounded_alike_at_every_level)
 }
 END_TEST
 
+START_TEST(rows_too_wide_for_a_float_give_nan_at_every_level)
+{
+    enum { ROW = 70 };
+    const char *name;
+    for (size_t l = 0; level(l, &name) != NULL; l++) {
+        uint8_t bytes[ROW];
+        random_state r;
+        float scale = 0;
+        int32_t zero = 1;
+        random_seed(&r, testing_seed());
+        fill(x, ROW, &r, 1);
+        x[3] = 3e38f;
+        x[40] = -3e38f;
+        level(l, &name)->to_int8(x, ROW, bytes, &scale, &zero);
+        ck_assert_msg(isnan(scale) && zero == 0, "%s: a step of %g, 0 at %d", name, (double)scale, zero);
+    }
+}
+END_TEST
+
 static void twice(const float *from, size_t n, float *to)
 {
     for (size_t i = 0; i < n; i++)
@@ -279,6 +298,7 @@ int main(void)
     tcase_add_test(c, products_of_bfloat16_are_right_where_they_are_slow);
     tcase_add_test(c, integer_sums_are_exact_at_every_level);
     tcase_add_test(c, rows_are_rounded_alike_at_every_level);
+    tcase_add_test(c, rows_too_wide_for_a_float_give_nan_at_every_level);
     tcase_add_test(c, a_function_of_the_rows_leaves_them_as_they_are);
     tcase_add_test(c, int8_sums_that_could_overflow_are_refused);
     suite_add_tcase(suite, c);
