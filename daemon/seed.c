@@ -62,6 +62,19 @@ static sem_status copy_model(const store *s, const char *name, const config *c, 
     return status;
 }
 
+/* A store whose first model embeds nothing could not be started again, with no other
+ * model either. */
+static sem_status try_copy(const char *copy, sem_log *log, sem_error *err)
+{
+    model *m;
+    sem_status status = model_open_mapped(&m, copy, log, err);
+    if (status == SEM_OK) {
+        status = model_try(m, err);
+        model_close(m);
+    }
+    return status == SEM_OK ? SEM_OK : sem_error_prefix(err, "model.path");
+}
+
 static sem_status write_seed(store *s, store_generation *g, sem_error *err)
 {
     store_write *w;
@@ -94,7 +107,9 @@ static sem_status seed(store *s, store_generation *g, const config *c, sem_log *
         status = copy_model(s, g->model, c, copy, err);
     if (status != SEM_OK)
         return status;
-    status = write_seed(s, g, err);
+    status = try_copy(copy, log, err);
+    if (status == SEM_OK)
+        status = write_seed(s, g, err);
     if (status != SEM_OK)
         files_remove_folder(copy, NULL);
     else

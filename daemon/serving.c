@@ -18,6 +18,8 @@ static sem_status open_model(serving *s, const store_generation *g, const char *
     if (status != SEM_OK)
         return status;
     status = model_set_precision_kept(s->model, settings->model.precision, settings->model.min_cosine, log, err);
+    if (status == SEM_OK)
+        status = model_try(s->model, err);
     return status == SEM_OK ? SEM_OK : sem_error_prefix(err, "%s", dir);
 }
 

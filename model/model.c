@@ -144,6 +144,24 @@ sem_status model_set_precision_kept(model *m, const char *wanted, double min_cos
     return status;
 }
 
+sem_status model_try(const model *m, sem_error *err)
+{
+    static const char text[] = "A text.";
+    token_batch batch = {0};
+    encoder_scratch *s = NULL;
+    float *vector = checked_realloc(NULL, m->config.dim, sizeof *vector);
+    sem_status status = vector != NULL ? model_tokenize(m, NULL, text, strlen(text), &batch, NULL, err)
+                                       : sem_fail_memory(err, "an embedding");
+    if (status == SEM_OK)
+        status = encoder_scratch_create(&s, m->encoder, batch.tokens, err);
+    if (status == SEM_OK)
+        status = encoder_forward(m->encoder, s, batch.ids, batch.lengths, batch.texts, vector, err);
+    encoder_scratch_destroy(s);
+    token_batch_free(&batch);
+    free(vector);
+    return status;
+}
+
 const char *model_precision(const model *m)
 {
     return packed_precision_name(m->precision.precision);

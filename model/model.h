@@ -33,6 +33,8 @@ sem_status model_set_precision(model *m, const char *wanted, double min_cosine, 
  * its semd_precision.json, and read instead of measured while model, machine and
  * kernels are the same (model/precision_store.h). */
 sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
+/* Embeds one built-in text: an error where finite weights together give no embedding. */
+sem_status model_try(const model *m, sem_error *err);
 const char *model_precision(const model *m);
 /* Why, and the smallest cosine with float32 that was measured (1 for float32). */
 const char *model_precision_reason(const model *m, double *cosine);

@@ -298,6 +298,48 @@ START_TEST(a_store_that_was_cut_short_is_refused_with_the_reason)
 }
 END_TEST
 
+/* A copy of the model with all weights 0: each a number, and no embedding together. */
+static void copy_without_weights(const char *from, const char *to)
+{
+    sem_error error;
+    char path[FILES_PATH_MAX], *bytes;
+    size_t size;
+    uint64_t header;
+    ck_ok(files_copy_folder(from, to, &error));
+    ck_ok(files_join(path, &error, "%s/model.safetensors", to));
+    ck_ok(files_read(path, 64 << 20, &bytes, &size, &error));
+    memcpy(&header, bytes, sizeof header);
+    memset(bytes + sizeof header + header, 0, size - sizeof header - header);
+    ck_ok(files_write(path, bytes, size, &error));
+    free(bytes);
+}
+
+START_TEST(a_model_that_embeds_nothing_seeds_nothing)
+{
+    char model[FILES_PATH_MAX], option[FILES_PATH_MAX + 16], *text;
+    sem_error error;
+    size_t size;
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    ck_ok(files_join(model, &error, "%s/model", testing_folder()));
+    copy_without_weights(b.model + strlen("model.path="), model);
+    snprintf(option, sizeof option, "model.path=%s", model);
+    char *argv[] = {b.binary,     (char *)"-o", (char *)"server.listen=tcp://127.0.0.1:0",
+                    (char *)"-o", b.storage,    (char *)"-o",
+                    option,       NULL};
+    ck_assert_int_ne(process_start(&b.daemon, argv, b.log, false, NULL, &error), SEM_OK);
+    ck_ok(files_read(b.log, 1 << 20, &text, &size, &error));
+    ck_assert_ptr_nonnull(strstr(text, "model.path: the embedding of text 0"));
+    free(text);
+    box_start(&b);
+    box_call(&b, "encode", "{'texts': ['one']}");
+    /* Nor is it served by a job that no gate holds up. */
+    box_call(&b, "model.load", "{'path': '%s', 'gate': false}", model);
+    wait_for_job("failed");
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("faults");
@@ -309,6 +351,7 @@ int main(void)
     tcase_add_test(t, the_generation_that_was_just_left_is_kept_after_a_rollback_too);
     tcase_add_test(t, a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called);
     tcase_add_test(t, a_job_can_be_cancelled_from_its_very_beginning);
+    tcase_add_test(t, a_model_that_embeds_nothing_seeds_nothing);
     tcase_add_test(t, a_store_that_was_cut_short_is_refused_with_the_reason);
     suite_add_tcase(s, t);
     return testing_run(s);
