@@ -9,7 +9,7 @@
 queue_lane dispatch_lane(const task *t)
 {
     const request *r = t->request;
-    bool slow = r->method == METHOD_UPSERT || (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
+    bool slow = r->method == METHOD_UPSERT || r->method == METHOD_EVALUATE || (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
                 (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
     return slow ? QUEUE_SLOW : QUEUE_FAST;
 }
@@ -30,6 +30,7 @@ void dispatch_task(worker *w, task *t)
     case METHOD_ENCODE: op_encode(w, t); return;
     case METHOD_SEARCH: op_search(w, t); return;
     case METHOD_EXPLAIN: op_explain(w, t); return;
+    case METHOD_EVALUATE: op_evaluate(w, t); return;
     case METHOD_UPSERT: op_upsert(w, t); return;
     case METHOD_DELETE: op_delete(w, t); return;
     case METHOD_FEEDBACK: op_feedback(w, t); return;

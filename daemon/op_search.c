@@ -101,8 +101,10 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
         return sem_fail_memory(err, "a query");
     if (encoded != NULL) {
         if (s->collection.external)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "query: %s holds external vectors; search it by vector or like, or by query in mode lexical",
-                            s->collection.name);
+            return sem_fail(
+                err, SEM_INVALID_ARGUMENT,
+                "query: %s holds external vectors; search it by vector or like, or by query in mode lexical",
+                s->collection.name);
         memcpy(s->vector, encoded, s->dim * sizeof(float));
         return SEM_OK;
     }
@@ -242,7 +244,7 @@ sem_status search_vectors(search *s, const float *encoded, sem_error *err)
 /* One try: the snapshot first, so that a document deleted since is still known. */
 static sem_status try_once(search *s, const float *encoded, bool *whole, sem_error *err)
 {
-    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    sem_status status = s->same_snapshot ? SEM_OK : worker_collection(s->worker, s->task, &s->collection, err);
     if (status != SEM_OK)
         return status;
     uint64_t began = clock_monotonic_ns();
@@ -254,6 +256,24 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     status = search_vectors(s, encoded, err);
     *whole = s->index != NULL;
     return status == SEM_OK ? all_known(s, whole, err) : status;
+}
+
+sem_status search_find(search *s, const float *encoded, sem_error *err)
+{
+    const search asked = *s;
+    for (int tries = 1;; tries++) {
+        bool whole = true, last = tries == SNAPSHOT_TRIES || (s->same_snapshot && tries > 1);
+        s->spare = last ? SPARE_HITS : 0;
+        sem_status status = task_check_deadline(s->task, err);
+        if (status == SEM_OK)
+            status = try_once(s, encoded, &whole, err);
+        if ((status != SEM_OK && status != SEM_NOT_FOUND) || whole)
+            return status;
+        if (last)
+            return status == SEM_OK ? drop_unknown(s, err) : status;
+        search_free(s);
+        *s = asked;
+    }
 }
 
 /* --- the answer and the log */
@@ -464,26 +484,13 @@ void op_search_explained(worker *w, task *t, serving *pinned, const float *encod
         op_search_lexical(w, t, pinned, encoded, x);
         return;
     }
-    for (int tries = 1;; tries++) {
-        search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x};
-        bool whole = true;
-        s.spare = tries == SNAPSHOT_TRIES ? SPARE_HITS : 0;
-        sem_status status = task_check_deadline(t, &err);
-        if (status == SEM_OK)
-            status = try_once(&s, encoded, &whole, &err);
-        if ((status == SEM_OK || status == SEM_NOT_FOUND) && !whole && tries < SNAPSHOT_TRIES) {
-            search_free(&s);
-            continue;
-        }
-        if (status == SEM_OK && !whole)
-            status = drop_unknown(&s, &err);
-        if (status == SEM_OK)
-            status = search_answer(&s, &err);
-        search_free(&s);
-        if (status != SEM_OK)
-            task_fail(w->core, t, &err);
-        return;
-    }
+    search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x};
+    sem_status status = search_find(&s, encoded, &err);
+    if (status == SEM_OK)
+        status = search_answer(&s, &err);
+    search_free(&s);
+    if (status != SEM_OK)
+        task_fail(w->core, t, &err);
 }
 
 void op_search(worker *w, task *t)

@@ -32,7 +32,7 @@ static bool within_deadline(void *context)
  * answered before this search came. */
 static sem_status wait_for_index(search *s, sem_error *err)
 {
-    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    sem_status status = s->same_snapshot ? SEM_OK : worker_collection(s->worker, s->task, &s->collection, err);
     if (status != SEM_OK)
         return status;
     if (!s->collection.lexical)
@@ -82,6 +82,8 @@ static sem_status gather(words *w, size_t k, sem_error *err)
 static sem_status renew(search *s, sem_error *err)
 {
     uint32_t number = s->collection.number;
+    if (s->same_snapshot)
+        return SEM_OK;
     sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
     if (status == SEM_OK && s->collection.number != number)
         return sem_fail(err, SEM_NOT_FOUND, "collection: %s was dropped meanwhile", s->collection.name);
@@ -206,19 +208,40 @@ static sem_status run(words *w, sem_error *err)
 }
 
 /* *again: the index was found damaged and is being made anew. */
-static sem_status try_once(words *w, bool *again, sem_error *err)
+static sem_status find(words *w, bool *again, sem_error *err)
 {
     search *s = w->search;
     sem_status status = task_check_deadline(s->task, err);
     if (status == SEM_OK)
         status = run(w, err);
-    if (status == SEM_OK)
-        status = search_answer(s, err);
-    else
+    if (status != SEM_OK)
         *again = lexical_thread_report(s->worker->core->lexical, &s->worker->lexical);
-    lexical_candidates_free(w->candidates);
-    search_free(s);
     return status;
+}
+
+static sem_status try_once(words *w, bool *again, sem_error *err)
+{
+    sem_status status = find(w, again, err);
+    if (status == SEM_OK)
+        status = search_answer(w->search, err);
+    lexical_candidates_free(w->candidates);
+    search_free(w->search);
+    return status;
+}
+
+sem_status search_find_words(search *s, const float *encoded, sem_error *err)
+{
+    const search asked = *s;
+    for (int tries = 1;; tries++) {
+        words w = {.search = s, .encoded = encoded};
+        bool again = false;
+        sem_status status = find(&w, &again, err);
+        lexical_candidates_free(w.candidates);
+        if (!again || tries == TRIES)
+            return status;
+        search_free(s);
+        *s = asked;
+    }
 }
 
 void op_search_lexical(worker *on, task *t, serving *pinned, const float *query, explanation *x)

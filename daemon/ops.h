@@ -18,6 +18,8 @@ void op_encode(worker *w, task *t);
 void op_batch(worker *w, task **tasks, size_t count);
 /* A search that tells how it was done, alone and without the cache. */
 void op_explain(worker *w, task *t);
+/* Many searches, of which only the quality of their rankings is answered. */
+void op_evaluate(worker *w, task *t);
 /* A search whose vector needs no encoding. */
 void op_search(worker *w, task *t);
 void op_upsert(worker *w, task *t);

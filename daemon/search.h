@@ -41,6 +41,7 @@ typedef struct search {
     vector_hit *hits; /* owned */
     size_t count;
     hit_parts *parts;     /* [count], owned; NULL unless the mode is hybrid */
+    bool same_snapshot; /* the worker's snapshot, of which collection is, stays: many searches share it */
     explanation *explain; /* NULL: a search that is only answered */
 } search;
 
@@ -55,6 +56,11 @@ sem_status search_vectors(search *s, const float *encoded, sem_error *err);
 sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
 /* Orders documents by their ids in the worker's snapshot; context: a search. */
 int search_compare_ids(void *context, uint32_t a, uint32_t b);
+/* Finds s->hits in mode dense, for an encoded query (NULL: by vector or like). Newer
+ * snapshots are taken until one knows them all, unless same_snapshot. */
+sem_status search_find(search *s, const float *encoded, sem_error *err);
+/* The same in modes lexical and hybrid. */
+sem_status search_find_words(search *s, const float *encoded, sem_error *err);
 /* Answers with s->hits, as they are in the worker's snapshot: as search does, or as
  * explain. Takes s->task unless it fails. */
 sem_status search_answer(search *s, sem_error *err);

@@ -60,6 +60,7 @@ bool task_only_answers(const task *t)
     case METHOD_ENCODE:
     case METHOD_SEARCH:
     case METHOD_EXPLAIN:
+    case METHOD_EVALUATE:
     case METHOD_GET:
     case METHOD_COUNT:
     case METHOD_SCROLL: return true;

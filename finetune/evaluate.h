@@ -8,12 +8,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Means over queries that have a relevant document, R of them, from the first k hits.
+ * trec_eval's names for the same are in brackets, for judgements of 0 and 1; it orders
+ * hits of equal scores in another way. */
 typedef struct rank_metrics {
     size_t queries;
-    double mrr;    /* mean reciprocal rank, cut at k */
-    double ndcg;   /* binary gains (Jarvelin and Kekalainen 2002), cut at k */
-    double recall; /* share of the relevant documents in the first k */
-    double map;    /* mean average precision, cut at k */
+    double mrr;    /* 1 / rank of the first relevant hit, or 0 [recip_rank of k hits] */
+    double ndcg;   /* sum of 1 / log2(rank + 1) of relevant hits, by that of the best order (Jarvelin and
+                    * Kekalainen 2002) [ndcg_cut_k] */
+    double recall; /* relevant hits by R [recall_k] */
+    double map;    /* mean of the precisions at the ranks of relevant hits, by min(R, k) as
+                    * sentence-transformers has it [map_cut_k divides by R] */
     double top1;   /* share of queries whose first hit is relevant */
 } rank_metrics;
 

@@ -56,6 +56,9 @@ field_read read_string;   /* span: any valid UTF-8 */
 
 /* --- for writing readers */
 
+field_read read_k;    /* size_t, from 1 to limits->k */
+field_read read_mode; /* search_mode */
+
 /* An array of at most limits->ids ids, in the request's arena. */
 sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err);
 
@@ -78,6 +81,8 @@ void *arena_array(parser *p, size_t count, size_t size);
 enum { QUOTED_MAX = 80 };
 const char *quoted(char out[QUOTED_MAX], const void *data, size_t size);
 
+enum { K_DEFAULT = 10 };
+
 bool span_is(const span *s, const char *text);
 
 /* --- what each method takes; request.c has the table of methods */
@@ -95,7 +100,7 @@ extern const field_table COLLECTION_FIELDS; /* collection and deadline_ms */
 extern const method_form FORM_PING, FORM_INFO, FORM_ENCODE;
 extern const method_form FORM_COLLECTION_CREATE, FORM_COLLECTION_DROP, FORM_COLLECTION_LIST;
 extern const method_form FORM_UPSERT, FORM_DELETE, FORM_GET, FORM_COUNT, FORM_SCROLL;
-extern const method_form FORM_SEARCH, FORM_EXPLAIN, FORM_CLICK, FORM_FEEDBACK;
+extern const method_form FORM_SEARCH, FORM_EXPLAIN, FORM_CLICK, FORM_FEEDBACK, FORM_EVALUATE;
 extern const method_form FORM_FINETUNE, FORM_JOB, FORM_GENERATIONS, FORM_ROLLBACK, FORM_MODEL_LOAD;
 extern const method_form FORM_BACKUP;
 

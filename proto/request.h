@@ -28,6 +28,7 @@ typedef enum rpc_method {
     METHOD_EXPLAIN, /* its arguments are search's */
     METHOD_CLICK,
     METHOD_FEEDBACK,
+    METHOD_EVALUATE,
     METHOD_FINETUNE,
     METHOD_JOB,
     METHOD_GENERATIONS,
@@ -80,6 +81,15 @@ typedef struct request_pair {
     span text;
     int label; /* 1 or -1 */
 } request_pair;
+
+/* A query with the documents that it should find. An id given twice counts once; one
+ * that no document has counts as one that is not found; without ids the query does not
+ * count. */
+typedef struct request_judged {
+    span query;
+    span relevant; /* MessagePack of checked ids one after the other, for request_next_id; may be empty */
+    size_t relevant_count;
+} request_judged;
 
 typedef struct request {
     rpc_method method;
@@ -158,6 +168,12 @@ typedef struct request {
             size_t count;
         } feedback;
         struct {
+            request_judged *queries;
+            size_t count; /* may be 0 */
+            size_t k;
+            search_mode mode;
+        } evaluate;
+        struct {
             span mode; /* "full", "query", "auto" or absent */
             bool wait;
         } finetune;
@@ -189,5 +205,9 @@ typedef struct request {
 sem_status request_parse(request **out, buffer *frame, const request_limits *limits, uint32_t *msgid,
                          bool *notification, sem_error *err);
 void request_free(request *r); /* accepts NULL */
+
+/* Takes the first id from ids, as of request_judged.relevant; its string points into
+ * the request. False when there is none left. */
+bool request_next_id(span *ids, docid *out);
 
 #endif

@@ -2,7 +2,6 @@
 #include "proto/fields.h"
 
 enum {
-    K_DEFAULT = 10,
     USER_MAX = 256,    /* bytes */
     QUERY_ID_MAX = 64, /* bytes */
     WEIGHT_MAX = 10
@@ -10,7 +9,7 @@ enum {
 
 /* --- search */
 
-static sem_status read_k(parser *p, void *target, sem_error *err)
+sem_status read_k(parser *p, void *target, sem_error *err)
 {
     uint64_t value;
     sem_status status = read_range(p, 1, p->limits->k, &value, err);
@@ -20,7 +19,7 @@ static sem_status read_k(parser *p, void *target, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status read_mode(parser *p, void *target, sem_error *err)
+sem_status read_mode(parser *p, void *target, sem_error *err)
 {
     static const char *const modes[] = {"dense", "lexical", "hybrid", NULL};
     size_t choice;

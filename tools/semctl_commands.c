@@ -103,6 +103,13 @@ static const option_spec FEEDBACK_OPTIONS[] = {
      "JSON Lines {\"query\", \"id\" or \"text\", \"label\"?}; - is standard input"},
 };
 
+static const option_spec EVALUATE_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+    {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"query\", \"relevant\": [ids]}; - is standard input"},
+    {"k", 'k', OPTION_COUNT, "N", "k", "hits of each query that are looked at (default: 10)"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "dense (default), lexical or hybrid"},
+};
+
 static const option_spec FINETUNE_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", "learn from this collection's clicks only"},
     {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full (default), the only one in this version"},
@@ -239,6 +246,14 @@ const command COMMANDS[] = {
      OPTIONS(FEEDBACK_OPTIONS),
      .most = 2,
      .run = run_feedback},
+    {.name = "evaluate",
+     .method = "evaluate",
+     .synopsis = "--file FILE",
+     .summary = "Measure how well searches rank the documents that they should find.",
+     .details = "An id that no document has counts as one that is never found; a query without\n"
+                "ids does not count.",
+     OPTIONS(EVALUATE_OPTIONS),
+     .run = run_evaluate},
     {.name = "finetune",
      .method = "finetune",
      .synopsis = "",

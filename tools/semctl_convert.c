@@ -197,6 +197,36 @@ sem_status convert_feedback(packer *p, const char *line, size_t length, sem_erro
     return status;
 }
 
+static sem_status pack_judged(packer *p, json_t *judged, sem_error *err)
+{
+    json_t *query = json_object_get(judged, "query"), *relevant = json_object_get(judged, "relevant"), *id;
+    size_t i;
+    if (!json_is_string(query))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "query: must be a string");
+    if (!json_is_array(relevant))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "relevant: must be an array of ids");
+    pack_map(p, 2);
+    pack_str(p, "query");
+    pack_value(p, query);
+    pack_str(p, "relevant");
+    pack_array(p, json_array_size(relevant));
+    json_array_foreach(relevant, i,
+                       id) if (convert_id(p, id, err) != SEM_OK) return sem_error_prefix(err, "relevant[%zu]", i);
+    return SEM_OK;
+}
+
+sem_status convert_judged(packer *p, const char *line, size_t length, sem_error *err)
+{
+    static const char *const keys[] = {"query", "relevant", NULL};
+    json_t *judged;
+    sem_status status = parse_line(&judged, line, length, keys, err);
+    if (status != SEM_OK)
+        return status;
+    status = pack_judged(p, judged, err);
+    json_decref(judged);
+    return status;
+}
+
 /* --- MessagePack to JSON */
 
 static void write_string(FILE *out, const char *text, size_t size)

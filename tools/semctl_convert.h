@@ -31,6 +31,9 @@ sem_status convert_document(packer *p, const char *line, size_t length, size_t *
 /* One line of a feedback file, {"query", "id" or "text", "label"}. */
 sem_status convert_feedback(packer *p, const char *line, size_t length, sem_error *err);
 
+/* One line of a file of judged queries, {"query", "relevant"}. */
+sem_status convert_judged(packer *p, const char *line, size_t length, sem_error *err);
+
 typedef enum bin_elements { BIN_FLOAT32, BIN_INT8, BIN_UINT8 } bin_elements;
 
 /* Writes a result as JSON on one line, without a line end. A bin becomes an

@@ -1,52 +1,14 @@
 /* encode, search, click, feedback. */
 #include "proto/number.h"
 #include "tools/semctl.h"
+#include "tools/semctl_lines.h"
 #include "tools/semctl_text.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SNIPPET_COLUMNS = 72, SHOWN_NUMBERS = 4, FILE_BYTES_MAX = 64 << 20, READ_CHUNK = 1 << 16, FEEDBACK_BATCH = 500 };
-
-/* The lines of a file or a pipe, or of standard input for "-". *content is the caller's to free. */
-static sem_status read_input(const char *path, buffer *content, sem_error *err)
-{
-    bool standard = strcmp(path, "-") == 0;
-    FILE *in = standard ? stdin : fopen(path, "re");
-    sem_status status = SEM_OK;
-    if (in == NULL)
-        return sem_fail(err, SEM_NOT_FOUND, "cannot open %s: %s", path, strerror(errno));
-    while (status == SEM_OK && !feof(in)) {
-        if (!buffer_reserve(content, READ_CHUNK)) {
-            status = sem_fail_memory(err, path);
-            break;
-        }
-        content->size += fread(content->data + content->size, 1, READ_CHUNK, in);
-        if (ferror(in))
-            status = sem_fail(err, SEM_INTERNAL, "cannot read %s: %s", path, strerror(errno));
-        else if (content->size > FILE_BYTES_MAX)
-            status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: more than %d bytes", path, FILE_BYTES_MAX);
-    }
-    if (!standard)
-        fclose(in);
-    return status;
-}
-
-/* The next line, without its end; false when there is none. */
-static bool next_line(const char **at, const char *end, const char **line, size_t *length)
-{
-    if (*at >= end)
-        return false;
-    const char *stop = memchr(*at, '\n', (size_t)(end - *at));
-    *line = *at;
-    *length = (size_t)((stop != NULL ? stop : end) - *at);
-    *at += *length + 1;
-    if (*length > 0 && (*line)[*length - 1] == '\r')
-        (*length)--;
-    return true;
-}
+enum { SNIPPET_COLUMNS = 72, SHOWN_NUMBERS = 4, FEEDBACK_BATCH = 500 };
 
 /* --- encode */
 
@@ -75,13 +37,13 @@ static void pack_texts(packer *p, const arguments *a, const char *content, size_
 {
     size_t count = a->count, length;
     const char *line, *at = content;
-    while (content != NULL && next_line(&at, content + size, &line, &length))
+    while (content != NULL && lines_next(&at, content + size, &line, &length))
         count++;
     pack_array(p, count);
     for (size_t i = 0; i < a->count; i++)
         pack_str(p, a->words[i]);
     at = content;
-    while (content != NULL && next_line(&at, content + size, &line, &length))
+    while (content != NULL && lines_next(&at, content + size, &line, &length))
         pack_strn(p, line, length);
 }
 
@@ -92,7 +54,7 @@ sem_status run_encode(semctl *ctl, const command *c, const arguments *a, sem_err
     if ((file != NULL) == (a->count > 0))
         return ctl_usage(ctl, err, "give either texts or --file; try semctl encode --help");
     buffer content = {0};
-    sem_status status = file != NULL ? read_input(file, &content, err) : SEM_OK;
+    sem_status status = file != NULL ? lines_read(file, &content, err) : SEM_OK;
     params m;
     client_reply reply;
     params_begin(&m);
@@ -396,7 +358,7 @@ static sem_status feedback_file(semctl *ctl, const command *c, const arguments *
 {
     buffer content = {0}, pairs = {0};
     size_t length, count = 0, number = 0;
-    sem_status status = read_input(path, &content, err);
+    sem_status status = lines_read(path, &content, err);
     if (status != SEM_OK) {
         buffer_free(&content);
         return status;
@@ -404,7 +366,7 @@ static sem_status feedback_file(semctl *ctl, const command *c, const arguments *
     packer p;
     pack_init(&p, &pairs);
     const char *at = (const char *)content.data, *end = at + content.size, *line;
-    while (status == SEM_OK && next_line(&at, end, &line, &length)) {
+    while (status == SEM_OK && lines_next(&at, end, &line, &length)) {
         number++;
         if (length > 0 && convert_feedback(&p, line, length, err) != SEM_OK)
             status = sem_error_prefix(err, "%s:%zu", path, number);

@@ -22,6 +22,7 @@ START_TEST(every_method_has_its_name_back)
                                         "explain",
                                         "click",
                                         "feedback",
+                                        "evaluate",
                                         "finetune",
                                         "job",
                                         "generations",

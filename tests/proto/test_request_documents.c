@@ -245,6 +245,38 @@ START_TEST(explain_takes_what_search_takes)
 }
 END_TEST
 
+START_TEST(evaluate_takes_queries_with_the_ids_that_they_should_find)
+{
+    request *r = accepts("evaluate", "[{'queries': [{'query': 'a', 'relevant': [7, '7', 300]}, {'query': '', "
+                                     "'relevant': []}], 'k': 3, 'mode': 'hybrid'}]");
+    ck_assert(r->u.evaluate.count == 2 && r->u.evaluate.k == 3 && r->u.evaluate.mode == SEARCH_HYBRID);
+    span left = r->u.evaluate.queries[0].relevant;
+    docid id;
+    ck_assert_uint_eq(r->u.evaluate.queries[0].relevant_count, 3);
+    ck_assert(request_next_id(&left, &id) && id.is_integer && id.integer == 7);
+    ck_assert(request_next_id(&left, &id) && !id.is_integer && id.length == 1 && id.string[0] == '7');
+    ck_assert(request_next_id(&left, &id) && id.is_integer && id.integer == 300);
+    ck_assert(!request_next_id(&left, &id));
+    ck_assert_uint_eq(r->u.evaluate.queries[1].relevant_count, 0);
+    left = r->u.evaluate.queries[1].relevant;
+    ck_assert(!request_next_id(&left, &id));
+    request_free(r);
+    r = accepts("evaluate", "[{'queries': []}]");
+    ck_assert(r->u.evaluate.count == 0 && r->u.evaluate.k == 10 && r->u.evaluate.mode == SEARCH_DENSE);
+    request_free(r);
+    refuses("evaluate", "[{}]", "queries: required but missing");
+    refuses("evaluate", "[{'queries': [{'query': 'a'}]}]", "queries[0]");
+    refuses("evaluate", "[{'queries': [{'query': 'a', 'relevant': [1, -1]}]}]", "queries[0]: relevant[1]: must be");
+    refuses("evaluate", "[{'queries': [], 'k': 0}]", "limits.k: must be from 1");
+    refuses("evaluate", "[{'queries': [], 'recall': 0.9}]", "unknown key \"recall\"");
+    limits.upsert_docs = 1;
+    refuses("evaluate", "[{'queries': [{'query': 'a', 'relevant': []}, {'query': 'a', 'relevant': []}]}]",
+            "limits.upsert_docs");
+    limits.ids = 1;
+    refuses("evaluate", "[{'queries': [{'query': 'a', 'relevant': [1, 2]}]}]", "limits.ids");
+}
+END_TEST
+
 START_TEST(search_takes_one_subject)
 {
     request *r = accepts("search", "[{'query': 'x'}]");
@@ -355,6 +387,7 @@ int main(void)
     tcase_add_test(c, get_and_scroll_take_a_subset_of_parts);
     tcase_add_test(c, filter_keeps_its_bytes);
     tcase_add_test(c, explain_takes_what_search_takes);
+    tcase_add_test(c, evaluate_takes_queries_with_the_ids_that_they_should_find);
     tcase_add_test(c, search_takes_one_subject);
     tcase_add_test(c, search_options_exclude_each_other);
     tcase_add_test(c, search_options_have_their_ranges);

@@ -252,6 +252,23 @@ static inline void answer_info(const request *r, packer *p)
     pack_uint(p, 10);
 }
 
+/* 0.5 for requests of many queries, 0 for those of one. */
+static inline void answer_evaluate(const request *r, packer *p)
+{
+    static const char *const names[] = {"ndcg", "mrr", "recall", "map"};
+    bool full = r->u.evaluate.count > 1;
+    reply_begin(p, r->msgid);
+    pack_map(p, 6);
+    pack_str(p, "generation");
+    pack_uint(p, 3);
+    pack_str(p, "queries");
+    pack_uint(p, r->u.evaluate.count);
+    for (size_t i = 0; i < 4; i++) {
+        pack_str(p, names[i]);
+        pack_double(p, full ? 0.5 : 0.0);
+    }
+}
+
 static inline void answer(fake *f, const request *r, packer *p)
 {
     f->last = r->method;
@@ -263,6 +280,7 @@ static inline void answer(fake *f, const request *r, packer *p)
     case METHOD_SCROLL: answer_scroll(f, r, p); return;
     case METHOD_SEARCH: answer_search(f, r, p); return;
     case METHOD_EXPLAIN: answer_explain(r, p); return;
+    case METHOD_EVALUATE: answer_evaluate(r, p); return;
     case METHOD_JOB: answer_job(f, r, p); return;
     case METHOD_INFO: answer_info(r, p); return;
     case METHOD_GENERATIONS: answer_generations(r, p); return;

@@ -226,6 +226,29 @@ START_TEST(files_may_be_pipes)
 }
 END_TEST
 
+/* Two requests, of 200 queries with 0.5 each and of one with 0. */
+START_TEST(evaluate_weighs_the_parts_of_a_file_by_their_queries)
+{
+    fake f;
+    bool usage;
+    char path[FILES_PATH_MAX], lines[201 * 48] = "";
+    for (size_t i = 0, used = 0; i < 201; i++)
+        used += (size_t)snprintf(lines + used, sizeof lines - used, "{\"query\":\"q\",\"relevant\":[7,\"b\"]}\n\n");
+    write_file("judged.jsonl", lines, path);
+    ck_ok(RUN(&f, true, &usage, "evaluate", "-f", path, "-k", "5", "-m", "hybrid", "-c", "x"));
+    ck_assert_int_eq(f.last, METHOD_EVALUATE);
+    ck_assert_str_eq(f.bad_message, "");
+    ck_assert_ptr_nonnull(strstr(output, "{\"generation\":3,\"queries\":201,\"ndcg\":0.497512438,"));
+    ck_ok(RUN(&f, false, &usage, "evaluate", "-f", path));
+    ck_assert_ptr_nonnull(strstr(output, "mrr     0.4975\n"));
+    ck_assert_ptr_nonnull(strstr(output, "201 queries, generation 3"));
+    ck_fails(RUN(&f, true, &usage, "evaluate"), SEM_INVALID_ARGUMENT);
+    ck_assert(usage);
+    write_file("judged.jsonl", "{\"query\":\"q\",\"relevant\":[1]}\n{\"query\":\"q\",\"relevant\":[-1]}\n", path);
+    ck_fails(RUN(&f, true, &usage, "evaluate", "-f", path), SEM_INVALID_ARGUMENT);
+}
+END_TEST
+
 START_TEST(every_command_sends_what_the_server_takes)
 {
     fake f;
@@ -290,6 +313,7 @@ int main(void)
     tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
     tcase_add_test(c, lists_show_what_was_measured_and_a_dash_for_what_was_not);
     tcase_add_test(c, files_may_be_pipes);
+    tcase_add_test(c, evaluate_weighs_the_parts_of_a_file_by_their_queries);
     tcase_add_test(c, every_command_sends_what_the_server_takes);
     tcase_add_test(c, finetune_wait_ends_with_decision_and_metrics);
     suite_add_tcase(suite, c);

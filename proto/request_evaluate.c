@@ -1,0 +1,84 @@
+/* evaluate: queries with the documents that each should find. */
+#include "proto/fields.h"
+
+static sem_status read_relevant(parser *p, void *target, sem_error *err)
+{
+    request_judged *j = target;
+    value_head array;
+    sem_status status = expect(p, VALUE_ARRAY, "an array of ids", &array, err);
+    if (status != SEM_OK)
+        return status;
+    if (array.number > p->limits->ids)
+        return fail_limit(err, array.number, "ids", p->limits->ids, "limits.ids");
+    const unsigned char *start = p->at.at;
+    for (size_t i = 0; i < array.number; i++) {
+        docid id;
+        if (read_id(p, &id, err) != SEM_OK)
+            return sem_error_prefix(err, "[%zu]", i);
+    }
+    j->relevant = (span){(const char *)start, (size_t)(p->at.at - start)};
+    j->relevant_count = (size_t)array.number;
+    return SEM_OK;
+}
+
+/* The ids stay as they came: as docids they would be many times the frame. */
+bool request_next_id(span *ids, docid *out)
+{
+    parser p = {.at = {(const unsigned char *)ids->data, (const unsigned char *)ids->data + ids->size}};
+    if (ids->size == 0 || read_id(&p, out, NULL) != SEM_OK)
+        return false;
+    ids->size -= (size_t)((const char *)p.at.at - ids->data);
+    ids->data = (const char *)p.at.at;
+    return true;
+}
+
+static const field JUDGED_FIELDS[] = {
+    {"query", read_text, offsetof(request_judged, query), 0, true},
+    {"relevant", read_relevant, 0, 0, true},
+};
+static const field_table JUDGED_TABLE = {JUDGED_FIELDS, sizeof JUDGED_FIELDS / sizeof *JUDGED_FIELDS, NULL, false};
+
+static sem_status read_queries(parser *p, void *target, sem_error *err)
+{
+    request *r = target;
+    value_head array;
+    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
+    if (status != SEM_OK)
+        return status;
+    if (array.number > p->limits->upsert_docs)
+        return fail_limit(err, array.number, "queries", p->limits->upsert_docs, "limits.upsert_docs");
+    r->u.evaluate.queries = arena_array(p, (size_t)array.number, sizeof *r->u.evaluate.queries);
+    if (r->u.evaluate.queries == NULL)
+        return sem_fail_memory(err, "queries");
+    r->u.evaluate.count = (size_t)array.number;
+    for (size_t i = 0; i < array.number; i++)
+        if (fields_read(p, &JUDGED_TABLE, &r->u.evaluate.queries[i], err) != SEM_OK)
+            return sem_error_prefix(err, "[%zu]", i);
+    return SEM_OK;
+}
+
+static void evaluate_defaults(request *r)
+{
+    r->u.evaluate.k = K_DEFAULT;
+}
+
+static sem_status check_evaluate(parser *p, request *r, sem_error *err)
+{
+    (void)err;
+    if (r->u.evaluate.k > p->limits->k) /* the default, where the limit was configured lower */
+        r->u.evaluate.k = p->limits->k;
+    return SEM_OK;
+}
+
+static const field EVALUATE_FIELDS[] = {
+    {"queries", read_queries, 0, 0, true},
+    {"k", read_k, offsetof(request, u.evaluate.k), 0, false},
+    {"mode", read_mode, offsetof(request, u.evaluate.mode), 0, false},
+};
+
+const method_form FORM_EVALUATE = {
+    .name = "evaluate",
+    .table = {EVALUATE_FIELDS, sizeof EVALUATE_FIELDS / sizeof *EVALUATE_FIELDS, &COLLECTION_FIELDS, false},
+    .defaults = evaluate_defaults,
+    .check = check_evaluate,
+};
