@@ -120,7 +120,9 @@ static sem_status check_room(lexical_thread *l, sem_error *err)
 }
 
 /* The truth needs the room that its cache takes: without the file neither log nor
- * old texts have to be kept for it. */
+ * old texts have to be kept for it. At once, while there is twice what the store keeps
+ * for deletes (lexical_index.c): a file that waited for room would be in the way of the
+ * deletes that are to make it. */
 static void give_up_file(lexical_thread *l)
 {
     close_file(l, true);
@@ -239,7 +241,7 @@ static void *lexical_main(void *argument)
             continue;
         }
         tell(l, &err);
-        if (l->index != NULL && store_room(l->core->store, 1, ROOM_LEAST, NULL) != SEM_OK)
+        if (l->index != NULL && status == SEM_RESOURCE_EXHAUSTED)
             give_up_file(l);
         else
             rest(l);
