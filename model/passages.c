@@ -90,12 +90,20 @@ static sem_status add_unit(cutting *k, size_t from, size_t to, size_t tokens, se
     return SEM_OK;
 }
 
+/* Passages are added in order. One that would only repeat what the last one has is none,
+ * and one that has all of the last takes its place: what an overlap added was white space,
+ * or what followed it was cut shorter than the overlap. */
 static sem_status add_passage(cutting *k, size_t from, size_t to, sem_error *err)
 {
     passage_cutter *c = k->c;
+    passage *last = c->count > 0 ? &c->passages[c->count - 1] : NULL;
     from = sentence_trim(k->text, from, &to);
-    if (from == to)
+    if (from == to || (last != NULL && to <= last->to))
         return SEM_OK;
+    if (last != NULL && from <= last->from) {
+        last->to = (uint32_t)to;
+        return SEM_OK;
+    }
     if (!grow(&c->passages, &c->capacity, c->count, sizeof *c->passages))
         return sem_fail_memory(err, "the passages of a text");
     c->passages[c->count++] = (passage){(uint32_t)from, (uint32_t)to};
