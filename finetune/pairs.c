@@ -41,8 +41,10 @@ typedef struct collector {
     vote *votes;
     size_t vote_count, vote_capacity;
     index_table vote_table;
-    size_t gone;       /* judgements whose document is gone */
-    sem_status status; /* of a judgement, which ends the walk */
+    uint32_t collection; /* the last one asked about; 0: none yet */
+    bool learns;         /* its vectors are the model's */
+    size_t gone;         /* judgements whose document or collection is gone, or whose collection is external */
+    sem_status status;   /* of a judgement, which ends the walk */
     sem_error *err;
 } collector;
 
@@ -171,11 +173,32 @@ static sem_status find_text(collector *c, const event_judgement *j, vote *v, con
     return SEM_OK;
 }
 
+/* Whether judgements of the collection are learnt from: its vectors come from the model. */
+static sem_status look_up_collection(collector *c, uint32_t number)
+{
+    store_collection found;
+    if (c->collection == number)
+        return SEM_OK;
+    sem_status status = store_collection_at(c->read, number, &found, c->err);
+    if (status != SEM_OK && status != SEM_NOT_FOUND)
+        return status;
+    c->collection = number;
+    c->learns = status == SEM_OK && !found.external;
+    return SEM_OK;
+}
+
 static bool take_judgement(void *context, const event_judgement *j)
 {
     collector *c = context;
     if (c->options->collection != 0 && j->collection != c->options->collection)
         return true;
+    c->status = look_up_collection(c, j->collection);
+    if (c->status != SEM_OK)
+        return false;
+    if (!c->learns) {
+        c->gone++;
+        return true;
+    }
     vote v = {.collection = j->collection, .by_id = j->by_id};
     /* One click is one vote however much it claims to weigh. */
     v.weight = j->weight > 0 ? (float)fmin(j->weight, 1) : 0;

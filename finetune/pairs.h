@@ -24,7 +24,8 @@ typedef struct pair_set {
     size_t count;
     heldout_query *heldout;
     size_t heldout_count;
-    size_t skipped; /* judgements whose document is gone, and (query, document)s judged bad or taken back last */
+    size_t skipped; /* judgements whose document or collection is gone or external, and (query, document)s
+                     * judged bad or taken back last */
     void *texts;    /* the strings' memory */
 } pair_set;
 
@@ -34,7 +35,8 @@ typedef struct pair_options {
     const unsigned char *key; /* 16 bytes for that hash */
 } pair_options;
 
-/* Reads every judgement. One vote a (query, document), in order of the first:
+/* Reads every judgement, but for those of external collections, whose vectors no model
+ * makes: nothing is learnt from them. One vote a (query, document), in order of the first:
  * the latest counts, weights are capped at 1 vote; documents of equal text are
  * one document. Clicked texts are read from the store and copied. */
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err);

@@ -284,6 +284,83 @@ START_TEST(external_collections_hold_the_clients_vectors)
 }
 END_TEST
 
+static void external_upsert(const char *name, unsigned id, const char *text, const float *vector, size_t dim)
+{
+    sem_error error;
+    buffer params = {0};
+    packer p;
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    pack_map(&p, 2);
+    pack_str(&p, "collection");
+    pack_str(&p, name);
+    pack_str(&p, "docs");
+    pack_array(&p, 1);
+    pack_map(&p, 3);
+    pack_str(&p, "id");
+    pack_uint(&p, id);
+    pack_str(&p, "text");
+    pack_str(&p, text);
+    pack_str(&p, "vector");
+    pack_bin(&p, vector, dim * sizeof *vector);
+    box_forget_reply(&b);
+    ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &b.reply, &error));
+    b.has_reply = true;
+    buffer_free(&params);
+}
+
+START_TEST(external_collections_rank_by_dot_where_asked_and_find_words)
+{
+    const float vectors[3][2] = {{1, 0}, {3, 3}, {0.5f, 0}};
+    if (!start())
+        return;
+    box_call(&b, "collection.create",
+             "{'name': 'dots', 'options': {'vectors': 'external', 'dim': 2, 'metric': 'dot'}}");
+    external_upsert("dots", 1, "one fox", vectors[0], 2);
+    external_upsert("dots", 2, "two hens", vectors[1], 2);
+    external_upsert("dots", 3, "", vectors[2], 2);
+    ck_assert(!b.reply.is_error);
+    external_upsert("dots", 4, "", vectors[1], 1);
+    ck_assert(b.reply.is_error);
+    ck_assert_str_eq(b.reply.code, "INVALID_ARGUMENT");
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "count", "{'collection': 'dots'}"), "count"), 9), 3);
+    const msgpack_object *hits = object_get(box_call(&b, "search", "{'collection': 'dots', 'like': 1}"), "hits");
+    ck_assert_uint_eq(object_uint(object_get(box_at(hits, 0), "id"), 9), 2);
+    ck_assert_double_eq_tol(object_double(object_get(box_at(hits, 0), "score"), 0), 3, 1e-6);
+    ck_assert_double_eq_tol(object_double(object_get(box_at(hits, 1), "score"), 0), 0.5, 1e-6);
+    /* The vector comes back as it was given. */
+    const msgpack_object *vector =
+        object_get(box_at(box_call(&b, "get", "{'collection': 'dots', 'ids': [2], 'with': ['vector']}"), 0), "vector");
+    ck_assert(vector->via.bin.size == sizeof vectors[1] &&
+              memcmp(vector->via.bin.ptr, vectors[1], sizeof vectors[1]) == 0);
+    hits = object_get(box_call(&b, "search", "{'collection': 'dots', 'query': 'fox', 'mode': 'lexical'}"), "hits");
+    ck_assert_uint_eq(box_count(hits), 1);
+    box_fails(&b, "INVALID_ARGUMENT", "search", "{'collection': 'dots', 'query': 'fox', 'mode': 'hybrid'}");
+    box_fails(&b, "FAILED_PRECONDITION", "finetune", "{'collection': 'dots'}");
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(nothing_is_learnt_from_external_collections)
+{
+    const float vector[2] = {1, 0};
+    if (!start())
+        return;
+    box_call(&b, "collection.create", "{'name': 'ext', 'options': {'vectors': 'external', 'dim': 2}}");
+    external_upsert("ext", 1, "a fox", vector, 2);
+    box_call(&b, "feedback",
+             "{'collection': 'ext', 'pairs': [{'query': 'fox', 'id': 1, 'label': 1},"
+             "{'query': 'hen', 'text': 'a hen', 'label': 1}]}");
+    const char *message = box_fails(&b, "FAILED_PRECONDITION", "finetune", "{}");
+    ck_assert_ptr_eq(strstr(message, "0 usable pairs"), message);
+    ck_assert_ptr_nonnull(strstr(message, " 0 held-out"));
+    box_call(&b, "feedback", "{'pairs': [{'query': 'hen', 'text': 'a hen', 'label': 1}]}");
+    message = box_fails(&b, "FAILED_PRECONDITION", "finetune", "{}");
+    ck_assert(strstr(message, "1 usable pairs") == message || strstr(message, " 1 held-out") != NULL);
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(equal_scores_are_ordered_by_id)
 {
     if (!start())
@@ -329,6 +406,8 @@ int main(void)
     tcase_add_test(t, wrong_requests_name_what_is_wrong_and_keep_the_connection);
     tcase_add_test(t, a_deadline_that_is_over_is_said);
     tcase_add_test(t, external_collections_hold_the_clients_vectors);
+    tcase_add_test(t, external_collections_rank_by_dot_where_asked_and_find_words);
+    tcase_add_test(t, nothing_is_learnt_from_external_collections);
     tcase_add_test(t, equal_scores_are_ordered_by_id);
     tcase_add_test(t, semctl_tells_not_yet_from_a_failure);
     suite_add_tcase(s, t);
