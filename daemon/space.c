@@ -219,7 +219,7 @@ static bool note_version(void *context, const store_document *doc)
     return true;
 }
 
-static bool fill_one(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector)
+static bool fill_one(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot, const void *vector)
 {
     fill *f = context;
     const uint64_t *chunk = chunk_table_get(&f->versions, docno / VERSIONS_CHUNK);
@@ -227,7 +227,9 @@ static bool fill_one(void *context, uint32_t docno, uint64_t version, uint32_t s
         return true;
     if (vector != NULL)
         memcpy(f->vector, vector, f->dim * sizeof(float));
-    f->status = vector_index_put_slot(f->index, docno, slot, vector != NULL ? f->vector : NULL, f->err);
+    const float *given = vector != NULL ? f->vector : NULL;
+    f->status = ordinal == 0 ? vector_index_put_slot(f->index, docno, slot, given, f->err)
+                             : vector_index_extend(f->index, docno, slot, given, f->err);
     return f->status == SEM_OK;
 }
 

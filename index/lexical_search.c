@@ -514,7 +514,7 @@ static sem_status rank_one(lexical_candidates *c, uint32_t docno, const filter *
     if (++c->plan.scored % ASK_EVERY_TEXTS == 0 && status == SEM_OK && !goes_on(c))
         return outcome(c, err);
     if (status == SEM_OK && score > 0)
-        topk_push(best, docno, (float)score);
+        topk_push(best, docno, 0, (float)score);
     return status;
 }
 

@@ -364,11 +364,37 @@ void lists_file_free(lists_file *f)
 
 /* --- rows */
 
+/* Whether a row with this slot is the next passage of the document that r's newest rows are of. */
+static bool goes_on(const rows *r, const rows *from, uint32_t docno, uint32_t slot)
+{
+    uint32_t first = rows_row_of(r, docno), now = rows_row_of(from, docno);
+    if (first == ROW_NONE || now == ROW_NONE)
+        return false;
+    uint32_t known = rows_passages(r, first);
+    return first + known == rows_count(r) && known < rows_passages(from, now) && rows_slot(from, now + known) == slot;
+}
+
 static sem_status put_row(const lists_file *f, const rows *from, uint32_t seen, rows *r, uint32_t i, sem_error *err)
 {
     uint32_t docno = f->docnos[i], slot = f->slots[i], now = rows_row_of(from, docno);
-    bool alive = now != ROW_NONE && now < seen && rows_slot(from, now) == slot && rows_row_of(r, docno) == ROW_NONE;
-    return alive ? rows_put_slot(r, docno, slot, NULL, err) : rows_put_dead(r, docno, slot, err);
+    bool known = now != ROW_NONE && now < seen;
+    if (known && rows_slot(from, now) == slot && rows_row_of(r, docno) == ROW_NONE)
+        return rows_put_slot(r, docno, slot, NULL, err);
+    return known && goes_on(r, from, docno, slot) ? rows_extend_slot(r, docno, slot, NULL, err)
+                                                  : rows_put_dead(r, docno, slot, err);
+}
+
+/* The file may end within a document. */
+static sem_status complete_last(const rows *from, rows *r, sem_error *err)
+{
+    uint32_t count = rows_count(r), docno = count == 0 ? 0 : rows_docno(r, count - 1);
+    uint32_t first = rows_row_of(r, docno), now = rows_row_of(from, docno);
+    if (count == 0 || first == ROW_NONE || now == ROW_NONE || first + rows_passages(r, first) != count)
+        return SEM_OK;
+    sem_status status = SEM_OK;
+    for (uint32_t i = rows_passages(r, first); i < rows_passages(from, now) && status == SEM_OK; i++)
+        status = rows_extend_slot(r, docno, rows_slot(from, now + i), NULL, err);
+    return status;
 }
 
 sem_status lists_file_rows(const lists_file *f, const rows *from, rows **out, uint32_t *seen, sem_error *err)
@@ -380,10 +406,16 @@ sem_status lists_file_rows(const lists_file *f, const rows *from, rows **out, ui
         return status;
     for (uint32_t i = 0; i < f->rows && status == SEM_OK; i++)
         status = put_row(f, from, *seen, r, i, err);
+    if (status == SEM_OK)
+        status = complete_last(from, r, err);
     for (uint32_t row = 0; row < *seen && status == SEM_OK; row++) {
-        uint32_t docno = rows_docno(from, row);
-        if (rows_alive(from, row, *seen) && rows_row_of(r, docno) == ROW_NONE)
-            status = rows_put_slot(r, docno, rows_slot(from, row), NULL, err);
+        uint32_t docno = rows_docno(from, row), slot = rows_slot(from, row);
+        if (!rows_alive(from, row, *seen))
+            continue;
+        if (rows_row_of(r, docno) == ROW_NONE)
+            status = rows_put_slot(r, docno, slot, NULL, err);
+        else if (rows_passages(from, row) == 0 && goes_on(r, from, docno, slot))
+            status = rows_extend_slot(r, docno, slot, NULL, err);
     }
     if (status != SEM_OK) {
         rows_release(r);

@@ -365,9 +365,9 @@ static void take_neighbours(bench *b, const measurement *m, size_t q)
 {
     b->count = 0;
     for (size_t i = 0; i < m->found[q]; i++) {
-        uint32_t row = rows_row_of(m->in->view->rows, m->hits[q * DEEPEST + i].docno);
+        uint32_t row = m->hits[q * DEEPEST + i].row;
         if (row >= m->in->seen)
-            continue; /* replaced meanwhile, or removed */
+            continue; /* came meanwhile */
         b->neighbours[b->count] =
             (neighbour){.row = row, .rank = (uint32_t)i, .estimate = -INFINITY, .cell_at = UINT32_MAX};
         b->slot_of[row] = (uint16_t)++b->count;

@@ -103,11 +103,11 @@ static place *next_of(const rows *r, uint32_t row)
     return &chunk->next[row % ROWS_CHUNK];
 }
 
-static sem_status append(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+/* Writes a row that is not published yet. */
+static sem_status write_row(rows *r, uint32_t row, uint32_t docno, uint32_t slot, uint32_t passages,
+                            const float *vector, sem_error *err)
 {
-    uint32_t row = atomic_load_explicit(&r->count, memory_order_relaxed);
-    place *where = ensure_place(r, docno);
-    rows_chunk *chunk = where == NULL ? NULL : ensure_chunk(r, row);
+    rows_chunk *chunk = ensure_chunk(r, row);
     if (chunk == NULL)
         return sem_fail_memory(err, "the rows of an index");
     sem_status s = row_vectors_put(r->vectors, slot, vector, err);
@@ -115,32 +115,84 @@ static sem_status append(rows *r, uint32_t docno, uint32_t slot, const float *ve
         return s;
     chunk->docno[row % ROWS_CHUNK] = docno;
     chunk->slot[row % ROWS_CHUNK] = slot;
+    chunk->passages[row % ROWS_CHUNK] = passages;
     atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_NONE, memory_order_relaxed);
+    return SEM_OK;
+}
 
+/* Gives all rows of a document, from its first on, the same successor. */
+static void replace_all(rows *r, uint32_t first, uint32_t with)
+{
+    uint32_t count = rows_passages(r, first);
+    for (uint32_t i = 0; i < count; i++)
+        atomic_store_explicit(next_of(r, first + i), with, memory_order_release);
+    atomic_fetch_sub_explicit(&r->live, count, memory_order_relaxed);
+}
+
+static sem_status fail_full(sem_error *err)
+{
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "an index holds at most %u rows until it is compacted", ROWS_MAX);
+}
+
+sem_status rows_add(rows *r, uint32_t docno, const uint32_t *slots, const float *vectors, size_t count, sem_error *err)
+{
+    uint32_t first = rows_count(r);
+    if (count > ROWS_MAX - first)
+        return fail_full(err);
+    if (ensure_place(r, docno) == NULL)
+        return sem_fail_memory(err, "the rows of an index");
+    sem_status s = SEM_OK;
+    for (uint32_t i = 0; i < count && s == SEM_OK; i++) {
+        uint32_t slot = r->vectors->stored == NULL ? first + i : slots[i];
+        s = write_row(r, first + i, docno, slot, i == 0 ? (uint32_t)count : 0,
+                      vectors != NULL ? vectors + i * r->dim : NULL, err);
+    }
+    return s;
+}
+
+void rows_publish(rows *r, uint32_t docno, size_t count)
+{
+    uint32_t row = atomic_load_explicit(&r->count, memory_order_relaxed);
+    place *where = find_place(r, docno);
     /* A reader that sees fewer rows than the new one's number goes on with the
      * old row; one that sees more finds it replaced: the order of these three
      * stores makes the count the one switch. */
     uint32_t old = atomic_load_explicit(where, memory_order_relaxed);
     if (old != ROW_NONE)
-        atomic_store_explicit(next_of(r, old), row, memory_order_release);
+        replace_all(r, old, row);
     else
-        atomic_fetch_add_explicit(&r->live, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&r->documents, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->live, count, memory_order_relaxed);
     atomic_store_explicit(where, row, memory_order_release);
+    atomic_store_explicit(&r->count, row + (uint32_t)count, memory_order_release);
+}
+
+static sem_status append(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+{
+    sem_status s = rows_add(r, docno, &slot, vector, 1, err);
+    if (s == SEM_OK)
+        rows_publish(r, docno, 1);
+    return s;
+}
+
+sem_status rows_extend_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+{
+    uint32_t row = rows_count(r), first = rows_row_of(r, docno);
+    if (first == ROW_NONE || row >= ROWS_MAX || first + rows_passages(r, first) != row)
+        return sem_fail(err, SEM_INTERNAL, "row %u is no passage of document %u", row, docno);
+    sem_status s = write_row(r, row, docno, r->vectors->stored == NULL ? row : slot, 0, vector, err);
+    if (s != SEM_OK)
+        return s;
+    rows_chunk *chunk = chunk_table_get(&r->chunks, first / ROWS_CHUNK);
+    chunk->passages[first % ROWS_CHUNK]++;
+    atomic_fetch_add_explicit(&r->live, 1, memory_order_relaxed);
     atomic_store_explicit(&r->count, row + 1, memory_order_release);
     return SEM_OK;
 }
 
-static sem_status check_count(const rows *r, sem_error *err)
-{
-    if (rows_count(r) < ROWS_MAX)
-        return SEM_OK;
-    return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "an index holds at most %u rows until it is compacted", ROWS_MAX);
-}
-
 sem_status rows_put(rows *r, uint32_t docno, const float *vector, sem_error *err)
 {
-    sem_status s = check_count(r, err);
-    return s == SEM_OK ? append(r, docno, rows_count(r), vector, err) : s;
+    return append(r, docno, 0, vector, err);
 }
 
 sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
@@ -151,19 +203,20 @@ sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *ve
     uint32_t now = rows_row_of(r, docno);
     if (now != ROW_NONE && rows_slot(r, now) == slot)
         return SEM_OK;
-    sem_status s = check_count(r, err);
-    return s == SEM_OK ? append(r, docno, slot, vector, err) : s;
+    return append(r, docno, slot, vector, err);
 }
 
 sem_status rows_put_dead(rows *r, uint32_t docno, uint32_t slot, sem_error *err)
 {
     uint32_t row = rows_count(r);
-    sem_status s = check_count(r, err);
-    rows_chunk *chunk = s != SEM_OK ? NULL : ensure_chunk(r, row);
+    if (row >= ROWS_MAX)
+        return fail_full(err);
+    rows_chunk *chunk = ensure_chunk(r, row);
     if (chunk == NULL)
-        return s != SEM_OK ? s : sem_fail_memory(err, "the rows of an index");
+        return sem_fail_memory(err, "the rows of an index");
     chunk->docno[row % ROWS_CHUNK] = docno;
     chunk->slot[row % ROWS_CHUNK] = slot;
+    chunk->passages[row % ROWS_CHUNK] = 0;
     atomic_store_explicit(&chunk->next[row % ROWS_CHUNK], ROW_REMOVED, memory_order_relaxed);
     atomic_store_explicit(&r->count, row + 1, memory_order_release);
     return SEM_OK;
@@ -175,9 +228,9 @@ bool rows_remove(rows *r, uint32_t docno)
     uint32_t row = where == NULL ? ROW_NONE : atomic_load_explicit(where, memory_order_relaxed);
     if (row == ROW_NONE)
         return false;
-    atomic_store_explicit(next_of(r, row), ROW_REMOVED, memory_order_release);
+    replace_all(r, row, ROW_REMOVED);
     atomic_store_explicit(where, ROW_NONE, memory_order_release);
-    atomic_fetch_sub_explicit(&r->live, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&r->documents, 1, memory_order_relaxed);
     return true;
 }
 
@@ -275,7 +328,9 @@ const float *rows_vector_elsewhere(const rows_view *view, uint32_t row, uint32_t
 sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *err)
 {
     uint32_t docno = rows_docno(from->rows, row);
-    if (r->vectors == from->rows->vectors)
-        return rows_put_slot(r, docno, rows_slot(from->rows, row), NULL, err);
-    return rows_put(r, docno, rows_vector(from, row), err);
+    bool shared = r->vectors == from->rows->vectors;
+    uint32_t slot = rows_slot(from->rows, row);
+    const float *vector = shared ? NULL : rows_vector(from, row);
+    return rows_passages(from->rows, row) > 0 ? append(r, docno, slot, vector, err)
+                                              : rows_extend_slot(r, docno, slot, vector, err);
 }

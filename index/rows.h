@@ -1,6 +1,6 @@
 /* The rows of an index: each names a document and the slot of its vector. They
- * are appended and never moved or changed; for each document there is the row that
- * holds its vector now. Where the vectors lie: row_vectors.h.
+ * are appended and never moved or changed; for each document there is the first of
+ * the rows that hold its vectors now, one behind the other: one for each passage. Where the vectors lie: row_vectors.h.
  *
  * One thread at a time puts and removes (the writer). Any thread reads
  * meanwhile without waiting. A reader first takes `seen = rows_count()`; rows
@@ -28,6 +28,7 @@ enum { ROWS_CHUNK = 1024 /* rows in one piece of memory */ };
 typedef struct rows_chunk {
     uint32_t docno[ROWS_CHUNK];
     uint32_t slot[ROWS_CHUNK];
+    uint32_t passages[ROWS_CHUNK];     /* in a document's first row: how many it has; in the others 0 */
     _Atomic uint32_t next[ROWS_CHUNK]; /* ROW_NONE: current; else the row that replaced it, or ROW_REMOVED */
 } rows_chunk;
 
@@ -35,7 +36,8 @@ typedef struct rows_chunk {
 typedef struct rows {
     size_t dim, width;      /* width: dim and zeros up to whole lanes */
     _Atomic uint32_t count; /* rows appended; published after the row is complete */
-    atomic_size_t live;     /* documents */
+    atomic_size_t live;     /* rows that are not replaced or removed */
+    atomic_size_t documents;
     atomic_size_t references;
     row_vectors *vectors; /* shared with copies of these rows, where a store has them */
     chunk_table chunks;   /* of rows_chunk */
@@ -60,6 +62,14 @@ sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *ve
 /* Appends a row that was its document's once: to keep the numbers of those behind
  * it. Writer only. */
 sem_status rows_put_dead(rows *r, uint32_t docno, uint32_t slot, sem_error *err);
+/* The same for a document of several passages: vectors [count, dim], slots [count]
+ * (NULL without a store). Nobody sees the rows until rows_publish, which cannot fail
+ * and replaces the document's old rows in one step; another rows_add takes their place.
+ * Writer only. */
+sem_status rows_add(rows *r, uint32_t docno, const uint32_t *slots, const float *vectors, size_t count, sem_error *err);
+void rows_publish(rows *r, uint32_t docno, size_t count);
+/* One more passage of the document that the newest rows are of, while nobody reads. */
+sem_status rows_extend_slot(rows *r, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
 /* False if there is no such document. Writer only. */
 bool rows_remove(rows *r, uint32_t docno);
 
@@ -71,6 +81,11 @@ static inline uint32_t rows_count(const rows *r)
 static inline size_t rows_live(const rows *r)
 {
     return atomic_load_explicit(&r->live, memory_order_relaxed);
+}
+
+static inline size_t rows_documents(const rows *r)
+{
+    return atomic_load_explicit(&r->documents, memory_order_relaxed);
 }
 
 static inline const rows_chunk *rows_chunk_of(const rows *r, uint32_t row)
@@ -88,7 +103,13 @@ static inline uint32_t rows_slot(const rows *r, uint32_t row)
     return rows_chunk_of(r, row)->slot[row % ROWS_CHUNK];
 }
 
-/* The row that holds the document's vector now, or ROW_NONE. */
+/* How many rows the document has whose first row this is. */
+static inline uint32_t rows_passages(const rows *r, uint32_t row)
+{
+    return rows_chunk_of(r, row)->passages[row % ROWS_CHUNK];
+}
+
+/* The first row that holds a vector of the document now, or ROW_NONE. */
 uint32_t rows_row_of(const rows *r, uint32_t docno);
 
 /* Whether the row was its document's when there were `seen` rows, and the
@@ -146,7 +167,8 @@ static inline bool rows_view_missed(const rows_view *view)
     return atomic_load_explicit(view->missed, memory_order_relaxed);
 }
 
-/* Appends a copy of a row that is not removed. Writer of r only. */
+/* Appends a copy of a row that is not removed; a document's rows in their order. Writer
+ * of r only, and nobody reads. */
 sem_status rows_copy(rows *r, const rows_view *from, uint32_t row, sem_error *err);
 
 #endif

@@ -17,7 +17,7 @@ void scan_flush(scan *s)
         uint32_t docno = rows_docno(s->rows, row);
         if ((s->has_exclude && docno == s->exclude) || !rows_alive(s->rows, row, s->seen))
             continue;
-        topk_push(&s->best, docno, score);
+        topk_push(&s->best, docno, row, score);
     }
     s->waiting = 0;
 }
@@ -40,10 +40,12 @@ static inline void offer_document(scan *s, uint32_t docno)
     uint32_t row = rows_row_of(s->rows, docno);
     if (row == ROW_NONE)
         return;
-    const float *vector = rows_vector(s->view, row);
-    __builtin_prefetch(vector);
-    __builtin_prefetch(vector + DOT_LANES);
-    scan_offer(s, row, vector);
+    for (uint32_t end = row + rows_passages(s->rows, row); row < end; row++) {
+        const float *vector = rows_vector(s->view, row);
+        __builtin_prefetch(vector);
+        __builtin_prefetch(vector + DOT_LANES);
+        scan_offer(s, row, vector);
+    }
 }
 
 void scan_documents(scan *s)

@@ -124,7 +124,29 @@ typedef bool store_each_document(void *context, const store_document *doc);
 sem_status store_document_walk(store_read *r, uint32_t collection, const unsigned char *after, size_t after_length,
                                store_each_document *each, void *context, sem_error *err);
 
-/* The document's vector in a space, dim floats copied to out; *found false when
+/* Bytes from <= i < to of a document's text that one of its vectors was made of. */
+typedef struct store_range {
+    uint32_t from, to;
+} store_range;
+
+/* How a document is cut into passages; zeroed: it is not, and has one vector. */
+typedef struct store_cut {
+    const store_range *ranges; /* [count] */
+    uint32_t *slots;           /* [count] the caller's: where the vectors lie, a result */
+    size_t count;
+} store_cut;
+
+/* A passage of a document in a space: its vector, dim floats copied to out, and its
+ * bytes. ordinal counts from 0; *found false when that space has no such passage (yet). */
+typedef struct store_passage {
+    uint64_t version; /* text_version that it was made from */
+    store_range range;
+    size_t count; /* passages of the document; 0: it was not cut, and has one vector */
+} store_passage;
+sem_status store_passage_get(store_read *r, uint32_t space, uint32_t collection, uint32_t docno, size_t ordinal,
+                             float *out, size_t dim, store_passage *passage, bool *found, sem_error *err);
+
+/* The document's vector (its first passage's) in a space, dim floats copied to out; *found false when
  * that space has none (yet). version: text_version that it was made from. */
 sem_status store_vector_get(store_read *r, uint32_t space, uint32_t collection, uint32_t docno, float *out, size_t dim,
                             uint64_t *version, bool *found, sem_error *err);
@@ -156,6 +178,8 @@ typedef struct store_put {
     size_t meta_length;
     const float *vector; /* required; dim floats in `space`, unit length unless the metric is dot */
     const float *second; /* in `second_space`, or NULL: embedded with a second model as well */
+    store_cut cut;       /* of a document with passages: then vector is [cut.count, dim] */
+    store_cut second_cut;
     /* results */
     uint32_t docno;
     uint32_t slot, second_slot; /* under which the vectors lie, new or as before */
@@ -193,6 +217,10 @@ sem_status store_delete_next(store_read *r, uint64_t after, store_delete *out, b
 sem_status store_vector_put(store_write *w, uint32_t space, uint32_t collection, uint32_t docno, uint64_t version,
                             const float *vector, size_t dim, bool *stored, uint32_t *slot, sem_error *err);
 
+/* The same for a document that is cut: vectors [cut->count, dim]. */
+sem_status store_passages_put(store_write *w, uint32_t space, uint32_t collection, uint32_t docno, uint64_t version,
+                              const float *vectors, size_t dim, const store_cut *cut, bool *stored, sem_error *err);
+
 /* --- vectors in place */
 
 /* Where the packed vectors of a collection in a space lie in the map. */
@@ -216,9 +244,10 @@ sem_status store_vectors_enter(store_read *r, const store_vectors *v, sem_error 
  * Lasts until the read ends, is renewed or enters again. */
 const void *store_vectors_find(store_read *r, store_vectors *v, uint32_t slot);
 
-/* Every slot that a place names, in order of docno. vector: dim floats, borrowed
+/* Every slot that a place names, in order of docno and of passages (ordinal counts them). vector: dim floats, borrowed
  * for the call and perhaps unaligned; NULL where it is packed. */
-typedef bool store_each_slot(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector);
+typedef bool store_each_slot(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot,
+                             const void *vector);
 sem_status store_slot_walk(store_read *r, uint32_t space, uint32_t collection, store_each_slot *each, void *context,
                            sem_error *err);
 

@@ -197,7 +197,7 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     if (same) {
         uint64_t version = 0;
         bool equal;
-        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &version,
+        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &put->cut, &version,
                               &put->slot, &equal, err);
         put->kept = status == SEM_OK && equal && version == old.text_version;
     }
@@ -251,13 +251,18 @@ static sem_status put_one(put_request *q, store_put *put, sem_error *err)
     if (status == SEM_OK)
         status = write_record(q, put, &state, err);
     if (status == SEM_OK && !put->kept)
-        status =
-            place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, &put->slot, err);
+        status = place_set(q->w, q->space, number, put->docno, state.text_version, put->vector, q->dim, &put->cut,
+                           &put->slot, err);
     if (status == SEM_OK && put->second != NULL)
         status = place_set(q->w, q->second_space, number, put->docno, state.text_version, put->second, q->second_dim,
-                           &put->second_slot, err);
+                           &put->second_cut, &put->second_slot, err);
     q->record.c.bytes += put->text_length + put->meta_length;
     return status;
+}
+
+static uint64_t passages(const store_cut *cut)
+{
+    return cut->count == 0 ? 1 : cut->count;
 }
 
 /* Whether the limits leave room, asked once for the whole request. */
@@ -268,9 +273,10 @@ static sem_status check_room(const put_request *q, const store_put *docs, size_t
     MDB_txn *txn;
     for (size_t i = 0; i < count; i++) {
         main_bytes += docs[i].text_length + docs[i].meta_length + DOC_OVERHEAD + 2 * (uint64_t)docs[i].id.length;
-        vectors += q->dim * sizeof(float) + DOC_OVERHEAD / 4;
+        main_bytes += PLACE_PASSAGE * (docs[i].cut.count + docs[i].second_cut.count);
+        vectors += passages(&docs[i].cut) * (q->dim * sizeof(float) + DOC_OVERHEAD / 4);
         if (docs[i].second != NULL)
-            seconds += q->second_dim * sizeof(float) + DOC_OVERHEAD / 4;
+            seconds += passages(&docs[i].second_cut) * (q->second_dim * sizeof(float) + DOC_OVERHEAD / 4);
     }
     /* Half as much again: a page of a B-tree is two thirds full on average. */
     sem_status status = operation_room(q->w, &q->w->s->main, main_bytes + main_bytes / 2, err);

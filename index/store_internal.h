@@ -294,24 +294,32 @@ sem_status collection_save(store_read *r, const collection_record *record, sem_e
 
 /* --- store_vectors.c */
 
-enum { PLACE_KEY = 12, PLACE_FIXED = 8 };
+enum { PLACE_KEY = 12, PLACE_FIXED = 8, PLACE_SLOT = 4, PLACE_PASSAGE = 12 /* slot, from, to */ };
 
 typedef struct place {
     uint64_t version;
-    const unsigned char *slots; /* borrowed: count numbers of 4 bytes */
-    size_t count;
+    const unsigned char *slots; /* borrowed: count times a number of 4 bytes, at every `step` bytes */
+    size_t count, step;         /* step: PLACE_SLOT for one vector, PLACE_PASSAGE where ranges follow */
 } place;
 
-/* Puts the vector under a slot of its own and names it; an older one is freed later. */
+static inline uint32_t place_slot(const place *p, size_t i)
+{
+    return get_u32(p->slots + i * p->step);
+}
+
+/* Puts the vector (with a cut: its count of them) under slots of their own and names
+ * them; older ones are freed later. *slot is the first one's. */
 sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
-                     const float *vector, size_t dim, uint32_t *slot, sem_error *err);
+                     const float *vector, size_t dim, const store_cut *cut, uint32_t *slot, sem_error *err);
 /* Forgets the document's places in every space and frees their slots later. */
 sem_status places_forget(store_write *w, uint32_t collection, uint32_t docno, sem_error *err);
 /* The same for a whole collection, in every space. */
 sem_status places_drop(store_write *w, uint32_t collection, sem_error *err);
-/* Whether the stored vector has exactly these bits; *slot where it lies. */
+/* Whether the stored vectors have exactly these bits and ranges; *slot and cut->slots
+ * tell where they lie. */
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
-                        size_t dim, uint64_t *version, uint32_t *slot, bool *equal, sem_error *err);
+                        size_t dim, const store_cut *cut, uint64_t *version, uint32_t *slot, bool *equal,
+                        sem_error *err);
 /* Deletes vectors that were freed before the oldest snapshot. An operation of its own. */
 sem_status freed_apply(store_write *w, sem_error *err);
 

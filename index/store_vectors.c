@@ -2,6 +2,7 @@
  * a space was made and under which slots it lies. A slot is written once; what
  * is replaced goes to the table `freed` and is deleted when no read is left
  * that might still look for it. */
+#include "base/checked.h"
 #include "index/dot.h"
 #include "index/store_internal.h"
 
@@ -24,10 +25,11 @@ static void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t 
 
 static bool place_decode(const MDB_val *value, place *out)
 {
-    if (value->mv_size < PLACE_FIXED + 4 || (value->mv_size - PLACE_FIXED) % 4 != 0)
+    size_t bytes = value->mv_size - PLACE_FIXED, step = bytes == PLACE_SLOT ? PLACE_SLOT : PLACE_PASSAGE;
+    if (value->mv_size < PLACE_FIXED + PLACE_SLOT || bytes % step != 0)
         return false;
     const unsigned char *p = value->mv_data;
-    *out = (place){.version = get_u64(p), .slots = p + PLACE_FIXED, .count = (value->mv_size - PLACE_FIXED) / 4};
+    *out = (place){.version = get_u64(p), .slots = p + PLACE_FIXED, .count = bytes / step, .step = step};
     return true;
 }
 
@@ -88,14 +90,21 @@ static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t colle
     return status;
 }
 
-sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, float *out,
-                            size_t dim, uint64_t *version, bool *found, sem_error *err)
+static store_range range_of(const place *where, size_t i)
+{
+    const unsigned char *p = where->slots + i * where->step;
+    return where->step == PLACE_PASSAGE ? (store_range){get_u32(p + 4), get_u32(p + 8)} : (store_range){0, 0};
+}
+
+sem_status store_passage_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, size_t ordinal,
+                             float *out, size_t dim, store_passage *passage, bool *found, sem_error *err)
 {
     place where;
     slot_vector vector;
     sem_status status = place_find(r, space_number, collection, docno, &where, found, err);
-    if (status == SEM_OK && *found)
-        status = slot_find(r, space_number, collection, get_u32(where.slots), &vector, found, err);
+    *found = *found && status == SEM_OK && ordinal < where.count;
+    if (*found)
+        status = slot_find(r, space_number, collection, place_slot(&where, ordinal), &vector, found, err);
     if (status != SEM_OK || !*found)
         return status;
     if (!has_dim(&vector, dim)) {
@@ -104,24 +113,50 @@ sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t colle
                         space_number, vector.floats);
     }
     memcpy(out, vector.data, dim * sizeof *out);
-    *version = where.version;
+    *passage = (store_passage){.version = where.version,
+                               .range = range_of(&where, ordinal),
+                               .count = where.step == PLACE_PASSAGE ? where.count : 0};
     return SEM_OK;
 }
 
+sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, float *out,
+                            size_t dim, uint64_t *version, bool *found, sem_error *err)
+{
+    store_passage passage;
+    sem_status status = store_passage_get(r, space_number, collection, docno, 0, out, dim, &passage, found, err);
+    if (status == SEM_OK && *found)
+        *version = passage.version;
+    return status;
+}
+
+static bool same_range(const place *where, const store_cut *cut, size_t i)
+{
+    if (cut->count == 0)
+        return where->step == PLACE_SLOT;
+    store_range range = range_of(where, i);
+    return where->step == PLACE_PASSAGE && range.from == cut->ranges[i].from && range.to == cut->ranges[i].to;
+}
+
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
-                        size_t dim, uint64_t *version, uint32_t *slot, bool *equal, sem_error *err)
+                        size_t dim, const store_cut *cut, uint64_t *version, uint32_t *slot, bool *equal,
+                        sem_error *err)
 {
     place where;
-    slot_vector stored;
     sem_status status = place_find(r, space_number, collection, docno, &where, equal, err);
-    if (status == SEM_OK && *equal)
-        status = slot_find(r, space_number, collection, get_u32(where.slots), &stored, equal, err);
     if (status != SEM_OK || !*equal)
         return status;
     *version = where.version;
-    *slot = get_u32(where.slots);
-    *equal = where.count == 1 && has_dim(&stored, dim) && memcmp(stored.data, vector, dim * sizeof *vector) == 0;
-    return SEM_OK;
+    *slot = place_slot(&where, 0);
+    *equal = where.count == (cut->count == 0 ? 1 : cut->count);
+    for (size_t i = 0; i < where.count && *equal && status == SEM_OK; i++) {
+        slot_vector stored;
+        if (cut->count > 0)
+            cut->slots[i] = place_slot(&where, i);
+        status = slot_find(r, space_number, collection, place_slot(&where, i), &stored, equal, err);
+        *equal = status == SEM_OK && *equal && same_range(&where, cut, i) && has_dim(&stored, dim) &&
+                 memcmp(stored.data, vector + i * dim, dim * sizeof *vector) == 0;
+    }
+    return status;
 }
 
 /* One step of a walk over places; *more false at the end or when each() stops. */
@@ -135,7 +170,7 @@ static sem_status walk_place(store_read *r, const MDB_val *key, const MDB_val *v
     if (!place_decode(value, &where))
         return environment_damaged(&r->s->main, "a place", err);
     for (size_t i = 0; i < where.count && *more; i++) {
-        uint32_t slot = get_u32(where.slots + 4 * i);
+        uint32_t slot = place_slot(&where, i);
         sem_status status = slot_find(r, get_u32(k), get_u32(k + 4), slot, &vector, &found, err);
         if (status != SEM_OK)
             return status;
@@ -221,12 +256,12 @@ static sem_status walk_slots(slot_walk *k, const MDB_val *key, const MDB_val *va
     for (size_t i = 0; i < where.count && k->more; i++) {
         const void *vector;
         bool found;
-        uint32_t slot = get_u32(where.slots + 4 * i);
+        uint32_t slot = place_slot(&where, i);
         sem_status status = find_single(k, get_u32(p + 4), slot, &vector, &found, err);
         if (status != SEM_OK)
             return status;
         if (found)
-            k->more = k->each(k->context, get_u32(p + 8), where.version, slot, vector);
+            k->more = k->each(k->context, get_u32(p + 8), where.version, i, slot, vector);
     }
     return SEM_OK;
 }
@@ -290,22 +325,45 @@ static sem_status free_place(store_write *w, MDB_txn *txn, uint32_t space_number
                              const place *where, sem_error *err)
 {
     /* Copied first: a write may move what `where` points into. */
-    size_t bytes = where->count * 4;
-    unsigned char *slots = malloc(bytes);
+    uint32_t *slots = checked_realloc(NULL, where->count, sizeof *slots);
     if (slots == NULL)
         return sem_fail_memory(err, "a document's slots");
-    memcpy(slots, where->slots, bytes);
+    size_t count = where->count;
+    for (size_t i = 0; i < count; i++)
+        slots[i] = place_slot(where, i);
     sem_status status = SEM_OK;
-    for (size_t at = 0; at < bytes && status == SEM_OK; at += 4)
-        status = free_slots(w, txn, space_number, collection, get_u32(slots + at), get_u32(slots + at), err);
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        status = free_slots(w, txn, space_number, collection, slots[i], slots[i], err);
     free(slots);
     return status;
 }
 
-sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
-                     const float *vector, size_t dim, uint32_t *slot, sem_error *err)
+/* Gives each vector a slot and puts the place's value together. */
+static sem_status fill_place(store_write *w, MDB_txn *txn, space *sp, MDB_txn *vectors, uint32_t collection,
+                             const float *vector, size_t dim, const store_cut *cut, uint32_t *slot,
+                             unsigned char *value, sem_error *err)
 {
-    unsigned char key[PLACE_KEY], value[PLACE_FIXED + 4];
+    sem_status status = SEM_OK;
+    if (cut->count == 0) {
+        status = pending_add(w, txn, sp, vectors, collection, vector, dim, slot, err);
+        put_u32(value, *slot);
+        return status;
+    }
+    for (size_t i = 0; i < cut->count && status == SEM_OK; i++) {
+        unsigned char *p = value + i * PLACE_PASSAGE;
+        status = pending_add(w, txn, sp, vectors, collection, vector + i * dim, dim, &cut->slots[i], err);
+        put_u32(p, cut->slots[i]);
+        put_u32(p + 4, cut->ranges[i].from);
+        put_u32(p + 8, cut->ranges[i].to);
+    }
+    *slot = cut->slots[0];
+    return status;
+}
+
+sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,
+                     const float *vector, size_t dim, const store_cut *cut, uint32_t *slot, sem_error *err)
+{
+    unsigned char key[PLACE_KEY];
     MDB_txn *txn, *vectors;
     space *sp;
     place old;
@@ -322,14 +380,19 @@ sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection,
     status = place_find(&w->view, space_number, collection, docno, &old, &found, err);
     if (status == SEM_OK && found)
         status = free_place(w, txn, space_number, collection, &old, err);
-    if (status == SEM_OK)
-        status = pending_add(w, txn, sp, vectors, collection, vector, dim, slot, err);
     if (status != SEM_OK)
         return status;
-    place_key(key, space_number, collection, docno);
+    size_t bytes = PLACE_FIXED + (cut->count == 0 ? PLACE_SLOT : cut->count * PLACE_PASSAGE);
+    unsigned char *value = calloc(bytes, 1);
+    if (value == NULL)
+        return sem_fail_memory(err, "a document's place");
     put_u64(value, version);
-    put_u32(value + PLACE_FIXED, *slot);
-    return table_put(&w->s->main, txn, w->s->places, key, sizeof key, value, sizeof value, err);
+    status = fill_place(w, txn, sp, vectors, collection, vector, dim, cut, slot, value + PLACE_FIXED, err);
+    place_key(key, space_number, collection, docno);
+    if (status == SEM_OK)
+        status = table_put(&w->s->main, txn, w->s->places, key, sizeof key, value, bytes, err);
+    free(value);
+    return status;
 }
 
 /* Calls each() for every space that ever held vectors of the collection. */
@@ -408,24 +471,25 @@ sem_status places_drop(store_write *w, uint32_t collection, sem_error *err)
 }
 
 static sem_status put_vector(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
-                             uint64_t version, const float *vector, size_t dim, uint32_t *slot, sem_error *err)
+                             uint64_t version, const float *vector, size_t dim, const store_cut *cut, uint32_t *slot,
+                             sem_error *err)
 {
     space *sp;
     MDB_txn *txn;
-    uint64_t bytes = dim * sizeof(float) + 256;
+    uint64_t count = cut->count == 0 ? 1 : cut->count, bytes = count * (dim * sizeof(float) + 256);
     sem_status status = read_space(&w->view, space_number, &sp, &txn, err);
     if (status == SEM_OK)
         status = operation_room(w, &sp->in, bytes + bytes / 2, err);
     if (status == SEM_OK)
-        status = operation_room(w, &w->s->main, 512, err);
+        status = operation_room(w, &w->s->main, 512 + count * PLACE_PASSAGE, err);
     if (status == SEM_OK)
-        status = place_set(w, space_number, collection, docno, version, vector, dim, slot, err);
+        status = place_set(w, space_number, collection, docno, version, vector, dim, cut, slot, err);
     return status;
 }
 
-sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
-                            uint64_t version, const float *vector, size_t dim, bool *stored, uint32_t *slot,
-                            sem_error *err)
+static sem_status put_again(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
+                            uint64_t version, const float *vector, size_t dim, const store_cut *cut, bool *stored,
+                            uint32_t *slot, sem_error *err)
 {
     store_document doc;
     bool exists;
@@ -438,9 +502,26 @@ sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t coll
     status = operation_begin(w, err);
     if (status != SEM_OK)
         return status;
-    status = operation_end(w, put_vector(w, space_number, collection, docno, version, vector, dim, slot, err), err);
+    status =
+        operation_end(w, put_vector(w, space_number, collection, docno, version, vector, dim, cut, slot, err), err);
     *stored = status == SEM_OK;
     return status;
+}
+
+sem_status store_vector_put(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
+                            uint64_t version, const float *vector, size_t dim, bool *stored, uint32_t *slot,
+                            sem_error *err)
+{
+    const store_cut whole = {0};
+    return put_again(w, space_number, collection, docno, version, vector, dim, &whole, stored, slot, err);
+}
+
+sem_status store_passages_put(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno,
+                              uint64_t version, const float *vectors, size_t dim, const store_cut *cut, bool *stored,
+                              sem_error *err)
+{
+    uint32_t first;
+    return put_again(w, space_number, collection, docno, version, vectors, dim, cut, stored, &first, err);
 }
 
 /* --- freed slots */

@@ -42,9 +42,9 @@ static void sift_up(topk *t, size_t hole, vector_hit hit)
     t->hits[hole] = hit;
 }
 
-void topk_push(topk *t, uint32_t docno, float score)
+void topk_push(topk *t, uint32_t docno, uint32_t row, float score)
 {
-    vector_hit hit = {.docno = docno, .score = score};
+    vector_hit hit = {.docno = docno, .row = row, .score = score};
     if (t->count < t->k)
         sift_up(t, t->count++, hit);
     else if (worse(t, t->hits[0], hit))

@@ -27,8 +27,8 @@ static inline float topk_threshold(const topk *t)
     return t->count < t->k ? -INFINITY : t->hits[0].score;
 }
 
-/* k must not be 0; score must not be NaN. */
-void topk_push(topk *t, uint32_t docno, float score);
+/* k must not be 0; score must not be NaN. row: comes back with the hit. */
+void topk_push(topk *t, uint32_t docno, uint32_t row, float score);
 
 /* Sorts hits, best first. The heap is used up. */
 void topk_finish(topk *t);

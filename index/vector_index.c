@@ -6,10 +6,10 @@
 #include "index/dot.h"
 #include "index/lists.h"
 #include "index/lists_file.h"
+#include "index/passage_search.h"
 #include "index/rows.h"
 #include "index/scratch.h"
 #include "index/training.h"
-#include "index/vector_search.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -143,7 +143,7 @@ static void finish_put(vector_index *v, uint32_t before, bool listed)
     rows *r = v->current->rows;
     if (listed && rows_count(r) == before)
         lists_take_back(v->current->lists);
-    atomic_store_explicit(&v->count, rows_live(r), memory_order_relaxed);
+    atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
 }
 
 sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err)
@@ -174,17 +174,59 @@ sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot,
     return s;
 }
 
+sem_status vector_index_put_passages(vector_index *v, uint32_t docno, const uint32_t *slots, const float *vectors,
+                                     size_t count, sem_error *err)
+{
+    sem_status s = SEM_OK;
+    for (size_t i = 0; i < count && s == SEM_OK; i++)
+        s = check_finite(v, docno, vectors + i * v->options.dim, err);
+    if (s != SEM_OK)
+        return s;
+    pthread_mutex_lock(&v->writing);
+    rows *r = v->current->rows;
+    lists *l = v->current->lists;
+    uint32_t first = rows_count(r);
+    s = rows_add(r, docno, slots, vectors, count, err);
+    if (s == SEM_OK) {
+        for (uint32_t i = 0; l != NULL && i < count; i++)
+            (void)lists_append(l, first + i, vectors + i * v->options.dim); /* what is in no list is scanned as it is */
+        rows_publish(r, docno, count);
+    }
+    atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
+    pthread_mutex_unlock(&v->writing);
+    return s;
+}
+
+sem_status vector_index_extend(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
+{
+    sem_status s = vector == NULL ? SEM_OK : check_finite(v, docno, vector, err);
+    if (s != SEM_OK)
+        return s;
+    pthread_mutex_lock(&v->writing);
+    s = rows_extend_slot(v->current->rows, docno, slot, vector, err);
+    pthread_mutex_unlock(&v->writing);
+    return s;
+}
+
 void vector_index_remove(vector_index *v, uint32_t docno)
 {
     pthread_mutex_lock(&v->writing);
     rows_remove(v->current->rows, docno);
-    atomic_store_explicit(&v->count, rows_live(v->current->rows), memory_order_relaxed);
+    atomic_store_explicit(&v->count, rows_documents(v->current->rows), memory_order_relaxed);
     pthread_mutex_unlock(&v->writing);
 }
 
 size_t vector_index_count(const vector_index *v)
 {
     return atomic_load_explicit(&v->count, memory_order_relaxed);
+}
+
+size_t vector_index_passages(vector_index *v)
+{
+    view *now = view_acquire(v);
+    size_t passages = rows_live(now->rows);
+    view_release(now);
+    return passages;
 }
 
 size_t vector_index_dim(const vector_index *v)
@@ -208,7 +250,7 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
         s = rows_view_begin(&vectors, now->rows, query->read, err);
         if (s != SEM_OK)
             break;
-        s = vector_search(&vectors, now->lists, &v->options, v->kernel, scratch, query, hits, count, plan, err);
+        s = passage_search(&vectors, now->lists, &v->options, v->kernel, scratch, query, hits, count, plan, err);
         missed = rows_view_missed(&vectors);
         rows_view_end(&vectors);
     }

@@ -48,13 +48,24 @@ sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector
 /* The same with a store, where it lies under a slot. It is copied only until it is
  * packed; NULL: it is. */
 sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
+/* The same for a document of several passages: vectors [count, dim] and their slots
+ * (NULL without a store). Searches see all of the old ones or all of the new. */
+sem_status vector_index_put_passages(vector_index *v, uint32_t docno, const uint32_t *slots, const float *vectors,
+                                     size_t count, sem_error *err);
+/* One more passage of the document that was put last, while the index is filled and
+ * nobody searches; slot and vector as in vector_index_put_slot. */
+sem_status vector_index_extend(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err);
 /* No effect if there is none. Writer only. */
 void vector_index_remove(vector_index *v, uint32_t docno);
 size_t vector_index_count(const vector_index *v); /* live documents */
+/* Their passages: as many, where none was put with several. Any thread. */
+size_t vector_index_passages(vector_index *v);
 size_t vector_index_dim(const vector_index *v);
 
+/* A document by its best passage. */
 typedef struct vector_hit {
     uint32_t docno;
+    uint32_t row; /* within the index: means nothing once the search is over */
     float score;
 } vector_hit;
 

@@ -27,9 +27,9 @@ typedef struct search {
     search_scratch *scratch;
     const vector_query *query;
     uint32_t covered; /* rows from it on are in no list yet */
-    double live;      /* documents */
+    double live;      /* rows: documents, or their passages */
     double per_cell;  /* rows in a cell, on average */
-    double allowed;   /* documents that the filter leaves, at most; live without one */
+    double allowed;   /* rows that the filter leaves, about, at most; live without one */
     stages stages;
 } search;
 
@@ -277,6 +277,12 @@ static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *er
     return SEM_OK;
 }
 
+static double rows_a_document(const rows *r)
+{
+    size_t documents = rows_documents(r);
+    return documents == 0 ? 1 : (double)rows_live(r) / (double)documents;
+}
+
 static search prepare(const rows_view *view, const lists *l, const dot_kernel *kernel, search_scratch *scratch,
                       const vector_query *q, vector_hit *hits)
 {
@@ -296,7 +302,9 @@ static search prepare(const rows_view *view, const lists *l, const dot_kernel *k
                     .best = topk_start(hits, q->k, q->tie, q->tie_context)};
     if (s.covered > s.scan.seen)
         s.covered = s.scan.seen;
-    s.allowed = q->listed != NULL ? (double)q->listed_count : q->allowed == NULL ? s.live : (double)count_allowed(q);
+    s.allowed = s.live;
+    if (q->listed != NULL || q->allowed != NULL)
+        s.allowed = (double)(q->listed != NULL ? q->listed_count : count_allowed(q)) * rows_a_document(r);
     if (l != NULL)
         s.per_cell = (double)atomic_load_explicit(&l->entries, memory_order_relaxed) / (double)l->nlist;
     return s;
@@ -315,8 +323,8 @@ static void describe(vector_plan *out, const search *s, const plan *p, size_t pr
                          .by_bits = g->by_bits,
                          .by_bytes = g->by_bytes,
                          .by_floats = s->scan.compared,
-                         .documents = (size_t)s->live,
-                         .allowed = (size_t)fmin(s->allowed, s->live),
+                         .documents = rows_documents(s->scan.rows),
+                         .allowed = (size_t)(fmin(s->allowed, s->live) / rows_a_document(s->scan.rows) + 0.5),
                          .coarse_ns = g->coarse_ns,
                          .bytes_ns = g->bytes_ns,
                          .floats_ns = g->floats_ns};

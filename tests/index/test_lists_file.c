@@ -83,10 +83,10 @@ static void teardown(place_here *p)
     free(p->vectors);
 }
 
-static bool fill_one(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector)
+static bool fill_one(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot, const void *vector)
 {
     float copy[DIM];
-    (void)version;
+    (void)version, (void)ordinal;
     if (vector != NULL)
         memcpy(copy, vector, sizeof copy);
     return vector_index_put_slot(context, docno, slot, vector != NULL ? copy : NULL, &error) == SEM_OK;

@@ -25,7 +25,7 @@ START_TEST(topk_equals_sorting_everything)
         topk t = topk_start(best, k, NULL, NULL);
         for (uint32_t i = 0; i < N; i++) {
             all[i] = (vector_hit){.docno = i, .score = (float)random_below(&r, 200)};
-            topk_push(&t, i, all[i].score);
+            topk_push(&t, i, i, all[i].score);
         }
         qsort(all, N, sizeof all[0], by_hit);
         topk_finish(&t);
@@ -52,7 +52,7 @@ START_TEST(thousands_of_ties_cost_few_comparisons)
     topk t = topk_start(best, K, counted_reverse, &calls);
     /* Ascending docnos: each is better than all before, the worst case. */
     for (uint32_t i = 0; i < N; i++)
-        topk_push(&t, i, 0.5f);
+        topk_push(&t, i, i, 0.5f);
     topk_finish(&t);
     for (uint32_t i = 0; i < K; i++)
         ck_assert_uint_eq(best[i].docno, N - 1 - i);
@@ -65,8 +65,8 @@ START_TEST(fewer_pushes_than_k_are_all_kept)
     vector_hit best[8];
     topk t = topk_start(best, 8, NULL, NULL);
     ck_assert(topk_threshold(&t) == -INFINITY);
-    topk_push(&t, 3, -INFINITY);
-    topk_push(&t, 1, 0.25f);
+    topk_push(&t, 3, 3, -INFINITY);
+    topk_push(&t, 1, 1, 0.25f);
     topk_finish(&t);
     ck_assert_uint_eq(t.count, 2);
     ck_assert_uint_eq(best[0].docno, 1);

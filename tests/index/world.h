@@ -116,7 +116,7 @@ static inline size_t brute_force(const world *w, const vector_query *q, vector_h
     topk t = topk_start(best, q->k, NULL, NULL);
     for (uint32_t d = 0; d < N; d++)
         if (matches(w, q, d))
-            topk_push(&t, d, (float)similarity(w, d, q->vector));
+            topk_push(&t, d, d, (float)similarity(w, d, q->vector));
     topk_finish(&t);
     return t.count;
 }

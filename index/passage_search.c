@@ -1,0 +1,116 @@
+#include "index/passage_search.h"
+
+#include "base/checked.h"
+#include "index/topk.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Rows for each document asked for in the first try; each further one takes this many
+ * times as many, and so does what has been done before at most half as much again. */
+enum { FIRST_ROWS = 3, MORE_ROWS = 4 };
+
+/* Documents that have been met: a table of docno + 1, 0 where it is free. */
+typedef struct met_documents {
+    uint64_t *table;
+    size_t mask;
+} met_documents;
+
+static bool meet(met_documents *met, uint32_t docno)
+{
+    size_t at = (size_t)(docno * UINT64_C(0x9E3779B97F4A7C15) >> 32) & met->mask;
+    for (; met->table[at] != 0; at = (at + 1) & met->mask)
+        if (met->table[at] == (uint64_t)docno + 1)
+            return false;
+    met->table[at] = (uint64_t)docno + 1;
+    return true;
+}
+
+/* A row's score as the search would give it. */
+static float row_score(const rows_view *view, const dot_kernel *kernel, const float *query, uint32_t row)
+{
+    const float *vector = rows_vector(view, row);
+    float score;
+    kernel->rows(query, &vector, 1, view->rows->width, &score);
+    return isnan(score) ? -INFINITY : score;
+}
+
+/* Lists may have led to a passage that is not its document's best: all of them are compared. */
+static void rank_documents(const rows_view *view, const dot_kernel *kernel, const float *query, const vector_query *q,
+                           const vector_hit *found, size_t count, vector_hit *hits)
+{
+    const rows *r = view->rows;
+    topk best = topk_start(hits, q->k, q->tie, q->tie_context);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t first = found[i].row, top = first;
+        float score = found[i].score;
+        while (rows_passages(r, first) == 0)
+            first--;
+        for (uint32_t row = first; row < first + rows_passages(r, first); row++) {
+            float other = row == found[i].row ? score : row_score(view, kernel, query, row);
+            if (other <= score)
+                continue;
+            score = other;
+            top = row;
+        }
+        topk_push(&best, found[i].docno, top, score);
+    }
+    topk_finish(&best);
+}
+
+/* Keeps of each document the first row, up to k; what was found is best first. In place. */
+static sem_status keep_best(vector_hit *found, size_t found_count, size_t k, size_t *count, sem_error *err)
+{
+    met_documents met = {.mask = 16};
+    while (met.mask < 2 * found_count)
+        met.mask *= 2;
+    met.table = calloc(met.mask, sizeof *met.table);
+    if (met.table == NULL)
+        return sem_fail_memory(err, "hits");
+    met.mask--;
+    *count = 0;
+    for (size_t i = 0; i < found_count && *count < k; i++)
+        if (meet(&met, found[i].docno))
+            found[(*count)++] = found[i];
+    free(met.table);
+    return SEM_OK;
+}
+
+/* Rows to ask for at first: a document has not more than all, and most have few near a query. */
+static size_t first_rows(size_t k, size_t live)
+{
+    size_t wanted;
+    return checked_mul(k, FIRST_ROWS, &wanted) && wanted < live ? wanted : live;
+}
+
+sem_status passage_search(const rows_view *view, const lists *l, const vector_index_options *options,
+                          const dot_kernel *kernel, search_scratch *scratch, const vector_query *q, vector_hit *hits,
+                          size_t *count, vector_plan *plan, sem_error *err)
+{
+    size_t live = rows_live(view->rows), found = 0;
+    if (live == rows_documents(view->rows) || q->k == 0)
+        return vector_search(view, l, options, kernel, scratch, q, hits, count, plan, err);
+    vector_query wide = *q;
+    vector_hit *all = NULL;
+    sem_status status = SEM_OK;
+    *count = 0;
+    for (wide.k = first_rows(q->k, live); status == SEM_OK;
+         wide.k = wide.k > live / MORE_ROWS ? live : MORE_ROWS * wide.k) {
+        vector_hit *grown = checked_realloc(all, wide.k + 1, sizeof *all);
+        if (grown == NULL) {
+            status = sem_fail_memory(err, "hits");
+            break;
+        }
+        all = grown;
+        status = vector_search(view, l, options, kernel, scratch, &wide, all, &found, plan, err);
+        if (status == SEM_OK)
+            status = keep_best(all, found, q->k, count, err);
+        /* Fewer rows than asked for: there are no more. */
+        if (*count == q->k || found < wide.k || wide.k >= live)
+            break;
+    }
+    if (status == SEM_OK)
+        rank_documents(view, kernel, scratch->vector, q, all, *count, hits);
+    free(all);
+    return status;
+}
