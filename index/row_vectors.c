@@ -123,10 +123,18 @@ static fresh_block *ensure_block(row_vectors *v, uint32_t block)
     return b;
 }
 
+/* Where the slot's packed vector lies; NULL: elsewhere. A block that a crash cut short
+ * holds the slots before the cut alone, and those behind it are given out again. */
+static const float *find_packed(const row_vectors *v, uint32_t slot)
+{
+    uintptr_t entry = v->stored != NULL ? block_table_get(v->first, slot / BLOCK_ROWS) : 0;
+    return entry != 0 ? block_entry_row(entry, slot, v->width) : NULL;
+}
+
 sem_status row_vectors_put(row_vectors *v, uint32_t slot, const float *vector, sem_error *err)
 {
     uint32_t i = slot % BLOCK_ROWS;
-    if (vector == NULL || (v->stored != NULL && block_table_get(v->first, slot / BLOCK_ROWS) != 0))
+    if (vector == NULL || find_packed(v, slot) != NULL)
         return SEM_OK;
     fresh_block *b = ensure_block(v, slot / BLOCK_ROWS);
     if (b == NULL)
@@ -152,9 +160,19 @@ void row_vectors_leave(row_vectors *v, unsigned turn)
     atomic_fetch_sub_explicit(&v->readers[turn], 1, memory_order_release);
 }
 
+static bool all_packed(const row_vectors *v, uint32_t block, fresh_block *b)
+{
+    for (uint32_t i = 0; i < BLOCK_ROWS; i++) {
+        bool has = (atomic_load_explicit(&b->has[i / 64], memory_order_relaxed) >> i % 64 & 1) != 0;
+        if (has && find_packed(v, block * BLOCK_ROWS + i) == NULL)
+            return false;
+    }
+    return true;
+}
+
 static void take_out(row_vectors *v, uint32_t block, uintptr_t rows)
 {
-    if (block_table_get(v->first, block) == 0)
+    if (block_table_get(v->first, block) == 0 || !all_packed(v, block, block_of(rows)))
         return;
     block_table_set(&v->fresh, block, 0);
     atomic_fetch_sub_explicit(&v->fresh_count, 1, memory_order_relaxed);
@@ -189,9 +207,9 @@ const float *row_vectors_find(row_vectors *v, store_read *read, uint32_t slot)
     uint32_t block = slot / BLOCK_ROWS, i = slot % BLOCK_ROWS;
     /* Again: it may just have been packed, and have left the memory. */
     for (int looks = 0; looks < 2; looks++) {
-        uintptr_t entry = v->stored != NULL ? block_table_get(v->first, block) : 0;
-        if (entry != 0)
-            return block_entry_row(entry, slot, v->width);
+        const float *packed = find_packed(v, slot);
+        if (packed != NULL)
+            return packed;
         uintptr_t rows = block_table_get(&v->fresh, block);
         if (rows != 0 && (atomic_load_explicit(&block_of(rows)->has[i / 64], memory_order_acquire) >> i % 64 & 1) != 0)
             return (const float *)rows + i * v->width;

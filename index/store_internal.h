@@ -63,7 +63,8 @@ typedef struct space {
 struct store_vectors {
     store *s;
     uint32_t space, collection;
-    size_t width; /* floats of a row */
+    size_t width;      /* floats of a row */
+    size_t stays_from; /* bytes from which on a value stays where it was written */
     block_table blocks;
     pthread_mutex_t looking; /* a view may be shared by threads, a transaction may not; a leaf */
     size_t references;       /* guarded by store.blocks_lock */

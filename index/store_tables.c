@@ -1,8 +1,10 @@
 /* Where the blocks of vectors lie in the map, for those who read them in place.
  *
- * LMDB never moves a value of this size: it stays where it was written until it
- * is deleted, and its pages are not used again while a read is left that could
- * see it. So its address is good for every read that was in the space before it
+ * LMDB gives a value of a page and more pages of its own and never moves it: it
+ * stays where it was written until it is deleted, and its pages are not used again
+ * while a read is left that could see it. A smaller one, as a block of which little
+ * is left may be, lies among others and moves with them: it gets no entry and is
+ * looked up in the read's own snapshot. So the address of a large one is good for every read that was in the space before it
  * looked the address up, if the entry is taken away before the commit that
  * deletes the block. */
 #include "index/dot.h"
@@ -21,6 +23,8 @@ static store_vectors *find_table(const store *s, uint32_t space_number, uint32_t
 /* No entry is right as well, only slower: so memory that is out is no error. */
 static void set_entry(store_vectors *v, uint32_t block, const MDB_val *value)
 {
+    if (value->mv_size < v->stays_from)
+        return;
     uintptr_t address = (uintptr_t)value->mv_data;
     if (value->mv_size == BLOCK_HEADER + BLOCK_ROWS * v->width * sizeof(float))
         address += BLOCK_HEADER;
@@ -33,9 +37,14 @@ static void set_entry(store_vectors *v, uint32_t block, const MDB_val *value)
 static sem_status fill_table(store_vectors *v, space *sp, sem_error *err)
 {
     unsigned char first[BLOCK_KEY];
+    MDB_stat pages;
     MDB_txn *txn;
     MDB_cursor *cursor;
-    int rc = mdb_txn_begin(sp->in.env, NULL, MDB_RDONLY, &txn);
+    int rc = mdb_env_stat(sp->in.env, &pages);
+    if (rc == 0) {
+        v->stays_from = pages.ms_psize;
+        rc = mdb_txn_begin(sp->in.env, NULL, MDB_RDONLY, &txn);
+    }
     if (rc != 0)
         return environment_fail(&sp->in, "look for blocks of vectors", rc, err);
     rc = mdb_cursor_open(txn, sp->blocks, &cursor);

@@ -229,10 +229,13 @@ static sem_status find_single(slot_walk *k, uint32_t collection, uint32_t slot, 
     MDB_val value;
     const void *row;
     size_t width;
+    sem_status status = SEM_OK;
     *vector = NULL;
-    *found = k->packed == slot / BLOCK_ROWS;
-    if (*found)
-        return SEM_OK;
+    *found = false;
+    if (k->packed == slot / BLOCK_ROWS)
+        status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
+    if (status != SEM_OK || *found)
+        return status;
     slot_key(bytes, collection, slot);
     MDB_val key = as_value(bytes, sizeof bytes);
     int rc = mdb_cursor_get(k->singles, &key, &value, MDB_SET);
@@ -241,7 +244,7 @@ static sem_status find_single(slot_walk *k, uint32_t collection, uint32_t slot, 
         *vector = value.mv_data;
     if (rc != MDB_NOTFOUND)
         return rc == 0 ? SEM_OK : environment_fail(&k->sp->in, "walk over slots", rc, err);
-    sem_status status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
+    status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
     if (*found)
         k->packed = slot / BLOCK_ROWS;
     return status;

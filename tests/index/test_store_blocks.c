@@ -489,6 +489,75 @@ START_TEST(a_view_sees_its_vectors_whatever_is_packed_or_written_anew)
 }
 END_TEST
 
+/* Values of less than a page lie among others and move when these are written. */
+START_TEST(a_block_of_which_little_is_left_is_read_though_it_moves)
+{
+    enum { KEPT = 5 };
+    float wanted[KEPT];
+    sem_error error;
+    uint32_t c;
+    rows *r;
+    store_read *read;
+    rows_view view;
+    store *s = store_with_collection(&c);
+    ck_ok(rows_create_stored(&r, s, SPACE, c, DIM, &error));
+    put_some(s, c, 0, BLOCK, 0);
+    for (uint32_t n = 0; n < KEPT; n++)
+        fill_row(r, n, n, wanted[n] = first_of(n, 0));
+    delete_some(s, c, KEPT, BLOCK, 1);
+    for (uint32_t i = 0; i < 60; i++) {
+        put_some(s, c, 1000 + 300 * i, 1300 + 300 * i, 0);
+        delete_some(s, c, 1000 + 300 * i + 3, 1300 + 300 * i, 1); /* more blocks that little is left of */
+        row_vectors_settle(r->vectors);
+        ck_ok(store_read_begin(s, &read, &error));
+        ck_ok(rows_view_begin(&view, r, read, &error));
+        expect_rows(&view, 0, KEPT, wanted);
+        rows_view_end(&view);
+        store_read_end(read);
+    }
+    rows_release(r);
+    store_close(s);
+}
+END_TEST
+
+/* The first part of a block was named before the crash, the other part's slots are
+ * given out again and lie unpacked beside the block. */
+START_TEST(slots_that_a_crash_cut_off_a_block_are_read_when_given_out_again)
+{
+    enum { BEFORE = 100, AFTER = 150 };
+    float wanted[BEFORE + AFTER];
+    sem_error error;
+    uint32_t c;
+    rows *r;
+    store_read *read;
+    rows_view view;
+    store *s = store_with_collection(&c);
+    put_some(s, c, 0, BEFORE, 0);
+    store_close(s);
+    save_file("main", false);
+    s = open_with(MAP, 0);
+    put_some(s, c, 1000, 1000 + BLOCK, 0); /* fills the block, and is lost with main */
+    store_close(s);
+    save_file("main", true);
+    s = open_with(MAP, 0);
+    ck_ok(rows_create_stored(&r, s, SPACE, c, DIM, &error));
+    for (uint32_t n = 0; n < BEFORE; n++)
+        fill_row(r, n, n, wanted[n] = first_of(n, 0));
+    put_some(s, c, BEFORE, BEFORE + AFTER, 0);
+    for (uint32_t n = BEFORE; n < BEFORE + AFTER; n++)
+        fill_row(r, n, n, wanted[n] = first_of(n, 0));
+    for (int i = 0; i < 3; i++)
+        row_vectors_settle(r->vectors);
+    ck_ok(store_read_begin(s, &read, &error));
+    ck_ok(rows_view_begin(&view, r, read, &error));
+    expect_rows(&view, 0, BEFORE + AFTER, wanted);
+    rows_view_end(&view);
+    store_read_end(read);
+    rows_release(r);
+    store_close(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store blocks");
@@ -504,6 +573,8 @@ int main(void)
     tcase_add_test(tests, a_crash_before_main_leaves_no_trace_in_blocks);
     tcase_add_test(tests, a_crash_while_packing_leaves_one_or_the_other);
     tcase_add_test(tests, a_view_sees_its_vectors_whatever_is_packed_or_written_anew);
+    tcase_add_test(tests, a_block_of_which_little_is_left_is_read_though_it_moves);
+    tcase_add_test(tests, slots_that_a_crash_cut_off_a_block_are_read_when_given_out_again);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
