@@ -120,9 +120,9 @@ sem_status queue_push(queue *q, queue_lane which, void *item)
     pthread_mutex_lock(&q->lock);
     node *n = new_node(q);
     lane *l = &q->lanes[which];
-    sem_status status = q->closed                                                   ? SEM_UNAVAILABLE
+    sem_status status = q->closed                                                     ? SEM_UNAVAILABLE
                         : n == NULL || (q->capacity != 0 && l->length >= q->capacity) ? SEM_RESOURCE_EXHAUSTED
-                                                                                    : SEM_OK;
+                                                                                      : SEM_OK;
     if (status == SEM_OK) {
         *n = (node){.item = item};
         *l->tail = n;

@@ -17,7 +17,7 @@ enum {
     TICK_INTERVAL_MS = 250,
     PACK_BLOCKS = 16,      /* in one group of writes: some 20 ms that others wait */
     PACK_RETRY_MS = 60000, /* after there was no room for it */
-    SLOW_TICKS = 40 /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
+    SLOW_TICKS = 40        /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
 };
 
 struct background {

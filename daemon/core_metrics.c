@@ -134,8 +134,8 @@ static bool memory(core *c, buffer *out)
 bool core_metrics(core *c, buffer *out)
 {
     core_stats *s = &c->stats;
-    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) && memory(c, out) &&
-           line(out, "# TYPE semd_queue_length gauge\n") &&
+    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) &&
+           memory(c, out) && line(out, "# TYPE semd_queue_length gauge\n") &&
            line(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
            line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
            metric(out, "semd_queue_bytes", "gauge", c->held_bytes) &&

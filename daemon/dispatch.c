@@ -9,7 +9,8 @@
 queue_lane dispatch_lane(const task *t)
 {
     const request *r = t->request;
-    bool slow = r->method == METHOD_UPSERT || r->method == METHOD_EVALUATE || (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
+    bool slow = r->method == METHOD_UPSERT || r->method == METHOD_EVALUATE ||
+                (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
                 (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
     return slow ? QUEUE_SLOW : QUEUE_FAST;
 }

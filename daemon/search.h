@@ -41,7 +41,7 @@ typedef struct search {
     vector_hit *hits; /* owned */
     size_t count;
     hit_parts *parts;     /* [count], owned; NULL unless the mode is hybrid */
-    bool same_snapshot; /* the worker's snapshot, of which collection is, stays: many searches share it */
+    bool same_snapshot;   /* the worker's snapshot, of which collection is, stays: many searches share it */
     explanation *explain; /* NULL: a search that is only answered */
 } search;
 

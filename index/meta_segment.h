@@ -48,7 +48,7 @@ typedef struct meta_field {
     char *string_bytes;
     uint32_t *starts; /* [keys + 1] into postings; NULL: key i has posting i alone */
     uint32_t postings_count;
-    bool single; /* no document has two postings: these are as many as their documents */
+    bool single;        /* no document has two postings: these are as many as their documents */
     uint16_t *postings; /* by key, then ascending */
     meta_set present;   /* documents that have the field, an empty array included */
     meta_run *runs;     /* ascending, apart from each other */

@@ -93,8 +93,8 @@ sem_status store_open(store **out, const store_options *options, sem_log *log, s
     }
     pthread_mutex_init(&s->blocks_lock, NULL);
     s->group = calloc(1, sizeof *s->group);
-    sem_status status =
-        s->group != NULL ? files_join(s->path, err, "%s", options->path) : sem_fail_memory(err, "the store");
+    sem_status status = s->group != NULL ? files_join(s->path, err, "%s", options->path)
+                                         : sem_fail_memory(err, "the store");
     if (status == SEM_OK)
         status = files_make_folder(s->path, err);
     if (status == SEM_OK)

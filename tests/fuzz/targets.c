@@ -259,7 +259,8 @@ static bool run_request(const char *dir, const uint8_t *data, size_t size)
     request *r = NULL;
     uint32_t msgid;
     bool notification;
-    bool sound = request_parse(&r, &(buffer){.data = copy, .size = length}, &limits, &msgid, &notification, &err) == SEM_OK;
+    bool sound = request_parse(&r, &(buffer){.data = copy, .size = length}, &limits, &msgid, &notification, &err) ==
+                 SEM_OK;
     request_free(r);
     return sound;
 }

@@ -80,7 +80,8 @@ static inline sem_status parse_raw(const char *method, const void *params, size_
     size = b.size;
     buffer_free(&b);
     msgid = 99;
-    sem_status status = request_parse(out, &(buffer){.data = exact, .size = size}, &limits, &msgid, &notification, &error);
+    sem_status status =
+        request_parse(out, &(buffer){.data = exact, .size = size}, &limits, &msgid, &notification, &error);
     ck_assert_uint_eq(msgid, 5);
     ck_assert(!notification);
     ck_assert((status == SEM_OK) == (*out != NULL));
