@@ -75,7 +75,7 @@ const config_key config_keys[] = {
     {"model", "precision", KEY_CHOICE, "float32", PLACE(model.precision), .choices = "auto, float32, bfloat16, int8",
      .restart = true, .help = "number format of the encoder: auto, float32, bfloat16, int8"},
     {"model", "min_cosine", KEY_REAL, "0.999", REALS(0, 1), PLACE(model.min_cosine), .restart = true,
-     .help = "agreement with float32 that auto asks for, as the smallest cosine over built-in texts"},
+     .help = "agreement with float32 that auto asks for: the smallest cosine of a text's embedding"},
 
     {"encode", "workers", KEY_INTEGER, "0", RANGE(0, 1024), PLACE(encode.workers), .restart = true,
      .help = "threads that encode and search; 0: one a core"},
