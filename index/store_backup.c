@@ -73,7 +73,7 @@ static void add_base(backup_run *b, environment *e)
     b->bases[b->base_count++] = (growth_base){e, used, used - environment_used(e, true)};
 }
 
-/* What the files grew by and LMDB has no use for now: without the backup it would
+/* What the files grew by and LMDB does not use: without the backup it would
  * have used those pages. Beside it the vectors that were replaced and must stay. */
 static uint64_t growth(const backup_run *b)
 {

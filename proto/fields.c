@@ -242,3 +242,23 @@ sem_status read_with(parser *p, void *target, sem_error *err)
         *(unsigned *)target = with;
     return status;
 }
+
+sem_status read_maps(parser *p, const field_table *table, size_t size, const char *what, void **out, size_t *count,
+                     sem_error *err)
+{
+    value_head array;
+    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
+    if (status != SEM_OK)
+        return status;
+    if (array.number > p->limits->upsert_docs)
+        return fail_limit(err, array.number, what, p->limits->upsert_docs, "limits.upsert_docs");
+    char *items = arena_array(p, (size_t)array.number, size);
+    if (items == NULL)
+        return sem_fail_memory(err, what);
+    *out = items;
+    *count = (size_t)array.number;
+    for (size_t i = 0; i < array.number; i++)
+        if (fields_read(p, table, items + i * size, err) != SEM_OK)
+            return sem_error_prefix(err, "[%zu]", i);
+    return SEM_OK;
+}

@@ -62,6 +62,11 @@ field_read read_mode; /* search_mode */
 /* An array of at most limits->ids ids, in the request's arena. */
 sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err);
 
+/* An array of at most limits->upsert_docs maps, each read by the table into an element of
+ * size bytes, in the request's arena. what names them in errors. */
+sem_status read_maps(parser *p, const field_table *table, size_t size, const char *what, void **out, size_t *count,
+                     sem_error *err);
+
 /* A head of this kind; else "must be WANTED, found ...". */
 sem_status expect(parser *p, value_kind kind, const char *wanted, value_head *head, sem_error *err);
 /* An integer in [low, high]. */

@@ -16,20 +16,10 @@ static const field_table DOC_TABLE = {DOC_FIELDS, sizeof DOC_FIELDS / sizeof *DO
 static sem_status read_docs(parser *p, void *target, sem_error *err)
 {
     request *r = target;
-    value_head array;
-    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
-    if (status != SEM_OK)
-        return status;
-    if (array.number > p->limits->upsert_docs)
-        return fail_limit(err, array.number, "documents", p->limits->upsert_docs, "limits.upsert_docs");
-    r->u.upsert.docs = arena_array(p, (size_t)array.number, sizeof *r->u.upsert.docs);
-    if (r->u.upsert.docs == NULL)
-        return sem_fail_memory(err, "documents");
-    r->u.upsert.count = (size_t)array.number;
-    for (size_t i = 0; i < array.number; i++)
-        if (fields_read(p, &DOC_TABLE, &r->u.upsert.docs[i], err) != SEM_OK)
-            return sem_error_prefix(err, "[%zu]", i);
-    return SEM_OK;
+    void *docs = NULL;
+    sem_status status = read_maps(p, &DOC_TABLE, sizeof *r->u.upsert.docs, "documents", &docs, &r->u.upsert.count, err);
+    r->u.upsert.docs = docs;
+    return status;
 }
 
 static const field UPSERT_FIELDS[] = {

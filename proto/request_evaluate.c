@@ -41,20 +41,11 @@ static const field_table JUDGED_TABLE = {JUDGED_FIELDS, sizeof JUDGED_FIELDS / s
 static sem_status read_queries(parser *p, void *target, sem_error *err)
 {
     request *r = target;
-    value_head array;
-    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
-    if (status != SEM_OK)
-        return status;
-    if (array.number > p->limits->upsert_docs)
-        return fail_limit(err, array.number, "queries", p->limits->upsert_docs, "limits.upsert_docs");
-    r->u.evaluate.queries = arena_array(p, (size_t)array.number, sizeof *r->u.evaluate.queries);
-    if (r->u.evaluate.queries == NULL)
-        return sem_fail_memory(err, "queries");
-    r->u.evaluate.count = (size_t)array.number;
-    for (size_t i = 0; i < array.number; i++)
-        if (fields_read(p, &JUDGED_TABLE, &r->u.evaluate.queries[i], err) != SEM_OK)
-            return sem_error_prefix(err, "[%zu]", i);
-    return SEM_OK;
+    void *queries = NULL;
+    sem_status status =
+        read_maps(p, &JUDGED_TABLE, sizeof *r->u.evaluate.queries, "queries", &queries, &r->u.evaluate.count, err);
+    r->u.evaluate.queries = queries;
+    return status;
 }
 
 static void evaluate_defaults(request *r)

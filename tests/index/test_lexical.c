@@ -40,7 +40,7 @@ static const char *text_of(const json_t *line)
 }
 
 /* The last search found what the reference finds. */
-static void compare(reference *r, const char *query, size_t k)
+static void expect_equal_hits(reference *r, const char *query, size_t k)
 {
     double *scores = malloc(r->count * sizeof *scores);
     size_t best[HITS_MAX], found = 0;
@@ -80,7 +80,7 @@ START_TEST(scores_are_those_of_plain_bm25_on_cranfield)
     words_catch_up(&w);
     for (size_t i = 0; i < asked; i++) {
         words_search(&w, text_of(queries[i]), 10);
-        compare(&r, text_of(queries[i]), 10);
+        expect_equal_hits(&r, text_of(queries[i]), 10);
     }
     reference_free(&r);
     free_lines(docs, count);
@@ -128,7 +128,7 @@ START_TEST(changes_in_any_order_leave_what_building_at_once_would)
         words_catch_up(&w);
         random_text(&random, text);
         words_search(&w, text, 10);
-        compare(&r, text, 10);
+        expect_equal_hits(&r, text, 10);
     }
     reference_free(&r);
     words_end(&w);

@@ -52,12 +52,12 @@ static void make_model(void)
     put("tokenizer_config.json", "{\"model_max_length\":48}");
 }
 
-static void accept(void)
+static void expect_accepted(void)
 {
     ck_ok(model_config_read(&config, folder(), &error));
 }
 
-static void refuse(const char *first, const char *second)
+static void expect_refused(const char *first, const char *second)
 {
     ck_fails(model_config_read(&config, folder(), &error), SEM_INVALID_ARGUMENT);
     ck_assert_msg(strstr(error.message, folder()) != NULL, "no file: %s", error.message);
@@ -126,14 +126,14 @@ START_TEST(prompts_fall_back_to_the_default)
     make_model();
     put("config_sentence_transformers.json",
         "{\"prompts\":{\"passage\":\"p: \",\"std\":\"s: \",\"none\":null},\"default_prompt_name\":\"std\"}");
-    accept();
+    expect_accepted();
     ck_assert_str_eq(model_config_query_prompt(&config), "s: ");
     ck_assert_str_eq(model_config_document_prompt(&config), "p: ");
     ck_assert_str_eq(model_config_prompt(&config, "none"), "");
     ck_assert_str_eq(config.default_prompt, "std");
     model_config_free(&config);
     put("config_sentence_transformers.json", "{\"prompts\":null,\"default_prompt_name\":null}");
-    accept();
+    expect_accepted();
     ck_assert_str_eq(model_config_document_prompt(&config), "");
     model_config_free(&config);
 }
@@ -145,7 +145,7 @@ START_TEST(plain_hugging_face_directory_pools_the_mean)
     put("modules.json", NULL);
     put("sentence_bert_config.json", NULL);
     put("tokenizer_config.json", NULL);
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.pooling, POOL_MEAN);
     ck_assert(!config.normalize);
     ck_assert_uint_eq(config.max_tokens, 64);
@@ -174,7 +174,7 @@ START_TEST(poolings_are_understood)
     char name[64], small[6];
     make_model();
     put("1_Pooling/config.json", POOLINGS[_i].pooling);
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.pooling, POOLINGS[_i].bits);
     ck_assert_uint_eq(config.dim, 8 * (size_t)__builtin_popcount(POOLINGS[_i].bits));
     ck_assert_str_eq(model_config_pooling_name(&config, name, sizeof name), POOLINGS[_i].name);
@@ -214,7 +214,7 @@ START_TEST(families_are_understood)
     put("sentence_bert_config.json", NULL);
     put("tokenizer_config.json", NULL);
     put("config.json", FAMILIES[_i].config);
-    accept();
+    expect_accepted();
     ck_assert_int_eq(config.family, FAMILIES[_i].family);
     ck_assert_int_eq(config.activation, FAMILIES[_i].activation);
     ck_assert_uint_eq(config.position_start, FAMILIES[_i].position_start);
@@ -259,7 +259,7 @@ static const struct {
 START_TEST(dense_modules_are_understood)
 {
     put_dense(DENSES[_i].text);
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.dense_count, 1);
     ck_assert_str_eq(config.dense[0].folder, "2_Dense");
     ck_assert_uint_eq(config.dense[0].in, 8);
@@ -289,34 +289,34 @@ static const struct {
 START_TEST(dense_modules_that_are_not_understood_are_refused_by_name)
 {
     put_dense(DENSES_REFUSED[_i].text);
-    refuse(DENSES_REFUSED[_i].first, DENSES_REFUSED[_i].second);
+    expect_refused(DENSES_REFUSED[_i].first, DENSES_REFUSED[_i].second);
 }
 END_TEST
 
 START_TEST(longest_text_is_the_least_of_what_is_said)
 {
     make_model();
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 32);
     put("sentence_bert_config.json", NULL);
     put("sentence_distilbert_config.json", "{\"max_seq_length\":20}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 20);
     put("sentence_distilbert_config.json", "{\"max_seq_length\":null}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 48);
     put("sentence_distilbert_config.json", "{\"max_seq_length\":5000}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 64);
     put("sentence_distilbert_config.json", NULL);
     put("tokenizer_config.json", "{\"model_max_length\":1000000000000000019884624838656}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 64);
     put("tokenizer_config.json", "{\"model_max_length\":1e30}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 64);
     put("tokenizer_config.json", "{}");
-    accept();
+    expect_accepted();
     ck_assert_uint_eq(config.max_tokens, 64);
 }
 END_TEST
@@ -385,10 +385,10 @@ static const struct {
 START_TEST(what_is_not_understood_is_refused_by_name)
 {
     make_model();
-    accept();
+    expect_accepted();
     model_config_free(&config);
     put(REFUSED[_i].file, REFUSED[_i].text);
-    refuse(REFUSED[_i].first, REFUSED[_i].second);
+    expect_refused(REFUSED[_i].first, REFUSED[_i].second);
 }
 END_TEST
 
@@ -397,7 +397,7 @@ START_TEST(prompt_left_out_of_the_pooling_is_refused)
     make_model();
     put("1_Pooling/config.json", "{\"pooling_mode\":\"mean\",\"include_prompt\":false}");
     put("config_sentence_transformers.json", "{\"prompts\":{\"query\":\"q: \"}}");
-    refuse("include_prompt", "query");
+    expect_refused("include_prompt", "query");
 }
 END_TEST
 
@@ -406,7 +406,7 @@ START_TEST(tokenizer_length_below_three_is_refused)
     make_model();
     put("sentence_bert_config.json", NULL);
     put("tokenizer_config.json", "{\"model_max_length\":1}");
-    refuse("model_max_length", "1");
+    expect_refused("model_max_length", "1");
 }
 END_TEST
 

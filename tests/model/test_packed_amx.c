@@ -156,7 +156,7 @@ static void multiply(const packed_kernels *k, packed_precision precision, size_t
     free(space);
 }
 
-static void compare(packed_precision precision, packed_tile *tile, float tolerance)
+static void expect_portable_products(packed_precision precision, packed_tile *tile, float tolerance)
 {
     packed_kernels amx = packed_generic;
     amx.tile[precision] = tile;
@@ -180,13 +180,13 @@ static void compare(packed_precision precision, packed_tile *tile, float toleran
 
 START_TEST(amx_int8_gives_what_the_portable_kernel_gives)
 {
-    compare(PACKED_INT8, amx_tile_int8, 1e-6f);
+    expect_portable_products(PACKED_INT8, amx_tile_int8, 1e-6f);
 }
 END_TEST
 
 START_TEST(amx_bfloat16_gives_what_the_portable_kernel_gives)
 {
-    compare(PACKED_BFLOAT16, amx_tile_bfloat16, 1e-3f);
+    expect_portable_products(PACKED_BFLOAT16, amx_tile_bfloat16, 1e-3f);
 }
 END_TEST
 
