@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct deletes;
 struct meta_catalog;
 struct writer;
 struct jobs;
@@ -51,6 +52,7 @@ typedef struct core {
     atomic_bool closing;            /* every connection is closed; engine_destroy sets it */
     atomic_bool dual;               /* new writes are embedded with the candidate as well; the job sets it */
     space *external;                /* owned; the space of external collections */
+    struct deletes *deletes;        /* owned; for answers on their way */
     struct meta_catalog *columns;   /* owned; what filters are evaluated on */
     atomic_size_t held_bytes;       /* of requests that wait or are under way; encode.queue_bytes limits it */
     queue *work;                    /* to the workers; fast lane: queries, slow lane: documents */

@@ -6,6 +6,7 @@
 #include "daemon/backups.h"
 #include "daemon/core.h"
 #include "daemon/core_metrics.h"
+#include "daemon/deletes.h"
 #include "daemon/dispatch.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
@@ -102,6 +103,8 @@ static sem_status start_threads(engine *e, sem_error *err)
     core *c = &e->core;
     sem_status status = queue_create(&c->work, c->settings.encode.queue, err);
     if (status == SEM_OK)
+        status = deletes_create(&c->deletes, err);
+    if (status == SEM_OK)
         status = lexical_thread_create(&c->lexical, c, err);
     if (status == SEM_OK)
         status = writer_create(&c->writer, c, err);
@@ -166,6 +169,7 @@ void engine_destroy(engine *e)
     writer_destroy(c->writer);
     lexical_thread_destroy(c->lexical);
     queue_destroy(c->work);
+    deletes_destroy(c->deletes);
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));
     query_cache_destroy(c->queries);

@@ -18,15 +18,23 @@ typedef struct reader {
     store_collection collection;
     uint32_t space;
     size_t dim;
-    float *vector; /* [dim], owned; for WITH_VECTOR */
+    float *vector;      /* [dim], owned; for WITH_VECTOR */
+    worker_shown shown; /* what the answer holds; docnos is owned, of pool_take */
 } reader;
 
-static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, sem_error *err)
+/* For an answer of at most so many documents. */
+static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, size_t most, sem_error *err)
 {
     *r = (reader){.worker = w, .task = t};
     sem_status status = worker_collection(w, t, &r->collection, err);
-    if (status != SEM_OK || !(with & WITH_VECTOR))
+    if (status != SEM_OK)
         return status;
+    r->shown = (worker_shown){.collection = r->collection.number,
+                              .docnos = pool_take_array(w->core->hooks.memory, most, sizeof *r->shown.docnos)};
+    if (r->shown.docnos == NULL)
+        return sem_fail_memory(err, "an answer");
+    if (!(with & WITH_VECTOR))
+        return SEM_OK;
     /* The generation that is current in this snapshot, in which every document
      * has its vector: around a flip the one in memory can be another. */
     if (r->collection.external) {
@@ -48,6 +56,24 @@ static sem_status reader_open(reader *r, worker *w, task *t, unsigned with, sem_
     return r->vector == NULL ? sem_fail_memory(err, "a vector") : SEM_OK;
 }
 
+static void reader_close(reader *r)
+{
+    free(r->vector);
+    pool_give(r->shown.docnos);
+}
+
+/* Unless something that it holds was deleted: SEM_CANCELLED. */
+static sem_status reader_send(reader *r, answer *a, sem_error *err)
+{
+    worker *w = r->worker;
+    sem_status status = worker_sending(w, &r->shown, err);
+    if (status != SEM_OK)
+        return status;
+    answer_send(w->core, r->task, a);
+    worker_sent(w);
+    return SEM_OK;
+}
+
 static sem_status pack_document(reader *r, packer *p, const store_document *doc, unsigned with, sem_error *err)
 {
     bool has_vector = false;
@@ -58,6 +84,7 @@ static sem_status pack_document(reader *r, packer *p, const store_document *doc,
         if (status != SEM_OK)
             return status;
     }
+    r->shown.docnos[r->shown.count++] = doc->docno;
     pack_map(p, 1 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + has_vector);
     pack_str(p, "id");
     pack_id(p, &doc->id);
@@ -104,22 +131,38 @@ static sem_status get_all(reader *r, answer *a, sem_error *err)
     return SEM_OK;
 }
 
-void op_get(worker *w, task *t)
+static sem_status get_once(worker *w, task *t, sem_error *err)
 {
-    sem_error err;
     reader r;
     answer a;
     answer_begin(&a, t);
-    sem_status status = reader_open(&r, w, t, t->request->u.get.with, &err);
+    sem_status status = reader_open(&r, w, t, t->request->u.get.with, t->request->u.get.count, err);
     if (status == SEM_OK)
-        status = get_all(&r, &a, &err);
-    free(r.vector);
-    if (status == SEM_OK) {
-        answer_send(w->core, t, &a);
-        return;
-    }
-    answer_discard(&a);
-    task_fail(w->core, t, &err);
+        status = get_all(&r, &a, err);
+    if (status == SEM_OK)
+        status = reader_send(&r, &a, err);
+    if (status != SEM_OK)
+        answer_discard(&a);
+    reader_close(&r);
+    return status;
+}
+
+/* Answers by once(), again while something is deleted that the answer holds. */
+static void read_documents(worker *w, task *t, sem_status (*once)(worker *w, task *t, sem_error *err))
+{
+    sem_error err;
+    sem_status status = SEM_CANCELLED;
+    for (int tries = 0; status == SEM_CANCELLED && tries < WORKER_TRIES; tries++)
+        status = once(w, t, &err);
+    if (status == SEM_CANCELLED)
+        status = worker_fail_deleted(&err);
+    if (status != SEM_OK)
+        task_fail(w->core, t, &err);
+}
+
+void op_get(worker *w, task *t)
+{
+    read_documents(w, t, get_once);
 }
 
 /* --- count */
@@ -302,7 +345,7 @@ static sem_status scroll_documents(scrolling *s, worker *w, task *t, sem_error *
     unsigned char after[DOCID_KEY_MAX];
     size_t after_length = 0;
     docid id;
-    sem_status status = reader_open(&s->reader, w, t, q->u.scroll.with, err);
+    sem_status status = reader_open(&s->reader, w, t, q->u.scroll.with, q->u.scroll.limit, err);
     if (status != SEM_OK)
         return status;
     if (q->u.scroll.after.data != NULL &&
@@ -328,11 +371,10 @@ static sem_status scroll_documents(scrolling *s, worker *w, task *t, sem_error *
     return status == SEM_OK && s->pack.failed ? sem_fail_memory(err, "an answer") : status;
 }
 
-void op_scroll(worker *w, task *t)
+static sem_status scroll_once(worker *w, task *t, sem_error *err)
 {
-    sem_error err;
     scrolling *s = calloc(1, sizeof *s);
-    sem_status status = s != NULL ? scroll_documents(s, w, t, &err) : sem_fail_memory(&err, "a scroll");
+    sem_status status = s != NULL ? scroll_documents(s, w, t, err) : sem_fail_memory(err, "a scroll");
     if (status == SEM_OK) {
         answer a;
         answer_begin(&a, t);
@@ -345,15 +387,21 @@ void op_scroll(worker *w, task *t)
             pack_hex(&a.pack, s->last, s->last_length);
         else
             pack_nil(&a.pack);
-        answer_send(w->core, t, &a);
-    } else {
-        task_fail(w->core, t, &err);
+        status = reader_send(&s->reader, &a, err);
+        if (status != SEM_OK)
+            answer_discard(&a);
     }
     if (s != NULL) {
         filter_free(s->filter);
         docset_free(s->passing);
         buffer_free(&s->docs);
-        free(s->reader.vector);
+        reader_close(&s->reader);
         free(s);
     }
+    return status;
+}
+
+void op_scroll(worker *w, task *t)
+{
+    read_documents(w, t, scroll_once);
 }

@@ -165,6 +165,17 @@ sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err)
     return status;
 }
 
+sem_status search_renew(search *s, sem_error *err)
+{
+    uint32_t number = s->collection.number;
+    if (s->same_snapshot)
+        return SEM_OK;
+    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
+    if (status == SEM_OK && s->collection.number != number)
+        return sem_fail(err, SEM_NOT_FOUND, "collection: %s was dropped meanwhile", s->collection.name);
+    return status;
+}
+
 /* Whether that holds for every hit: a document that was written after the
  * snapshot was taken can already be in the index and in the columns. */
 static sem_status all_known(search *s, bool *known, sem_error *err)
@@ -177,20 +188,20 @@ static sem_status all_known(search *s, bool *known, sem_error *err)
 }
 
 /* After the last try: hits that the snapshot does not know are left out, which
- * the spare ones make up for. */
+ * the spare ones make up for. One that is taken only now makes it most unlikely that
+ * a hit is deleted before the answer goes out. */
 static sem_status drop_unknown(search *s, sem_error *err)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < s->count; i++) {
+    sem_status status = s->again ? search_renew(s, err) : SEM_OK;
+    for (size_t i = 0; i < s->count && status == SEM_OK; i++) {
         bool known;
-        sem_status status = search_knows(s, s->hits[i].docno, &known, err);
-        if (status != SEM_OK)
-            return status;
-        if (known)
+        status = search_knows(s, s->hits[i].docno, &known, err);
+        if (status == SEM_OK && known)
             s->hits[kept++] = s->hits[i];
     }
     s->count = kept < s->request->u.search.k ? kept : s->request->u.search.k;
-    return SEM_OK;
+    return status;
 }
 
 static sem_status scan(search *s, sem_error *err)
@@ -262,15 +273,15 @@ sem_status search_find(search *s, const float *encoded, sem_error *err)
 {
     const search asked = *s;
     for (int tries = 1;; tries++) {
-        bool whole = true, last = tries == SNAPSHOT_TRIES || (s->same_snapshot && tries > 1);
+        bool whole = true, last = s->again || tries == SNAPSHOT_TRIES || (s->same_snapshot && tries > 1);
         s->spare = last ? SPARE_HITS : 0;
         sem_status status = task_check_deadline(s->task, err);
         if (status == SEM_OK)
             status = try_once(s, encoded, &whole, err);
-        if ((status != SEM_OK && status != SEM_NOT_FOUND) || whole)
-            return status;
         if (last)
             return status == SEM_OK ? drop_unknown(s, err) : status;
+        if ((status != SEM_OK && status != SEM_NOT_FOUND) || whole)
+            return status;
         search_free(s);
         *s = asked;
     }
@@ -398,14 +409,29 @@ static search_record *make_record(const search *s, const docid *shown, const cha
     return r;
 }
 
-/* The record must be with the writer before the client can click. */
-static sem_status log_search(search *s, const docid *shown, const char *query_id, sem_error *err)
+/* Sends, unless a hit was deleted meanwhile. A search by `like` depends on that document
+ * too. record: of the search, or NULL; taken if it was sent. It must be with the writer
+ * before the client can click. */
+static sem_status send_hits(search *s, answer *a, search_record *record, sem_error *err)
 {
-    search_record *r = make_record(s, shown, query_id);
-    if (r == NULL)
-        return sem_fail_memory(err, "the event log");
-    writer_log_search(s->worker->core->writer, r);
-    return SEM_OK;
+    worker *w = s->worker;
+    worker_shown shown = {.collection = s->collection.number};
+    shown.docnos = pool_take_array(w->core->hooks.memory, s->count + 1, sizeof *shown.docnos);
+    if (shown.docnos == NULL)
+        return sem_fail_memory(err, "hits");
+    for (size_t i = 0; i < s->count; i++)
+        shown.docnos[shown.count++] = s->hits[i].docno;
+    if (s->has_exclude)
+        shown.docnos[shown.count++] = s->exclude;
+    sem_status status = worker_sending(w, &shown, err);
+    if (status == SEM_OK) {
+        if (record != NULL)
+            writer_log_search(w->core->writer, record);
+        answer_send(w->core, s->task, a);
+        worker_sent(w);
+    }
+    pool_give(shown.docnos);
+    return status;
 }
 
 static sem_status answer_hits(search *s, sem_error *err)
@@ -429,16 +455,18 @@ static sem_status answer_hits(search *s, sem_error *err)
     pack_uint(&a.pack, s->serving->generation);
     pack_str(&a.pack, "hits");
     pack_array(&a.pack, s->count);
+    search_record *record = NULL;
     sem_status status = pack_hits(s, &a.pack, shown, err);
-    if (status == SEM_OK && log)
-        status = log_search(s, shown, query_id, err);
+    if (status == SEM_OK && log && (record = make_record(s, shown, query_id)) == NULL)
+        status = sem_fail_memory(err, "the event log");
     pool_give(shown);
+    if (status == SEM_OK)
+        status = send_hits(s, &a, record, err);
     if (status != SEM_OK) {
+        writer_free_record(record);
         answer_discard(&a);
-        return status;
     }
-    answer_send(s->worker->core, s->task, &a);
-    return SEM_OK;
+    return status;
 }
 
 static sem_status answer_explain(search *s, sem_error *err)
@@ -461,7 +489,9 @@ static sem_status answer_explain(search *s, sem_error *err)
         x->ns[STEP_FETCH] = clock_monotonic_ns() - began;
         answer_begin(&a, s->task);
         explanation_pack(&a.pack, x, s->task, s->serving, &s->collection, &hits);
-        answer_send(s->worker->core, s->task, &a);
+        status = send_hits(s, &a, NULL, err);
+        if (status != SEM_OK)
+            answer_discard(&a);
     }
     buffer_free(&hits);
     return status;
@@ -480,15 +510,20 @@ void op_search_with(worker *w, task *t, serving *pinned, const float *encoded)
 void op_search_explained(worker *w, task *t, serving *pinned, const float *encoded, explanation *x)
 {
     sem_error err;
+    sem_status status = SEM_CANCELLED;
     if (t->request->u.search.mode != SEARCH_DENSE) {
         op_search_lexical(w, t, pinned, encoded, x);
         return;
     }
-    search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x};
-    sem_status status = search_find(&s, encoded, &err);
-    if (status == SEM_OK)
-        status = search_answer(&s, &err);
-    search_free(&s);
+    for (int tries = 0; status == SEM_CANCELLED && tries < WORKER_TRIES; tries++) {
+        search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x, .again = tries > 0};
+        status = search_find(&s, encoded, &err);
+        if (status == SEM_OK)
+            status = search_answer(&s, &err);
+        search_free(&s);
+    }
+    if (status == SEM_CANCELLED)
+        status = worker_fail_deleted(&err);
     if (status != SEM_OK)
         task_fail(w->core, t, &err);
 }

@@ -78,18 +78,6 @@ static sem_status gather(words *w, size_t k, sem_error *err)
     return status;
 }
 
-/* Hits are those of the newest snapshot. The collection may be gone in it. */
-static sem_status renew(search *s, sem_error *err)
-{
-    uint32_t number = s->collection.number;
-    if (s->same_snapshot)
-        return SEM_OK;
-    sem_status status = worker_collection(s->worker, s->task, &s->collection, err);
-    if (status == SEM_OK && s->collection.number != number)
-        return sem_fail(err, SEM_NOT_FOUND, "collection: %s was dropped meanwhile", s->collection.name);
-    return status;
-}
-
 static sem_status rank(words *w, vector_hit *hits, size_t *count, sem_error *err)
 {
     search *s = w->search;
@@ -107,7 +95,7 @@ static sem_status search_words(words *w, sem_error *err)
     if (status == SEM_OK)
         status = gather(w, k, err);
     if (status == SEM_OK)
-        status = renew(s, err);
+        status = search_renew(s, err);
     return status == SEM_OK ? rank(w, s->hits, &s->count, err) : status;
 }
 
@@ -170,7 +158,7 @@ static sem_status search_both(words *w, sem_error *err)
     if (status == SEM_OK)
         status = gather(w, depth, err);
     if (status == SEM_OK)
-        status = renew(s, err);
+        status = search_renew(s, err);
     if (status == SEM_OK)
         status = drop_unknown(s, err);
     if (status != SEM_OK)
@@ -249,12 +237,18 @@ void op_search_lexical(worker *on, task *t, serving *pinned, const float *query,
     sem_error err;
     bool again = true;
     sem_status status = SEM_OK;
-    for (int tries = 0; again && tries < TRIES; tries++) {
+    int damages = 0, deletes = 0; /* that made an answer void */
+    while (again && damages < TRIES && deletes < WORKER_TRIES) {
         search s = {.worker = on, .task = t, .request = t->request, .serving = pinned, .explain = x};
         words w = {.search = &s, .encoded = query};
         again = false;
         status = try_once(&w, &again, &err);
+        damages += again;
+        deletes += status == SEM_CANCELLED;
+        again = again || status == SEM_CANCELLED;
     }
+    if (status == SEM_CANCELLED)
+        status = worker_fail_deleted(&err);
     if (status != SEM_OK)
         task_fail(on->core, t, &err);
 }

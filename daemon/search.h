@@ -38,6 +38,7 @@ typedef struct search {
     bool has_exclude;
     uint32_t exclude;
     size_t spare;     /* hits asked for beyond k */
+    bool again;       /* an answer was given up because a hit of it was deleted before it went out */
     vector_hit *hits; /* owned */
     size_t count;
     hit_parts *parts;     /* [count], owned; NULL unless the mode is hybrid */
@@ -54,6 +55,8 @@ sem_status search_apply_filter(search *s, sem_error *err);
 sem_status search_vectors(search *s, const float *encoded, sem_error *err);
 /* Whether the worker's snapshot knows the document, and as one that passes the filter. */
 sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
+/* Takes the newest snapshot, unless same_snapshot; SEM_NOT_FOUND when the collection is gone in it. */
+sem_status search_renew(search *s, sem_error *err);
 /* Orders documents by their ids in the worker's snapshot; context: a search. */
 int search_compare_ids(void *context, uint32_t a, uint32_t b);
 /* Finds s->hits in mode dense, for an encoded query (NULL: by vector or like). Newer
@@ -62,7 +65,8 @@ sem_status search_find(search *s, const float *encoded, sem_error *err);
 /* The same in modes lexical and hybrid. */
 sem_status search_find_words(search *s, const float *encoded, sem_error *err);
 /* Answers with s->hits, as they are in the worker's snapshot: as search does, or as
- * explain. Takes s->task unless it fails. */
+ * explain. Takes s->task unless it fails; SEM_CANCELLED when one of them was deleted
+ * since that snapshot, so that the search must be done anew. */
 sem_status search_answer(search *s, sem_error *err);
 
 #endif

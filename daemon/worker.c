@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/crew.h"
 #include "base/queue.h"
+#include "daemon/deletes.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct worker_pool {
 
 sem_status worker_renew(worker *w, sem_error *err)
 {
+    w->deletes_seen = deletes_count(w->core->deletes);
     if (w->read != NULL)
         return store_read_renew(w->read, err);
     return store_read_begin(w->core->store, &w->read, err);
@@ -39,6 +41,59 @@ sem_status worker_collection(worker *w, task *t, store_collection *out, sem_erro
     if (status == SEM_OK)
         t->collection = out->number;
     return status;
+}
+
+static int compare_docnos(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Of a newer snapshot, which knows what was deleted by now. */
+static sem_status all_exist(worker *w, const worker_shown *shown, sem_error *err)
+{
+    store_collection c;
+    sem_status status = worker_renew(w, err);
+    if (status == SEM_OK)
+        status = store_collection_at(w->read, shown->collection, &c, err);
+    for (size_t i = 0; i < shown->count && status == SEM_OK; i++) {
+        const unsigned char *key;
+        size_t length;
+        bool found;
+        status = store_document_key(w->read, shown->collection, shown->docnos[i], &key, &length, &found, err);
+        if (status == SEM_OK && !found)
+            status = sem_fail(err, SEM_CANCELLED, "document %u was deleted", shown->docnos[i]);
+    }
+    return status == SEM_NOT_FOUND ? sem_fail(err, SEM_CANCELLED, "the collection was dropped") : status;
+}
+
+sem_status worker_sending(worker *w, worker_shown *shown, sem_error *err)
+{
+    deletes *d = w->core->deletes;
+    if (shown->count > 1)
+        qsort(shown->docnos, shown->count, sizeof *shown->docnos, compare_docnos);
+    for (int tries = 0; tries < WORKER_TRIES; tries++) {
+        sem_status status = SEM_OK;
+        switch (deletes_enter(d, w->deletes_seen, shown->collection, shown->docnos, shown->count)) {
+        case DELETES_NONE: return SEM_OK;
+        case DELETES_SOME: return sem_fail(err, SEM_CANCELLED, "a document of the answer was deleted");
+        case DELETES_UNKNOWN: status = all_exist(w, shown, err); break;
+        }
+        if (status != SEM_OK)
+            return status;
+    }
+    return worker_fail_deleted(err);
+}
+
+void worker_sent(worker *w)
+{
+    deletes_leave(w->core->deletes);
+}
+
+sem_status worker_fail_deleted(sem_error *err)
+{
+    return sem_fail(err, SEM_UNAVAILABLE,
+                    "documents are being deleted faster than an answer of them can be made; try again");
 }
 
 /* A snapshot that outlives its request would keep LMDB from reusing pages. */
@@ -58,12 +113,14 @@ static void swap_reads(worker *w)
 
 static void serve_queries(worker *w)
 {
+    uint64_t seen = w->deletes_seen;
     swap_reads(w);
     w->between = true;
     for (task *t; (t = queue_try_pop(w->core->work, false)) != NULL;)
         run_one(w, t);
     w->between = false;
     swap_reads(w);
+    w->deletes_seen = seen;
     atomic_store(&w->busy_since_ns, clock_monotonic_ns());
 }
 

@@ -23,6 +23,7 @@ struct worker {
     core *core;
     encoding *encoding;
     store_read *read;                       /* renewed by each request that reads; rests between them */
+    uint64_t deletes_seen;                  /* deletes_count() just before that snapshot */
     store_read *other;                      /* of the queries answered between two steps of long work */
     void (*run)(struct worker *w, task *t); /* takes t and answers it */
     lexical_cache lexical;                  /* its connection to the lexical index */
@@ -47,6 +48,25 @@ uint64_t worker_pool_busy_since(worker_pool *p);
 sem_status worker_renew(worker *w, sem_error *err);
 /* Renews, finds the request's collection and remembers its number in t. */
 sem_status worker_collection(worker *w, task *t, store_collection *out, sem_error *err);
+
+/* The documents that an answer holds: none of them may have been deleted when it goes out. */
+typedef struct worker_shown {
+    uint32_t collection;
+    uint32_t *docnos; /* [count], in any order; sorted by the call */
+    size_t count;
+} worker_shown;
+
+enum { WORKER_TRIES = 64 /* times that an answer is made anew because something in it was deleted meanwhile */ };
+
+/* Whether all of them, known to the worker's snapshot, exist at this moment. SEM_OK:
+ * no delete of theirs is answered before worker_sent(), which must follow once the
+ * answer is sent. SEM_CANCELLED: no, so the answer must be made anew. What was borrowed from
+ * the snapshot may be gone in every case. */
+sem_status worker_sending(worker *w, worker_shown *shown, sem_error *err);
+void worker_sent(worker *w);
+/* What is told after WORKER_TRIES. */
+sem_status worker_fail_deleted(sem_error *err);
+
 typedef struct worker_long {
     worker *worker;
     const task *task;

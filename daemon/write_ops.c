@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "index/events.h"
+#include "daemon/deletes.h"
 #include "daemon/filtering.h"
 #include "daemon/lexical_thread.h"
 #include "daemon/meta_catalog.h"
@@ -206,6 +207,7 @@ static void unindex_in(space *s, uint32_t collection, const uint32_t *docnos, si
 void write_ops_unindex(core *c, uint32_t collection, const uint32_t *docnos, size_t count)
 {
     serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
+    deletes_note(c->deletes, collection, docnos, count);
     filtering_remove(c, collection, docnos, count);
     if (now != NULL)
         unindex_in(now->space, collection, docnos, count);
@@ -286,8 +288,10 @@ static void finish_collection(core *c, task *t, write_result *r)
     bool create = t->request->method == METHOD_COLLECTION_CREATE;
     sem_error err;
     serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
-    if (!create)
+    if (!create) {
+        deletes_note_drop(c->deletes, r->collection.number);
         meta_catalog_drop(c->columns, r->collection.number);
+    }
     else if (meta_catalog_add(c->columns, r->collection.number, &err) != SEM_OK)
         index_failed(c, r->collection.name, &err);
     space *spaces[3] = {c->external, now != NULL ? now->space : NULL, next != NULL ? next->space : NULL};

@@ -53,7 +53,7 @@ struct writer {
     atomic_uint_fast64_t busy_since_ns;
 };
 
-static void free_record(search_record *record)
+void writer_free_record(search_record *record)
 {
     if (record == NULL)
         return;
@@ -69,7 +69,7 @@ static size_t search_size(const search_record *r)
 static void forget_search(writer *w, item *i)
 {
     atomic_fetch_sub(&w->search_bytes, search_size(i->search));
-    free_record(i->search);
+    writer_free_record(i->search);
     pool_give(i);
 }
 
@@ -389,7 +389,7 @@ void writer_log_search(writer *w, search_record *record)
         pool_give(i);
     }
     atomic_fetch_sub(&w->search_bytes, size);
-    free_record(record);
+    writer_free_record(record);
     atomic_fetch_add(&w->core->stats.events_dropped, 1);
 }
 

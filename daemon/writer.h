@@ -34,6 +34,9 @@ typedef struct search_record {
  * answered, so that no click can come first. */
 void writer_log_search(writer *w, search_record *record);
 
+/* Frees one that was not handed over. Accepts NULL. */
+void writer_free_record(search_record *record);
+
 /* Work of another thread in a write group of its own. apply runs in the writer
  * thread; when it fails, nothing that it did is committed. When it and the commit
  * succeeded, committed (may be NULL) runs there before any later write is applied. */

@@ -22,6 +22,9 @@ $(BUILD)/tests/model/test_no_allocation: TEST_LDFLAGS = $(ALLOCATORS:%=-Wl,--wra
 $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,$(ALLOCATORS) space_acquire_all jobs_tick \
     lexical_index_open meta_columns_merge dispatch_task writer_create pool_trim)
 
+# Where an answer is about to be sent, the test waits.
+$(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter
+
 # Tests of the command line tools link what the tools are made of, save their mains.
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \
                         $(call objects,$(filter-out tools/demo/main.c tools/semctl.c,$(demo_SRC) $(semctl_SRC))) $(call lib,$(up_to_tools))

@@ -3,31 +3,24 @@
  * functions in the place of the allocator's (mk/tests.mk). What libraries take is not
  * counted, nor what threads take that serve no request. */
 #include "tests/common/testing.h"
+#include "tests/daemon/daemon_here.h"
 
 #include "index/lexical_index.h"
 #include "index/meta_columns.h"
 #include "proto/client.h"
 #include "proto/pack.h"
 #include "daemon/dispatch.h"
-#include "daemon/engine.h"
 #include "daemon/jobs.h"
-#include "daemon/server.h"
 #include "daemon/space.h"
 #include "daemon/writer.h"
 
-#include <event2/event.h>
-
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-enum { DOCS = 300, AT_ONCE = 16, FEW = 8, WARM_ROUNDS = 40, COUNTED = 150, PATIENCE_MS = 60000, POOL_BYTES = 8 << 20 };
+enum { DOCS = 300, AT_ONCE = 16, FEW = 8, WARM_ROUNDS = 40, COUNTED = 150 };
 enum { WORKERS = 2, SHARE = 4 /* requests of a kind that each worker must have served */, ROUNDS_MAX = 2000 };
 
 static sem_error error;
@@ -151,85 +144,6 @@ void __wrap_dispatch_task(worker *w, task *t)
 void __wrap_pool_trim(pool *p)
 {
     (void)p;
-}
-
-/* --- a daemon in this process */
-
-typedef struct daemon {
-    config config;
-    pool *memory;
-    struct event_base *base;
-    server *server;
-    engine *engine;
-    pthread_t loop;
-    int stop_fd;
-    struct event *stop;
-    client *client;
-} daemon_here;
-
-static void on_request(void *context, uint64_t connection, request *r, uint64_t arrived_ns)
-{
-    daemon_here *d = context;
-    engine_submit(d->engine, connection, r, arrived_ns);
-}
-
-static void on_reply(void *context, uint64_t connection, buffer *reply)
-{
-    daemon_here *d = context;
-    server_reply(d->server, connection, reply);
-}
-
-static void on_progress(void *context, const char *text)
-{
-    (void)context;
-    (void)text;
-}
-
-static void on_stop(evutil_socket_t fd, short what, void *context)
-{
-    (void)fd;
-    (void)what;
-    event_base_loopbreak(context);
-}
-
-static void *run_loop(void *context)
-{
-    event_base_dispatch(context);
-    return NULL;
-}
-
-static void daemon_start(daemon_here *d, const char *dir)
-{
-    *d = (daemon_here){.stop_fd = eventfd(0, EFD_CLOEXEC)};
-    config_defaults(&d->config);
-    strcpy(d->config.server.listen[0], "tcp://127.0.0.1:0");
-    snprintf(d->config.storage.path, sizeof d->config.storage.path, "%s/data", testing_folder());
-    snprintf(d->config.model.path, sizeof d->config.model.path, "%s", dir);
-    d->config.encode.workers = WORKERS;
-    d->config.encode.cache_bytes = 256 << 10; /* is full after some hundred queries */
-    d->base = event_base_new();
-    d->stop = event_new(d->base, d->stop_fd, EV_READ, on_stop, d->base);
-    ck_assert_int_eq(event_add(d->stop, NULL), 0);
-    ck_ok(pool_create(&d->memory, POOL_BYTES, &error));
-    const engine_hooks out = {.context = d, .reply = on_reply, .memory = d->memory};
-    const server_hooks in = {.context = d, .request = on_request, .memory = d->memory};
-    ck_ok(engine_create(&d->engine, &d->config, &out, NULL, on_progress, NULL, &error));
-    ck_ok(server_create(&d->server, d->base, &d->config, NULL, 0, &in, NULL, &error));
-    ck_assert_int_eq(pthread_create(&d->loop, NULL, run_loop, d->base), 0);
-    ck_ok(client_connect(&d->client, server_address(d->server, 0), PATIENCE_MS, &error));
-}
-
-static void daemon_stop(daemon_here *d)
-{
-    client_close(d->client);
-    ck_assert_int_eq(eventfd_write(d->stop_fd, 1), 0);
-    pthread_join(d->loop, NULL);
-    engine_destroy(d->engine);
-    server_destroy(d->server);
-    event_free(d->stop);
-    event_base_free(d->base);
-    close(d->stop_fd);
-    pool_destroy(d->memory);
 }
 
 /* --- requests */
@@ -387,7 +301,7 @@ static void send_one(daemon_here *d, const request_kind *kind, unsigned n)
 static void receive_one(daemon_here *d)
 {
     client_reply reply = {0};
-    ck_ok(client_receive(d->client, PATIENCE_MS, &reply, &error));
+    ck_ok(client_receive(d->client, HERE_PATIENCE_MS, &reply, &error));
     ck_ok(client_reply_status(&reply, &error));
     const msgpack_object *dim = object_get(&reply.value, "dim");
     if (dim != NULL)
@@ -454,8 +368,7 @@ START_TEST(hot_requests_take_no_memory)
     if (dir == NULL)
         return;
     serves_nobody = true;
-    signal(SIGPIPE, SIG_IGN);
-    daemon_start(&d, dir);
+    here_start(&d, dir, WORKERS, 256 << 10 /* is full after some hundred queries */);
     ask(&d, &KINDS[0], 0);
     ask(&d, &(request_kind){.method = "collection.create", .pack = default_collection}, 0);
     ask(&d, &(request_kind){.method = "upsert", .pack = documents}, 0);
@@ -463,7 +376,7 @@ START_TEST(hot_requests_take_no_memory)
         size_t taken = allocations_of(&d, &KINDS[i]);
         ck_assert_msg(taken == 0, "%s: %zu allocations in %d requests", KINDS[i].name, taken, COUNTED);
     }
-    daemon_stop(&d);
+    here_stop(&d);
 }
 END_TEST
 
