@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static void *grown(void *array, size_t *capacity, size_t count, size_t size)
 static void enter(gathered *g, uint32_t number)
 {
     const gathered_field *f = &g->fields[number - 1];
-    size_t slot = hash_text(f->name, f->name_length) & (g->table_size - 1);
+    size_t slot = hash_keyed(g->key, f->name, f->name_length) & (g->table_size - 1);
     while (g->table[slot] != 0)
         slot = (slot + 1) & (g->table_size - 1);
     g->table[slot] = number;
@@ -64,7 +65,7 @@ static uint32_t find_field(gathered *g, const char *name, size_t length)
 {
     if (2 * g->field_count >= g->table_size && !grow_table(g))
         return 0;
-    size_t slot = hash_text(name, length) & (g->table_size - 1);
+    size_t slot = hash_keyed(g->key, name, length) & (g->table_size - 1);
     for (; g->table[slot] != 0; slot = (slot + 1) & (g->table_size - 1)) {
         const gathered_field *f = &g->fields[g->table[slot] - 1];
         if (meta_compare_names(f->name, f->name_length, name, length) == 0)
@@ -233,6 +234,8 @@ static int compare_fields(const void *a, const void *b)
 sem_status gather_meta(gathered *out, const meta_source *sources, size_t count, sem_error *err)
 {
     *out = (gathered){0};
+    if (!random_bytes(out->key, sizeof out->key))
+        return sem_fail(err, SEM_INTERNAL, "no random numbers for the columns of meta");
     for (size_t i = 0; i < count; i++)
         if (!take_document(out, &sources[i], (uint32_t)i + 1))
             return sem_fail_memory(err, "columns of meta");

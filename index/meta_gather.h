@@ -38,6 +38,7 @@ typedef struct gathered {
     size_t raw_capacity, presence_count, presence_capacity;
     uint32_t *table; /* of names; 0: free, else the field's number from 1 */
     size_t table_size;
+    unsigned char key[16]; /* secret: who writes meta must not be able to choose names that collide */
 } gathered;
 
 /* Strings stay borrowed from the sources. Freed by gather_free, also after an error. */
