@@ -99,6 +99,13 @@ static void close_file(lexical_thread *l, bool discard)
                   log_value(text, sizeof text, err.message));
 }
 
+static void set_durable(lexical_thread *l, uint64_t seq)
+{
+    pthread_mutex_lock(&l->lock);
+    l->durable = seq;
+    pthread_mutex_unlock(&l->lock);
+}
+
 /* A file that was given up is made anew only where all of it will fit. */
 static sem_status check_room(lexical_thread *l, sem_error *err)
 {
@@ -127,9 +134,7 @@ static void give_up_file(lexical_thread *l)
 {
     close_file(l, true);
     l->given_up = true;
-    pthread_mutex_lock(&l->lock);
-    l->durable = UINT64_MAX;
-    pthread_mutex_unlock(&l->lock);
+    set_durable(l, UINT64_MAX);
     log_event(l->core->log, LOG_LEVEL_WARNING, "lexical_given_up", "reason=\"the store needs its room\"");
 }
 
@@ -138,8 +143,11 @@ static sem_status open_file(lexical_thread *l, sem_error *err)
     if (l->index != NULL)
         return SEM_OK;
     sem_status status = check_room(l, err);
-    if (status == SEM_OK)
-        status = lexical_index_open(&l->index, l->core->store, l->core->log, err);
+    if (status != SEM_OK)
+        return status;
+    /* Before the new file takes its number: what comes behind it in the log is kept from now on. */
+    set_durable(l, 0);
+    status = lexical_index_open(&l->index, l->core->store, l->core->log, err);
     if (status != SEM_OK)
         return status;
     l->made_durable = 0;

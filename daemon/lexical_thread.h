@@ -27,8 +27,9 @@ void lexical_thread_dropped(lexical_thread *l);
 
 /* --- any thread's */
 
-/* Waits until the log is applied up to seq, and a moment for a collection that is being built. SEM_UNAVAILABLE, with the reason, when
- * the index does not go on; SEM_DEADLINE_EXCEEDED. */
+/* Waits until the log is applied up to seq, and a moment for a collection that is being
+ * built. SEM_UNAVAILABLE, with the reason, when the index does not go on;
+ * SEM_DEADLINE_EXCEEDED. */
 sem_status lexical_thread_wait(lexical_thread *l, uint32_t collection, uint64_t seq, const task *t, sem_error *err);
 /* What stays even if the machine crashes: the log and old texts up to here are no
  * longer needed for the index. 0 for NULL. */
@@ -38,7 +39,8 @@ typedef enum lexical_state { LEXICAL_READY, LEXICAL_BUILDING, LEXICAL_PAUSED } l
 /* How a collection's index stands; *seq: up to where the log is applied. */
 lexical_state lexical_thread_state(lexical_thread *l, uint32_t collection, uint64_t *seq);
 
-/* A reader of the file as it is now, made anew if *cached is of an older one. *cached belongs to the calling thread; close it with lexical_cache_close. */
+/* A reader of the file as it is now, made anew if *cached is of an older one. *cached
+ * belongs to the calling thread; close it with lexical_cache_close. */
 typedef struct lexical_cache {
     lexical_reader *reader; /* owned */
     unsigned file;

@@ -26,6 +26,7 @@ sem_status lexical_db_fail(lexical_db *db, const char *what, int rc, sem_error *
     case SQLITE_NOMEM: return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot %s in the lexical index: %s", what, text);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_CANTOPEN: /* it is just being made anew */
         return sem_fail(err, SEM_UNAVAILABLE, "cannot %s in the lexical index: %s; try again", what, text);
     default: return sem_fail(err, SEM_INTERNAL, "cannot %s in the lexical index: %s (SQLite error %d)", what, text, rc);
     }

@@ -51,8 +51,8 @@ typedef bool lexical_each_token(void *context, const char *token, size_t length)
 sem_status lexical_db_tokens(lexical_db *db, const char *text, size_t length, lexical_each_token *each, void *context,
                              sem_error *err);
 
-/* The class of a text's length and the least length of a class: classes are an
- * eighth of the length apart at most. */
+/* The class of a text's length and the least length of a class: classes are a
+ * sixteenth of the length apart at most. */
 unsigned lexical_class_of(uint64_t tokens);
 uint64_t lexical_class_least(unsigned class);
 

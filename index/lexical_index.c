@@ -466,7 +466,13 @@ static sem_status build(lexical_index *x, store_read *r, lexical_tables *t, lexi
 sem_status lexical_index_step(lexical_index *x, store_read *r, bool *more, sem_error *err)
 {
     lexical_batch b = {0};
+    uint64_t trimmed = store_trimmed_seq(r);
     *more = false;
+    if (x->seq < trimmed) {
+        x->db.damaged = true;
+        return sem_fail(err, SEM_INTERNAL, "the write log is forgotten up to %llu, and was applied up to %llu",
+                        (unsigned long long)trimmed, (unsigned long long)x->seq);
+    }
     sem_status status = lexical_batch_read(&b, r, x->seq, err);
     if (status == SEM_OK && b.upto > x->seq) {
         *more = b.more;

@@ -35,7 +35,8 @@ bool lexical_index_damaged(const lexical_index *x);
 /* One step in one transaction: a batch of the log, or, where that is applied, a
  * batch of documents of a collection that is being built. r: the newest
  * snapshot. *more: another step has something to do. On an error nothing of the
- * step has happened. */
+ * step has happened. Where the log no longer has what comes next, the file counts as
+ * damaged. */
 sem_status lexical_index_step(lexical_index *x, store_read *r, bool *more, sem_error *err);
 /* Removes the tables of collections that are gone from the snapshot. */
 sem_status lexical_index_forget(lexical_index *x, store_read *r, sem_error *err);

@@ -7,7 +7,7 @@ enum { FLUSH_TERMS = 100000 /* terms of a batch that are kept in memory at a tim
 
 enum { ROW_INSERT, ROW_DELETE, DOC_GET, DOC_PUT, DOC_DELETE, DOC_VERSION, TERM_ADD, TERM_PRUNE };
 
-/* In the order of the names above; each %u is the collection's number. */
+/* In the order of the names above; each # is the collection's number. */
 static const char *const SQL[] = {
     "INSERT INTO fts_#(rowid, text) VALUES(?1, ?2)",
     "INSERT INTO fts_#(fts_#, rowid, text) VALUES('delete', ?1, ?2)",

@@ -165,6 +165,33 @@ START_TEST(an_id_twice_in_one_request_leaves_the_last_text)
 }
 END_TEST
 
+/* As where a file was given up, so that nothing kept the log for it, and made anew. */
+START_TEST(a_log_that_was_forgotten_too_early_makes_the_file_count_as_damaged)
+{
+    sem_error error;
+    store_read *r;
+    bool more;
+    words_start(&w, MAP);
+    words_catch_up(&w);
+    words_write(&w, 0, "a text that the log no longer tells of");
+    words_commit(&w);
+    ck_ok(store_write_begin(w.store, &w.group, &error));
+    ck_ok(store_log_trim(w.group, UINT64_MAX, &error));
+    words_commit(&w);
+    ck_ok(store_read_begin(w.store, &r, &error));
+    ck_assert_int_eq(lexical_index_step(w.index, r, &more, &error), SEM_INTERNAL);
+    ck_assert(lexical_index_damaged(w.index));
+    store_read_end(r);
+    words_close(&w);
+    ck_ok(lexical_index_remove(w.store, &error));
+    words_open(&w);
+    words_catch_up(&w);
+    words_search(&w, "longer", 10);
+    ck_assert_uint_eq(w.count, 1);
+    words_end(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("lexical index");
@@ -173,6 +200,7 @@ int main(void)
     tcase_add_test(tests, scores_are_those_of_plain_bm25_on_cranfield);
     tcase_add_test(tests, changes_in_any_order_leave_what_building_at_once_would);
     tcase_add_test(tests, an_id_twice_in_one_request_leaves_the_last_text);
+    tcase_add_test(tests, a_log_that_was_forgotten_too_early_makes_the_file_count_as_damaged);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
