@@ -111,8 +111,7 @@ static sem_status parent_of(const char *path, char parent[FILES_PATH_MAX], sem_e
     char *slash = strrchr(parent, '/');
     if (slash == NULL)
         return files_join(parent, err, ".");
-    else
-        *(slash == parent ? slash + 1 : slash) = '\0';
+    *(slash == parent ? slash + 1 : slash) = '\0';
     return SEM_OK;
 }
 

@@ -41,7 +41,8 @@ typedef struct backup_result {
  * disk has no room or `growth` is passed. After an error nothing is left. */
 sem_status backup_take(store *s, const backup_options *options, backup_result *out, sem_error *err);
 
-/* Removes what backups that were cut off have left in the folder. No error if it is missing. */
+/* Removes what backups that were cut off have left in the folder, and nothing that has
+ * another file in it. No error if it is missing. */
 sem_status backup_sweep(const char *folder, sem_log *log, sem_error *err);
 
 /* Makes target, which must not exist or be empty, from a backup: checks every file of

@@ -150,9 +150,7 @@ static void unpin_all(backup_run *b)
 
 static void free_generations(backup_run *b)
 {
-    for (size_t i = 0; i < b->count; i++)
-        store_generation_free(&b->list[i]);
-    free(b->list);
+    store_generations_free(b->list, b->count);
     b->list = NULL;
     b->count = 0;
 }
@@ -439,14 +437,11 @@ static sem_status check_name(const char *name, sem_error *err)
 /* A copy inside the store would be counted as the store's, and copied by whoever copies that. */
 static sem_status check_outside(const store *s, const char *folder, sem_error *err)
 {
-    char *inner = realpath(folder, NULL), *outer = realpath(s->path, NULL);
-    size_t length = outer != NULL ? strlen(outer) : 0;
-    bool inside = inner != NULL && outer != NULL && strncmp(inner, outer, length) == 0 &&
-                  (inner[length] == '/' || inner[length] == '\0');
-    free(inner);
-    free(outer);
-    return !inside ? SEM_OK
-                   : sem_fail(err, SEM_FAILED_PRECONDITION, "storage.backup_dir: %s lies inside storage.path", folder);
+    bool inside = false;
+    sem_status status = files_lies_in(folder, s->path, &inside, err);
+    if (status == SEM_OK && inside)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "storage.backup_dir: %s lies inside storage.path", folder);
+    return status;
 }
 
 static sem_status exists(const char *name, sem_error *err)
@@ -542,6 +537,29 @@ sem_status backup_take(store *s, const backup_options *options, backup_result *o
 
 /* --- what was cut off */
 
+/* Of what a backup is made of. */
+static bool is_part(const char *name)
+{
+    static const char *const parts[] = {".",      "..",   "manifest.json", "manifest.json.new",
+                                        "models", "main", "events",        "external"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(name, parts[i]) == 0)
+            return true;
+    return strncmp(name, "space-", strlen("space-")) == 0;
+}
+
+/* A folder of somebody else may have such a name too: only what has nothing else in it is removed. */
+static bool is_leftover(const char *path)
+{
+    DIR *dir = opendir(path);
+    bool leftover = dir != NULL;
+    for (struct dirent *e; leftover && (e = readdir(dir)) != NULL;)
+        leftover = is_part(e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return leftover;
+}
+
 static sem_status sweep_entry(const char *folder, const char *name, sem_log *log, sem_error *err)
 {
     char path[FILES_PATH_MAX], quoted[FILES_PATH_MAX];
@@ -552,7 +570,7 @@ static sem_status sweep_entry(const char *folder, const char *name, sem_log *log
     if (fd < 0)
         return SEM_OK;
     /* Whoever writes it holds the lock. */
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_leftover(path)) {
         status = files_remove_folder(path, err);
         if (status == SEM_OK)
             log_event(log, LOG_LEVEL_INFO, "leftover_removed", "path=%s", log_value(quoted, sizeof quoted, path));

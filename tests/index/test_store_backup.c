@@ -411,6 +411,18 @@ START_TEST(backup_that_was_cut_off_is_swept_away_and_not_restored)
 }
 END_TEST
 
+START_TEST(folders_of_others_are_not_swept_away)
+{
+    sem_error error;
+    ck_ok(files_make_folder(below("backups/~mine/main"), &error));
+    ck_ok(files_write(below("backups/~mine/letter.txt"), "dear", 4, &error));
+    ck_ok(files_make_folder(below("backups/~one/space-1"), &error));
+    ck_ok(backup_sweep(below("backups"), NULL, &error));
+    ck_assert_uint_eq(entries_of(below("backups")), 1);
+    ck_assert_int_eq(access(below("backups/~mine/letter.txt"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(names_are_folders_that_are_new)
 {
     uint32_t collection;
@@ -442,6 +454,7 @@ int main(void)
     tcase_add_test(tests, backup_that_makes_the_files_grow_too_much_is_given_up);
     tcase_add_test(tests, backup_that_is_stopped_leaves_nothing);
     tcase_add_test(tests, backup_that_was_cut_off_is_swept_away_and_not_restored);
+    tcase_add_test(tests, folders_of_others_are_not_swept_away);
     tcase_add_test(tests, names_are_folders_that_are_new);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
