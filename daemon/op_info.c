@@ -301,11 +301,9 @@ void op_generations(worker *w, task *t)
     answer a;
     answer_begin(&a, t);
     pack_array(&a.pack, shown);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (all[i].state != GENERATION_CANDIDATE)
             pack_generation(&a.pack, w->core, &all[i]);
-        store_generation_free(&all[i]);
-    }
-    free(all);
+    store_generations_free(all, count);
     answer_send(w->core, t, &a);
 }

@@ -133,9 +133,8 @@ static sem_status find_target(worker *w, const request *q, uint32_t *target, sem
             *target = all[i].number;
             status = check_target(&all[i], all[i].number, err);
         }
-        store_generation_free(&all[i]);
     }
-    free(all);
+    store_generations_free(all, count);
     if (found)
         return status;
     return given ? sem_fail(err, SEM_NOT_FOUND, "generation: there is no generation %u", q->u.rollback.generation)

@@ -110,8 +110,6 @@ void retire_generations(core *owner, size_t keep, uint32_t just_left)
         remove_files(c);
     else
         log_event(owner->log, LOG_LEVEL_WARNING, "retire", "message=\"%s\"", err.message);
-    for (size_t i = 0; i < c->count; i++)
-        store_generation_free(&c->all[i]);
-    free(c->all);
+    store_generations_free(c->all, c->count);
     free(c);
 }

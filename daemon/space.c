@@ -105,7 +105,12 @@ static sem_status index_create(const space *s, const store_collection *c, space_
         return status;
     }
     entry->collection = c->number;
+    entry->cache = strdup(cache);
     entry->references = 1;
+    if (entry->cache == NULL) {
+        space_index_release(entry);
+        return sem_fail_memory(err, "an index");
+    }
     *out = entry;
     return SEM_OK;
 }
@@ -149,9 +154,8 @@ void space_drop(space *s, uint32_t collection)
         memmove(s->entries + at, s->entries + at + 1, (s->count - at) * sizeof(space_index *));
     }
     pthread_rwlock_unlock(&s->lock);
-    char path[FILES_PATH_MAX];
-    if (gone != NULL && cache_path(s, collection, path, NULL) == SEM_OK)
-        unlink(path);
+    if (gone != NULL)
+        atomic_store(&gone->dropped, true);
     space_index_release(gone);
 }
 
@@ -172,7 +176,10 @@ void space_index_release(space_index *entry)
 {
     if (entry == NULL || atomic_fetch_sub(&entry->references, 1) != 1)
         return;
+    if (atomic_load(&entry->dropped))
+        unlink(entry->cache);
     vector_index_destroy(entry->index);
+    free(entry->cache);
     free(entry);
 }
 

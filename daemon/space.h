@@ -21,6 +21,8 @@ typedef struct space space;
 typedef struct space_index {
     uint32_t collection;
     vector_index *index;
+    char *cache;         /* owned: the file that its lists are saved in */
+    atomic_bool dropped; /* the file goes with the last user, who may be saving it yet */
     atomic_int references;
 } space_index;
 

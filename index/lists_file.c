@@ -193,8 +193,10 @@ sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_
         fill_head(h, l, f.rows, pieces);
         status = write_file(beside, h, pieces, err);
     }
-    if (status == SEM_OK && rename(beside, path) != 0)
+    if (status == SEM_OK && rename(beside, path) != 0) {
         status = io_fail("rename to", path, err);
+        unlink(beside);
+    }
     free(h);
     free(cells);
     lists_file_free(&f);

@@ -27,7 +27,7 @@
 typedef struct meta_columns meta_columns;
 
 /* ready: the collection is empty, so nothing is missing; else columns answer
- * after meta_columns_adopt. */
+ * after meta_fill_finish. */
 sem_status meta_columns_create(meta_columns **out, bool ready, sem_error *err);
 meta_columns *meta_columns_share(meta_columns *c); /* one more owner */
 void meta_columns_release(meta_columns *c);        /* frees with the last owner; accepts NULL */

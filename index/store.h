@@ -329,10 +329,11 @@ typedef struct store_generation {
 } store_generation;
 
 void store_generation_free(store_generation *g);
+void store_generations_free(store_generation *list, size_t count); /* the array too */
 sem_status store_generation_get(store_read *r, uint32_t number, store_generation *out, bool *found, sem_error *err);
 /* The current one; *found false on a new store. */
 sem_status store_generation_current(store_read *r, store_generation *out, bool *found, sem_error *err);
-/* malloc'd array, ascending; free each and the array. */
+/* malloc'd array, ascending; to be freed by store_generations_free. */
 sem_status store_generation_list(store_read *r, store_generation **out, size_t *count, sem_error *err);
 sem_status store_generation_put(store_write *w, const store_generation *g, sem_error *err);
 sem_status store_generation_remove(store_write *w, uint32_t number, sem_error *err);

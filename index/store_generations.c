@@ -19,6 +19,13 @@ void store_generation_free(store_generation *g)
     g->metrics = NULL;
 }
 
+void store_generations_free(store_generation *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        store_generation_free(&list[i]);
+    free(list);
+}
+
 static sem_status check_generation(const store_generation *g, sem_error *err)
 {
     if (g->number == 0)
@@ -144,9 +151,7 @@ sem_status store_generation_list(store_read *r, store_generation **out, size_t *
     if (status == SEM_OK && rc != 0 && rc != MDB_NOTFOUND)
         status = environment_fail(&r->s->main, "list generations", rc, err);
     if (status != SEM_OK) {
-        for (size_t i = 0; i < used; i++)
-            store_generation_free(&list[i]);
-        free(list);
+        store_generations_free(list, used);
         return status;
     }
     *out = list;

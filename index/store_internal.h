@@ -386,7 +386,14 @@ sem_status spaces_open_all(store *s, sem_error *err);
 void spaces_close_all(store *s);
 /* Deletes vectors that main names nowhere since its commit failed. Outside any group. */
 sem_status spaces_clean(store *s, sem_error *err);
-/* Removes folders below the store that no generation names, and what main knows of such spaces. */
+void space_name(char name[24], uint32_t number); /* of its folder */
+/* Deletes the places and the counters of a space. */
+sem_status space_forget_places(store *s, MDB_txn *txn, uint32_t number, sem_error *err);
+
+/* --- store_leftovers.c */
+
+/* Removes folders below the store that no generation names, lists that were saved of
+ * collections that are no more, and what main knows of spaces that no generation names. */
 sem_status folders_clean(store *s, sem_error *err);
 
 /* --- store_log.c */

@@ -35,7 +35,7 @@ void space_unpin(store *s, space *sp)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void space_name(char name[24], uint32_t number)
+void space_name(char name[24], uint32_t number)
 {
     if (number == STORE_SPACE_EXTERNAL)
         snprintf(name, 24, "external");
@@ -298,35 +298,20 @@ static sem_status names_space(store *s, store_generation *list, size_t count, se
     return status;
 }
 
-static void free_generations(store_generation *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        store_generation_free(&list[i]);
-    free(list);
-}
-
-static sem_status all_generations(store *s, store_generation **list, size_t *count, sem_error *err)
-{
-    store_read *r;
-    sem_status status = store_read_begin(s, &r, err);
-    if (status != SEM_OK)
-        return status;
-    status = store_generation_list(r, list, count, err);
-    store_read_end(r);
-    return status;
-}
-
 sem_status spaces_open_all(store *s, sem_error *err)
 {
-    store_generation *list;
-    size_t count;
+    store_generation *list = NULL;
+    size_t count = 0;
+    store_read *r = NULL;
     sem_status status = add_space(s, STORE_SPACE_EXTERNAL, 0, err);
     if (status == SEM_OK)
-        status = all_generations(s, &list, &count, err);
-    if (status != SEM_OK)
-        return status;
-    status = names_space(s, list, count, err);
-    free_generations(list, count);
+        status = store_read_begin(s, &r, err);
+    if (status == SEM_OK)
+        status = store_generation_list(r, &list, &count, err);
+    store_read_end(r);
+    if (status == SEM_OK)
+        status = names_space(s, list, count, err);
+    store_generations_free(list, count);
     return status;
 }
 
@@ -410,8 +395,7 @@ static void reopen_space(store *s, space *sp)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Places and counters of a space. */
-static sem_status forget_places(store *s, MDB_txn *txn, uint32_t number, sem_error *err)
+sem_status space_forget_places(store *s, MDB_txn *txn, uint32_t number, sem_error *err)
 {
     unsigned char prefix[4];
     put_u32(prefix, number);
@@ -428,7 +412,7 @@ static sem_status forget_space(store *s, uint32_t number, space **out, sem_error
     int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
     if (rc != 0)
         return environment_fail(&s->main, "remove a space", rc, err);
-    sem_status status = forget_places(s, txn, number, err);
+    sem_status status = space_forget_places(s, txn, number, err);
     if (status == SEM_OK)
         status = shut_space(s, number, out, err);
     if (status != SEM_OK) {
@@ -460,156 +444,4 @@ sem_status store_space_remove(store *s, uint32_t number, sem_error *err)
     /* Should a crash come first, the next start removes the folder. */
     status = files_remove_folder(path, err);
     return status != SEM_OK ? status : files_sync_folder(s->path, err);
-}
-
-/* --- what is left over from before */
-
-static bool number_is_named(uint32_t number, const store_generation *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (list[i].state != GENERATION_RETIRED && list[i].space == number)
-            return true;
-    return number == STORE_SPACE_EXTERNAL;
-}
-
-static bool space_is_named(const char *name, const store_generation *list, size_t count)
-{
-    char wanted[24];
-    if (strncmp(name, "space-", 6) != 0)
-        return true;
-    /* Nothing is removed that this store would not have made. */
-    unsigned long long number = strtoull(name + 6, NULL, 10);
-    space_name(wanted, (uint32_t)number);
-    if (number > UINT32_MAX || strcmp(wanted, name) != 0)
-        return true;
-    return number_is_named((uint32_t)number, list, count);
-}
-
-/* The first space from *number on that has counters of slots. */
-static sem_status next_counted(store *s, MDB_txn *txn, uint32_t *number, bool *found, sem_error *err)
-{
-    unsigned char from[4];
-    MDB_cursor *cursor;
-    put_u32(from, *number);
-    MDB_val key = as_value(from, sizeof from), value;
-    int rc = mdb_cursor_open(txn, s->slots, &cursor);
-    if (rc != 0)
-        return environment_fail(&s->main, "look for left-over places", rc, err);
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    *found = rc == 0;
-    bool damaged = rc == 0 && key.mv_size != 8;
-    if (rc == 0 && !damaged)
-        *number = get_u32(key.mv_data);
-    mdb_cursor_close(cursor);
-    if (damaged)
-        return environment_damaged(&s->main, "the key of a counter of slots", err);
-    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&s->main, "look for left-over places", rc, err);
-}
-
-/* What main still knows of spaces that no generation names: a crash came between
- * the end of their generation and their removal. */
-static sem_status clean_places(store *s, const store_generation *list, size_t count, sem_error *err)
-{
-    MDB_txn *txn;
-    uint32_t number = STORE_SPACE_EXTERNAL;
-    bool found = true, any = false;
-    int rc = mdb_txn_begin(s->main.env, NULL, 0, &txn);
-    if (rc != 0)
-        return environment_fail(&s->main, "remove left-over places", rc, err);
-    sem_status status = next_counted(s, txn, &number, &found, err);
-    while (status == SEM_OK && found) {
-        if (!number_is_named(number, list, count)) {
-            status = forget_places(s, txn, number, err);
-            any = true;
-        }
-        found = number++ != UINT32_MAX;
-        if (status == SEM_OK && found)
-            status = next_counted(s, txn, &number, &found, err);
-    }
-    if (status != SEM_OK || !any) {
-        mdb_txn_abort(txn);
-        return status;
-    }
-    rc = mdb_txn_commit(txn);
-    return rc == 0 ? SEM_OK : environment_fail(&s->main, "remove left-over places", rc, err);
-}
-
-/* They do no harm: a full disk keeps them, but does not keep the store from being opened. */
-static sem_status try_clean_places(store *s, const store_generation *list, size_t count, sem_error *err)
-{
-    sem_status status = clean_places(s, list, count, err);
-    if (status != SEM_RESOURCE_EXHAUSTED)
-        return status;
-    log_event(s->log, LOG_LEVEL_WARNING, "leftover_places", "message=\"%s\"", err->message);
-    return SEM_OK;
-}
-
-/* Saved lists, "space-N-M.lists"; of the external space too, which stays. */
-static bool cache_is_named(const char *name, const store_generation *list, size_t count)
-{
-    unsigned number, collection;
-    char wanted[64];
-    if (sscanf(name, "space-%u-%u.lists", &number, &collection) != 2)
-        return true;
-    snprintf(wanted, sizeof wanted, "space-%u-%u.lists", number, collection);
-    bool named = number == STORE_SPACE_EXTERNAL;
-    for (size_t i = 0; i < count; i++)
-        named = named || (list[i].state != GENERATION_RETIRED && list[i].space == number);
-    return named && strcmp(wanted, name) == 0;
-}
-
-static bool model_is_named(const char *name, const store_generation *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (list[i].state != GENERATION_RETIRED && strcmp(list[i].model, name) == 0)
-            return true;
-    return false;
-}
-
-typedef bool is_named(const char *name, const store_generation *list, size_t count);
-
-static sem_status clean_folder(store *s, const char *path, is_named *named, const store_generation *list, size_t count,
-                               sem_error *err)
-{
-    char entry[FILES_PATH_MAX];
-    DIR *folder = opendir(path);
-    if (folder == NULL)
-        return errno == ENOENT ? SEM_OK : sem_fail(err, SEM_INTERNAL, "cannot open %s: %s", path, strerror(errno));
-    sem_status status = SEM_OK;
-    for (struct dirent *e; status == SEM_OK && (e = readdir(folder)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || named(e->d_name, list, count))
-            continue;
-        status = files_join(entry, err, "%s/%s", path, e->d_name);
-        if (status == SEM_OK)
-            status = files_remove_folder(entry, err);
-        if (status == SEM_OK) {
-            char quoted[FILES_PATH_MAX];
-            log_event(s->log, LOG_LEVEL_INFO, "leftover_removed", "path=%s", log_value(quoted, sizeof quoted, entry));
-        }
-    }
-    closedir(folder);
-    return status;
-}
-
-sem_status folders_clean(store *s, sem_error *err)
-{
-    char models[FILES_PATH_MAX], cache[FILES_PATH_MAX];
-    store_generation *list;
-    size_t count;
-    sem_status status = files_join(models, err, "%s/models", s->path);
-    if (status == SEM_OK)
-        status = files_join(cache, err, "%s/cache", s->path);
-    if (status == SEM_OK)
-        status = all_generations(s, &list, &count, err);
-    if (status != SEM_OK)
-        return status;
-    status = clean_folder(s, s->path, space_is_named, list, count, err);
-    if (status == SEM_OK)
-        status = clean_folder(s, models, model_is_named, list, count, err);
-    if (status == SEM_OK)
-        status = clean_folder(s, cache, cache_is_named, list, count, err);
-    if (status == SEM_OK)
-        status = try_clean_places(s, list, count, err);
-    free_generations(list, count);
-    return status;
 }

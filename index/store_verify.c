@@ -202,10 +202,7 @@ static sem_status open_space(verify *v, uint32_t number, uint32_t dim, sem_error
     for (; at < STORE_SPACES_MAX && v->s.spaces[at] != NULL; at++)
         if (v->s.spaces[at]->number == number)
             return SEM_OK;
-    if (number == STORE_SPACE_EXTERNAL)
-        snprintf(name, sizeof name, "external");
-    else
-        snprintf(name, sizeof name, "space-%u", number);
+    space_name(name, number);
     sem_status status = files_join(path, err, "%s/%s/data.mdb", v->s.path, name);
     if (status == SEM_OK && access(path, R_OK) != 0) {
         verify_report(v, "%s: the folder is missing", name);
@@ -258,14 +255,12 @@ static void close_all(verify *v)
     }
     environment_close(&v->s.events);
     environment_close(&v->s.main);
-    for (size_t i = 0; i < v->generation_count; i++)
-        store_generation_free(&v->generations[i]);
+    store_generations_free(v->generations, v->generation_count);
     for (size_t i = 0; i < v->slot_count; i++) {
         free(v->slots[i].named);
         free(v->slots[i].freed);
     }
     free(v->slots);
-    free(v->generations);
     free(v->collections);
     if (v->lock_fd >= 0)
         close(v->lock_fd);

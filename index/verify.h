@@ -1,5 +1,6 @@
 /* Whether a store is what docs/format.md says: every record of its form, and all of
- * them in agreement. No daemon may have the store open, and nothing is written. */
+ * them in agreement. No daemon may have the store open, and nothing is written but the
+ * lock file, where there is none. */
 #ifndef SEM_INDEX_VERIFY_H
 #define SEM_INDEX_VERIFY_H
 

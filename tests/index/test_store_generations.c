@@ -6,7 +6,7 @@ static void make_folder(const char *below)
     ck_ok(files_make_folder(below_store(below), &error));
 }
 
-static bool folder_exists(const char *below)
+static bool exists(const char *below)
 {
     return access(below_store(below), F_OK) == 0;
 }
@@ -62,12 +62,24 @@ START_TEST(opening_removes_what_no_generation_names)
     make_folder("models/g4");
     make_folder("models/half-written");
     make_folder("space-of-my-own");
+    static const char *const kept[] = {"cache/space-0-1.lists", "cache/space-1-1.lists", "cache/space-4-1.lists",
+                                       "cache/of-my-own"};
+    static const char *const gone[] = {"cache/space-0-2.lists", "cache/space-1-2.lists", "cache/space-3-1.lists",
+                                       "cache/space-1-1.lists.new"};
+    ck_assert_uint_eq(c, 1);
+    make_folder("cache");
+    for (size_t i = 0; i < 4; i++) {
+        ck_ok(files_write(below_store(kept[i]), "", 0, &error));
+        ck_ok(files_write(below_store(gone[i]), "", 0, &error));
+    }
     s = open_with(MAP, 0);
-    ck_assert(folder_exists("space-1") && folder_exists("space-2") && folder_exists("space-4"));
-    ck_assert(folder_exists("space-of-my-own"));
-    ck_assert(!folder_exists("space-3") && !folder_exists("space-9"));
-    ck_assert(folder_exists("models/g1") && folder_exists("models/g2/deep") && folder_exists("models/g4"));
-    ck_assert(!folder_exists("models/g3") && !folder_exists("models/half-written"));
+    for (size_t i = 0; i < 4; i++)
+        ck_assert(exists(kept[i]) && !exists(gone[i]));
+    ck_assert(exists("space-1") && exists("space-2") && exists("space-4"));
+    ck_assert(exists("space-of-my-own"));
+    ck_assert(!exists("space-3") && !exists("space-9"));
+    ck_assert(exists("models/g1") && exists("models/g2/deep") && exists("models/g4"));
+    ck_assert(!exists("models/g3") && !exists("models/half-written"));
     for (size_t i = 0; i < 3; i++) {
         ck_assert(has_vector(s, c, docnos[i], SPACE));
         ck_assert_int_eq(has_vector(s, c, docnos[i], spaces[i]), spaces[i] == 4);
@@ -115,7 +127,7 @@ START_TEST(a_space_is_removed_when_nobody_reads_it)
     ck_fails(store_space_remove(s, OTHER_SPACE, &error), SEM_FAILED_PRECONDITION);
     ck_ok(store_read_renew(r, &error));
     ck_ok(store_space_remove(s, OTHER_SPACE, &error));
-    ck_assert(!folder_exists("space-2"));
+    ck_assert(!exists("space-2"));
     ck_assert_uint_eq(store_space_bytes(s, OTHER_SPACE), 0);
     /* An older snapshot still has the place, but not the vector. */
     ck_fails(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error), SEM_NOT_FOUND);
@@ -191,9 +203,7 @@ START_TEST(a_flip_is_one_step)
     ck_assert(list[0].state == GENERATION_PREVIOUS && list[0].created_ms == -5 && list[0].pairs == 1U << 31);
     ck_assert_str_eq(list[0].metrics, metrics);
     ck_assert_str_eq(list[0].mode, "seed");
-    for (size_t i = 0; i < count; i++)
-        store_generation_free(&list[i]);
-    free(list);
+    store_generations_free(list, count);
     store_read_end(r);
     ck_ok(store_write_begin(s, &w, &error));
     ck_ok(store_generation_flip(w, 1, GENERATION_ROLLED_BACK, &error));
