@@ -19,7 +19,7 @@ task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
     /* A deadline beyond the clock's range is none. */
     if (r->has_deadline && r->deadline_ms < (UINT64_MAX - arrived_ns) / 1000000u)
         t->deadline_ns = arrived_ns + r->deadline_ms * 1000000u;
-    task_hold(t, sizeof *t + r->frame.size);
+    task_hold(t, sizeof *t + r->frame.capacity);
     batch_measure(t);
     return t;
 }
@@ -39,7 +39,7 @@ void task_reset(task *t)
     t->serving = t->candidate = NULL;
     t->vectors = t->second = NULL;
     t->truncated = 0;
-    size_t least = sizeof *t + t->request->frame.size;
+    size_t least = sizeof *t + t->request->frame.capacity;
     atomic_fetch_sub(&t->core->held_bytes, t->held - least);
     t->held = least;
 }
