@@ -197,10 +197,12 @@ void meta_catalog_work(meta_catalog *c, store *s, const atomic_bool *stop, sem_l
     uint32_t collection = 0;
     for (meta_columns *columns; !atomic_load(stop) && (columns = next(c, &collection)) != NULL;) {
         sem_error err;
+        char text[SEM_ERROR_MESSAGE_MAX];
         if (!meta_columns_ready(columns))
             fill_and_log(columns, collection, s, stop, log);
         else if (meta_columns_merge(columns, &err) != SEM_OK)
-            log_event(log, LOG_LEVEL_WARNING, "columns_not_merged", "collection=%u", collection);
+            log_event(log, LOG_LEVEL_WARNING, "columns_not_merged", "collection=%u message=%s", collection,
+                      log_value(text, sizeof text, err.message));
         meta_columns_release(columns);
         if (collection++ == UINT32_MAX)
             return;

@@ -199,8 +199,7 @@ sem_status convert_feedback(packer *p, const char *line, size_t length, sem_erro
 
 static sem_status pack_judged(packer *p, json_t *judged, sem_error *err)
 {
-    json_t *query = json_object_get(judged, "query"), *relevant = json_object_get(judged, "relevant"), *id;
-    size_t i;
+    json_t *query = json_object_get(judged, "query"), *relevant = json_object_get(judged, "relevant");
     if (!json_is_string(query))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "query: must be a string");
     if (!json_is_array(relevant))
@@ -210,8 +209,9 @@ static sem_status pack_judged(packer *p, json_t *judged, sem_error *err)
     pack_value(p, query);
     pack_str(p, "relevant");
     pack_array(p, json_array_size(relevant));
-    json_array_foreach(relevant, i,
-                       id) if (convert_id(p, id, err) != SEM_OK) return sem_error_prefix(err, "relevant[%zu]", i);
+    for (size_t i = 0; i < json_array_size(relevant); i++)
+        if (convert_id(p, json_array_get(relevant, i), err) != SEM_OK)
+            return sem_error_prefix(err, "relevant[%zu]", i);
     return SEM_OK;
 }
 
