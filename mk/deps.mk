@@ -15,6 +15,9 @@ endif
 ifneq ($(filter fuzz,$(GOALS)),)
 DEPS_SET := fuzz
 endif
+ifneq ($(filter bench-server bench-server-quick,$(GOALS)),)
+DEPS_SET := server
+endif
 MISSING := $(shell PYTHON='$(PYTHON)' sh tools/deps.sh --missing $(DEPS_SET))
 endif
 

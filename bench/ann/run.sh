@@ -53,12 +53,6 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
 fi
 
 # Made once and kept: the first run takes some minutes longer.
-[ -e $folder/sentences.jsonl ] || "$venv/bin/python" "$here/sentences.py" "$folder"
-encode() { # FIRST COUNT FILE
-    [ -e "$folder/$3" ] ||
-        "$build/bench_sentences" first="$1" texts="$2" threads="$(nproc)" "$model" "$folder/sentences.jsonl" "$folder/$3"
-}
-encode 0 "$vectors" vectors.f32
-encode 200000 "$queries" queries.f32
+BENCH_PYTHON=$venv/bin/python sh "$here/vectors.sh" "$build" "$model" "$folder" "$vectors" "$queries"
 
 exec "$venv/bin/python" "$here/driver.py" --build "$build" --folder "$folder" "$@"
