@@ -153,10 +153,54 @@ static sem_status encode_documents(worker *w, task *t, serving *s, const span *t
     return status == SEM_CANCELLED ? task_check_deadline(t, err) : status;
 }
 
+/* Whose text is stored already: those keep their vector, so that a change of meta alone
+ * encodes nothing. The writer looks again. */
+static sem_status find_same(worker *w, task *t, const store_collection *c, sem_error *err)
+{
+    const request *q = t->request;
+    t->same = calloc(q->u.upsert.count + 1, sizeof *t->same);
+    if (t->same == NULL)
+        return sem_fail_memory(err, "an upsert");
+    for (size_t i = 0; i < q->u.upsert.count && !t->whole; i++) {
+        const request_doc *d = &q->u.upsert.docs[i];
+        store_document old;
+        bool found;
+        sem_status status = store_document_get(w->read, c->number, &d->id, &old, &found, err);
+        if (status != SEM_OK)
+            return status;
+        t->same[i] = found && d->vector.data == NULL && old.text_length == d->text.size &&
+                     (d->text.size == 0 || memcmp(old.text, d->text.data, d->text.size) == 0);
+    }
+    return SEM_OK;
+}
+
+/* How many of those that keep their vector are longer than the model reads. */
+static sem_status count_same_cut(worker *w, task *t, serving *s, uint64_t *cut, sem_error *err)
+{
+    const request *q = t->request;
+    const char *prompt = model_config_document_prompt(model_get_config(s->model));
+    worker_long l = {w, t};
+    token_batch tokens = {0};
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < q->u.upsert.count && status == SEM_OK; i++) {
+        const span *text = &q->u.upsert.docs[i].text;
+        bool truncated = false;
+        if (!t->same[i])
+            continue;
+        token_batch_clear(&tokens);
+        status = model_tokenize(s->model, prompt, text->data, text->size, &tokens, &truncated, err);
+        *cut += truncated;
+        if (status == SEM_OK && !worker_between(&l))
+            status = task_check_deadline(t, err);
+    }
+    token_batch_free(&tokens);
+    return status;
+}
+
 typedef enum given_vectors { GIVEN_IGNORED, GIVEN_NORMALIZED, GIVEN_AS_THEY_ARE } given_vectors;
 
-/* Encodes every document without a vector of its own and spreads the results:
- * row i of vectors belongs to docs[i]. */
+/* Encodes every document without a vector of its own, given or kept, and spreads the
+ * results: row i of vectors belongs to docs[i]. */
 static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given, float **vectors, uint64_t *cut,
                              sem_error *err)
 {
@@ -171,13 +215,15 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     else
         task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < count && status == SEM_OK; i++)
-        if (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL)
+        if (!t->same[i] && (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL))
             texts[wanted++] = q->u.upsert.docs[i].text;
     if (status == SEM_OK && wanted > 0)
         status = encode_documents(w, t, s, texts, wanted, *vectors, truncated, err);
     /* From the back, so that no row is overwritten before it was moved. */
     for (size_t i = count, from = wanted; i-- > 0 && status == SEM_OK;) {
         const span *own = &q->u.upsert.docs[i].vector;
+        if (t->same[i])
+            continue;
         if (given != GIVEN_IGNORED && own->data != NULL)
             status = copy_given(own, dim, given == GIVEN_NORMALIZED, *vectors + i * dim, i, err);
         else if (--from != i)
@@ -185,6 +231,8 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     }
     for (size_t i = 0; i < wanted && status == SEM_OK; i++)
         *cut += truncated[i];
+    if (status == SEM_OK && given != GIVEN_IGNORED)
+        status = count_same_cut(w, t, s, cut, err);
     free(texts);
     free(truncated);
     return status;
@@ -202,6 +250,8 @@ static sem_status prepare_upsert(worker *w, task *t, sem_error *err)
         return prepare_external(t, &c, err);
     t->serving = serving_slot_acquire(&w->core->current);
     status = check_space(w, t, err);
+    if (status == SEM_OK)
+        status = find_same(w, t, &c, err);
     /* No snapshot is held while texts are encoded. */
     store_read_end(w->read);
     w->read = NULL;

@@ -36,8 +36,10 @@ void task_reset(task *t)
     serving_release(t->candidate);
     free(t->vectors);
     free(t->second);
+    free(t->same);
     t->serving = t->candidate = NULL;
     t->vectors = t->second = NULL;
+    t->same = NULL;
     t->truncated = 0;
     size_t least = sizeof *t + t->request->frame.capacity;
     atomic_fetch_sub(&t->core->held_bytes, t->held - least);

@@ -24,6 +24,8 @@ typedef struct task {
     serving *candidate;  /* the one that `second` comes from; a reference or NULL */
     float *vectors;      /* [documents, dim], owned */
     float *second;       /* [documents, the candidate's dim], owned */
+    bool *same;          /* [documents], owned or NULL: those whose text is as stored and that keep their vector */
+    bool whole;          /* nothing may be taken for the same: that it was had become wrong */
     uint64_t truncated;  /* documents that were cut */
     uint32_t collection; /* number of its collection; never 0 once it was looked up */
     size_t held;         /* bytes that it counts for in core.held_bytes */

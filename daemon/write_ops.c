@@ -48,14 +48,15 @@ static store_put *make_puts(const task *t, size_t dim, size_t second_dim, bool w
         return NULL;
     for (size_t i = 0; i < count; i++) {
         const request_doc *d = &t->request->u.upsert.docs[i];
+        bool same = t->same != NULL && t->same[i];
         puts[i] = (store_put){
             .id = d->id,
             .text = d->text.data,
             .text_length = d->text.size,
             .meta = (const unsigned char *)d->meta.data,
             .meta_length = d->meta.size,
-            .vector = t->vectors + i * dim,
-            .second = with_second ? t->second + i * second_dim : NULL,
+            .vector = same ? NULL : t->vectors + i * dim,
+            .second = with_second && !same ? t->second + i * second_dim : NULL,
         };
     }
     return puts;
@@ -343,6 +344,7 @@ void write_op_again(core *c, task *t)
 {
     sem_error err;
     task_reset(t);
+    t->whole = true;
     sem_status status = queue_push(c->work, QUEUE_SLOW, t);
     if (status == SEM_OK)
         return;

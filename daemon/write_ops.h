@@ -22,8 +22,8 @@ typedef struct write_result {
 
 void write_result_free(write_result *r);
 
-/* Writer thread. SEM_CANCELLED: the task was encoded for a space that is no
- * longer current and must be encoded again. */
+/* Writer thread. SEM_CANCELLED: the task was encoded for a space that is no longer
+ * current, or a text that was taken for the same has changed; it must be encoded again. */
 sem_status write_op_apply(core *c, task *t, store_write *w, write_result *r, sem_error *err);
 /* Writer thread, after the commit: the indices follow, then the answer goes out. Frees t. */
 void write_op_finish(core *c, task *t, write_result *r);

@@ -150,7 +150,7 @@ static void finish_item(writer *w, item *i)
     }
     if (i->status == SEM_OK)
         write_op_finish(w->core, i->task, &i->result);
-    else if (i->status == SEM_CANCELLED) /* encoded by a model that is no longer current */
+    else if (i->status == SEM_CANCELLED) /* a model is no longer current, or a text as it was */
         write_op_again(w->core, i->task);
     else
         task_fail(w->core, i->task, &i->error);

@@ -176,7 +176,8 @@ typedef struct store_put {
     size_t text_length;
     const unsigned char *meta; /* as stored: a MessagePack map, or length 0 */
     size_t meta_length;
-    const float *vector; /* required; dim floats in `space`, unit length unless the metric is dot */
+    const float *vector; /* dim floats in `space`, unit length unless the metric is dot. NULL: the document has this
+                          * text and keeps its vectors; SEM_CANCELLED if that is not so (or no more) */
     const float *second; /* in `second_space`, or NULL: embedded with a second model as well */
     store_cut cut;       /* of a document with passages: then vector is [cut.count, dim] */
     store_cut second_cut;

@@ -171,6 +171,22 @@ typedef struct put_state {
     uint64_t text_version;
 } put_state;
 
+/* Whether text and vectors are those that the document has. */
+static sem_status look_at_vectors(put_request *q, store_put *put, const store_document *old, bool same, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    if (same) {
+        uint64_t version = 0;
+        bool equal;
+        status = place_equals(&q->w->view, q->space, q->record.c.number, put->docno, put->vector, q->dim, &put->cut,
+                              &version, &put->slot, &equal, err);
+        put->kept = status == SEM_OK && equal && version == old->text_version;
+    }
+    if (status == SEM_OK && put->vector == NULL && !put->kept)
+        return sem_fail(err, SEM_CANCELLED, "a document was put without its vector, and has none of this text");
+    return status;
+}
+
 static sem_status look_at_old(put_request *q, store_put *put, put_state *state, sem_error *err)
 {
     store_document old;
@@ -178,6 +194,8 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     state->text_version = q->seq;
     put->repeated = put->kept = false;
     sem_status status = find(&q->w->view, &state->key, &old, &put->existed, err);
+    if (status == SEM_OK && !put->existed && put->vector == NULL)
+        status = sem_fail(err, SEM_CANCELLED, "a document was put without its vector, and does not exist");
     if (status != SEM_OK)
         return status;
     if (!put->existed) {
@@ -194,13 +212,7 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     put->repeated = old.seq == q->seq;
     bool same = old.text_length == put->text_length &&
                 (put->text_length == 0 || memcmp(old.text, put->text, put->text_length) == 0);
-    if (same) {
-        uint64_t version = 0;
-        bool equal;
-        status = place_equals(&q->w->view, q->space, c->number, put->docno, put->vector, q->dim, &put->cut, &version,
-                              &put->slot, &equal, err);
-        put->kept = status == SEM_OK && equal && version == old.text_version;
-    }
+    status = look_at_vectors(q, put, &old, same, err);
     if (put->kept)
         state->text_version = old.text_version;
     else if (status == SEM_OK && c->lexical)
@@ -241,8 +253,6 @@ static sem_status put_one(put_request *q, store_put *put, sem_error *err)
 {
     put_state state;
     uint32_t number = q->record.c.number;
-    if (put->vector == NULL)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "a document was put without its vector");
     if (put->meta_length > UINT32_MAX || put->text_length > UINT32_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "text and meta have at most %u bytes each", UINT32_MAX);
     sem_status status = make_key(&state.key, number, &put->id, err);
@@ -274,7 +284,8 @@ static sem_status check_room(const put_request *q, const store_put *docs, size_t
     for (size_t i = 0; i < count; i++) {
         main_bytes += docs[i].text_length + docs[i].meta_length + DOC_OVERHEAD + 2 * (uint64_t)docs[i].id.length;
         main_bytes += PLACE_PASSAGE * (docs[i].cut.count + docs[i].second_cut.count);
-        vectors += passages(&docs[i].cut) * (q->dim * sizeof(float) + DOC_OVERHEAD / 4);
+        if (docs[i].vector != NULL)
+            vectors += passages(&docs[i].cut) * (q->dim * sizeof(float) + DOC_OVERHEAD / 4);
         if (docs[i].second != NULL)
             seconds += passages(&docs[i].second_cut) * (q->second_dim * sizeof(float) + DOC_OVERHEAD / 4);
     }

@@ -316,8 +316,8 @@ sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection,
 sem_status places_forget(store_write *w, uint32_t collection, uint32_t docno, sem_error *err);
 /* The same for a whole collection, in every space. */
 sem_status places_drop(store_write *w, uint32_t collection, sem_error *err);
-/* Whether the stored vectors have exactly these bits and ranges; *slot and cut->slots
- * tell where they lie. */
+/* Whether the stored vectors have exactly these bits and ranges (vector NULL: whether
+ * there are any); *slot and cut->slots tell where they lie. */
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
                         size_t dim, const store_cut *cut, uint64_t *version, uint32_t *slot, bool *equal,
                         sem_error *err);

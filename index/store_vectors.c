@@ -147,6 +147,8 @@ sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collectio
         return status;
     *version = where.version;
     *slot = place_slot(&where, 0);
+    if (vector == NULL)
+        return SEM_OK;
     *equal = where.count == (cut->count == 0 ? 1 : cut->count);
     for (size_t i = 0; i < where.count && *equal && status == SEM_OK; i++) {
         slot_vector stored;

@@ -24,6 +24,8 @@ $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comm
 
 # Where an answer is about to be sent, the test waits.
 $(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter
+# And where a write is handed over.
+$(BUILD)/tests/daemon/test_same_text: TEST_LDFLAGS = -Wl,--wrap=writer_create,--wrap=writer_submit
 
 # Tests of the command line tools link what the tools are made of, save their mains.
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COMMON)) \

@@ -162,6 +162,43 @@ START_TEST(text_version_changes_with_text_or_vector_only)
 }
 END_TEST
 
+START_TEST(a_document_without_a_vector_keeps_its_own_if_its_text_is_the_same)
+{
+    sem_error error;
+    uint32_t c;
+    uint64_t first, seq, version;
+    bool found;
+    store_write *w;
+    store_document doc;
+    float vector[DIM];
+    store *s = store_with_collection(&c);
+    docid id = number_id(1);
+    static const unsigned char meta[] = {0x80};
+    ck_ok(store_write_begin(s, &w, &error));
+    store_read *view = store_write_view(w);
+    ck_ok(put_text(w, c, id, "text", 5, NULL, &first, &error));
+    store_put put = {.id = id, .text = "text", .text_length = 4, .meta = meta, .meta_length = 1};
+    ck_ok(store_documents_put(w, c, SPACE, DIM, 0, 0, &put, 1, &seq, &error));
+    ck_assert(put.existed && put.kept);
+    ck_ok(store_document_get(view, c, &id, &doc, &found, &error));
+    ck_assert(found && doc.text_version == first && doc.seq == seq && doc.meta_length == 1);
+    ck_ok(store_vector_get(view, SPACE, c, doc.docno, vector, DIM, &version, &found, &error));
+    ck_assert(found && version == first && vector[0] == 5.0f);
+    /* Another text, another id and a space that has none are for the caller to embed. */
+    put.text = "texT";
+    ck_fails(store_documents_put(w, c, SPACE, DIM, 0, 0, &put, 1, &seq, &error), SEM_CANCELLED);
+    put.text = "text";
+    put.id = number_id(2);
+    ck_fails(store_documents_put(w, c, SPACE, DIM, 0, 0, &put, 1, &seq, &error), SEM_CANCELLED);
+    put.id = id;
+    ck_fails(store_documents_put(w, c, OTHER_SPACE, DIM, 0, 0, &put, 1, &seq, &error), SEM_CANCELLED);
+    ck_ok(store_document_get(view, c, &id, &doc, &found, &error));
+    ck_assert(found && doc.text_version == first && memcmp(doc.text, "text", 4) == 0);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+}
+END_TEST
+
 START_TEST(a_failed_operation_leaves_the_group_as_it_was)
 {
     sem_error error;
@@ -188,7 +225,7 @@ START_TEST(a_failed_operation_leaves_the_group_as_it_was)
     ck_fails(store_documents_put(w, c, 77, DIM, 0, 0, puts, 2, &seq, &error), SEM_NOT_FOUND);
     ck_fails(store_documents_put(w, 99, SPACE, DIM, 0, 0, puts, 2, &seq, &error), SEM_NOT_FOUND);
     puts[1].vector = NULL;
-    ck_fails(store_documents_put(w, c, SPACE, DIM, 0, 0, puts, 2, &seq, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(store_documents_put(w, c, SPACE, DIM, 0, 0, puts, 2, &seq, &error), SEM_CANCELLED);
     ck_ok(put_text(w, c, number_id(3), "also kept", 3, NULL, &seq, &error));
     ck_assert_uint_eq(seq, 2);
     ck_ok(store_write_commit(w, &error));
@@ -440,6 +477,7 @@ int main(void)
     tcase_add_test(tests, collections_are_created_once);
     tcase_add_test(tests, the_last_of_equal_ids_counts);
     tcase_add_test(tests, text_version_changes_with_text_or_vector_only);
+    tcase_add_test(tests, a_document_without_a_vector_keeps_its_own_if_its_text_is_the_same);
     tcase_add_test(tests, a_failed_operation_leaves_the_group_as_it_was);
     tcase_add_test(tests, an_aborted_group_leaves_nothing);
     tcase_add_test(tests, walk_gives_integers_before_strings_in_order);
