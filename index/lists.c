@@ -299,11 +299,8 @@ void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t
         for (const list_extent *e = &l->cells[c].head; e != NULL;
              e = atomic_load_explicit(&e->next, memory_order_acquire)) {
             uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
-            for (uint32_t place = e->first * CODES_LANES; place < (e->first + used) * CODES_LANES; place++) {
-                float offset;
-                __atomic_load(&lists_tail(l, place)->offset[place % CODES_LANES], &offset, __ATOMIC_ACQUIRE);
-                if (offset > -INFINITY)
+            for (uint32_t place = e->first * CODES_LANES; place < (e->first + used) * CODES_LANES; place++)
+                if (lists_has_row(l, place))
                     f(context, (uint32_t)c, lists_row(l, place));
-            }
         }
 }

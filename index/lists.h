@@ -19,6 +19,7 @@
 #include "index/recall_curve.h"
 #include "index/rows.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -112,6 +113,14 @@ static inline const code_tail *lists_tail(const lists *l, uint32_t place)
     return codes_tail(l->blocks + place / CODES_LANES * codes_block_size(l->lines), l->lines);
 }
 
+/* Whether the lane is in use; then all of it is there. */
+static inline bool lists_has_row(const lists *l, uint32_t place)
+{
+    float offset;
+    __atomic_load(&lists_tail(l, place)->offset[place % CODES_LANES], &offset, __ATOMIC_ACQUIRE);
+    return offset > -INFINITY;
+}
+
 static inline uint32_t lists_row(const lists *l, uint32_t place)
 {
     return lists_tail(l, place)->row[place % CODES_LANES];
@@ -135,7 +144,7 @@ static inline float lists_base(const lists *l, uint32_t cell, const float *score
     return cell < l->nlist ? scores[cell] * l->centroid_shares[cell] : 0.0f;
 }
 
-/* Bytes of memory for a code_query of this many dimensions; codes in it: code_query_take. */
+/* Bytes of memory for a code_query of this many dimensions; codes in it: lists_query_take. */
 size_t lists_query_size(size_t dim);
 void lists_query_take(code_query *q, size_t dim, void *memory); /* aligned to 64 bytes */
 

@@ -162,6 +162,8 @@ static void sample_extent(sampling *on, const list_extent *e)
     size_t lanes = (size_t)atomic_load_explicit(&e->used, memory_order_acquire) * CODES_LANES;
     for (; on->at < lanes; on->at += on->step) {
         uint32_t place = e->first * CODES_LANES + (uint32_t)on->at;
+        if (!lists_has_row(l, place))
+            continue;
         const code_tail *tail = lists_tail(l, place);
         uint32_t row = tail->row[place % CODES_LANES];
         if (row >= s->covered || scan_allows(&s->scan, rows_docno(s->scan.rows, row)))
@@ -215,6 +217,8 @@ static size_t count_passing(const search *s, uint32_t cell)
          e = atomic_load_explicit(&e->next, memory_order_acquire)) {
         uint32_t lanes = atomic_load_explicit(&e->used, memory_order_acquire) * CODES_LANES;
         for (uint32_t i = 0; i < lanes; i++) {
+            if (!lists_has_row(s->lists, e->first * CODES_LANES + i))
+                continue;
             uint32_t row = lists_row(s->lists, e->first * CODES_LANES + i);
             count += row < s->covered && scan_allows(&s->scan, rows_docno(s->scan.rows, row));
         }
