@@ -1,76 +1,22 @@
 """The process of one engine, ours or a peer's."""
 
-import json
 import os
-import select
-import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(1, os.path.dirname(HERE))
+
+from peer_process import Failed, Missing, PeerProcess  # noqa: E402
+
+__all__ = ["Failed", "Missing", "Runner", "ours", "peer"]
 ANSWER_SECONDS = 3600  # a graph of a million vectors takes its time
 
 
-class Failed(Exception):
-    pass
-
-
-class Missing(Failed):
-    """A peer that this Python cannot import."""
-
-
-class Runner:
-    """ask() sends a line and returns the answer."""
-
+class Runner(PeerProcess):
     def __init__(self, engine, command, log):
-        self.engine, self.log = engine, log
-        environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        with open(log, "w", encoding="utf-8") as f:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=f, env=environment, bufsize=0
-            )
-        self.rest = b""
-        self.answer()
-
-    def ask(self, line):
-        try:
-            self.process.stdin.write(line.encode() + b"\n")
-        except OSError as failure:
-            raise Failed(f"it has ended; see {self.log}") from failure
-        return self.answer()
-
-    def answer(self):
-        until = time.monotonic() + ANSWER_SECONDS
-        while b"\n" not in self.rest:
-            readable, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
-            if not readable:
-                self.process.kill()
-                raise Failed(f"no answer in {ANSWER_SECONDS} seconds; see {self.log}")
-            more = os.read(self.process.stdout.fileno(), 1 << 20)
-            if not more:
-                raise Failed(f"it ended with status {self.process.wait()}: {self.last_words()}")
-            self.rest += more
-        line, self.rest = self.rest.split(b"\n", 1)
-        answer = json.loads(line)
-        if "missing" in answer:
-            raise Missing(answer["missing"])
-        if "error" in answer:
-            raise Failed(f"{answer['error']}; see {self.log}")
-        return answer
-
-    def last_words(self):
-        with open(self.log, encoding="utf-8", errors="replace") as f:
-            lines = [line.strip() for line in f if line.strip()]
-        return (lines[-1][:200] if lines else "no message") + f" (see {self.log})"
-
-    def close(self):
-        self.process.stdin.close()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+        self.engine = engine
+        environment = {"OMP_WAIT_POLICY": "passive", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        super().__init__(command, log, environment, ANSWER_SECONDS)
 
 
 def ours(build, files):

@@ -1,12 +1,14 @@
 """Who takes part, and the process of one of them."""
-import json
 import os
-import select
-import subprocess
-import time
+import sys
 from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(1, os.path.dirname(HERE))
+
+from peer_process import Failed, PeerProcess  # noqa: E402
+
+__all__ = ["Entrant", "Failed", "Runner", "Setting", "OURS", "PEERS", "ST", "HERE"]
 ANSWER_SECONDS = 600
 # What keeps the peers' libraries, and us, from using AVX-512.
 AVX2 = {
@@ -17,10 +19,6 @@ AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "ATEN_CPU_CAPABILITY": "avx2",
 }
-
-
-class Failed(Exception):
-    pass
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,13 @@ class Setting:
     tag: str = field(default="")  # of remembered plans
 
 
-class Runner:
-    """An entrant's process: ask() sends a line and returns the answer."""
+class Runner(PeerProcess):
+    """An entrant's process."""
 
     def __init__(self, entrant, setting):
         self.entrant, self.setting = entrant, setting
         threads = str(setting.threads)
         environment = {
-            **os.environ,
             "OMP_NUM_THREADS": threads,
             "RAYON_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "true" if setting.threads > 1 else "false",
@@ -98,14 +95,9 @@ class Runner:
             **(AVX2 if setting.avx2 else {}),
         }
         name = f"{entrant.label}-{setting.workload}-{threads}{'-avx2' if setting.avx2 else ''}".replace(" ", "-")
-        self.log = f"{setting.folder}/logs/{name}.log"
-        os.makedirs(os.path.dirname(self.log), exist_ok=True)
-        with open(self.log, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, bufsize=0
-            )
-        self.rest = b""
-        self.ready = self.answer()
+        log = f"{setting.folder}/logs/{name}.log"
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        super().__init__(self.command(), log, environment, ANSWER_SECONDS)
 
     def command(self):
         s, e = self.setting, self.entrant
@@ -113,41 +105,3 @@ class Runner:
             options = [f"precision={e.kind}", f"threads={s.threads}", "turns=1"]
             return [f"{s.build}/bench_encode", *options, s.model, s.texts]
         return [s.python, f"{HERE}/peer.py", e.engine, e.kind, str(s.threads), s.folder, s.model, s.texts]
-
-    def ask(self, line):
-        try:
-            self.process.stdin.write(line.encode() + b"\n")
-        except OSError as failure:
-            raise Failed(f"it has ended; see {self.log}") from failure
-        return self.answer()
-
-    def answer(self):
-        until = time.monotonic() + ANSWER_SECONDS
-        while b"\n" not in self.rest:
-            readable, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
-            if not readable:
-                self.process.kill()
-                raise Failed(f"no answer in {ANSWER_SECONDS} seconds; see {self.log}")
-            more = os.read(self.process.stdout.fileno(), 1 << 20)
-            if not more:
-                raise Failed(f"it ended with status {self.process.wait()}: {self.last_words()}")
-            self.rest += more
-        line, self.rest = self.rest.split(b"\n", 1)
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Failed(f"{answer['error']}; see {self.log}")
-        return answer
-
-    def last_words(self):
-        with open(self.log, encoding="utf-8", errors="replace") as f:
-            lines = [line.strip() for line in f if line.strip()]
-        return (lines[-1][:200] if lines else "no message") + f" (see {self.log})"
-
-    def close(self):
-        self.process.stdin.close()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
