@@ -1,6 +1,6 @@
 /* encode, search, click, feedback. */
 #include "proto/number.h"
-#include "tools/semctl.h"
+#include "tools/semctl_batches.h"
 #include "tools/semctl_lines.h"
 #include "tools/semctl_text.h"
 
@@ -330,64 +330,19 @@ sem_status run_click(semctl *ctl, const command *c, const arguments *a, sem_erro
     return SEM_OK;
 }
 
-/* Sends count packed pairs; adds to *logged. */
-static sem_status send_pairs(semctl *ctl, const command *c, const arguments *a, const buffer *pairs, size_t count,
-                             uint64_t *logged, sem_error *err)
+/* Adds to the number of pairs that were logged. */
+static sem_status add_logged(void *context, const client_reply *reply, sem_error *err)
 {
-    params m;
-    client_reply reply;
-    params_begin(&m);
-    sem_status status = params_options(ctl, &m, c, a, err);
-    packer *p = params_key(&m, "pairs");
-    pack_array(p, count);
-    pack_raw(p, pairs->data, pairs->size);
-    if (status != SEM_OK) {
-        params_free(&m);
-        return status;
-    }
-    status = ctl_call(ctl, c->method, &m, &reply, err);
-    if (status != SEM_OK)
-        return status;
-    *logged += object_uint(object_get(&reply.value, "logged"), 0);
-    client_reply_free(&reply);
+    uint64_t *logged = context;
+    (void)err;
+    *logged += object_uint(object_get(&reply->value, "logged"), 0);
     return SEM_OK;
 }
 
-static sem_status feedback_file(semctl *ctl, const command *c, const arguments *a, const char *path, uint64_t *logged,
-                                sem_error *err)
+static sem_status feedback_one(const batches *b, sem_error *err)
 {
-    buffer content = {0}, pairs = {0};
-    size_t length, count = 0, number = 0;
-    sem_status status = lines_read(path, &content, err);
-    if (status != SEM_OK) {
-        buffer_free(&content);
-        return status;
-    }
-    packer p;
-    pack_init(&p, &pairs);
-    const char *at = (const char *)content.data, *end = at + content.size, *line;
-    while (status == SEM_OK && lines_next(&at, end, &line, &length)) {
-        number++;
-        if (length > 0 && convert_feedback(&p, line, length, err) != SEM_OK)
-            status = sem_error_prefix(err, "%s:%zu", path, number);
-        count += length > 0;
-        if (status == SEM_OK && count == FEEDBACK_BATCH) {
-            status = send_pairs(ctl, c, a, &pairs, count, logged, err);
-            pairs.size = 0;
-            count = 0;
-        }
-    }
-    if (status == SEM_OK && p.failed)
-        status = sem_fail_memory(err, "pairs");
-    if (status == SEM_OK && count > 0)
-        status = send_pairs(ctl, c, a, &pairs, count, logged, err);
-    buffer_free(&pairs);
-    buffer_free(&content);
-    return status;
-}
-
-static sem_status feedback_one(semctl *ctl, const command *c, const arguments *a, uint64_t *logged, sem_error *err)
-{
+    const command *c = b->command;
+    const arguments *a = b->arguments;
     const char *text = argument_of(c, a, "text");
     buffer pair = {0};
     packer p;
@@ -404,7 +359,7 @@ static sem_status feedback_one(semctl *ctl, const command *c, const arguments *a
     else
         status = pack_id_text(&p, a->words[1], err);
     if (status == SEM_OK)
-        status = p.failed ? sem_fail_memory(err, "a pair") : send_pairs(ctl, c, a, &pair, 1, logged, err);
+        status = p.failed ? sem_fail_memory(err, "a pair") : batches_send(b, &pair, 1, err);
     buffer_free(&pair);
     return status;
 }
@@ -417,8 +372,10 @@ sem_status run_feedback(semctl *ctl, const command *c, const arguments *a, sem_e
     if (a->count != words || extra)
         return ctl_usage(ctl, err, "give QUERY ID, QUERY --text TEXT, or --file; try semctl feedback --help");
     uint64_t logged = 0;
-    sem_status status = file != NULL ? feedback_file(ctl, c, a, file, &logged, err)
-                                     : feedback_one(ctl, c, a, &logged, err);
+    const batches b = {
+        .ctl = ctl, .command = c, .arguments = a, .key = "pairs", .take = add_logged, .context = &logged};
+    sem_status status = file != NULL ? batches_send_lines(&b, file, FEEDBACK_BATCH, convert_feedback, err)
+                                     : feedback_one(&b, err);
     char count[NUMBER_TEXT_MAX];
     if (status != SEM_OK)
         return status;
