@@ -254,6 +254,18 @@ static int note_file(const char *path, const struct stat *st, int kind, struct F
     return 0;
 }
 
+/* A filled store of which the backup "one" was taken. */
+static store *filled_and_taken(void)
+{
+    uint32_t collection;
+    sem_error error;
+    backup_result result;
+    store *s = filled(&collection);
+    meanwhile m = {.s = s};
+    ck_ok(take(s, "one", GROWTH, &m, &result, &error));
+    return s;
+}
+
 static void flip_byte(const char *path, long at)
 {
     FILE *f = fopen(path, "r+b");
@@ -267,12 +279,8 @@ static void flip_byte(const char *path, long at)
 
 START_TEST(restore_refuses_a_damaged_file_by_its_name)
 {
-    uint32_t collection;
     sem_error error;
-    backup_result result;
-    store *s = filled(&collection);
-    meanwhile m = {.s = s};
-    ck_ok(take(s, "one", GROWTH, &m, &result, &error));
+    store *s = filled_and_taken();
     store_close(s);
     nftw(below("backups"), note_file, 8, FTW_PHYS);
     ck_assert_uint_ge(file_count, 6); /* manifest, main, events, external, a space, a model's */
@@ -302,12 +310,8 @@ END_TEST
 
 START_TEST(restore_leaves_a_folder_alone_that_holds_something)
 {
-    uint32_t collection;
     sem_error error;
-    backup_result result;
-    store *s = filled(&collection);
-    meanwhile m = {.s = s};
-    ck_ok(take(s, "one", GROWTH, &m, &result, &error));
+    store *s = filled_and_taken();
     store_close(s);
     ck_assert_int_eq(restore("one", store_folder(), &error), SEM_ALREADY_EXISTS);
     ck_ok(files_make_folder(below("empty"), &error));
@@ -394,12 +398,8 @@ END_TEST
 
 START_TEST(backup_that_was_cut_off_is_swept_away_and_not_restored)
 {
-    uint32_t collection;
     sem_error error;
-    backup_result result;
-    store *s = filled(&collection);
-    meanwhile m = {.s = s};
-    ck_ok(take(s, "one", GROWTH, &m, &result, &error));
+    store *s = filled_and_taken();
     /* As if the end had come before the rename, and before the manifest. */
     ck_assert_int_eq(rename(below("backups/one"), below("backups/~one")), 0);
     ck_assert_int_eq(unlink(below("backups/~one/manifest.json")), 0);

@@ -184,23 +184,6 @@ END_TEST
 
 /* --- a store that an older semd wrote */
 
-static void set_format(const char *name, uint64_t format)
-{
-    MDB_env *env = open_environment(name, 0);
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    unsigned char bytes[8];
-    char key[] = "format";
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)(format >> (56 - 8 * i));
-    ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    ck_assert_int_eq(mdb_dbi_open(txn, "meta", 0, &dbi), 0);
-    MDB_val k = {6, key}, v = {8, bytes};
-    ck_assert_int_eq(mdb_put(txn, dbi, &k, &v, 0), 0);
-    ck_assert_int_eq(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
-}
-
 static void unpack_block(MDB_txn *txn, MDB_dbi singles, const unsigned char *key, const MDB_val *value)
 {
     const unsigned char *row = (const unsigned char *)value->mv_data + 48;

@@ -167,24 +167,6 @@ START_TEST(a_full_disk_loses_nothing)
 }
 END_TEST
 
-/* Writes a format version into an environment of the closed store. */
-static void set_format(const char *name, uint64_t format)
-{
-    MDB_env *env = open_environment(name, 0);
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    unsigned char bytes[8];
-    char key[] = "format";
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)(format >> (56 - 8 * i));
-    ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    ck_assert_int_eq(mdb_dbi_open(txn, "meta", 0, &dbi), 0);
-    MDB_val k = {6, key}, v = {8, bytes};
-    ck_assert_int_eq(mdb_put(txn, dbi, &k, &v, 0), 0);
-    ck_assert_int_eq(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
-}
-
 START_TEST(a_newer_format_is_refused)
 {
     static const char *const names[] = {"main", "events", "external", "space-1"};
