@@ -148,12 +148,13 @@ int main(int argc, char **argv)
     store_options options = {.path = argv[1], .map_size = UINT64_C(16) << 30};
     lexical_index *x;
     lexical_reader *reader;
+    bool bad;
     random_seed(&b.random, 1);
     check(&b, store_open(&b.store, &options, NULL, &b.error));
     check(&b, lexical_index_open(&x, b.store, NULL, &b.error));
     fill(&b);
     build(&b, x);
-    check(&b, lexical_reader_open(&reader, b.store, &b.error));
+    check(&b, lexical_reader_open(&reader, b.store, &bad, &b.error));
     for (unsigned words = 1; words <= 100; words = words == 1    ? 3
                                                    : words == 3  ? 10
                                                    : words == 10 ? 30

@@ -384,15 +384,16 @@ sem_status lexical_thread_reader(lexical_thread *l, lexical_cache *cached, sem_e
         return SEM_OK;
     lexical_cache_close(cached);
     cached->file = now;
-    return lexical_reader_open(&cached->reader, l->core->store, err);
+    return lexical_reader_open(&cached->reader, l->core->store, &cached->bad, err);
 }
 
 bool lexical_thread_report(lexical_thread *l, lexical_cache *cached)
 {
-    if (cached->reader == NULL || !lexical_reader_damaged(cached->reader))
+    if (!cached->bad && (cached->reader == NULL || !lexical_reader_damaged(cached->reader)))
         return false;
+    cached->bad = false;
     pthread_mutex_lock(&l->lock);
-    if (cached->file == l->file) { /* else it is made anew already */
+    if (cached->file == l->file && l->ready) { /* else it is made anew already */
         l->damaged = true;
         l->ready = false;
         pthread_cond_signal(&l->wake);

@@ -44,10 +44,11 @@ lexical_state lexical_thread_state(lexical_thread *l, uint32_t collection, uint6
 typedef struct lexical_cache {
     lexical_reader *reader; /* owned */
     unsigned file;
+    bool bad; /* the file could not be opened: it is damaged or gone */
 } lexical_cache;
 sem_status lexical_thread_reader(lexical_thread *l, lexical_cache *cached, sem_error *err);
-/* Whether the reader found its file damaged; then the file is made anew, which
- * lexical_thread_wait waits for. */
+/* Whether the reader found its file damaged or gone; then the file is made anew,
+ * which lexical_thread_wait waits for. */
 bool lexical_thread_report(lexical_thread *l, lexical_cache *cached);
 void lexical_cache_close(lexical_cache *cached);
 

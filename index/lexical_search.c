@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     CACHE_KIB = 8 << 10,   /* of a connection */
@@ -72,15 +73,18 @@ static void on_match(const Fts5ExtensionApi *api, Fts5Context *row, sqlite3_cont
         sqlite3_result_error_code(result, rc);
 }
 
-sem_status lexical_reader_open(lexical_reader **out, const store *s, sem_error *err)
+sem_status lexical_reader_open(lexical_reader **out, const store *s, bool *bad, sem_error *err)
 {
     char path[FILES_PATH_MAX];
+    *bad = false;
     lexical_reader *r = calloc(1, sizeof *r);
     if (r == NULL)
         return sem_fail_memory(err, "a lexical search");
     sem_status status = files_join(path, err, "%s/%s", store_path(s), LEXICAL_FILE);
-    if (status == SEM_OK)
+    if (status == SEM_OK) {
         status = lexical_db_open(&r->db, path, false, CACHE_KIB, err);
+        *bad = status != SEM_OK && (r->db.damaged || access(path, F_OK) != 0);
+    }
     if (status == SEM_OK) {
         int rc = r->db.api->xCreateFunction(r->db.api, "semd_gather", r, on_match, NULL);
         if (rc != SQLITE_OK)

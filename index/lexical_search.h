@@ -21,8 +21,9 @@
 /* A connection to the file. One thread at a time. */
 typedef struct lexical_reader lexical_reader;
 
-/* SEM_UNAVAILABLE while there is no file. */
-sem_status lexical_reader_open(lexical_reader **out, const store *s, sem_error *err);
+/* SEM_UNAVAILABLE while there is no file. *bad says of a failure that the file is
+ * damaged, or is not there. */
+sem_status lexical_reader_open(lexical_reader **out, const store *s, bool *bad, sem_error *err);
 void lexical_reader_close(lexical_reader *r); /* accepts NULL */
 /* Whether an error said that the file is no good. */
 bool lexical_reader_damaged(const lexical_reader *r);

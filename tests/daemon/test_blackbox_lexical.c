@@ -274,6 +274,33 @@ START_TEST(the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged
 }
 END_TEST
 
+/* Under the daemon that has it open: a worker that has not looked yet finds it out. */
+START_TEST(a_file_that_goes_bad_meanwhile_is_made_anew)
+{
+    enum { SEARCHES = 8 /* more than there are workers */ };
+    if (!start())
+        return;
+    fill();
+    for (int gone = 0; gone < 2; gone++) {
+        static const char nothing[3 * 4096];
+        if (gone) {
+            ck_assert_int_eq(unlink(index_file()), 0);
+        } else {
+            FILE *f = fopen(index_file(), "r+b");
+            ck_assert_ptr_nonnull(f);
+            ck_assert_uint_eq(fwrite(nothing, sizeof nothing, 1, f), 1);
+            ck_assert_int_eq(fclose(f), 0);
+        }
+        for (int i = 0; i < SEARCHES; i++)
+            ck_assert_uint_eq(matches("refund"), 64);
+        box_call(&b, "upsert", "{'docs': [{'id': 2000, 'text': 'again%d'}]}", gone);
+        for (int i = 0; i < SEARCHES; i++)
+            ck_assert_uint_eq(matches(gone ? "again1" : "again0"), 1);
+    }
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(a_filter_leaves_all_hits_that_match_it)
 {
     if (!start())
@@ -308,6 +335,7 @@ int main(void)
     tcase_add_test(tests, what_cannot_be_searched_for_words_says_why);
     tcase_add_test(tests, a_dropped_collection_is_forgotten_and_its_name_starts_empty);
     tcase_add_test(tests, the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged_one);
+    tcase_add_test(tests, a_file_that_goes_bad_meanwhile_is_made_anew);
     tcase_add_test(tests, a_filter_leaves_all_hits_that_match_it);
     suite_add_tcase(suite, tests);
     return testing_run(suite);

@@ -24,8 +24,9 @@ typedef struct words {
 static inline void words_open(words *w)
 {
     sem_error error;
+    bool bad;
     ck_ok(lexical_index_open(&w->index, w->store, NULL, &error));
-    ck_ok(lexical_reader_open(&w->reader, w->store, &error));
+    ck_ok(lexical_reader_open(&w->reader, w->store, &bad, &error));
 }
 
 static inline void words_close(words *w)
@@ -50,6 +51,8 @@ static inline void words_start(words *w, uint64_t map_size)
 static inline void words_end(words *w)
 {
     words_close(w);
+    if (w->group != NULL)
+        store_write_abort(w->group);
     store_close(w->store);
 }
 
