@@ -52,8 +52,10 @@ typedef struct config {
         size_t queue_bytes;         /* of requests waiting or under way, with what was made of them */
     } encode;
     struct {
-        size_t exact_below; /* documents */
-        unsigned threads;   /* for k-means */
+        size_t exact_below;  /* documents */
+        unsigned threads;    /* for k-means */
+        char engine[8];      /* semd, faiss */
+        char faiss_type[16]; /* IVF,SQ8 or IVF,Flat */
     } index;
     struct {
         uint64_t click_window_ms;

@@ -94,6 +94,10 @@ const config_key config_keys[] = {
      .help = "documents of a collection below which search is exact"},
     {"index", "threads", KEY_INTEGER, "1", RANGE(1, 1024), PLACE(index.threads), .restart = true,
      .help = "threads that train an index"},
+    {"index", "engine", KEY_CHOICE, "semd", PLACE(index.engine), .choices = "semd, faiss", .restart = true,
+     .help = "whose inverted lists are searched: semd, faiss"},
+    {"index", "faiss_type", KEY_CHOICE, "IVF,SQ8", PLACE(index.faiss_type), .choices = "IVF,SQ8, IVF,Flat",
+     .restart = true, .help = "kind of FAISS's lists, searched or exported: IVF,SQ8, IVF,Flat"},
 
     {"events", "click_window", KEY_DURATION, "24h", RANGE(SECOND_MS, YEAR_MS), PLACE(events.click_window_ms),
      .restart = true, .help = "time for which a query_id takes clicks"},

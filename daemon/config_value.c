@@ -159,13 +159,13 @@ static sem_status set_text(const config_key *key, config *c, const char *text, s
     return refuse(key, text, allowed, err);
 }
 
-/* True if text is one of the words of choices ("auto, float32"). */
+/* True if text is one of the words of choices ("auto, float32"); a comma ends one only before a space. */
 static bool is_choice(const char *choices, const char *text)
 {
     size_t length = strlen(text);
     const char *p = choices;
     while (length > 0 && p != NULL) {
-        if (strncmp(p, text, length) == 0 && (p[length] == '\0' || p[length] == ','))
+        if (strncmp(p, text, length) == 0 && (p[length] == '\0' || strncmp(p + length, ", ", 2) == 0))
             return true;
         p = strchr(p, ' ');
         p = p == NULL ? NULL : p + 1;

@@ -66,6 +66,9 @@ typedef struct core {
     core_stats stats;
 } core;
 
+/* How the indices of a space are made. Any thread. */
+space_options core_space_options(const core *c, uint32_t number, size_t dim);
+
 /* The limits of now. Any thread. */
 request_limits core_limits(core *c);
 

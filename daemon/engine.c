@@ -33,18 +33,9 @@ struct engine {
 
 /* --- creation */
 
-static space_options options_of(const core *c, uint32_t number, size_t dim)
-{
-    return (space_options){.store = c->store,
-                           .number = number,
-                           .dim = dim,
-                           .exact_below = c->settings.index.exact_below,
-                           .threads = c->settings.index.threads};
-}
-
 static sem_status fill_space(core *c, space **out, uint32_t number, size_t dim, sem_error *err)
 {
-    space_options options = options_of(c, number, dim);
+    space_options options = core_space_options(c, number, dim);
     sem_status status = space_create(out, &options, err);
     if (status != SEM_OK)
         return status;

@@ -126,7 +126,7 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
     pack_str(p, "metric");
     pack_str(p, c->metric == METRIC_DOT ? "dot" : "cosine");
     pack_str(p, "codes");
-    pack_str(p, plan->lists > 0 ? "1-bit, int8, float32" : "float32");
+    pack_str(p, plan->codes);
     pack_str(p, "by_bits");
     pack_uint(p, plan->by_bits);
     pack_str(p, "by_bytes");

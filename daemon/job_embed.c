@@ -468,11 +468,7 @@ static void become_candidate(void *context)
  * new); the log from that snapshot on says what to mend. */
 static sem_status open_space(embedding *e, const store_generation *record, space **out, sem_error *err)
 {
-    space_options options = {.store = e->core->store,
-                             .number = record->space,
-                             .dim = record->dim,
-                             .exact_below = e->core->settings.index.exact_below,
-                             .threads = e->core->settings.index.threads};
+    space_options options = core_space_options(e->core, record->space, record->dim);
     sem_status status = store_space_open(e->core->store, record->space, record->dim, err);
     if (status == SEM_OK)
         status = space_create(out, &options, err);

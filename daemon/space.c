@@ -98,6 +98,8 @@ static sem_status index_create(const space *s, const store_collection *c, space_
         .metric = c->metric,
         .exact_below = s->options.exact_below,
         .threads = s->options.threads,
+        .engine = s->options.engine,
+        .faiss_type = s->options.faiss_type,
     };
     status = vector_index_create(&entry->index, &options, err);
     if (status != SEM_OK) {

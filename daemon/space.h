@@ -32,6 +32,8 @@ typedef struct space_options {
     size_t dim;         /* 0 in the external space, where each collection has its own */
     size_t exact_below; /* as vector_index_options */
     unsigned threads;
+    vector_engine engine;
+    vector_faiss_type faiss_type;
 } space_options;
 
 sem_status space_create(space **out, const space_options *options, sem_error *err);

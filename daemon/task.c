@@ -4,6 +4,7 @@
 #include "daemon/batch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ANSWER_BYTES = 4096 /* room for most answers; larger ones grow */ };
 
@@ -82,6 +83,19 @@ sem_status task_check_deadline(const task *t, sem_error *err)
 
 const uint32_t core_bucket_us[CORE_BUCKETS - 1] = {100,   250,   500,    1000,   2500,    5000,
                                                    10000, 25000, 100000, 500000, 2500000, 10000000};
+
+space_options core_space_options(const core *c, uint32_t number, size_t dim)
+{
+    bool faiss = strcmp(c->settings.index.engine, "faiss") == 0;
+    bool flat = strcmp(c->settings.index.faiss_type, "IVF,Flat") == 0;
+    return (space_options){.store = c->store,
+                           .number = number,
+                           .dim = dim,
+                           .exact_below = c->settings.index.exact_below,
+                           .threads = c->settings.index.threads,
+                           .engine = faiss ? VECTOR_ENGINE_FAISS : VECTOR_ENGINE_SEMD,
+                           .faiss_type = flat ? VECTOR_FAISS_FLAT : VECTOR_FAISS_SQ8};
+}
 
 request_limits core_limits(core *c)
 {

@@ -8,6 +8,8 @@
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFFlat.h>
+#include <faiss/IndexScalarQuantizer.h>
+#include <faiss/clone_index.h>
 #include <faiss/impl/FaissException.h>
 
 extern "C" {
@@ -15,7 +17,9 @@ extern "C" {
 #include <faiss/c_api/IndexFlat_c.h>
 #include <faiss/c_api/IndexIVFFlat_c.h>
 #include <faiss/c_api/IndexIVF_c.h>
+#include <faiss/c_api/IndexScalarQuantizer_c.h>
 #include <faiss/c_api/Index_c.h>
+#include <faiss/c_api/clone_index_c.h>
 #include <faiss/c_api/error_c.h>
 }
 
@@ -52,6 +56,11 @@ faiss::Index *unwrap(FaissIndex *handle)
 const faiss::Index *unwrap(const FaissIndex *handle)
 {
     return reinterpret_cast<const faiss::Index *>(handle);
+}
+
+faiss::IndexIVF *ivf_of(FaissIndex *handle)
+{
+    return static_cast<faiss::IndexIVF *>(unwrap(handle));
 }
 
 faiss::Clustering *unwrap(FaissClustering *handle)
@@ -107,9 +116,9 @@ int faiss_Index_add(FaissIndex *index, idx_t n, const float *x)
     return guarded([&] { unwrap(index)->add(n, x); });
 }
 
-int faiss_Index_add_with_ids(FaissIndex *index, idx_t n, const float *x, const idx_t *xids)
+int faiss_Index_train(FaissIndex *index, idx_t n, const float *x)
 {
-    return guarded([&] { unwrap(index)->add_with_ids(n, x, xids); });
+    return guarded([&] { unwrap(index)->train(n, x); });
 }
 
 int faiss_Index_search(const FaissIndex *index, idx_t n, const float *x, idx_t k, float *distances, idx_t *labels)
@@ -122,7 +131,12 @@ void faiss_Index_free(FaissIndex *obj)
     delete unwrap(obj);
 }
 
-// --- IndexFlat_c.h, IndexIVFFlat_c.h, IndexIVF_c.h
+int faiss_clone_index(const FaissIndex *index, FaissIndex **p_out)
+{
+    return guarded([&] { *p_out = wrap(faiss::clone_index(unwrap(index))); });
+}
+
+// --- IndexFlat_c.h, IndexIVFFlat_c.h, IndexScalarQuantizer_c.h, IndexIVF_c.h
 
 int faiss_IndexFlatIP_new_with(FaissIndexFlatIP **p_index, idx_t d)
 {
@@ -139,12 +153,54 @@ int faiss_IndexIVFFlat_new_with_metric(FaissIndexIVFFlat **p_index, FaissIndex *
 
 void faiss_IndexIVFFlat_set_own_fields(FaissIndexIVFFlat *index, int own_fields)
 {
-    static_cast<faiss::IndexIVFFlat *>(unwrap(index))->own_fields = own_fields != 0;
+    ivf_of(index)->own_fields = own_fields != 0;
+}
+
+int faiss_IndexIVFFlat_add_core(FaissIndexIVFFlat *index, idx_t n, const float *x, const idx_t *xids,
+                                const idx_t *precomputed_idx)
+{
+    return guarded([&] { ivf_of(index)->add_core(n, x, xids, precomputed_idx); });
+}
+
+int faiss_IndexIVFScalarQuantizer_new_with_metric(FaissIndexIVFScalarQuantizer **p_index, FaissIndex *quantizer,
+                                                  size_t d, size_t nlist, FaissQuantizerType qt, FaissMetricType metric,
+                                                  int encode_residual)
+{
+    return guarded([&] {
+        *p_index = wrap(new faiss::IndexIVFScalarQuantizer(
+            unwrap(quantizer), d, nlist, static_cast<faiss::ScalarQuantizer::QuantizerType>(qt),
+            static_cast<faiss::MetricType>(metric), encode_residual != 0));
+    });
+}
+
+void faiss_IndexIVFScalarQuantizer_set_own_fields(FaissIndexIVFScalarQuantizer *index, int own_fields)
+{
+    ivf_of(index)->own_fields = own_fields != 0;
+}
+
+int faiss_IndexIVFScalarQuantizer_add_core(FaissIndexIVFScalarQuantizer *index, idx_t n, const float *x,
+                                           const idx_t *xids, const idx_t *precomputed_idx)
+{
+    return guarded([&] { ivf_of(index)->add_core(n, x, xids, precomputed_idx); });
+}
+
+int faiss_IndexIVF_search_preassigned(const FaissIndexIVF *index, idx_t n, const float *x, idx_t k, const idx_t *assign,
+                                      const float *centroid_dis, float *distances, idx_t *labels, int store_pairs)
+{
+    return guarded([&] {
+        static_cast<const faiss::IndexIVF *>(unwrap(index))
+            ->search_preassigned(n, x, k, assign, centroid_dis, distances, labels, store_pairs != 0);
+    });
+}
+
+size_t faiss_IndexIVF_get_list_size(const FaissIndexIVF *index, size_t list_no)
+{
+    return static_cast<const faiss::IndexIVF *>(unwrap(index))->get_list_size(list_no);
 }
 
 void faiss_IndexIVF_set_nprobe(FaissIndexIVF *index, size_t nprobe)
 {
-    static_cast<faiss::IndexIVF *>(unwrap(index))->nprobe = nprobe;
+    ivf_of(index)->nprobe = nprobe;
 }
 
 // --- Clustering_c.h

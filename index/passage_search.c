@@ -1,6 +1,7 @@
 #include "index/passage_search.h"
 
 #include "base/checked.h"
+#include "index/faiss_search.h"
 #include "index/topk.h"
 
 #include <math.h>
@@ -83,13 +84,14 @@ static size_t first_rows(size_t k, size_t live)
     return checked_mul(k, FIRST_ROWS, &wanted) && wanted < live ? wanted : live;
 }
 
-sem_status passage_search(const rows_view *view, const lists *l, const vector_index_options *options,
-                          const dot_kernel *kernel, search_scratch *scratch, const vector_query *q, vector_hit *hits,
-                          size_t *count, vector_plan *plan, sem_error *err)
+sem_status passage_search(const rows_view *view, const lists *l, const faiss_cells *f,
+                          const vector_index_options *options, const dot_kernel *kernel, search_scratch *scratch,
+                          const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan, sem_error *err)
 {
     size_t live = rows_live(view->rows), found = 0;
     if (live == rows_documents(view->rows) || q->k == 0)
-        return vector_search(view, l, options, kernel, scratch, q, hits, count, plan, err);
+        return f != NULL ? faiss_search(view, f, options, kernel, scratch, q, hits, count, plan, err)
+                         : vector_search(view, l, options, kernel, scratch, q, hits, count, plan, err);
     vector_query wide = *q;
     vector_hit *all = NULL;
     sem_status status = SEM_OK;
@@ -102,7 +104,8 @@ sem_status passage_search(const rows_view *view, const lists *l, const vector_in
             break;
         }
         all = grown;
-        status = vector_search(view, l, options, kernel, scratch, &wide, all, &found, plan, err);
+        status = f != NULL ? faiss_search(view, f, options, kernel, scratch, &wide, all, &found, plan, err)
+                           : vector_search(view, l, options, kernel, scratch, &wide, all, &found, plan, err);
         if (status == SEM_OK)
             status = keep_best(all, found, q->k, count, err);
         /* Fewer rows than asked for: there are no more. */

@@ -33,13 +33,26 @@ static const double STRANGERS_SHARE = 0.04;
 /* Growth after which the recall curve may have moved, and lists are worth packing. */
 static const double MEASURE_GROWTH = 1.25;
 
-static bool has_drifted(const lists *l)
+static bool has_drifted(const cells_state *c)
 {
-    size_t strangers = lists_strangers(l), entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
-    return strangers >= STRANGERS_MIN && (double)strangers > STRANGERS_SHARE * (double)entries;
+    return c->strangers >= STRANGERS_MIN && (double)c->strangers > STRANGERS_SHARE * (double)c->entries;
 }
 
-unsigned training_needs(const vector_index_options *options, const rows *r, const lists *l)
+cells_state training_state_of(const lists *l)
+{
+    return (cells_state){.trained_rows = l->trained_rows,
+                         .measured_rows = l->measured_rows,
+                         .covered = lists_covered(l),
+                         .entries = atomic_load_explicit(&l->entries, memory_order_relaxed),
+                         .strangers = lists_strangers(l)};
+}
+
+bool training_has_grown(size_t live, size_t measured_rows)
+{
+    return (double)live > MEASURE_GROWTH * (double)measured_rows;
+}
+
+unsigned training_needs(const vector_index_options *options, const rows *r, const cells_state *c)
 {
     size_t live = rows_live(r), total = rows_count(r);
     size_t dead = total > live ? total - live : 0;
@@ -48,12 +61,12 @@ unsigned training_needs(const vector_index_options *options, const rows *r, cons
         needs |= TRAINING_COMPACT;
     if (options->dim > CODES_DIM_MAX || live < options->exact_below || live < LISTS_MIN_ROWS)
         return needs;
-    if (l == NULL || live >= 2 * l->trained_rows || live < l->trained_rows / 4 || has_drifted(l))
+    if (c == NULL || live >= 2 * c->trained_rows || live < c->trained_rows / 4 || has_drifted(c))
         return needs | TRAINING_CLUSTER;
-    size_t covered = lists_covered(l), tail = total > covered ? total - covered : 0;
+    size_t tail = total > c->covered ? total - c->covered : 0;
     if (tail >= TAIL_MIN)
         return needs | TRAINING_ASSIGN;
-    if ((double)live > MEASURE_GROWTH * (double)l->measured_rows)
+    if (training_has_grown(live, c->measured_rows))
         return needs | TRAINING_ASSIGN;
     return needs;
 }
@@ -179,17 +192,40 @@ static sem_status run_kmeans(const training *t, const float *sample, size_t n, s
     return s;
 }
 
-static sem_status lists_around(const training *t, const float *centroids, size_t nlist, float longest, lists **out,
-                               sem_error *err)
+sem_status training_cluster(const training *t, uint32_t seen, training_cells *out, sem_error *err)
 {
-    size_t wide = point_dim(t);
-    float *scaled = checked_realloc(NULL, wide, sizeof *scaled);
+    size_t wanted = choose_nlist(rows_live(t->rows));
+    *out = (training_cells){.wide = point_dim(t)};
+    look_at_lengths(t, seen, &out->longest, &out->typical);
+    sem_status s = draw_sample(t, seen, out->longest, wanted * SAMPLE_PER_CENTROID, &out->sample, &out->sample_count,
+                               &out->live, err);
+    rows_view_rest(t->view); /* k-means takes long and has its sample */
+    size_t count = out->sample_count;
+    if (s == SEM_OK && count < 2)
+        s = sem_fail(err, SEM_FAILED_PRECONDITION, "%zu documents are too few for k-means", count);
+    if (s == SEM_OK)
+        s = run_kmeans(t, out->sample, count, wanted < count ? wanted : count - 1, &out->centroids, &out->nlist, err);
+    if (s != SEM_OK)
+        training_cells_free(out);
+    return s;
+}
+
+void training_cells_free(training_cells *c)
+{
+    free(c->centroids);
+    free(c->sample);
+    *c = (training_cells){0};
+}
+
+static sem_status lists_around(const training *t, const training_cells *c, lists **out, sem_error *err)
+{
+    float *scaled = checked_realloc(NULL, c->wide, sizeof *scaled);
     lists *l = NULL;
     sem_status s = scaled == NULL ? sem_fail_memory(err, "centroids")
-                                  : lists_create(&l, nlist, t->rows->dim, t->options->metric == METRIC_DOT, err);
-    for (size_t i = 0; s == SEM_OK && i < nlist; i++) {
-        for (size_t j = 0; j < wide; j++)
-            scaled[j] = centroids[i * wide + j] * longest;
+                                  : lists_create(&l, c->nlist, t->rows->dim, t->options->metric == METRIC_DOT, err);
+    for (size_t i = 0; s == SEM_OK && i < c->nlist; i++) {
+        for (size_t j = 0; j < c->wide; j++)
+            scaled[j] = c->centroids[i * c->wide + j] * c->longest;
         lists_set_centroid(l, i, scaled);
     }
     free(scaled);
@@ -199,28 +235,19 @@ static sem_status lists_around(const training *t, const float *centroids, size_t
 
 static sem_status new_cells(const training *t, uint32_t seen, lists **out, sem_error *err)
 {
-    size_t count = 0, live = 0, wanted = choose_nlist(rows_live(t->rows)), nlist = 0;
-    float *sample = NULL, *centroids = NULL, longest, typical;
-    look_at_lengths(t, seen, &longest, &typical);
-    sem_status s = draw_sample(t, seen, longest, wanted * SAMPLE_PER_CENTROID, &sample, &count, &live, err);
-    rows_view_rest(t->view); /* k-means takes long and has its sample */
+    training_cells c;
+    sem_status s = training_cluster(t, seen, &c, err);
     if (s != SEM_OK)
         return s;
-    if (count < 2)
-        s = sem_fail(err, SEM_FAILED_PRECONDITION, "%zu documents are too few for k-means", count);
-    if (s == SEM_OK)
-        s = run_kmeans(t, sample, count, wanted < count ? wanted : count - 1, &centroids, &nlist, err);
-    free(sample);
-    if (s == SEM_OK)
-        s = lists_around(t, centroids, nlist, longest, out, err);
-    free(centroids);
-    if (s != SEM_OK)
-        return s;
-    (*out)->longest = longest;
-    (*out)->typical = typical;
-    (*out)->trained_rows = live;
-    (*out)->trained_at_ms = clock_wall_ms();
-    return SEM_OK;
+    s = lists_around(t, &c, out, err);
+    if (s == SEM_OK) {
+        (*out)->longest = c.longest;
+        (*out)->typical = c.typical;
+        (*out)->trained_rows = c.live;
+        (*out)->trained_at_ms = clock_wall_ms();
+    }
+    training_cells_free(&c);
+    return s;
 }
 
 static sem_status same_cells(const training *t, lists **out, sem_error *err)
@@ -279,7 +306,7 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
     s = list_builder_fill(l, &in, err);
     uint64_t packed = clock_monotonic_ms();
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
-    if (s == SEM_OK && (clustered || (double)entries > MEASURE_GROWTH * (double)l->measured_rows))
+    if (s == SEM_OK && (clustered || training_has_grown(entries, l->measured_rows)))
         s = measure(t, l, seen, err);
     if (s != SEM_OK) {
         lists_free(l);

@@ -12,6 +12,9 @@
 #include "index/vector_index.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* What is due, as a set of bits. */
 typedef enum training_need {
@@ -21,8 +24,20 @@ typedef enum training_need {
     TRAINING_CLUSTER = 4  /* no lists yet, growth or drift: k-means */
 } training_need;
 
-/* lists may be NULL. */
-unsigned training_needs(const vector_index_options *options, const rows *r, const lists *l);
+/* What tells whether cells are still good, whoever searches them. */
+typedef struct cells_state {
+    size_t trained_rows;  /* live rows when k-means ran */
+    size_t measured_rows; /* live rows when the curve was measured */
+    uint32_t covered;     /* rows below it are in a cell */
+    size_t entries;       /* rows in all cells */
+    size_t strangers;     /* of these, those that are far from every centroid */
+} cells_state;
+
+/* cells: NULL where there are none. */
+unsigned training_needs(const vector_index_options *options, const rows *r, const cells_state *cells);
+cells_state training_state_of(const lists *l);
+/* Whether there are so many more rows than when the curve was measured that it may have moved. */
+bool training_has_grown(size_t live, size_t measured_rows);
 
 typedef struct training {
     const vector_index_options *options;
@@ -36,6 +51,19 @@ typedef struct training {
     const atomic_bool *cancel; /* may be NULL */
     sem_log *log;              /* may be NULL */
 } training;
+
+/* What k-means made of the live rows. Memory is malloc'd. */
+typedef struct training_cells {
+    size_t nlist, wide; /* wide: dim, and for metric dot one more */
+    float *centroids;   /* [nlist, wide] of unit length */
+    float *sample;      /* [sample_count, wide] rows as k-means took them: of unit length */
+    size_t sample_count;
+    float longest, typical; /* lengths of rows, 1 for cosine */
+    size_t live;            /* rows */
+} training_cells;
+
+sem_status training_cluster(const training *t, uint32_t seen, training_cells *out, sem_error *err);
+void training_cells_free(training_cells *c);
 
 /* Makes lists over the rows that there are now: with k-means (started from the
  * old centroids) where needs says so, else with the old centroids. */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/pages.h"
 #include "index/dot.h"
+#include "index/faiss_cells.h"
 #include "index/lists.h"
 #include "index/lists_file.h"
 #include "index/passage_search.h"
@@ -16,11 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a search works on. Whoever holds one keeps its rows and lists alive. */
+/* What a search works on. Whoever holds one keeps its rows and cells alive. */
 typedef struct view {
     atomic_size_t references;
-    rows *rows;   /* shared with other views */
-    lists *lists; /* owned; NULL: none yet */
+    rows *rows;         /* shared with other views */
+    lists *lists;       /* owned; NULL: none yet, or FAISS searches */
+    faiss_cells *faiss; /* owned; NULL: none yet, or our lists are searched */
 } view;
 
 struct vector_index {
@@ -37,7 +39,7 @@ struct vector_index {
     size_t logged_count;
 };
 
-static sem_status view_create(view **out, rows *r, lists *l, sem_error *err)
+static sem_status view_create(view **out, rows *r, lists *l, faiss_cells *f, sem_error *err)
 {
     view *v = calloc(1, sizeof *v);
     if (v == NULL)
@@ -45,6 +47,7 @@ static sem_status view_create(view **out, rows *r, lists *l, sem_error *err)
     atomic_init(&v->references, 1);
     v->rows = r;
     v->lists = l;
+    v->faiss = f;
     *out = v;
     return SEM_OK;
 }
@@ -55,6 +58,7 @@ static void view_release(view *v)
         return;
     rows_release(v->rows);
     lists_free(v->lists);
+    faiss_cells_free(v->faiss);
     free(v);
 }
 
@@ -91,7 +95,7 @@ sem_status vector_index_create(vector_index **out, const vector_index_options *o
                        ? rows_create(&r, options->dim, err)
                        : rows_create_stored(&r, options->store, options->space, options->collection, options->dim, err);
     if (s == SEM_OK)
-        s = view_create(&v->current, r, NULL, err);
+        s = view_create(&v->current, r, NULL, NULL, err);
     if (s == SEM_OK && options->cache != NULL && v->cache == NULL)
         s = sem_fail_memory(err, "a vector index");
     if (s != SEM_OK) {
@@ -138,11 +142,21 @@ static bool list_row(vector_index *v, const float *vector)
     return l != NULL && lists_append(l, rows_count(v->current->rows), vector);
 }
 
-static void finish_put(vector_index *v, uint32_t before, bool listed)
+/* From FAISS nothing can be taken back: it gets rows that have come to be. Until then
+ * they are compared one by one. */
+static void list_in_faiss(vector_index *v, uint32_t first, const float *vectors)
+{
+    faiss_cells *f = v->current->faiss;
+    for (uint32_t row = first; f != NULL && vectors != NULL && row < rows_count(v->current->rows); row++)
+        (void)faiss_cells_append(f, row, vectors + (row - first) * v->options.dim);
+}
+
+static void finish_put(vector_index *v, uint32_t before, bool listed, const float *vector)
 {
     rows *r = v->current->rows;
     if (listed && rows_count(r) == before)
         lists_take_back(v->current->lists);
+    list_in_faiss(v, before, vector);
     atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
 }
 
@@ -155,7 +169,7 @@ sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector
     uint32_t before = rows_count(v->current->rows);
     bool listed = list_row(v, vector);
     s = rows_put(v->current->rows, docno, vector, err);
-    finish_put(v, before, listed);
+    finish_put(v, before, listed, vector);
     pthread_mutex_unlock(&v->writing);
     return s;
 }
@@ -169,7 +183,7 @@ sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot,
     uint32_t before = rows_count(v->current->rows);
     bool listed = vector != NULL && list_row(v, vector);
     s = rows_put_slot(v->current->rows, docno, slot, vector, err);
-    finish_put(v, before, listed);
+    finish_put(v, before, listed, vector);
     pthread_mutex_unlock(&v->writing);
     return s;
 }
@@ -191,6 +205,7 @@ sem_status vector_index_put_passages(vector_index *v, uint32_t docno, const uint
         for (uint32_t i = 0; l != NULL && i < count; i++)
             (void)lists_append(l, first + i, vectors + i * v->options.dim); /* what is in no list is scanned as it is */
         rows_publish(r, docno, count);
+        list_in_faiss(v, first, vectors);
     }
     atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
     pthread_mutex_unlock(&v->writing);
@@ -250,7 +265,8 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
         s = rows_view_begin(&vectors, now->rows, query->read, err);
         if (s != SEM_OK)
             break;
-        s = passage_search(&vectors, now->lists, &v->options, v->kernel, scratch, query, hits, count, plan, err);
+        s = passage_search(&vectors, now->lists, now->faiss, &v->options, v->kernel, scratch, query, hits, count, plan,
+                           err);
         missed = rows_view_missed(&vectors);
         rows_view_end(&vectors);
     }
@@ -275,70 +291,84 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
 {
     view *now = view_acquire(v);
     const lists *l = now->lists;
-    bool exact = l == NULL || rows_live(now->rows) < v->options.exact_below;
-    *out = (vector_index_stats){.kind = exact ? "exact" : "ivf", .codes = exact ? "float32" : "1-bit, int8, float32"};
-    if (l != NULL) {
-        out->nlist = l->nlist;
-        out->trained_at_ms = l->trained_at_ms;
-        out->curve_points = l->curve.points;
-        for (size_t i = 0; i < l->curve.points; i++) {
-            out->curve[i].nprobe = l->curve.at[i].nprobe;
-            out->curve[i].recall = (double)l->curve.at[i].recall[0];
+    const faiss_cells *f = now->faiss;
+    bool exact = (l == NULL && f == NULL) || rows_live(now->rows) < v->options.exact_below;
+    *out = (vector_index_stats){.kind = exact       ? "exact"
+                                        : f != NULL ? "faiss"
+                                                    : "ivf",
+                                .codes = exact       ? "float32"
+                                         : f != NULL ? faiss_cells_codes(f)
+                                                     : "1-bit, int8, float32"};
+    if (l != NULL || f != NULL) {
+        const recall_curve *curve = f != NULL ? &f->curve : &l->curve;
+        out->nlist = f != NULL ? f->nlist : l->nlist;
+        out->trained_at_ms = f != NULL ? f->trained_at_ms : l->trained_at_ms;
+        out->curve_points = curve->points;
+        for (size_t i = 0; i < curve->points; i++) {
+            out->curve[i].nprobe = curve->at[i].nprobe;
+            out->curve[i].recall = (double)curve->at[i].recall[0];
         }
     }
     view_release(now);
 }
 
+static unsigned needs_of(const vector_index *v, const view *now)
+{
+    cells_state state = {0};
+    if (now->lists != NULL)
+        state = training_state_of(now->lists);
+    else if (now->faiss != NULL)
+        state = faiss_cells_state(now->faiss);
+    return training_needs(&v->options, now->rows, now->lists != NULL || now->faiss != NULL ? &state : NULL);
+}
+
 bool vector_index_wants_training(vector_index *v)
 {
     view *now = view_acquire(v);
-    unsigned needs = training_needs(&v->options, now->rows, now->lists);
+    unsigned needs = needs_of(v, now);
     view_release(now);
     return needs != TRAINING_NOTHING;
 }
 
-/* Puts the rows that came since the lists were made into them. */
-static sem_status list_new_rows(lists *l, rows *r, sem_error *err)
+/* Puts the rows that came since the cells were made into them. */
+static sem_status list_new_rows(lists *l, faiss_cells *f, rows *r, sem_error *err)
 {
-    uint32_t end = rows_count(r);
-    if (l == NULL || lists_covered(l) == end)
+    uint32_t end = rows_count(r), row = l != NULL ? lists_covered(l) : f != NULL ? faiss_cells_covered(f) : end;
+    if (row == end)
         return SEM_OK;
     rows_view vectors;
     sem_status s = rows_view_open(&vectors, r, err);
     if (s != SEM_OK)
         return s;
-    for (uint32_t row = lists_covered(l); row < end; row++)
-        if (!lists_append(l, row, rows_vector(&vectors, row)))
-            break; /* the rest stays behind the lists */
-    rows_view_end(&vectors);
+    for (bool room = true; row < end && room; row++) {
+        const float *vector = rows_vector(&vectors, row);
+        room = l != NULL ? lists_append(l, row, vector) : faiss_cells_append(f, row, vector);
+    }
+    rows_view_end(&vectors); /* what found no room stays behind the cells */
     return SEM_OK;
 }
 
-/* Takes ownership of r and l. compacted: r is a copy of the current rows as
+/* Takes ownership of r, l and f. compacted: r is a copy of the current rows as
  * they were below `seen`. */
-static sem_status publish(vector_index *v, rows *r, lists *l, bool compacted, uint32_t seen, sem_error *err)
+static sem_status publish(vector_index *v, rows *r, lists *l, faiss_cells *f, bool compacted, uint32_t seen,
+                          sem_error *err)
 {
     view *next = NULL;
-    rows_view from;
-    sem_status s = rows_view_begin(&from, v->current->rows, NULL, err); /* only this thread changes it */
+    rows_view from = {0};
+    sem_status s = view_create(&next, r, l, f, err);
     if (s != SEM_OK) {
         rows_release(r);
         lists_free(l);
+        faiss_cells_free(f);
         return s;
     }
+    s = rows_view_begin(&from, v->current->rows, NULL, err); /* only this thread changes it */
     /* Most of what came meanwhile is copied before the writer has to wait. */
     enum { CATCH_UP_ROUNDS = 3 };
     for (int i = 0; compacted && s == SEM_OK && i < CATCH_UP_ROUNDS; i++)
         s = compaction_catch_up(&from, r, &seen, err);
     if (s == SEM_OK)
-        s = view_create(&next, r, l, err);
-    if (s != SEM_OK) {
-        rows_view_end(&from);
-        rows_release(r);
-        lists_free(l);
-        return s;
-    }
-    s = list_new_rows(l, r, err);
+        s = list_new_rows(l, f, r, err);
     pthread_mutex_lock(&v->writing);
     if (compacted && s == SEM_OK) {
         s = compaction_catch_up(&from, r, &seen, err);
@@ -347,7 +377,7 @@ static sem_status publish(vector_index *v, rows *r, lists *l, bool compacted, ui
     }
     rows_view_end(&from);
     if (s == SEM_OK)
-        s = list_new_rows(l, r, err);
+        s = list_new_rows(l, f, r, err);
     if (s == SEM_OK)
         view_replace(v, next);
     pthread_mutex_unlock(&v->writing);
@@ -409,9 +439,11 @@ static sem_status copy_queries(vector_index *v, float **out, size_t *count, sem_
     return SEM_OK;
 }
 
-static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists **out, sem_error *err)
+/* Cells of the engine's kind; old: those there are, to go on from. */
+static sem_status make_cells(vector_index *v, training *t, unsigned needs, const view *old, lists **l, faiss_cells **f,
+                             sem_error *err)
 {
-    if (t->old == NULL && (needs & TRAINING_CLUSTER) == 0)
+    if (old->lists == NULL && old->faiss == NULL && (needs & TRAINING_CLUSTER) == 0)
         return SEM_OK;
     rows_view vectors;
     sem_status s = rows_view_open(&vectors, t->rows, err);
@@ -424,7 +456,8 @@ static sem_status make_lists(vector_index *v, training *t, unsigned needs, lists
     s = copy_queries(v, &logged, &t->logged_count, err);
     t->logged = logged;
     if (s == SEM_OK)
-        s = training_make_lists(t, needs, out, err);
+        s = v->options.engine == VECTOR_ENGINE_FAISS ? faiss_cells_make(t, needs, old->faiss, f, err)
+                                                     : training_make_lists(t, needs, l, err);
     free(logged);
     rows_view_end(&vectors);
     return s;
@@ -450,7 +483,7 @@ static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem
         return SEM_OK;
     s = lists_file_rows(&f, now->rows, &r, &seen, err);
     if (s == SEM_OK) {
-        s = publish(v, r, f.lists, true, seen, err);
+        s = publish(v, r, f.lists, NULL, true, seen, err);
         f.lists = NULL;
     }
     if (s == SEM_OK)
@@ -473,17 +506,18 @@ static void save_lists(const vector_index *v, const lists *l, const rows *r, sem
 sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err)
 {
     view *now = view_acquire(v);
-    unsigned needs = training_needs(&v->options, now->rows, now->lists);
+    unsigned needs = needs_of(v, now);
     bool compact = (needs & TRAINING_COMPACT) != 0;
     rows *r = NULL;
     lists *l = NULL;
+    faiss_cells *f = NULL;
     uint32_t *origin = NULL;
     uint32_t seen = 0;
     sem_status s = SEM_OK;
     if (needs == TRAINING_NOTHING)
         goto cleanup;
     bool loaded = false;
-    if (now->lists == NULL && v->cache != NULL && !v->cache_tried)
+    if (now->lists == NULL && v->cache != NULL && !v->cache_tried && v->options.engine == VECTOR_ENGINE_SEMD)
         s = load_lists(v, now, &loaded, log, err);
     if (s != SEM_OK || loaded)
         goto cleanup;
@@ -491,11 +525,11 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     if (s != SEM_OK)
         goto cleanup;
     training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
-    s = make_lists(v, &t, needs, &l, err);
+    s = make_cells(v, &t, needs, now, &l, &f, err);
     if (s == SEM_OK)
         save_lists(v, l, r, log);
     if (s == SEM_OK)
-        s = publish(v, r, l, compact, seen, err);
+        s = publish(v, r, l, f, compact, seen, err);
     else
         rows_release(r);
 cleanup:

@@ -1,6 +1,6 @@
 /* Nearest documents of one collection in one space: float32 rows, exact search below
  * a threshold, above it inverted lists over k-means cells that are searched in three
- * stages: one bit a dimension, one byte, float32 (docs/index.md).
+ * stages: one bit a dimension, one byte, float32 (docs/index.md); or those of FAISS.
  *
  * Who owns what:
  * - The writer, one thread at a time, puts and removes. It owns the newest end
@@ -29,6 +29,11 @@
 
 typedef struct vector_index vector_index;
 
+/* Who searches above exact_below: our lists, or FAISS (faiss_cells.h). */
+typedef enum vector_engine { VECTOR_ENGINE_SEMD, VECTOR_ENGINE_FAISS } vector_engine;
+/* How FAISS keeps rows: IVF,SQ8 or IVF,Flat. */
+typedef enum vector_faiss_type { VECTOR_FAISS_SQ8, VECTOR_FAISS_FLAT } vector_faiss_type;
+
 typedef struct vector_index_options {
     size_t dim;
     store *store;               /* that has the vectors, and stays open longer; NULL: they are copied to memory */
@@ -37,6 +42,8 @@ typedef struct vector_index_options {
     store_metric metric;
     size_t exact_below; /* live rows under which search is exact */
     unsigned threads;   /* OpenMP threads that training may use */
+    vector_engine engine;
+    vector_faiss_type faiss_type; /* of that engine, and of what is exported */
 } vector_index_options;
 
 sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
@@ -93,7 +100,8 @@ typedef struct vector_query {
 
 /* How a search was done, for people who wonder at it. */
 typedef struct vector_plan {
-    const char *kind;   /* "exact" or "ivf"; static */
+    const char *kind;   /* "exact", "ivf" or "faiss"; static */
+    const char *codes;  /* as vector_index_stats has it; static */
     const char *reason; /* why that one; a few words, static */
     size_t lists;       /* cells in the index; 0 when exact */
     size_t probed;
@@ -113,9 +121,9 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
                                vector_plan *plan, sem_error *err);
 
 typedef struct vector_index_stats {
-    const char *kind; /* "exact" or "ivf" */
+    const char *kind; /* "exact", "ivf" or "faiss" */
     size_t nlist;
-    const char *codes;     /* "float32", or with lists "1-bit, int8, float32" */
+    const char *codes;     /* "float32", with lists "1-bit, int8, float32", with FAISS "IVF,SQ8" or "IVF,Flat" */
     int64_t trained_at_ms; /* 0: never */
     size_t curve_points;
     struct {

@@ -42,7 +42,7 @@ typedef struct plan {
     double depth;  /* with a filter: how deep among all its k best documents are thought to lie */
 } plan;
 
-static sem_status check(const vector_query *q, size_t dim, sem_error *err)
+sem_status vector_query_check(const vector_query *q, size_t dim, sem_error *err)
 {
     for (size_t i = 0; i < dim; i++)
         if (!isfinite(q->vector[i]))
@@ -319,6 +319,7 @@ static void describe(vector_plan *out, const search *s, const plan *p, size_t pr
     const stages *g = &s->stages;
     size_t others = s->scan.compared - g->by_floats;
     *out = (vector_plan){.kind = p->exact ? "exact" : "ivf",
+                         .codes = p->exact ? "float32" : "1-bit, int8, float32",
                          .reason = p->reason,
                          .lists = p->exact ? 0 : s->lists->nlist,
                          .probed = p->exact ? 0 : probed,
@@ -343,7 +344,7 @@ sem_status vector_search(const rows_view *view, const lists *l, const vector_ind
 {
     const rows *r = view->rows;
     *count = 0;
-    sem_status status = check(q, r->dim, err);
+    sem_status status = vector_query_check(q, r->dim, err);
     if (status != SEM_OK)
         return status;
     memcpy(scratch->vector, q->vector, r->dim * sizeof *scratch->vector);
