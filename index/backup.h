@@ -45,8 +45,9 @@ sem_status backup_take(store *s, const backup_options *options, backup_result *o
  * another file in it. No error if it is missing. */
 sem_status backup_sweep(const char *folder, sem_log *log, sem_error *err);
 
-/* Makes target, which must not exist or be empty, from a backup: checks every file of
- * it before anything is written, and again while it is copied, then renames. */
+/* Makes target, which must not exist or be empty, nor lie in the backup, from a backup:
+ * checks every file of it before anything is written, and again while it is copied, then
+ * renames. */
 sem_status backup_restore(const char *backup, const char *target, backup_progress *progress, void *context,
                           backup_result *out, sem_error *err);
 

@@ -50,6 +50,19 @@ static sem_status check_target(const restoring *r, sem_error *err)
                           "%s is not empty; a backup is restored into a new folder or an empty one", r->target);
 }
 
+/* What is restored into the backup would be no part of it, and in the way of the next look at it. */
+static sem_status check_apart(const restoring *r, sem_error *err)
+{
+    bool inside = false;
+    if (access(r->parent, F_OK) != 0) /* it is made later */
+        return SEM_OK;
+    sem_status status = files_lies_in(r->parent, r->backup, &inside, err);
+    if (status == SEM_OK && inside)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "%s lies in the backup, %s; choose another folder", r->target,
+                        r->backup);
+    return status;
+}
+
 static sem_status compare(const char *path, const manifest_entry *e, uint64_t sum, uint64_t bytes, sem_error *err)
 {
     if (bytes != e->bytes)
@@ -184,6 +197,8 @@ static sem_status name_paths(restoring *r, const char *target, sem_error *err)
 static sem_status run(restoring *r, sem_error *err)
 {
     sem_status status = check_target(r, err);
+    if (status == SEM_OK)
+        status = check_apart(r, err);
     if (status == SEM_OK)
         status = check_files(r, err);
     if (status == SEM_OK)

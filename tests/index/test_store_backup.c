@@ -317,6 +317,8 @@ START_TEST(restore_leaves_a_folder_alone_that_holds_something)
     ck_ok(files_make_folder(below("empty"), &error));
     ck_ok(restore("one", below("empty"), &error));
     ck_assert_uint_ge(entries_of(below("empty")), 5);
+    ck_assert_int_eq(restore("one", below("backups/one/inside"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_ne(access(below("backups/one/inside"), F_OK), 0);
     ck_assert_int_eq(restore("nothing", below("other"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "no manifest.json"));
 }
