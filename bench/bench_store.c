@@ -146,10 +146,12 @@ typedef struct filling {
     sem_error err;
 } filling;
 
-static bool fill_in_place(void *context, uint32_t docno, uint64_t version, uint32_t slot, const void *vector)
+static bool fill_in_place(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot,
+                          const void *vector)
 {
     filling *f = context;
     (void)version;
+    (void)ordinal;
     f->status = vector_index_put_slot(f->index, docno, slot, vector, &f->err);
     return f->status == SEM_OK;
 }

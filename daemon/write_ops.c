@@ -292,8 +292,7 @@ static void finish_collection(core *c, task *t, write_result *r)
     if (!create) {
         deletes_note_drop(c->deletes, r->collection.number);
         meta_catalog_drop(c->columns, r->collection.number);
-    }
-    else if (meta_catalog_add(c->columns, r->collection.number, &err) != SEM_OK)
+    } else if (meta_catalog_add(c->columns, r->collection.number, &err) != SEM_OK)
         index_failed(c, r->collection.name, &err);
     space *spaces[3] = {c->external, now != NULL ? now->space : NULL, next != NULL ? next->space : NULL};
     for (int i = 0; i < 3; i++) {

@@ -144,8 +144,8 @@ START_TEST(meta_change_encodes_nothing)
     const msgpack_object *hits =
         object_get(box_call(&b, "search", "{'query': 'card 7', 'k': %d, 'mode': 'lexical'}", DOCS), "hits");
     ck_assert_uint_eq(box_count(hits), DOCS);
-    hits = object_get(box_call(&b, "search", "{'query': 'x', 'k': %d, 'filter': {'field': 'n', 'eq': 14}}", DOCS),
-                      "hits");
+    hits =
+        object_get(box_call(&b, "search", "{'query': 'x', 'k': %d, 'filter': {'field': 'n', 'eq': 14}}", DOCS), "hits");
     ck_assert_uint_eq(box_count(hits), 1);
     ck_assert_uint_eq(object_uint(object_get(box_at(hits, 0), "id"), 0), 7);
     stop();
