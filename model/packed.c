@@ -16,16 +16,20 @@ enum { FETCH_AHEAD = 8192 };
 /* k above which the sum of k products of 255 and 127 could leave int32. */
 enum { INT8_COLUMNS_MAX = INT32_MAX / (255 * 127) };
 
+/* Where 16 bits are not enough, weights are made smaller by at least this factor until they are. */
+static const float NARROWER = 0.99f;
+
 struct packed {
     packed_kernels kernels;
     packed_precision precision;
     size_t n, k;
     size_t steps;       /* groups of 32 bits in a row */
-    size_t panels;      /* of PACKED_COLUMNS columns */
+    size_t columns;     /* of a panel */
+    size_t panels;      /* of so many columns */
     size_t bytes;       /* of weights */
-    char *weights;      /* [panels, steps, PACKED_COLUMNS] groups */
+    char *weights;      /* [panels, steps, columns] groups */
     bool moved;         /* the weights are in memory of somebody else's; else they are owned */
-    float *bias;        /* [panels * PACKED_COLUMNS], owned */
+    float *bias;        /* [panels * columns], owned */
     float *scale;       /* the same, int8 only, owned */
     int32_t *sums;      /* the same */
     float gain;         /* of the rotation, int8 only */
@@ -82,12 +86,18 @@ static size_t group_size(packed_precision precision)
     return precision == PACKED_FLOAT32 ? 1 : precision == PACKED_BFLOAT16 ? 2 : 4;
 }
 
+/* Bytes of a step of a panel. */
+static size_t step_bytes(const packed *p)
+{
+    return p->columns * 4;
+}
+
 /* Where value i of column j begins. */
 static char *place(const packed *p, size_t j, size_t i)
 {
     size_t share = group_size(p->precision);
-    char *panel = p->weights + j / PACKED_COLUMNS * p->steps * PACKED_STEP;
-    return panel + i / share * PACKED_STEP + j % PACKED_COLUMNS * 4 + i % share * (4 / share);
+    char *step = p->weights + (j / p->columns * p->steps + i / share) * step_bytes(p);
+    return step + j % p->columns * 4 + i % share * (4 / share);
 }
 
 static void pack_float32(packed *p, size_t j, const float *w)
@@ -105,21 +115,53 @@ static void pack_bfloat16(packed *p, size_t j, const float *w)
     }
 }
 
-/* w[k] is rotated and rounded, by what was recorded where there is something. */
+/* The largest sum of a column's positive, or of its negative, weights whose products are
+ * added in 16 bits: the same two bytes of so many steps. */
+static int32_t largest_narrow(const packed *p, const int8_t *q)
+{
+    const size_t share = 4 * p->kernels.narrow_steps;
+    int32_t largest = 0;
+    for (size_t from = 0; from < p->k; from += share) {
+        int32_t above[2] = {0}, below[2] = {0};
+        for (size_t i = from; i < from + share && i < p->k; i++)
+            *(q[i] > 0 ? &above[i / 2 % 2] : &below[i / 2 % 2]) += abs(q[i]);
+        for (size_t i = 0; i < 2; i++) {
+            largest = above[i] > largest ? above[i] : largest;
+            largest = below[i] > largest ? below[i] : largest;
+        }
+    }
+    return largest;
+}
+
+/* w[k] is rounded to multiples of scale, by what was recorded where there is something,
+ * and used up. */
+static void round_column(float *w, size_t k, float scale, const covariance *record, int8_t *q)
+{
+    if (record != NULL) {
+        covariance_round(record, w, scale, q);
+        return;
+    }
+    const float inverse = scale > 0 ? 1 / scale : 0;
+    for (size_t i = 0; i < k; i++)
+        q[i] = (int8_t)lrintf(w[i] * inverse);
+}
+
+/* w[2, k]: the column, and room. It is rotated and rounded, as finely as sums may grow large. */
 static void pack_int8(packed *p, size_t j, float *w, const covariance *record, int8_t *q)
 {
-    float largest = 0;
+    float largest = 0, levels = INT8_MAX, most = 0, *rounded = w + p->k;
     p->kernels.vectors->spread(w, p->k, w);
     p->kernels.vectors->scale(1 / p->gain, w, p->k);
     for (size_t i = 0; i < p->k; i++)
         largest = fmaxf(largest, fabsf(w[i]));
-    float inverse = largest > 1e-30f ? 127.0f / largest : 0;
-    p->scale[j] = largest > 1e-30f ? largest / 127.0f : 0;
-    if (record != NULL)
-        covariance_round(record, w, p->scale[j], q);
+    do {
+        levels = most > 0 ? levels * fminf(INT16_MAX / most, NARROWER) : levels;
+        p->scale[j] = largest > 1e-30f ? largest / levels : 0;
+        memcpy(rounded, w, p->k * sizeof *w);
+        round_column(rounded, p->k, p->scale[j], record, q);
+        most = p->kernels.narrow_steps == 0 ? 0 : (float)(p->kernels.byte_most * largest_narrow(p, q));
+    } while (most > INT16_MAX);
     for (size_t i = 0; i < p->k; i++) {
-        if (record == NULL)
-            q[i] = (int8_t)lrintf(w[i] * inverse);
         p->sums[j] += q[i];
         memcpy(place(p, j, i), q + i, 1);
     }
@@ -127,7 +169,7 @@ static void pack_int8(packed *p, size_t j, float *w, const covariance *record, i
 
 static sem_status pack_all_int8(packed *p, const float *weight, covariance *record, sem_error *err)
 {
-    float *w = checked_realloc(NULL, p->k, sizeof *w);
+    float *w = checked_realloc(NULL, p->k, 2 * sizeof *w);
     int8_t *q = checked_realloc(NULL, p->k, sizeof *q);
     sem_status status = w != NULL && q != NULL ? SEM_OK : sem_fail_memory(err, "a packed matrix");
     if (status == SEM_OK && record != NULL)
@@ -145,8 +187,9 @@ static sem_status allocate(packed *p, sem_error *err)
 {
     size_t share = group_size(p->precision), columns;
     p->steps = (p->k + share - 1) / share;
-    p->panels = (p->n + PACKED_COLUMNS - 1) / PACKED_COLUMNS;
-    if (!checked_mul(p->panels, PACKED_COLUMNS, &columns) || !checked_mul(columns, p->steps, &p->bytes) ||
+    p->columns = p->kernels.columns[p->precision];
+    p->panels = (p->n + p->columns - 1) / p->columns;
+    if (!checked_mul(p->panels, p->columns, &columns) || !checked_mul(columns, p->steps, &p->bytes) ||
         !checked_mul(p->bytes, 4, &p->bytes))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a matrix of %zu x %zu is too large", p->n, p->k);
     p->weights = pages_alloc(p->bytes);
@@ -268,7 +311,7 @@ static void convert_row(const packed *p, const float *x, float *exact, char *out
         memset(out + p->k * sizeof(uint16_t), 0, (padded - p->k) * sizeof(uint16_t));
     } else if (p->precision == PACKED_INT8) {
         p->kernels.vectors->spread(x, p->k, exact);
-        p->kernels.to_int8(exact, p->k, (uint8_t *)out, scale, zero);
+        p->kernels.to_int8(exact, p->k, p->kernels.byte_most, (uint8_t *)out, scale, zero);
         *scale /= p->gain;
         memset(out + p->k, 0, padded - p->k);
     }
@@ -318,39 +361,48 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
                     &b->zero[r]);
 }
 
-/* What tile t of a panel fetches. Where several tiles multiply the same panel, each
- * fetches its share of the next one: memory then has the time of all of them, and not
- * the first tile's alone, which it is too slow for. */
-static void set_fetch(const packed *p, const char *weights, size_t t, size_t tiles, packed_tile_out *out)
+/* What tile t of some steps of a panel fetches. Where several tiles multiply the same
+ * steps, each fetches its share of the next ones: memory then has the time of all of them,
+ * and not the first tile's alone, which it is too slow for. */
+static void set_fetch(const packed *p, const char *weights, size_t steps, size_t t, size_t tiles, packed_tile_out *out)
 {
-    const size_t panel = p->steps * PACKED_STEP;
-    out->fetch = tiles == 1 ? weights + FETCH_AHEAD : weights + panel + panel * t / tiles;
-    out->fetch_step = PACKED_STEP / tiles;
+    const size_t bytes = steps * step_bytes(p);
+    out->fetch = tiles == 1 ? weights + FETCH_AHEAD : weights + bytes + bytes * t / tiles;
+    out->fetch_step = (step_bytes(p) + tiles - 1) / tiles;
 }
 
-/* One panel with all rows of the block, in tiles of nearly equal height. */
-static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
+/* Some steps of one panel with all rows of the block, in tiles of nearly equal height. */
+static void multiply_steps(const packed *p, size_t panel, size_t from, size_t steps, const packed_rows *b, float *y)
 {
     const packed_kernels *k = &p->kernels;
     const bool few = b->count < k->few_below[p->precision];
     packed_tile *tile = few ? k->few[p->precision] : k->tile[p->precision];
-    size_t first = panel * PACKED_COLUMNS, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
+    size_t first = panel * p->columns, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
     size_t tiles = (b->count + most - 1) / most;
     packed_tile_out out = {.stride = p->n,
-                           .columns = p->n - first < PACKED_COLUMNS ? p->n - first : PACKED_COLUMNS,
+                           .columns = p->n - first < p->columns ? p->n - first : p->columns,
+                           .begun = from > 0,
+                           .unfinished = from + steps < p->steps,
                            .bias = p->bias + first,
                            .scale = p->scale + first,
                            .sums = p->sums + first};
-    const char *weights = p->weights + panel * p->steps * PACKED_STEP;
+    const char *weights = p->weights + (panel * p->steps + from) * step_bytes(p);
     for (size_t t = 0, r = 0; t < tiles; t++) {
         size_t height = (b->count - r + tiles - t - 1) / (tiles - t);
         out.y = y + r * p->n + first;
         out.row_scale = b->scale + r;
         out.row_zero = b->zero + r;
-        set_fetch(p, weights, t, tiles, &out);
-        tile(height, p->steps, b->rows + r * b->stride, b->stride, weights, &out);
+        set_fetch(p, weights, steps, t, tiles, &out);
+        tile(height, steps, b->rows + r * b->stride + 4 * from, b->stride, weights, &out);
         r += height;
     }
+}
+
+static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
+{
+    const size_t most = p->kernels.steps_most[p->precision] != 0 ? p->kernels.steps_most[p->precision] : p->steps;
+    for (size_t from = 0; from < p->steps; from += most)
+        multiply_steps(p, panel, from, p->steps - from < most ? p->steps - from : most, b, y);
 }
 
 size_t packed_panels(const packed *p)

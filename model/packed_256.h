@@ -1,5 +1,5 @@
-/* What the kernels of 256-bit vectors share: two vectors of 8 columns at a time, a
- * panel in two halves. */
+/* What the kernels of 256-bit vectors share: panels of two vectors of 8 columns, so that
+ * 384 steps are half of a first-level cache. */
 #ifndef SEM_MODEL_PACKED_256_H
 #define SEM_MODEL_PACKED_256_H
 
@@ -14,7 +14,7 @@
 #define TARGET __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-enum { HALF = PACKED_COLUMNS / 2 };
+enum { COLUMNS_256 = 16, STEP_256 = COLUMNS_256 * 4 /* bytes */ };
 
 INLINE __m256i group(const char *p)
 {
@@ -28,11 +28,29 @@ INLINE __m256i load(const char *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-/* 8 columns from column on, of which only some may exist. */
+/* Asks for weights that come later. */
+INLINE void fetch_at(const char *p)
+{
+    _mm_prefetch(p, _MM_HINT_T1);
+}
+
+/* 8 columns of y from column on, of which only some may exist: those that do not are 0. */
+INLINE __m256 load_part(const packed_tile_out *out, size_t r, size_t column)
+{
+    const float *y = out->y + r * out->stride + column;
+    if (column + 8 <= out->columns)
+        return _mm256_loadu_ps(y);
+    float part[8] = {0};
+    if (column < out->columns)
+        memcpy(part, y, (out->columns - column) * sizeof *y);
+    return _mm256_loadu_ps(part);
+}
+
 INLINE void store_part(const packed_tile_out *out, size_t r, size_t column, __m256 v)
 {
     float *y = out->y + r * out->stride + column;
-    v = _mm256_add_ps(v, _mm256_loadu_ps(out->bias + column));
+    if (!out->unfinished)
+        v = _mm256_add_ps(v, _mm256_loadu_ps(out->bias + column));
     if (column + 8 <= out->columns) {
         _mm256_storeu_ps(y, v);
     } else if (column < out->columns) {
@@ -58,22 +76,18 @@ INLINE __m256 real(const packed_tile_out *out, size_t r, size_t column, __m256i 
 
 #define INT_SUM(r) __m256i sum_a##r = _mm256_setzero_si256(), sum_b##r = sum_a##r;
 
-/* Both halves of a panel, for any number of rows, from a function of half a panel
- * and a constant number of rows. */
+/* A function of any number of rows from one of a constant number. */
 #define TILE_FUNCTION(NAME, ROWS_FUNCTION)                                                                             \
     TARGET static void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
                             const packed_tile_out *out)                                                                \
     {                                                                                                                  \
-        for (size_t column = 0; column < out->columns; column += HALF) {                                               \
-            const char *half = panel + column * 4;                                                                     \
-            switch (rows) {                                                                                            \
-            case 1: ROWS_FUNCTION(1, steps, a, stride, half, column, out); break;                                      \
-            case 2: ROWS_FUNCTION(2, steps, a, stride, half, column, out); break;                                      \
-            case 3: ROWS_FUNCTION(3, steps, a, stride, half, column, out); break;                                      \
-            case 4: ROWS_FUNCTION(4, steps, a, stride, half, column, out); break;                                      \
-            case 5: ROWS_FUNCTION(5, steps, a, stride, half, column, out); break;                                      \
-            default: ROWS_FUNCTION(6, steps, a, stride, half, column, out); break;                                     \
-            }                                                                                                          \
+        switch (rows) {                                                                                                \
+        case 1: ROWS_FUNCTION(1, steps, a, stride, panel, out); break;                                                 \
+        case 2: ROWS_FUNCTION(2, steps, a, stride, panel, out); break;                                                 \
+        case 3: ROWS_FUNCTION(3, steps, a, stride, panel, out); break;                                                 \
+        case 4: ROWS_FUNCTION(4, steps, a, stride, panel, out); break;                                                 \
+        case 5: ROWS_FUNCTION(5, steps, a, stride, panel, out); break;                                                 \
+        default: ROWS_FUNCTION(6, steps, a, stride, panel, out); break;                                                \
         }                                                                                                              \
     }
 

@@ -28,7 +28,8 @@ enum { AMX_ROWS_LEAST = 8 };
 void packed_add_amx(packed_kernels *k)
 {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") || !processor_has_amx())
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512vnni") || !processor_has_amx())
         return;
     packed_add_avx512_bf16(k); /* for few rows: AMX reads them as bfloat16 too */
     if (k->reads_floats[PACKED_BFLOAT16])

@@ -275,29 +275,38 @@ INLINE TARGET_F __m512i rounded_64(const float *x, __m512 inverse, __m512i zero1
     return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(front, back));
 }
 
-TARGET_F static void to_int8(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero)
+TARGET_F static void to_int8(const float *x, size_t n, int32_t most, uint8_t *out, float *scale, int32_t *zero)
 {
     float low, high;
     range_of(x, n, &low, &high);
-    const float inverse = packed_range(low, high, scale, zero);
+    const float inverse = packed_range(low, high, most, scale, zero);
     const __m512 inverses = _mm512_set1_ps(inverse);
     const __m512i zeros = _mm512_set1_epi32(*zero), zeros16 = _mm512_set1_epi16((short)*zero);
+    const __m512i limit = _mm512_set1_epi8((char)most);
     size_t i = 0;
     for (; i + 64 <= n; i += 64)
-        _mm512_storeu_si512(out + i, rounded_64(x + i, inverses, zeros16));
+        _mm512_storeu_si512(out + i, _mm512_min_epu8(rounded_64(x + i, inverses, zeros16), limit));
     for (; i < n; i += 16) {
         const __mmask16 mask = columns_mask(n, i);
-        _mm_mask_storeu_epi8(out + i, mask, rounded(_mm512_maskz_loadu_ps(mask, x + i), inverses, zeros));
+        const __m128i bytes = rounded(_mm512_maskz_loadu_ps(mask, x + i), inverses, zeros);
+        _mm_mask_storeu_epi8(out + i, mask, _mm_min_epu8(bytes, _mm512_castsi512_si128(limit)));
     }
+}
+
+static void take(packed_kernels *k, packed_precision p, const char *name, packed_tile *tile)
+{
+    k->name[p] = name;
+    k->tile[p] = tile;
+    k->tile_rows[p] = TILE_ROWS;
+    k->columns[p] = PACKED_COLUMNS;
+    k->steps_most[p] = 0;
 }
 
 void packed_add_avx512_bf16(packed_kernels *k)
 {
     if (!__builtin_cpu_supports("avx512bf16"))
         return;
-    k->name[PACKED_BFLOAT16] = "avx512-bf16";
-    k->tile[PACKED_BFLOAT16] = tile_bfloat16;
-    k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
+    take(k, PACKED_BFLOAT16, "avx512-bf16", tile_bfloat16);
     k->reads_floats[PACKED_BFLOAT16] = false;
     k->fast[PACKED_BFLOAT16] = true;
 }
@@ -309,19 +318,14 @@ void packed_add_avx512(packed_kernels *k)
         return;
     k->to_bfloat16 = to_bfloat16;
     k->to_int8 = to_int8;
-    k->name[PACKED_FLOAT32] = "avx512";
-    k->tile[PACKED_FLOAT32] = tile_float32;
-    k->tile_rows[PACKED_FLOAT32] = TILE_ROWS;
-    k->name[PACKED_BFLOAT16] = "avx512-widened";
-    k->tile[PACKED_BFLOAT16] = tile_widened;
-    k->tile_rows[PACKED_BFLOAT16] = TILE_ROWS;
+    take(k, PACKED_FLOAT32, "avx512", tile_float32);
+    take(k, PACKED_BFLOAT16, "avx512-widened", tile_widened);
     k->reads_floats[PACKED_BFLOAT16] = true;
     if (processor_has_quick_bf16())
         packed_add_avx512_bf16(k);
     if (__builtin_cpu_supports("avx512vnni")) {
-        k->name[PACKED_INT8] = "avx512-vnni";
-        k->tile[PACKED_INT8] = tile_int8;
-        k->tile_rows[PACKED_INT8] = TILE_ROWS;
+        take(k, PACKED_INT8, "avx512-vnni", tile_int8);
+        packed_widen(k);
         k->fast[PACKED_INT8] = true;
     }
 }

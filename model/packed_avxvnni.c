@@ -19,17 +19,17 @@ enum { TILE_ROWS = 6 };
     }
 #define INT_STORE(r)                                                                                                   \
     if (rows > (r)) {                                                                                                  \
-        store_part(out, r, column, real(out, r, column, sum_a##r, out->row_zero[r]));                                  \
-        store_part(out, r, column + 8, real(out, r, column + 8, sum_b##r, out->row_zero[r]));                          \
+        store_part(out, r, 0, real(out, r, 0, sum_a##r, out->row_zero[r]));                                            \
+        store_part(out, r, 8, real(out, r, 8, sum_b##r, out->row_zero[r]));                                            \
     }
 
 #define ROWS_FUNCTION(NAME, ENCODING)                                                                                  \
-    INLINE void NAME(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel, size_t column,  \
+    INLINE void NAME(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                 \
                      const packed_tile_out *out)                                                                       \
     {                                                                                                                  \
         SIX_ROWS(INT_SUM)                                                                                              \
         const char *b = a + 3 * stride;                                                                                \
-        for (size_t p = 0; p < steps; p++, panel += PACKED_STEP, a += 4, b += 4) {                                     \
+        for (size_t p = 0; p < steps; p++, panel += STEP_256, a += 4, b += 4) {                                        \
             const __m256i first = load(panel), second = load(panel + 32);                                              \
             INT8_ROW(ENCODING, 0, a)                                                                                   \
             INT8_ROW(ENCODING, 1, a + stride)                                                                          \
@@ -54,6 +54,8 @@ void packed_add_avxvnni(packed_kernels *k)
     k->name[PACKED_INT8] = "avxvnni";
     k->tile[PACKED_INT8] = vex ? tile_vex : tile_evex;
     k->tile_rows[PACKED_INT8] = TILE_ROWS;
+    k->columns[PACKED_INT8] = COLUMNS_256;
+    packed_widen(k);
     k->fast[PACKED_INT8] = true;
 }
 

@@ -71,17 +71,17 @@ static void to_bfloat16(const float *x, size_t n, uint16_t *out)
     }
 }
 
-static void to_int8(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero)
+static void to_int8(const float *x, size_t n, int32_t most, uint8_t *out, float *scale, int32_t *zero)
 {
     float low = 0, high = 0;
     for (size_t i = 0; i < n; i++) {
         low = x[i] < low ? x[i] : low;
         high = x[i] > high ? x[i] : high;
     }
-    float inverse = packed_range(low, high, scale, zero);
+    float inverse = packed_range(low, high, most, scale, zero);
     for (size_t i = 0; i < n; i++) {
         long q = lrintf(x[i] * inverse) + *zero;
-        out[i] = (uint8_t)(q < 0 ? 0 : q > 255 ? 255 : q);
+        out[i] = (uint8_t)(q < 0 ? 0 : q > most ? most : q);
     }
 }
 
@@ -90,6 +90,8 @@ const packed_kernels packed_generic = {
     .name = {"generic", "generic", "generic"},
     .tile = {tile_float32, tile_bfloat16, tile_int8},
     .tile_rows = {4, 4, 4},
+    .columns = {PACKED_COLUMNS, PACKED_COLUMNS, PACKED_COLUMNS},
+    .byte_most = UINT8_MAX,
     .fast = {true, false, false},
     .reads_floats = {true, false, false},
     .to_bfloat16 = to_bfloat16,

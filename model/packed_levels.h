@@ -1,10 +1,10 @@
 /* The kernels below packed.h: one table for each instruction set.
  *
- * Weights lie in panels of PACKED_COLUMNS output columns. A panel is a row of
- * steps, a step holds 32 bits of each column: one float32, two bfloat16 or four
- * int8 that follow each other in k. Rows of x are cut into the same 32-bit groups,
- * so that every precision has the same loop: broadcast a group of x, multiply it
- * with the step's columns, add. */
+ * Weights lie in panels of up to PACKED_COLUMNS output columns, as many as a level's
+ * tile has. A panel is a row of steps, a step holds 32 bits of each column: one
+ * float32, two bfloat16 or four int8 that follow each other in k. Rows of x are cut
+ * into the same 32-bit groups, so that every precision has the same loop: broadcast a
+ * group of x, multiply it with the step's columns, add. */
 #ifndef SEM_MODEL_PACKED_LEVELS_H
 #define SEM_MODEL_PACKED_LEVELS_H
 
@@ -20,8 +20,11 @@ enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED
 typedef struct packed_tile_out {
     float *y; /* [rows, columns], a row every stride floats */
     size_t stride;
-    size_t columns;    /* at most PACKED_COLUMNS */
-    const float *bias; /* [PACKED_COLUMNS], as scale and sums */
+    size_t columns;    /* at most a panel's */
+    const float *bias; /* [columns of a panel], as scale and sums */
+    /* Levels with steps_most: y holds the sums of the steps before; more steps follow, so y
+     * gets the sums alone. */
+    bool begun, unfinished;
     /* int8 only: y = row_scale * scale * (sum - row_zero * sums) + bias */
     const float *scale;
     const int32_t *sums; /* of each column's weights */
@@ -41,20 +44,30 @@ struct packed_kernels {
     const char *name[PACKED_PRECISIONS];
     packed_tile *tile[PACKED_PRECISIONS];
     size_t tile_rows[PACKED_PRECISIONS];
+    size_t columns[PACKED_PRECISIONS]; /* of a panel */
+    /* Steps of a panel that all rows are multiplied with before the next ones, so that these
+     * stay in the first-level cache; 0: all. */
+    size_t steps_most[PACKED_PRECISIONS];
     /* For blocks of fewer rows than few_below, which is 0 where `tile` serves all. */
     packed_tile *few[PACKED_PRECISIONS];
     size_t few_rows[PACKED_PRECISIONS], few_below[PACKED_PRECISIONS];
+    /* int8: the largest byte of a row, and of how many steps the products are added in 16
+     * bits before sums go on in 32. Weights are rounded so that whatever the row, these 16
+     * bits are enough. 0: there is no such limit. */
+    int32_t byte_most;
+    size_t narrow_steps;
     bool fast[PACKED_PRECISIONS];
     bool reads_floats[PACKED_PRECISIONS]; /* rows of x stay float32, whatever the weights are */
     /* Nearest, ties to even. out[n] */
     void (*to_bfloat16)(const float *x, size_t n, uint16_t *out);
-    /* x is about scale * (out - zero); 0 is represented exactly. */
-    void (*to_int8)(const float *x, size_t n, uint8_t *out, float *scale, int32_t *zero);
+    /* x is about scale * (out - zero), out at most `most`; 0 is represented exactly. */
+    void (*to_int8)(const float *x, size_t n, int32_t most, uint8_t *out, float *scale, int32_t *zero);
 };
 
-/* The step from one byte to the next and the byte of 0, for values of [low, high]. Where
+/* The step from one byte to the next and the byte of 0, for values of [low, high] in bytes
+ * of 0 to most. Where
  * their distance is no finite number the step is NaN, and so are all products of the row. */
-static inline float packed_range(float low, float high, float *scale, int32_t *zero)
+static inline float packed_range(float low, float high, int32_t most, float *scale, int32_t *zero)
 {
     low = low < 0 ? low : 0;
     high = high > 0 ? high : 0;
@@ -67,10 +80,17 @@ static inline float packed_range(float low, float high, float *scale, int32_t *z
     }
     if (!(width > 1e-30f))
         return 0;
-    float inverse = 255.0f / width;
-    *scale = width / 255.0f;
+    float inverse = (float)most / width;
+    *scale = width / (float)most;
     *zero = (int32_t)(-low * inverse + 0.5f);
     return inverse;
+}
+
+/* Sums of int8 are of 32 bits throughout. */
+static inline void packed_widen(packed_kernels *k)
+{
+    k->byte_most = UINT8_MAX;
+    k->narrow_steps = 0;
 }
 
 extern const packed_kernels packed_generic;

@@ -282,16 +282,17 @@ class Bench:
         self.make_texts()
         self.make_models()
         self.make_references()
-        for threads in self.o.threads:
+        for threads in self.o.threads if not self.o.only_avx2 else []:
             for workload in self.o.workloads:
                 self.contest(self.setting(workload, threads))
         if self.o.avx2:
             for threads in self.o.threads:
                 for workload in self.o.workloads:
                     self.contest(self.setting(workload, threads, avx2=True))
-        say("tokenizing and the products' share of the peak")
-        self.tokenizing()
-        self.peak()
+        if not self.o.only_avx2:
+            say("tokenizing and the products' share of the peak")
+            self.tokenizing()
+            self.peak()
 
 
 def setting_ids(runner):
@@ -330,7 +331,9 @@ def parse():
     p.add_argument("--peers", type=lambda s: s.split(","), help="e.g. openvino,'ctranslate2 int8'; all if not given")
     p.add_argument("--threads", type=lambda s: [int(n) for n in s.split(",")], default=[2, 1])
     p.add_argument("--workloads", type=lambda s: s.split(","), default=list(WORKLOADS))
-    p.add_argument("--no-avx2", dest="avx2", action="store_false", help="leave out the contests without AVX-512")
+    without = p.add_mutually_exclusive_group()
+    without.add_argument("--no-avx2", dest="avx2", action="store_false", help="leave out the contests without AVX-512")
+    without.add_argument("--only-avx2", action="store_true", help="leave out all but the contests without AVX-512")
     p.add_argument("--sweep", action="store_true", help="try the batch sizes again, also where the best is remembered")
     p.add_argument("--strict", action="store_true", help="a missed target is a failure")
     o = p.parse_args()

@@ -11,10 +11,10 @@
 /* Sizes that are no multiple of a tile, a panel or a group, and some that are. */
 static const struct {
     size_t n, k, rows;
-} SHAPES[] = {{1, 1, 1},    {2, 3, 5},    {15, 7, 12},  {16, 16, 13},  {17, 31, 11},  {31, 64, 4},
-              {33, 40, 24}, {64, 65, 97}, {70, 40, 30}, {120, 70, 96}, {96, 384, 193}};
+} SHAPES[] = {{1, 1, 1},    {2, 3, 5},    {15, 7, 12},  {16, 16, 13},  {17, 31, 11},   {31, 64, 4},
+              {33, 40, 24}, {64, 65, 97}, {70, 40, 30}, {120, 70, 96}, {96, 384, 193}, {23, 1000, 13}};
 
-enum { N_MAX = 128, K_MAX = 384, ROWS_MAX = 200 };
+enum { N_MAX = 128, K_MAX = 1000, ROWS_MAX = 200 };
 
 static float weight[N_MAX * K_MAX], bias[N_MAX], x[ROWS_MAX * K_MAX], expected[ROWS_MAX * N_MAX],
     found[ROWS_MAX * N_MAX];
@@ -110,6 +110,16 @@ START_TEST(every_level_and_precision_comes_near_the_exact_product)
 }
 END_TEST
 
+/* The portable products, of rows and weights rotated and rounded as at a level. */
+static packed_kernels portable_like(const packed_kernels *k)
+{
+    packed_kernels portable = packed_generic;
+    portable.vectors = k->vectors;
+    portable.byte_most = k->byte_most;
+    portable.narrow_steps = k->narrow_steps;
+    return portable;
+}
+
 /* The portable products of rows and weights rotated as the level rotates them: sums in
  * another order are not the same in the last bit, and a value half way between two
  * bytes is then rounded to the other one. */
@@ -126,8 +136,7 @@ START_TEST(every_level_gives_what_the_portable_one_gives)
             if (p == PACKED_BFLOAT16) /* some levels round rows and others need not */
                 round_to_bfloat16(x, SHAPES[s].rows * SHAPES[s].k);
             for (size_t i = 0; level(i, &name) != NULL; i++) {
-                packed_kernels portable = packed_generic;
-                portable.vectors = level(i, &name)->vectors;
+                const packed_kernels portable = portable_like(level(i, &name));
                 multiply(&portable, p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, expected);
                 multiply(level(i, &name), p, SHAPES[s].n, SHAPES[s].k, SHAPES[s].rows, NULL, found);
                 check_near(name, s, SHAPES[s].rows * SHAPES[s].n, p == PACKED_INT8 ? 1e-5f : 1e-4f);
@@ -163,53 +172,117 @@ START_TEST(products_of_bfloat16_are_right_where_they_are_slow)
 }
 END_TEST
 
+/* Weights at the ends of their range, or of what a level with narrow sums allows. */
+static void fill_ends(const packed_kernels *k, size_t choices, char *panel, size_t bytes, random_state *r)
+{
+    const int32_t most = k->narrow_steps == 0 ? 127 : INT16_MAX / k->byte_most / (int32_t)(2 * k->narrow_steps);
+    const int8_t ends[] = {(int8_t)-most, (int8_t)most, 1, -1};
+    for (size_t i = 0; i < bytes; i++)
+        panel[i] = (char)ends[random_below(r, choices)];
+}
+
+enum { STEPS = 51, ROWS = PACKED_TILE_ROWS_MAX };
+
+static void check_sums(const char *name, const packed_kernels *k, const char *rows, const char *panel,
+                       const int32_t *row_zero, random_state *r)
+{
+    static float y[ROWS * PACKED_COLUMNS], ones[PACKED_COLUMNS], zeros[PACKED_COLUMNS], row_scale[ROWS];
+    const size_t columns = k->columns[PACKED_INT8], count = 1 + random_below(r, k->tile_rows[PACKED_INT8]);
+    int32_t sums[PACKED_COLUMNS] = {0};
+    for (size_t i = 0; i < STEPS * columns * 4; i++)
+        sums[i % (columns * 4) / 4] += panel[i];
+    for (size_t i = 0; i < ROWS; i++)
+        row_scale[i] = 1;
+    for (size_t i = 0; i < PACKED_COLUMNS; i++)
+        ones[i] = 1;
+    const packed_tile_out out = {.y = y,
+                                 .stride = columns,
+                                 .columns = columns,
+                                 .bias = zeros,
+                                 .scale = ones,
+                                 .sums = sums,
+                                 .row_scale = row_scale,
+                                 .row_zero = row_zero,
+                                 .fetch = panel};
+    k->tile[PACKED_INT8](count, STEPS, rows, STEPS * 4, panel, &out);
+    for (size_t i = 0; i < count * columns; i++) {
+        size_t row = i / columns, j = i % columns;
+        int32_t exact = -row_zero[row] * sums[j];
+        for (size_t p = 0; p < STEPS * 4; p++)
+            exact += (uint8_t)rows[row * STEPS * 4 + p] * panel[(p / 4 * columns + j) * 4 + p % 4];
+        ck_assert_msg((int32_t)y[i] == exact, "%s: %g, expected %d", name, (double)y[i], exact);
+    }
+}
+
 /* Bytes at the ends of their range: a level that saturates on the way is found out. */
 START_TEST(integer_sums_are_exact_at_every_level)
 {
-    static const int8_t ends[] = {-127, 127, 1, -1};
-    enum { STEPS = 50, ROWS = PACKED_TILE_ROWS_MAX };
     static char panel[STEPS * PACKED_STEP], rows[ROWS * STEPS * 4];
-    static float y[ROWS * PACKED_COLUMNS], ones[PACKED_COLUMNS], zeros[PACKED_COLUMNS], row_scale[ROWS];
-    int32_t sums[PACKED_COLUMNS] = {0}, row_zero[ROWS];
+    int32_t row_zero[ROWS];
     random_state r;
     random_seed(&r, testing_seed());
     const char *name;
-    for (int round = 0; round < 20; round++) {
-        for (size_t i = 0; i < sizeof panel; i++)
-            panel[i] = (char)ends[random_below(&r, round < 10 ? 2 : 4)];
-        for (size_t i = 0; i < sizeof rows; i++)
-            rows[i] = (char)(random_below(&r, 2) == 0 ? 0 : 255);
-        memset(sums, 0, sizeof sums);
-        for (size_t i = 0; i < sizeof panel; i++)
-            sums[i % PACKED_STEP / 4] += panel[i];
-        for (size_t i = 0; i < ROWS; i++) {
-            row_scale[i] = 1;
-            row_zero[i] = (int32_t)random_below(&r, 256);
-        }
-        for (size_t i = 0; i < PACKED_COLUMNS; i++)
-            ones[i] = 1;
+    for (int round = 0; round < 40; round++) {
         for (size_t l = 0; level(l, &name) != NULL; l++) {
             const packed_kernels *k = level(l, &name);
-            const packed_tile_out out = {y,    PACKED_COLUMNS, PACKED_COLUMNS, zeros, ones,
-                                         sums, row_scale,      row_zero,       panel, 0};
-            size_t count = k->tile_rows[PACKED_INT8];
-            k->tile[PACKED_INT8](count, STEPS, rows, STEPS * 4, panel, &out);
-            for (size_t i = 0; i < count * PACKED_COLUMNS; i++) {
-                size_t row = i / PACKED_COLUMNS, j = i % PACKED_COLUMNS;
-                int32_t exact = -row_zero[row] * sums[j];
-                for (size_t p = 0; p < STEPS * 4; p++)
-                    exact += (uint8_t)rows[row * STEPS * 4 + p] * panel[p / 4 * PACKED_STEP + j * 4 + p % 4];
-                ck_assert_msg((int32_t)y[i] == exact, "%s: %g, expected %d", name, (double)y[i], exact);
-            }
+            fill_ends(k, round < 20 ? 2 : 4, panel, sizeof panel, &r);
+            for (size_t i = 0; i < sizeof rows; i++)
+                rows[i] = (char)(random_below(&r, 2) == 0 ? 0 : k->byte_most);
+            for (size_t i = 0; i < ROWS; i++)
+                row_zero[i] = (int32_t)random_below(&r, (uint64_t)k->byte_most + 1);
+            check_sums(name, k, rows, panel, row_zero, &r);
         }
     }
 }
 END_TEST
 
+/* Whatever the weights are: here those of a column have one sign after they are rotated, and
+ * rows their largest byte wherever that makes sums large. */
+START_TEST(weights_are_rounded_so_that_narrow_sums_suffice)
+{
+    enum { K = 384, N = 40 };
+    static float first[K], turned[K];
+    random_state r;
+    random_seed(&r, testing_seed());
+    const char *name;
+    for (size_t l = 0; level(l, &name) != NULL; l++) {
+        const packed_kernels *k = level(l, &name);
+        const packed_kernels portable = portable_like(k);
+        for (size_t j = 0; j < N; j++) {
+            for (size_t i = 0; i < K; i++)
+                first[i] = j % 2 == 0 ? 1 : (float)random_unit(&r);
+            k->vectors->spread(first, K, turned); /* all but its own inverse */
+            memcpy(weight + j * K, turned, sizeof turned);
+            memcpy(x + j * K, turned, sizeof turned);
+        }
+        multiply(&portable, PACKED_INT8, N, K, N, NULL, expected);
+        multiply(k, PACKED_INT8, N, K, N, NULL, found);
+        for (size_t i = 0; i < N * N; i++)
+            ck_assert_msg(fabsf(found[i] - expected[i]) <= 1e-4f * fabsf(expected[i]) + 1e-3f, "%s: %g, expected %g",
+                          name, (double)found[i], (double)expected[i]);
+    }
+}
+END_TEST
+
+/* Of x[n]. */
+static void check_bytes(const packed_kernels *k, size_t n, int32_t most)
+{
+    static uint8_t bytes[2][K_MAX];
+    float scale[2];
+    int32_t zero[2];
+    packed_generic.to_int8(x, n, most, bytes[0], &scale[0], &zero[0]);
+    k->to_int8(x, n, most, bytes[1], &scale[1], &zero[1]);
+    ck_assert_int_eq(memcmp(bytes[0], bytes[1], n), 0);
+    ck_assert(scale[0] == scale[1] && zero[0] == zero[1]);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_le(bytes[0][i], most);
+        ck_assert_float_le(fabsf(scale[0] * (float)(bytes[0][i] - zero[0]) - x[i]), scale[0] * 1.01f);
+    }
+}
+
 START_TEST(rows_are_rounded_alike_at_every_level)
 {
     static uint16_t half[2][K_MAX];
-    static uint8_t bytes[2][K_MAX];
     random_state r;
     random_seed(&r, testing_seed());
     const char *name;
@@ -220,18 +293,12 @@ START_TEST(rows_are_rounded_alike_at_every_level)
         if (n % 10 == 4)
             for (size_t i = 0; i < n; i++)
                 x[i] = fabsf(x[i]) + 1;
-        float scale[2];
-        int32_t zero[2];
         packed_generic.to_bfloat16(x, n, half[0]);
-        packed_generic.to_int8(x, n, bytes[0], &scale[0], &zero[0]);
-        for (size_t i = 0; i < n; i++)
-            ck_assert_float_le(fabsf(scale[0] * (float)(bytes[0][i] - zero[0]) - x[i]), scale[0] * 1.01f);
         for (size_t l = 0; level(l, &name) != NULL; l++) {
             level(l, &name)->to_bfloat16(x, n, half[1]);
-            level(l, &name)->to_int8(x, n, bytes[1], &scale[1], &zero[1]);
             ck_assert_int_eq(memcmp(half[0], half[1], n * sizeof half[0][0]), 0);
-            ck_assert_int_eq(memcmp(bytes[0], bytes[1], n), 0);
-            ck_assert(scale[0] == scale[1] && zero[0] == zero[1]);
+            check_bytes(level(l, &name), n, UINT8_MAX);
+            check_bytes(level(l, &name), n, 150);
         }
     }
 }
@@ -250,7 +317,7 @@ START_TEST(rows_too_wide_for_a_float_give_nan_at_every_level)
         fill(x, ROW, &r, 1);
         x[3] = 3e38f;
         x[40] = -3e38f;
-        level(l, &name)->to_int8(x, ROW, bytes, &scale, &zero);
+        level(l, &name)->to_int8(x, ROW, UINT8_MAX, bytes, &scale, &zero);
         ck_assert_msg(isnan(scale) && zero == 0, "%s: a step of %g, 0 at %d", name, (double)scale, zero);
     }
 }
@@ -297,6 +364,7 @@ int main(void)
     tcase_add_test(c, every_level_gives_what_the_portable_one_gives);
     tcase_add_test(c, products_of_bfloat16_are_right_where_they_are_slow);
     tcase_add_test(c, integer_sums_are_exact_at_every_level);
+    tcase_add_test(c, weights_are_rounded_so_that_narrow_sums_suffice);
     tcase_add_test(c, rows_are_rounded_alike_at_every_level);
     tcase_add_test(c, rows_too_wide_for_a_float_give_nan_at_every_level);
     tcase_add_test(c, a_function_of_the_rows_leaves_them_as_they_are);
