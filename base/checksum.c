@@ -13,41 +13,6 @@
 
 enum { CHUNK = 1 << 20 /* bytes of one read */ };
 
-struct checksum {
-    XXH3_state_t *state;
-};
-
-sem_status checksum_create(checksum **out, sem_error *err)
-{
-    checksum *c = calloc(1, sizeof *c);
-    if (c != NULL)
-        c->state = XXH3_createState();
-    if (c == NULL || c->state == NULL) {
-        free(c);
-        return sem_fail_memory(err, "a checksum");
-    }
-    (void)XXH3_64bits_reset(c->state);
-    *out = c;
-    return SEM_OK;
-}
-
-void checksum_destroy(checksum *c)
-{
-    if (c != NULL)
-        XXH3_freeState(c->state);
-    free(c);
-}
-
-void checksum_add(checksum *c, const void *data, size_t size)
-{
-    (void)XXH3_64bits_update(c->state, data, size);
-}
-
-uint64_t checksum_value(const checksum *c)
-{
-    return XXH3_64bits_digest(c->state);
-}
-
 uint64_t checksum_of(const void *data, size_t size)
 {
     return XXH3_64bits(data, size);
@@ -77,8 +42,8 @@ static sem_status write_all(int fd, const char *path, const char *data, size_t s
     return SEM_OK;
 }
 
-static sem_status read_through(int fd, const char *path, int to_fd, checksum *c, uint64_t *bytes, checksum_step *step,
-                               void *context, sem_error *err)
+static sem_status read_through(int fd, const char *path, int to_fd, XXH3_state_t *sum, uint64_t *bytes,
+                               checksum_step *step, void *context, sem_error *err)
 {
     char *chunk = malloc(CHUNK);
     sem_status status = chunk == NULL ? sem_fail_memory(err, path) : SEM_OK;
@@ -90,7 +55,7 @@ static sem_status read_through(int fd, const char *path, int to_fd, checksum *c,
             status = failed(err, "read", path);
         if (n <= 0)
             break;
-        checksum_add(c, chunk, (size_t)n);
+        (void)XXH3_64bits_update(sum, chunk, (size_t)n);
         *bytes += (uint64_t)n;
         if (to_fd >= 0)
             status = write_all(to_fd, path, chunk, (size_t)n, err);
@@ -105,7 +70,7 @@ sem_status checksum_file(const char *path, int to_fd, uint64_t *sum, uint64_t *b
                          void *context, sem_error *err)
 {
     struct stat st;
-    checksum *c = NULL;
+    XXH3_state_t *state = NULL;
     *bytes = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
@@ -115,13 +80,15 @@ sem_status checksum_file(const char *path, int to_fd, uint64_t *sum, uint64_t *b
         status = failed(err, "stat", path);
     else if (!S_ISREG(st.st_mode))
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: not a regular file", path);
+    else if ((state = XXH3_createState()) == NULL)
+        status = sem_fail_memory(err, "a checksum");
+    if (status == SEM_OK) {
+        (void)XXH3_64bits_reset(state);
+        status = read_through(fd, path, to_fd, state, bytes, step, context, err);
+    }
     if (status == SEM_OK)
-        status = checksum_create(&c, err);
-    if (status == SEM_OK)
-        status = read_through(fd, path, to_fd, c, bytes, step, context, err);
-    if (status == SEM_OK)
-        *sum = checksum_value(c);
-    checksum_destroy(c);
+        *sum = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
     close(fd);
     return status;
 }

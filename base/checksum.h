@@ -8,16 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of bytes that come in pieces. */
-typedef struct checksum checksum;
-
-sem_status checksum_create(checksum **out, sem_error *err);
-void checksum_destroy(checksum *c); /* accepts NULL */
-void checksum_add(checksum *c, const void *data, size_t size);
-uint64_t checksum_value(const checksum *c); /* of what was added so far */
-
-/* Of bytes that are all there. */
-uint64_t checksum_of(const void *data, size_t size);
+uint64_t checksum_of(const void *data, size_t size); /* of bytes that are all there */
 
 /* Called with bytes that were worked on since the last call; what is not SEM_OK ends
  * the work with that error. */

@@ -17,54 +17,6 @@ enum {
     META_ITEMS_MAX = 1 << 20 /* of one stored field: more than 16 KiB can hold */
 };
 
-/* --- meta */
-
-static sem_status check_value(reader *r, const value *key, sem_error *err)
-{
-    int shown = (int)(key->length < 64 ? key->length : 64);
-    item it, element;
-    if (!reader_take(r, &it))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta field \"%.*s\" is cut off", shown, key->string);
-    if (it.kind == ITEM_SCALAR && it.scalar.type == VALUE_FLOAT && isnan(it.scalar.real))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta field \"%.*s\" is NaN", shown, key->string);
-    if (it.kind == ITEM_SCALAR)
-        return SEM_OK;
-    if (it.kind != ITEM_ARRAY)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "meta field \"%.*s\" is a map or binary; nil, bool, int, float, str or an array of str is "
-                        "possible",
-                        shown, key->string);
-    for (size_t i = 0; i < it.count; i++)
-        if (!reader_take(r, &element) || element.kind != ITEM_SCALAR || element.scalar.type != VALUE_STRING)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "meta field \"%.*s\": element %zu of the array is no str", shown,
-                            key->string, i);
-    return SEM_OK;
-}
-
-sem_status meta_check(const unsigned char *meta, size_t length, const meta_limits *limits, sem_error *err)
-{
-    reader r = {.at = meta, .end = meta + length};
-    item map, key;
-    if (length > limits->bytes)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta has %zu bytes, at most %zu are allowed", length,
-                        limits->bytes);
-    if (length == 0 || !reader_take(&r, &map) || map.kind != ITEM_MAP)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta is no map");
-    if (map.count > limits->fields)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta has %zu fields, at most %zu are allowed", map.count,
-                        limits->fields);
-    for (size_t i = 0; i < map.count; i++) {
-        if (!reader_take(&r, &key) || key.kind != ITEM_SCALAR || key.scalar.type != VALUE_STRING)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "meta: the name of field %zu is no str", i);
-        sem_status status = check_value(&r, &key.scalar, err);
-        if (status != SEM_OK)
-            return status;
-    }
-    if (r.at != r.end)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "meta is followed by %zu more bytes", (size_t)(r.end - r.at));
-    return SEM_OK;
-}
-
 /* --- filters */
 
 static void node_clear(filter_node *n)

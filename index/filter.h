@@ -1,4 +1,4 @@
-/* Filters over a document's meta, and the rules for meta itself. */
+/* Filters over a document's meta. */
 #ifndef SEM_INDEX_FILTER_H
 #define SEM_INDEX_FILTER_H
 
@@ -6,16 +6,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-
-typedef struct meta_limits {
-    size_t fields; /* 64 */
-    size_t bytes;  /* 16 KiB */
-} meta_limits;
-
-/* Checks one MessagePack value (already known to be well-formed MessagePack
- * with valid UTF-8 strings and distinct string keys): a flat map of string to
- * nil, bool, integer, float (not NaN), string or array of strings. */
-sem_status meta_check(const unsigned char *meta, size_t length, const meta_limits *limits, sem_error *err);
 
 typedef struct filter filter; /* immutable: any thread may match */
 

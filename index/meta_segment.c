@@ -48,7 +48,7 @@ static void set_clear(meta_set *s)
 
 /* --- owning */
 
-void meta_field_clear(meta_field *f)
+static void field_clear(meta_field *f)
 {
     free(f->name);
     free(f->number_bits);
@@ -72,7 +72,7 @@ void meta_segment_release(meta_segment *s)
     if (s == NULL || atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < s->field_count; i++)
-        meta_field_clear(&s->fields[i]);
+        field_clear(&s->fields[i]);
     free(s->fields);
     set_clear(&s->live);
     free(s);

@@ -70,7 +70,7 @@ void meta_segment_release(meta_segment *s); /* frees with the last owner; accept
 typedef struct meta_source {
     uint16_t low;
     bool removed;
-    const unsigned char *meta; /* as meta_check accepts it; length 0: none */
+    const unsigned char *meta; /* a flat map as a request brings it; length 0: none */
     size_t length;
 } meta_source;
 
@@ -96,6 +96,5 @@ static inline uint32_t meta_field_start(const meta_field *f, uint32_t key)
 void meta_set_spread(const meta_set *s, uint64_t bits[DOCSET_WORDS]);
 /* From a bitmap; false when memory is out. */
 bool meta_set_make(meta_set *out, const uint64_t bits[DOCSET_WORDS]);
-void meta_field_clear(meta_field *f);
 
 #endif

@@ -30,7 +30,8 @@ static size_t depth_of(double k)
     return d;
 }
 
-size_t curve_second(const recall_curve *curve, size_t k)
+/* For k hits. */
+static size_t second_of(const recall_curve *curve, size_t k)
 {
     return (size_t)ceil((double)k * (double)curve->second[depth_of((double)k)]) + SECOND_SPARE;
 }
@@ -79,7 +80,7 @@ effort recall_curve_thorough(const recall_curve *curve, size_t nprobe, double k)
     double depth = fmax((double)depths[depth_of(k)], k);
     return (effort){.nprobe = nprobe,
                     .first = curve_candidates((size_t)depth, CURVE_FACTORS - 1),
-                    .second = curve_second(curve, (size_t)k)};
+                    .second = second_of(curve, (size_t)k)};
 }
 
 effort recall_curve_effort(const recall_curve *curve, double recall, double k)

@@ -37,9 +37,8 @@ typedef struct effort {
     size_t second; /* rows whose floats are compared */
 } effort;
 
-size_t curve_depth(size_t d);                             /* 10, 30, … */
-size_t curve_candidates(size_t depth, size_t f);          /* depth times the f-th factor */
-size_t curve_second(const recall_curve *curve, size_t k); /* for k hits */
+size_t curve_depth(size_t d);                    /* 10, 30, … */
+size_t curve_candidates(size_t depth, size_t f); /* depth times the f-th factor */
 
 /* The cheapest for recall@k. recall < 1. */
 effort recall_curve_effort(const recall_curve *curve, double recall, double k);

@@ -66,7 +66,7 @@ sem_status block_find(space *sp, MDB_txn *txn, uint32_t collection, uint32_t slo
     return SEM_OK;
 }
 
-sem_status block_changes_add(block_changes *c, const space *sp, uint32_t collection, uint32_t block, sem_error *err)
+static sem_status changes_add(block_changes *c, const space *sp, uint32_t collection, uint32_t block, sem_error *err)
 {
     if (c->count == c->capacity) {
         size_t capacity = c->capacity == 0 ? 16 : c->capacity * 2;
@@ -161,7 +161,7 @@ static sem_status delete_block(space *sp, MDB_txn *txn, uint32_t collection, uin
 {
     unsigned char key[BLOCK_KEY];
     block_key(key, collection, block);
-    sem_status status = block_changes_add(changed, sp, collection, block, err);
+    sem_status status = changes_add(changed, sp, collection, block, err);
     if (status == SEM_OK)
         status = table_delete(&sp->in, txn, sp->blocks, key, sizeof key, err);
     return status == SEM_OK ? table_delete(&sp->in, txn, sp->dead, key, sizeof key, err) : status;

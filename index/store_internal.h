@@ -352,7 +352,6 @@ sem_status blocks_delete(space *sp, MDB_txn *txn, uint32_t collection, uint64_t 
 /* Deletes what blocks hold of slots that no counter has reached; *count how many. */
 sem_status blocks_clean(space *sp, const store *s, MDB_txn *main_txn, MDB_txn *txn, block_changes *changed,
                         uint64_t *count, sem_error *err);
-sem_status block_changes_add(block_changes *c, const space *sp, uint32_t collection, uint32_t block, sem_error *err);
 
 /* --- store_tables.c */
 

@@ -98,7 +98,7 @@ static sem_status set_precision(model *m, const char *wanted, double min_cosine,
 {
     precision_choice choice;
     sem_status status =
-        precision_choose_known(m->encoder, batch, wanted, min_cosine, model_get_name(m), log, measured, &choice, err);
+        precision_choose(m->encoder, batch, wanted, min_cosine, model_get_name(m), log, measured, &choice, err);
     if (status != SEM_OK)
         return status;
     encoder_settle(m->encoder);

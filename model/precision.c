@@ -172,15 +172,8 @@ static sem_status choose(choosing *c, float *right, precision_choice *out, sem_e
 }
 
 sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                            const char *name, sem_log *log, precision_choice *out, sem_error *err)
-{
-    precision_measured nothing = {.fresh = false};
-    return precision_choose_known(e, batch, wanted, min_cosine, name, log, &nothing, out, err);
-}
-
-sem_status precision_choose_known(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                                  const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
-                                  sem_error *err)
+                            const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
+                            sem_error *err)
 {
     packed_precision named = 0;
     while (named < PACKED_PRECISIONS && strcmp(wanted, packed_precision_name(named)) != 0)

@@ -18,15 +18,6 @@ typedef struct precision_choice {
     char reason[128];
 } precision_choice;
 
-/* wanted: "float32" and "bfloat16" are taken as they are, "int8" with as few matrices in
- * bfloat16 (float32 where the machine is not fast in that) as are needed for a cosine of
- * 0.995; "auto" takes the fastest that this machine has instructions for and whose
- * smallest cosine over the texts of batch is at least min_cosine, int8 with some wider
- * matrices among them. The encoder is in float32 before and
- * used by nothing else; name is for the log (may be NULL). */
-sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                            const char *name, sem_log *log, precision_choice *out, sem_error *err);
-
 /* How a precision came out that was tried. */
 typedef struct precision_attempt {
     bool known;
@@ -40,10 +31,15 @@ typedef struct precision_measured {
     bool fresh; /* they were measured just now */
 } precision_measured;
 
-/* The same; where *measured suffices for the choice nothing is measured, else it
- * becomes what was. The encoder must be the one that was measured then. */
-sem_status precision_choose_known(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                                  const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
-                                  sem_error *err);
+/* wanted: "float32" and "bfloat16" are taken as they are, "int8" with as few matrices in
+ * bfloat16 (float32 where the machine is not fast in that) as are needed for a cosine of
+ * 0.995; "auto" takes the fastest that this machine has instructions for and whose
+ * smallest cosine over the texts of batch is at least min_cosine, int8 with some wider
+ * matrices among them. Where *measured suffices for the choice nothing is measured, else it
+ * becomes what was; the encoder must be the one that was measured then. The encoder is in
+ * float32 before and used by nothing else; name is for the log (may be NULL). */
+sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
+                            const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
+                            sem_error *err);
 
 #endif

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const meta_limits limits = {.fields = 64, .bytes = 16 << 10};
-
 /* --- readable tests: JSON with ' for " becomes MessagePack */
 
 static void pack_json(msgpack_packer *p, json_t *j)
@@ -425,57 +423,6 @@ START_TEST(nan_is_refused)
             ck_assert_ptr_nonnull(strstr(error.message, "NaN"));
             msgpack_sbuffer_destroy(&b);
         }
-    static const unsigned char meta[] = {0x81, 0xa1, 'a', 0xca, 0x7f, 0xc0, 0, 0};
-    ck_fails(meta_check(meta, sizeof meta, &limits, &error), SEM_INVALID_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(error.message, "\"a\" is NaN"));
-}
-END_TEST
-
-static sem_status check_text(const char *text, sem_error *error)
-{
-    msgpack_sbuffer b;
-    msgpack_sbuffer_init(&b);
-    pack_text(&b, text);
-    sem_status status = meta_check((const unsigned char *)b.data, b.size, &limits, error);
-    msgpack_sbuffer_destroy(&b);
-    return status;
-}
-
-START_TEST(meta_is_a_flat_map_within_limits)
-{
-    sem_error error;
-    char text[8192], *p = text;
-    ck_ok(check_text("{}", &error));
-    ck_ok(check_text("{'a':null,'b':true,'c':1,'d':-1.5,'e':'x','f':['y','z'],'g':[]}", &error));
-    ck_fails(check_text("[]", &error), SEM_INVALID_ARGUMENT);
-    ck_fails(check_text("{'a':{}}", &error), SEM_INVALID_ARGUMENT);
-    ck_fails(check_text("{'a':[1]}", &error), SEM_INVALID_ARGUMENT);
-    ck_fails(check_text("{'a':['x',['y']]}", &error), SEM_INVALID_ARGUMENT);
-    for (int fields = 64; fields <= 65; fields++) {
-        p = text;
-        for (int i = 0; i < fields; i++)
-            p += sprintf(p, "%s'f%d':%d", i == 0 ? "{" : ",", i, i);
-        strcpy(p, "}");
-        sem_status status = check_text(text, &error);
-        ck_assert_int_eq(status, fields == 64 ? SEM_OK : SEM_INVALID_ARGUMENT);
-    }
-    ck_assert_ptr_nonnull(strstr(error.message, "64"));
-    unsigned char *big = calloc(1, (16 << 10) + 1);
-    big[0] = 0x81, big[1] = 0xa1, big[2] = 'a', big[3] = 0xda;
-    for (size_t size = 16 << 10; size <= (16 << 10) + 1; size++) {
-        big[4] = (unsigned char)((size - 6) >> 8), big[5] = (unsigned char)(size - 6);
-        sem_status status = meta_check(big, size, &limits, &error);
-        ck_assert_int_eq(status, size == 16 << 10 ? SEM_OK : SEM_INVALID_ARGUMENT);
-    }
-    ck_assert_ptr_nonnull(strstr(error.message, "16384"));
-    ck_fails(meta_check(big, 16 << 9, &limits, &error), SEM_INVALID_ARGUMENT);
-    free(big);
-    static const unsigned char bin[] = {0x81, 0xa1, 'a', 0xc4, 1, 0}, integer_key[] = {0x81, 1, 1},
-                               more[] = {0x80, 0x80};
-    ck_fails(meta_check(bin, sizeof bin, &limits, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(meta_check(integer_key, sizeof integer_key, &limits, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(meta_check(more, sizeof more, &limits, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(meta_check(more, 0, &limits, &error), SEM_INVALID_ARGUMENT);
 }
 END_TEST
 
@@ -506,7 +453,6 @@ START_TEST(every_width_of_msgpack_is_read)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[64];
         msgpack_sbuffer f, m;
-        sem_error error;
         msgpack_sbuffer_init(&f);
         msgpack_sbuffer_init(&m);
         snprintf(text, sizeof text, "{'field':'b','eq':%s}", cases[i].equal);
@@ -521,7 +467,6 @@ START_TEST(every_width_of_msgpack_is_read)
                               "b",
                               2);
         msgpack_sbuffer_write(&m, (const char *)cases[i].bytes, cases[i].size);
-        ck_ok(meta_check((const unsigned char *)m.data, m.size, &limits, &error));
         filter *compiled = compile(&f);
         ck_assert_msg(match_bytes(compiled, &m), "case %zu", i);
         filter_free(compiled);
@@ -543,7 +488,6 @@ START_TEST(hostile_bytes_neither_crash_nor_take_memory)
     ck_fails(filter_parse(&f, huge_map, sizeof huge_map, &error), SEM_INVALID_ARGUMENT);
     ck_fails(filter_parse(&f, huge_string, sizeof huge_string, &error), SEM_INVALID_ARGUMENT);
     ck_fails(filter_parse(&f, huge_string, 0, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(meta_check(huge_map, sizeof huge_map, &limits, &error), SEM_INVALID_ARGUMENT);
     /* A filter of many small values would grow twentyfold in memory. */
     size_t many = 4 << 20;
     unsigned char *nils = malloc(many);
@@ -567,7 +511,6 @@ START_TEST(hostile_bytes_neither_crash_nor_take_memory)
             filter_match(f, bytes, size);
             filter_free(f);
         }
-        meta_check(bytes, size, &limits, &error);
         free(bytes);
     }
     msgpack_sbuffer_destroy(&b);
@@ -590,7 +533,6 @@ int main(void)
     tcase_add_test(tests, depth_twelve_is_the_limit);
     tcase_add_test(tests, wrong_filters_are_refused_by_name);
     tcase_add_test(tests, nan_is_refused);
-    tcase_add_test(tests, meta_is_a_flat_map_within_limits);
     tcase_add_test(tests, every_width_of_msgpack_is_read);
     tcase_add_test(tests, hostile_bytes_neither_crash_nor_take_memory);
     suite_add_tcase(suite, tests);
