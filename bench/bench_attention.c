@@ -95,6 +95,9 @@ int main(int argc, char **argv)
     b.space = malloc(space * sizeof *b.space);
     if (b.qkv == NULL || b.context == NULL || b.space == NULL) {
         fprintf(stderr, "bench_attention: out of memory\n");
+        free(b.qkv);
+        free(b.context);
+        free(b.space);
         return 1;
     }
     for (size_t i = 0; i < b.n * 3 * H; i++)

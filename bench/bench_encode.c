@@ -191,7 +191,8 @@ static void *work(void *argument)
     worker *w = argument;
     bench *b = w->b;
     tokenize_share(w);
-    if (pthread_barrier_wait(&b->barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
+    int turn = pthread_barrier_wait(&b->barrier);
+    if (turn == PTHREAD_BARRIER_SERIAL_THREAD) {
         sort_by_length(b);
         b->tokenized = seconds();
     }

@@ -243,8 +243,10 @@ static int compare(bench *b)
     double seconds;
     asking first;
     double before = resident_mb();
-    if (hits == NULL || !build_index(b, b->rows - b->append, &seconds) || !put_rows(b, b->rows - b->append, b->rows))
+    if (hits == NULL || !build_index(b, b->rows - b->append, &seconds) || !put_rows(b, b->rows - b->append, b->rows)) {
+        free(hits);
         return 1;
+    }
     vector_index_stats stats;
     vector_index_describe(b->index, &stats);
     printf("%zu rows, %zu lists, built in %.2f s, %.0f bytes a vector\n", b->rows, stats.nlist, seconds,
@@ -276,8 +278,10 @@ static int cross(bench *b)
     for (size_t i = 0; hits != NULL && i < sizeof sizes / sizeof sizes[0] && sizes[i] <= b->rows; i++) {
         double seconds;
         asking first;
-        if (!build_index(b, sizes[i], &seconds))
+        if (!build_index(b, sizes[i], &seconds)) {
+            free(hits);
             return 1;
+        }
         double exact = run(b, (vector_query){.k = b->k, .exact = true}, b->truth, 1, &first);
         printf("%zu rows: exact %.0f/s", sizes[i], (double)b->queries / exact);
         for (size_t g = 0; g < b->goal_count; g++) {

@@ -13,6 +13,7 @@
  * were quickest, which other load disturbs less. */
 #include "base/buffer.h"
 #include "base/crew.h"
+#include "base/files.h"
 #include "base/process.h"
 #include "model/model.h"
 #include "proto/pack.h"
@@ -244,12 +245,11 @@ static bool start_daemon(bench *b)
 
 static void stop_daemon(bench *b)
 {
-    char command[128];
+    sem_error err;
     if (b->running)
         process_stop(&b->daemon);
-    snprintf(command, sizeof command, "rm -rf '%s'", b->folder);
-    if (b->folder[0] != '\0' && system(command) != 0)
-        complain("a temporary folder stays behind");
+    if (b->folder[0] != '\0' && files_remove_folder(b->folder, &err) != SEM_OK)
+        complain(err.message);
 }
 
 static int open_connection(const bench *b)
@@ -336,14 +336,17 @@ static bool run_outside(bench *b, double *wall, double *cpu)
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
         fine = all[i].fd >= 0 && epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event) == 0;
     }
-    if (!fine)
-        return complain("cannot connect");
-    double from = seconds(CLOCK_MONOTONIC), cpu_from = seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(daemon_clock);
-    fine = answer_all(b, all, poll);
-    *wall = seconds(CLOCK_MONOTONIC) - from;
-    *cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(daemon_clock) - cpu_from;
-    for (size_t i = 0; i < b->clients; i++)
-        close(all[i].fd);
+    if (fine) {
+        double from = seconds(CLOCK_MONOTONIC), cpu_from = seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(daemon_clock);
+        fine = answer_all(b, all, poll);
+        *wall = seconds(CLOCK_MONOTONIC) - from;
+        *cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(daemon_clock) - cpu_from;
+    } else {
+        complain("cannot connect");
+    }
+    for (size_t i = 0; all != NULL && i < b->clients; i++)
+        if (all[i].fd > 0)
+            close(all[i].fd);
     close(poll);
     free(all);
     return fine;
