@@ -1,7 +1,9 @@
 #include "tools/semctl_bulk.h"
 
 #include "proto/number.h"
+#include "tools/semctl_lines.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,7 +275,7 @@ sem_status bulk_add(bulk *b, const void *doc, size_t size, size_t text_bytes, co
 
 /* Reads up to the line's end; *got false at the end of the file. What is above
  * the limit is passed over and *too_long set. */
-static sem_status read_line(FILE *in, buffer *line, bool *got, bool *too_long, sem_error *err)
+static sem_status read_line(FILE *in, const char *source, buffer *line, bool *got, bool *too_long, sem_error *err)
 {
     line->size = 0;
     *too_long = false;
@@ -291,7 +293,7 @@ static sem_status read_line(FILE *in, buffer *line, bool *got, bool *too_long, s
     *got = c != EOF || line->size > 0;
     if (c != EOF && c != '\n')
         return sem_fail_memory(err, "a line");
-    return ferror(in) ? sem_fail(err, SEM_INTERNAL, "cannot read the input") : SEM_OK;
+    return ferror(in) ? sem_fail(err, SEM_INVALID_ARGUMENT, "cannot read %s: %s", source, strerror(errno)) : SEM_OK;
 }
 
 static bool is_blank(const buffer *line)
@@ -305,11 +307,11 @@ static bool is_blank(const buffer *line)
 static sem_status add_line(bulk *b, const buffer *line, const char *source, size_t number, buffer *doc, sem_error *err)
 {
     packer p;
-    size_t text_bytes = 0;
+    size_t text_bytes = 0, mark = number == 1 ? lines_mark(line->data, line->size) : 0;
     sem_error why;
     doc->size = 0;
     pack_init(&p, doc);
-    if (convert_document(&p, (const char *)line->data, line->size, &text_bytes, &why) != SEM_OK) {
+    if (convert_document(&p, (const char *)line->data + mark, line->size - mark, &text_bytes, &why) != SEM_OK) {
         b->input_bytes += line->size + 1;
         bulk_reject(b, source, number, why.message);
         return SEM_OK;
@@ -325,7 +327,7 @@ sem_status bulk_add_lines(bulk *b, FILE *in, const char *source, sem_error *err)
     bool got = true, too_long;
     sem_status status = SEM_OK;
     for (size_t number = 1; status == SEM_OK; number++) {
-        status = read_line(in, &line, &got, &too_long, err);
+        status = read_line(in, source, &line, &got, &too_long, err);
         if (status != SEM_OK || !got)
             break;
         if (too_long)

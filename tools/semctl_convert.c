@@ -56,7 +56,7 @@ sem_status convert_object(packer *p, const char *text, sem_error *err)
     if (json_is_object(value))
         pack_value(p, value);
     else
-        status = sem_fail(err, SEM_INVALID_ARGUMENT, "must be a JSON object such as {\"a\": 3}");
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "must be a JSON object, as {...}");
     json_decref(value);
     return status;
 }

@@ -6,6 +6,13 @@
 
 enum { FILE_BYTES_MAX = 64 << 20, READ_CHUNK = 1 << 16 };
 
+size_t lines_mark(const void *text, size_t size)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const size_t length = sizeof mark - 1;
+    return size >= length && memcmp(text, mark, length) == 0 ? length : 0;
+}
+
 sem_status lines_read(const char *path, buffer *content, sem_error *err)
 {
     bool standard = strcmp(path, "-") == 0;
@@ -20,12 +27,17 @@ sem_status lines_read(const char *path, buffer *content, sem_error *err)
         }
         content->size += fread(content->data + content->size, 1, READ_CHUNK, in);
         if (ferror(in))
-            status = sem_fail(err, SEM_INTERNAL, "cannot read %s: %s", path, strerror(errno));
+            status = sem_fail(err, SEM_INVALID_ARGUMENT, "cannot read %s: %s", path, strerror(errno));
         else if (content->size > FILE_BYTES_MAX)
             status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: more than %d bytes", path, FILE_BYTES_MAX);
     }
     if (!standard)
         fclose(in);
+    size_t mark = content->size > 0 ? lines_mark(content->data, content->size) : 0;
+    if (mark > 0) {
+        content->size -= mark;
+        memmove(content->data, content->data + mark, content->size);
+    }
     return status;
 }
 

@@ -226,6 +226,34 @@ START_TEST(files_may_be_pipes)
 }
 END_TEST
 
+/* Which some editors put there. */
+START_TEST(a_mark_of_utf8_before_a_file_is_passed_over)
+{
+    fake f;
+    bool usage;
+    char path[FILES_PATH_MAX];
+    write_file("marked.jsonl", "\xef\xbb\xbf{\"id\": 1, \"text\": \"good\"}\n{\"id\": 2, \"text\": \"good\"}\n", path);
+    ck_ok(RUN(&f, true, &usage, "upsert", "-f", path));
+    ck_assert_uint_eq(f.stored, 2);
+    write_file("marked.jsonl", "\xef\xbb\xbf{\"query\":\"q\",\"id\":3,\"label\":-1}\n", path);
+    ck_ok(RUN(&f, true, &usage, "feedback", "-f", path));
+    ck_assert_str_eq(f.bad_message, "");
+}
+END_TEST
+
+START_TEST(a_folder_is_no_file_of_documents)
+{
+    fake f;
+    bool usage;
+    char path[FILES_PATH_MAX];
+    snprintf(path, sizeof path, "%s", testing_folder());
+    ck_fails(RUN(&f, true, &usage, "upsert", "-f", path), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "Is a directory"));
+    ck_fails(RUN(&f, true, &usage, "feedback", "-f", path), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "Is a directory"));
+}
+END_TEST
+
 /* Two requests, of 200 queries with 0.5 each and of one with 0. */
 START_TEST(evaluate_weighs_the_parts_of_a_file_by_their_queries)
 {
@@ -313,6 +341,8 @@ int main(void)
     tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
     tcase_add_test(c, lists_show_what_was_measured_and_a_dash_for_what_was_not);
     tcase_add_test(c, files_may_be_pipes);
+    tcase_add_test(c, a_mark_of_utf8_before_a_file_is_passed_over);
+    tcase_add_test(c, a_folder_is_no_file_of_documents);
     tcase_add_test(c, evaluate_weighs_the_parts_of_a_file_by_their_queries);
     tcase_add_test(c, every_command_sends_what_the_server_takes);
     tcase_add_test(c, finetune_wait_ends_with_decision_and_metrics);
