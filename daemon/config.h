@@ -37,6 +37,7 @@ typedef struct config {
         uint64_t max_size;               /* bytes on disk; 0: none */
         char backup_dir[FILES_PATH_MAX]; /* empty: no backups */
         uint64_t backup_growth;          /* bytes of files because of a backup */
+        char export_dir[FILES_PATH_MAX]; /* empty: no exports */
     } storage;
     struct {
         char path[FILES_PATH_MAX]; /* seeds the first generation */

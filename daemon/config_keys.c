@@ -69,6 +69,8 @@ const config_key config_keys[] = {
      .restart = true,
      .help =
          "bytes that the store's files may grow because of a backup that is being taken, beyond which it is given up"},
+    {"storage", "export_dir", KEY_PATH, "", PLACE(storage.export_dir), .restart = true,
+     .help = "folder for exported indices, outside of path; empty: none are exported"},
 
     {"model", "path", KEY_PATH, "", PLACE(model.path), .restart = true,
      .help = "model directory that seeds the first generation; later ignored"},

@@ -23,6 +23,7 @@ struct writer;
 struct jobs;
 struct lexical_thread;
 struct backups;
+struct exports;
 
 enum { CORE_BUCKETS = 13 };
 /* Upper ends of the buckets of /metrics' histogram; the last has none. */
@@ -62,6 +63,7 @@ typedef struct core {
     struct jobs *jobs;              /* owned */
     struct lexical_thread *lexical; /* owned */
     struct backups *backups;        /* owned */
+    struct exports *exports;        /* owned */
     uint64_t started_ms;            /* monotonic */
     core_stats stats;
 } core;

@@ -3,6 +3,7 @@
 #include "base/queue.h"
 #include "daemon/backups.h"
 #include "daemon/batch.h"
+#include "daemon/exports.h"
 #include "daemon/ops.h"
 #include "daemon/writer.h"
 
@@ -46,6 +47,7 @@ void dispatch_task(worker *w, task *t)
     case METHOD_ROLLBACK: op_rollback(w, t); return;
     case METHOD_JOB: op_job(w, t); return;
     case METHOD_BACKUP: backups_start(w->core->backups, t); return;
+    case METHOD_INDEX_EXPORT: exports_start(w->core->exports, t); return;
     default: writer_submit(w->core->writer, t); return; /* create, drop, click need no preparation */
     }
 }

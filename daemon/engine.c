@@ -8,6 +8,7 @@
 #include "daemon/core_metrics.h"
 #include "daemon/deletes.h"
 #include "daemon/dispatch.h"
+#include "daemon/exports.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
 #include "daemon/lexical_thread.h"
@@ -106,6 +107,8 @@ static sem_status start_threads(engine *e, sem_error *err)
     if (status == SEM_OK)
         status = backups_create(&c->backups, c, err);
     if (status == SEM_OK)
+        status = exports_create(&c->exports, c, err);
+    if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
         status = background_create(&e->background, c, err);
@@ -156,6 +159,7 @@ void engine_destroy(engine *e)
     background_destroy(e->background);
     worker_pool_destroy(e->workers);
     backups_destroy(c->backups);
+    exports_destroy(c->exports);
     jobs_destroy(c->jobs);
     writer_destroy(c->writer);
     lexical_thread_destroy(c->lexical);
@@ -255,6 +259,7 @@ void engine_drain(engine *e)
 {
     jobs_drain(e->core.jobs);
     backups_drain(e->core.backups);
+    exports_drain(e->core.exports);
 }
 
 static void take_limits(core *to, const config *c)

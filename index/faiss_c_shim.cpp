@@ -9,8 +9,10 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFFlat.h>
 #include <faiss/IndexScalarQuantizer.h>
+#include <faiss/MetaIndexes.h>
 #include <faiss/clone_index.h>
 #include <faiss/impl/FaissException.h>
+#include <faiss/index_io.h>
 
 extern "C" {
 #include <faiss/c_api/Clustering_c.h>
@@ -19,8 +21,10 @@ extern "C" {
 #include <faiss/c_api/IndexIVF_c.h>
 #include <faiss/c_api/IndexScalarQuantizer_c.h>
 #include <faiss/c_api/Index_c.h>
+#include <faiss/c_api/MetaIndexes_c.h>
 #include <faiss/c_api/clone_index_c.h>
 #include <faiss/c_api/error_c.h>
+#include <faiss/c_api/index_io_c.h>
 }
 
 #include <exception>
@@ -116,6 +120,11 @@ int faiss_Index_add(FaissIndex *index, idx_t n, const float *x)
     return guarded([&] { unwrap(index)->add(n, x); });
 }
 
+int faiss_Index_add_with_ids(FaissIndex *index, idx_t n, const float *x, const idx_t *xids)
+{
+    return guarded([&] { unwrap(index)->add_with_ids(n, x, xids); });
+}
+
 int faiss_Index_train(FaissIndex *index, idx_t n, const float *x)
 {
     return guarded([&] { unwrap(index)->train(n, x); });
@@ -134,6 +143,23 @@ void faiss_Index_free(FaissIndex *obj)
 int faiss_clone_index(const FaissIndex *index, FaissIndex **p_out)
 {
     return guarded([&] { *p_out = wrap(faiss::clone_index(unwrap(index))); });
+}
+
+int faiss_write_index(const FaissIndex *idx, FILE *f)
+{
+    return guarded([&] { faiss::write_index(unwrap(idx), f); });
+}
+
+// --- MetaIndexes_c.h
+
+int faiss_IndexIDMap_new(FaissIndexIDMap **p_index, FaissIndex *index)
+{
+    return guarded([&] { *p_index = wrap(new faiss::IndexIDMap(unwrap(index))); });
+}
+
+void faiss_IndexIDMap_set_own_fields(FaissIndexIDMap *index, int own_fields)
+{
+    static_cast<faiss::IndexIDMap *>(unwrap(index))->own_fields = own_fields != 0;
 }
 
 // --- IndexFlat_c.h, IndexIVFFlat_c.h, IndexScalarQuantizer_c.h, IndexIVF_c.h

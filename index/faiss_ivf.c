@@ -9,6 +9,7 @@
 #include <faiss/c_api/IndexScalarQuantizer_c.h>
 #include <faiss/c_api/Index_c.h>
 #include <faiss/c_api/clone_index_c.h>
+#include <faiss/c_api/index_io_c.h>
 
 #include <math.h>
 #include <pthread.h>
@@ -251,6 +252,14 @@ sem_status faiss_ivf_add(faiss_ivf *f, const uint32_t *ids, const float *vectors
     free(wide);
     if (near != nearness)
         free(near);
+    return s;
+}
+
+sem_status faiss_ivf_write(faiss_ivf *f, size_t nprobe, FILE *to, sem_error *err)
+{
+    faiss_IndexIVF_set_nprobe(f->index, nprobe);
+    sem_status s = faiss_check(faiss_write_index(f->index, to), "writing an inverted file", err);
+    faiss_IndexIVF_set_nprobe(f->index, f->trained->nlist);
     return s;
 }
 

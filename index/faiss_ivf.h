@@ -45,6 +45,9 @@ vector_faiss_type faiss_ivf_type(const faiss_ivf *f);
 sem_status faiss_ivf_add(faiss_ivf *f, const uint32_t *ids, const float *vectors, size_t count, float *nearness,
                          sem_error *err);
 
+/* Writes it as FAISS reads it, with nprobe for whoever does not choose one. Nobody else may use it. */
+sem_status faiss_ivf_write(faiss_ivf *f, size_t nprobe, FILE *to, sem_error *err);
+
 /* What a search found, and its memory, to be used again. Begins as {0}. */
 typedef struct faiss_found {
     size_t room, count;

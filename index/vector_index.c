@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/pages.h"
+#include "index/cells_export.h"
 #include "index/dot.h"
 #include "index/faiss_cells.h"
 #include "index/lists.h"
@@ -274,6 +275,14 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
     scratch_give(&v->scratch, scratch);
     if (s == SEM_OK && missed)
         return sem_fail(err, SEM_INTERNAL, "a document's vector is not in the store; restore a backup");
+    return s;
+}
+
+sem_status vector_index_export(vector_index *v, const index_export *how, index_exported *out, sem_error *err)
+{
+    view *now = view_acquire(v);
+    sem_status s = cells_export(now->rows, now->lists, now->faiss, &v->options, how, out, err);
+    view_release(now);
     return s;
 }
 

@@ -29,6 +29,7 @@ static const method_form *const METHODS[METHOD_COUNT_OF] = {
     [METHOD_ROLLBACK] = &FORM_ROLLBACK,
     [METHOD_MODEL_LOAD] = &FORM_MODEL_LOAD,
     [METHOD_BACKUP] = &FORM_BACKUP,
+    [METHOD_INDEX_EXPORT] = &FORM_INDEX_EXPORT,
 };
 
 const char *rpc_method_name(rpc_method method)

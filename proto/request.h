@@ -35,6 +35,7 @@ typedef enum rpc_method {
     METHOD_ROLLBACK,
     METHOD_MODEL_LOAD,
     METHOD_BACKUP,
+    METHOD_INDEX_EXPORT,
     METHOD_COUNT_OF /* number of methods */
 } rpc_method;
 
@@ -193,6 +194,9 @@ typedef struct request {
         struct {
             span name; /* the form of it is checked */
         } backup;
+        struct {
+            span path;
+        } index_export;
     } u;
     buffer frame; /* owned: what the spans point into; its pool is that of all the request's memory */
     void *arena;  /* owned: the arrays */

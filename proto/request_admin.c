@@ -1,5 +1,5 @@
 /* The model and the house: ping, info, encode, collection.*, finetune, job,
- * generations, rollback, model.load, backup. */
+ * generations, rollback, model.load, backup, index.export. */
 #include "proto/fields.h"
 
 #include <string.h>
@@ -273,4 +273,15 @@ static const field BACKUP_FIELDS[] = {
 const method_form FORM_BACKUP = {
     .name = "backup",
     .table = {BACKUP_FIELDS, sizeof BACKUP_FIELDS / sizeof *BACKUP_FIELDS, &DEADLINE_FIELDS, false},
+};
+
+/* --- index.export */
+
+static const field EXPORT_FIELDS[] = {
+    {"path", read_path, offsetof(request, u.index_export.path), 0, true},
+};
+
+const method_form FORM_INDEX_EXPORT = {
+    .name = "index.export",
+    .table = {EXPORT_FIELDS, sizeof EXPORT_FIELDS / sizeof *EXPORT_FIELDS, &COLLECTION_FIELDS, false},
 };

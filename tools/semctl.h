@@ -71,6 +71,6 @@ command_run run_ping, run_info, run_encode, run_collection_create, run_collectio
 command_run run_upsert, run_load, run_delete, run_get, run_count, run_scroll;
 command_run run_search, run_explain, run_click, run_feedback, run_evaluate;
 command_run run_finetune, run_job, run_generations, run_rollback, run_model_load;
-command_run run_backup, run_restore, run_verify;
+command_run run_backup, run_restore, run_verify, run_index_export;
 
 #endif

@@ -126,6 +126,10 @@ static const option_spec MODEL_LOAD_OPTIONS[] = {
     {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
 };
 
+static const option_spec EXPORT_OPTIONS[] = {
+    {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+};
+
 static const option_spec VERIFY_OPTIONS[] = {
     {"rebuild", 0, OPTION_FLAG, NULL, NULL, "remove caches, which the next start makes anew"},
 };
@@ -295,6 +299,16 @@ const command COMMANDS[] = {
      .least = 1,
      .most = 1,
      .run = run_backup},
+    {.name = "index export",
+     .method = "index.export",
+     .synopsis = "FILE",
+     .summary = "Have the server write a collection's vectors as a FAISS file.",
+     .details = "FILE lies below the server's storage.export_dir. FILE.ids.jsonl beside it names the\n"
+                "document of each FAISS id. Without --timeout its end is waited for.",
+     OPTIONS(EXPORT_OPTIONS),
+     .least = 1,
+     .most = 1,
+     .run = run_index_export},
     {.name = "restore",
      .synopsis = "BACKUP DATA",
      .summary = "Make a data folder from a backup, without a server.",

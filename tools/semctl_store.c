@@ -1,4 +1,4 @@
-/* backup, restore, verify: the store as a whole. */
+/* backup, restore, verify: the store as a whole; index export: vectors of a collection. */
 #include "index/backup.h"
 #include "index/verify.h"
 #include "tools/semctl.h"
@@ -22,10 +22,11 @@ static void print_result(const semctl *ctl, const char *what, const backup_resul
                r->generation);
 }
 
-sem_status run_backup(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+/* A call with one word that takes as long as it takes. */
+static sem_status call_long(semctl *ctl, const command *c, const arguments *a, const char *key, client_reply *reply,
+                            sem_error *err)
 {
     params m;
-    client_reply reply;
     if (general_of(a, "timeout") == NULL)
         ctl->timeout_ms = BACKUP_TIMEOUT_MS;
     params_begin(&m);
@@ -34,8 +35,30 @@ sem_status run_backup(semctl *ctl, const command *c, const arguments *a, sem_err
         params_free(&m);
         return status;
     }
-    pack_str(params_key(&m, "name"), a->words[0]);
-    status = ctl_call(ctl, c->method, &m, &reply, err);
+    pack_str(params_key(&m, key), a->words[0]);
+    return ctl_call(ctl, c->method, &m, reply, err);
+}
+
+sem_status run_index_export(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    char text[TEXT_MAX];
+    client_reply reply;
+    sem_status status = call_long(ctl, c, a, "path", &reply, err);
+    if (status != SEM_OK)
+        return status;
+    uint64_t bytes = object_uint(object_get(&reply.value, "bytes"), 0);
+    if (ctl->json)
+        printf("{\"bytes\": %" PRIu64 "}\n", bytes);
+    else
+        printf("%s: %s\n", a->words[0], text_bytes(text, bytes));
+    client_reply_free(&reply);
+    return SEM_OK;
+}
+
+sem_status run_backup(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    client_reply reply;
+    sem_status status = call_long(ctl, c, a, "name", &reply, err);
     if (status != SEM_OK)
         return status;
     backup_result result = {.bytes = object_uint(object_get(&reply.value, "bytes"), 0),

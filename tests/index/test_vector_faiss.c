@@ -1,6 +1,7 @@
 #include "tests/common/testing.h"
 #include "tests/index/world.h"
 
+#include "index/index_export.h"
 #include "index/vector_index.h"
 
 #include <cblas.h>
@@ -250,6 +251,44 @@ START_TEST(cancel_leaves_the_index_as_it_was)
 }
 END_TEST
 
+/* --- export */
+
+static sem_status refuse_step(void *context, sem_error *err)
+{
+    ++*(size_t *)context;
+    return sem_fail(err, SEM_DEADLINE_EXCEEDED, "the time is over");
+}
+
+START_TEST(an_export_to_a_full_disk_or_out_of_time_fails)
+{
+    sem_error error;
+    world w = make_world(&sq8, SOME);
+    train(&w);
+    uint64_t known[N / 64 + 1];
+    memset(known, 0xff, sizeof known);
+    index_export how = {.to = fopen("/dev/full", "wb"), .known = known, .known_bits = N};
+    index_exported out;
+    ck_assert_ptr_nonnull(how.to);
+    ck_fails(vector_index_export(w.index, &how, &out, &error), SEM_RESOURCE_EXHAUSTED);
+    ck_assert_ptr_nonnull(strstr(error.message, "path: "));
+    (void)fclose(how.to);
+    size_t steps = 0;
+    how.to = fopen("/dev/null", "wb");
+    how.step = refuse_step;
+    how.context = &steps;
+    ck_fails(vector_index_export(w.index, &how, &out, &error), SEM_DEADLINE_EXCEEDED);
+    ck_assert_uint_eq(steps, 1);
+    how.step = NULL;
+    how.known_bits = 1000; /* the others are of documents that came later */
+    ck_ok(vector_index_export(w.index, &how, &out, &error));
+    ck_assert_str_eq(out.codes, "IVF,SQ8");
+    ck_assert_uint_eq(out.vectors, 1000);
+    ck_assert_uint_gt(out.nprobe, 0);
+    ck_assert_int_eq(fclose(how.to), 0);
+    free_world(&w);
+}
+END_TEST
+
 /* --- threads */
 
 typedef struct searching {
@@ -319,6 +358,7 @@ int main(void)
     tcase_add_test(tc, there_are_always_k_hits_where_k_documents_are);
     tcase_add_test(tc, ties_are_ordered_by_document_also_at_the_border);
     tcase_add_test(tc, cancel_leaves_the_index_as_it_was);
+    tcase_add_test(tc, an_export_to_a_full_disk_or_out_of_time_fails);
     tcase_add_test(tc, each_search_has_its_own_nprobe_while_rows_come);
     suite_add_tcase(suite, tc);
     return testing_run(suite);

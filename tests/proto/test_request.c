@@ -28,7 +28,8 @@ START_TEST(every_method_has_its_name_back)
                                         "generations",
                                         "rollback",
                                         "model.load",
-                                        "backup"};
+                                        "backup",
+                                        "index.export"};
     ck_assert_uint_eq(sizeof names / sizeof *names, METHOD_COUNT_OF);
     for (unsigned i = 0; i < METHOD_COUNT_OF; i++)
         ck_assert_str_eq(rpc_method_name((rpc_method)i), names[i]);
@@ -296,6 +297,20 @@ START_TEST(backup_takes_the_name_of_a_folder_and_nothing_else)
 }
 END_TEST
 
+START_TEST(index_export_takes_a_path)
+{
+    request *r = accepts("index.export", "[{'path': 'a/b.faiss', 'collection': 'c'}]");
+    ck_assert(is(r->u.index_export.path, "a/b.faiss") && is(r->collection, "c"));
+    request_free(r);
+    r = accepts("index.export", "[{'path': '/b'}]");
+    ck_assert(is(r->collection, "default"));
+    request_free(r);
+    refuses("index.export", "[{}]", "path: required");
+    refuses("index.export", "[{'path': ''}]", "path");
+    refuses("index.export", "[{'path': '/b', 'type': 'Flat'}]", "type");
+}
+END_TEST
+
 START_TEST(mutated_requests_never_break_the_parser)
 {
     static const char *const seeds[][2] = {
@@ -349,6 +364,7 @@ int main(void)
     tcase_add_test(c, collection_options_fit_together);
     tcase_add_test(c, jobs_and_generations_are_numbered_from_one);
     tcase_add_test(c, backup_takes_the_name_of_a_folder_and_nothing_else);
+    tcase_add_test(c, index_export_takes_a_path);
     tcase_add_test(c, mutated_requests_never_break_the_parser);
     suite_add_tcase(suite, c);
     return testing_run(suite);
