@@ -45,6 +45,8 @@ const config_key config_keys[] = {
      .help = "texts of one encode"},
     {"limits", "upsert_docs", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(limits.upsert_docs),
      .help = "documents of one upsert"},
+    {"limits", "passages", KEY_INTEGER, "65536", RANGE(1, 100000000), PLACE(limits.passages),
+     .help = "passages that the documents of one upsert are cut into; their vectors are in memory together"},
     {"limits", "text_bytes", KEY_SIZE, "1MiB", RANGE(1, 1 * GIB), PLACE(limits.text_bytes), .help = "size of a text"},
     {"limits", "meta_fields", KEY_INTEGER, "64", RANGE(1, 65536), PLACE(limits.meta_fields),
      .help = "fields in a document's meta"},

@@ -69,7 +69,7 @@ static bool add_space(space *s, uint64_t *vectors, uint64_t *bytes)
     if (space_acquire_all(s, &all, &count, &err) != SEM_OK)
         return false;
     for (size_t i = 0; i < count; i++) {
-        size_t rows = vector_index_count(all[i]->index);
+        size_t rows = vector_index_passages(all[i]->index);
         *vectors += rows;
         *bytes += rows * vector_index_dim(all[i]->index) * sizeof(float);
         space_index_release(all[i]);

@@ -41,6 +41,7 @@ void dispatch_task(worker *w, task *t)
     case METHOD_SCROLL: op_scroll(w, t); return;
     case METHOD_INFO: op_info(w, t); return;
     case METHOD_COLLECTION_LIST: op_collection_list(w, t); return;
+    case METHOD_COLLECTION_CREATE: op_collection_create(w, t); return;
     case METHOD_GENERATIONS: op_generations(w, t); return;
     case METHOD_FINETUNE: op_finetune(w, t); return;
     case METHOD_MODEL_LOAD: op_model_load(w, t); return;
@@ -48,6 +49,6 @@ void dispatch_task(worker *w, task *t)
     case METHOD_JOB: op_job(w, t); return;
     case METHOD_BACKUP: backups_start(w->core->backups, t); return;
     case METHOD_INDEX_EXPORT: exports_start(w->core->exports, t); return;
-    default: writer_submit(w->core->writer, t); return; /* create, drop, click need no preparation */
+    default: writer_submit(w->core->writer, t); return; /* drop and click need no preparation */
     }
 }

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A document that the gate has embedded with the candidate already. */
+/* A document that the gate has embedded with the candidate already. docno UINT32_MAX: none that has one vector. */
 typedef struct job_known {
     uint32_t collection, docno;
     uint64_t version; /* of the text that was embedded */

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "finetune/bulk_encode.h"
 #include "daemon/changes.h"
+#include "daemon/document_cut.h"
 #include "daemon/job.h"
 #include "daemon/writer.h"
 
@@ -26,6 +27,7 @@
 enum {
     BATCH_DOCUMENTS = 256,     /* embedded and committed together */
     BATCH_BYTES = 4 << 20,     /* of their texts */
+    CUT_BYTES = 256 << 10,     /* of texts that are cut into passages, whose vectors take more room than they do */
     CATCH_UP_ROUNDS_MAX = 1000 /* a guard, not a limit that is met: the backlog shrinks by itself */
 };
 
@@ -47,12 +49,16 @@ typedef struct embedding {
     uint64_t began_ns;
     /* the batch under way */
     uint32_t collection;
+    bool cuts; /* its documents are cut, by: */
+    document_cutter cutter;
+    document_cut cut;
     batch_document documents[BATCH_DOCUMENTS];
     size_t count;
     uint32_t removed[BATCH_DOCUMENTS]; /* to be taken out of the index; numbers are not used again */
     size_t removed_count;
     buffer texts;
-    float *vectors;   /* [BATCH_DOCUMENTS, dim] */
+    float *vectors; /* [capacity, dim], of documents or passages; BATCH_DOCUMENTS at least */
+    size_t capacity;
     buffer last;      /* key form of the last document looked at */
     size_t looked_at; /* in this batch */
     store_read *read; /* while collecting */
@@ -63,6 +69,20 @@ typedef struct embedding {
 static size_t dim_of(const embedding *e)
 {
     return space_dim(e->next->space);
+}
+
+/* What the next batches are of. */
+static void begin_collection(embedding *e, const store_collection *c)
+{
+    document_cutter_end(&e->cutter);
+    e->collection = c->number;
+    e->cuts = c->passage_tokens > 0;
+    document_cutter_begin(&e->cutter, e->next->model, c);
+}
+
+static bool is_full(const embedding *e)
+{
+    return e->count == BATCH_DOCUMENTS || e->texts.size > (e->cuts ? CUT_BYTES : BATCH_BYTES);
 }
 
 /* --- one batch: collect, encode, commit */
@@ -94,7 +114,7 @@ static bool collect_one(void *context, const store_document *doc)
     embedding *e = context;
     unsigned char key[DOCID_KEY_MAX];
     size_t length = docid_to_key(&doc->id, key);
-    if (e->count == BATCH_DOCUMENTS || e->texts.size > BATCH_BYTES || e->looked_at == 64 * BATCH_DOCUMENTS)
+    if (is_full(e) || e->looked_at == 64 * BATCH_DOCUMENTS)
         return false;
     if (!is_up_to_date(e, e->collection, doc) && e->status == SEM_OK)
         add_to_batch(e, doc);
@@ -105,15 +125,12 @@ static bool collect_one(void *context, const store_document *doc)
     return e->status == SEM_OK;
 }
 
-static sem_status encode_batch(embedding *e, sem_error *err)
+static sem_status encode_texts(embedding *e, const bulk_text *texts, size_t count, sem_error *err)
 {
-    bulk_text texts[BATCH_DOCUMENTS];
-    for (size_t i = 0; i < e->count; i++)
-        texts[i] = (bulk_text){(const char *)e->texts.data + e->documents[i].offset, e->documents[i].length};
     bulk_job work = {.model = e->next->model,
                      .prompt = model_config_document_prompt(model_get_config(e->next->model)),
                      .texts = texts,
-                     .count = e->count,
+                     .count = count,
                      .threads = e->job->threads,
                      .nice = e->job->settings.train.nice,
                      .cancel = e->job->cancel,
@@ -121,17 +138,84 @@ static sem_status encode_batch(embedding *e, sem_error *err)
     return bulk_encode(&work, err);
 }
 
-static sem_status put_batch(void *context, store_write *w, sem_error *err)
+/* Room for so many vectors; those in it may be lost. */
+static sem_status reserve_vectors(embedding *e, size_t count, sem_error *err)
 {
-    embedding *e = context;
+    size_t floats;
+    if (count <= e->capacity)
+        return SEM_OK;
+    free(e->vectors);
+    e->capacity = 0;
+    e->vectors = checked_mul(count, dim_of(e), &floats) ? checked_alloc_aligned(floats, sizeof(float)) : NULL;
+    if (e->vectors == NULL)
+        return sem_fail_memory(err, "a batch of vectors");
+    e->capacity = count;
+    return SEM_OK;
+}
+
+static const char *text_of(const embedding *e, size_t i)
+{
+    return (const char *)e->texts.data + e->documents[i].offset;
+}
+
+/* As the target's tokenizer cuts them, which may differ from the current one's. */
+static sem_status encode_passages(embedding *e, sem_error *err)
+{
     for (size_t i = 0; i < e->count; i++) {
-        sem_status status = store_vector_put(w, space_number(e->next->space), e->collection, e->documents[i].docno,
-                                             e->documents[i].version, e->vectors + i * dim_of(e), dim_of(e),
-                                             &e->documents[i].stored, &e->documents[i].slot, err);
+        sem_status status = document_cut_add(&e->cut, &e->cutter, text_of(e, i), e->documents[i].length, err);
         if (status != SEM_OK)
             return status;
     }
-    return SEM_OK;
+    sem_status status = reserve_vectors(e, e->cut.passages, err);
+    bulk_text *texts = checked_realloc(NULL, e->cut.passages + 1, sizeof *texts);
+    if (status == SEM_OK && texts == NULL)
+        status = sem_fail_memory(err, "a batch of passages");
+    for (size_t i = 0; status == SEM_OK && i < e->count; i++)
+        for (size_t k = e->cut.first[i]; k < e->cut.first[i + 1]; k++)
+            texts[k] = (bulk_text){text_of(e, i) + e->cut.ranges[k].from, e->cut.ranges[k].to - e->cut.ranges[k].from};
+    if (status == SEM_OK)
+        status = encode_texts(e, texts, e->cut.passages, err);
+    free(texts);
+    return status;
+}
+
+static sem_status encode_batch(embedding *e, sem_error *err)
+{
+    bulk_text texts[BATCH_DOCUMENTS];
+    if (e->cuts)
+        return encode_passages(e, err);
+    for (size_t i = 0; i < e->count; i++)
+        texts[i] = (bulk_text){text_of(e, i), e->documents[i].length};
+    return encode_texts(e, texts, e->count, err);
+}
+
+static const float *vectors_of(const embedding *e, size_t i)
+{
+    return e->vectors + document_cut_row(&e->cut, i) * dim_of(e);
+}
+
+static sem_status put_batch(void *context, store_write *w, sem_error *err)
+{
+    embedding *e = context;
+    uint32_t number = space_number(e->next->space);
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < e->count && status == SEM_OK; i++) {
+        batch_document *d = &e->documents[i];
+        store_cut cut = document_cut_of(&e->cut, i);
+        status = cut.count > 0 ? store_passages_put(w, number, e->collection, d->docno, d->version, vectors_of(e, i),
+                                                    dim_of(e), &cut, &d->stored, err)
+                               : store_vector_put(w, number, e->collection, d->docno, d->version, vectors_of(e, i),
+                                                  dim_of(e), &d->stored, &d->slot, err);
+    }
+    return status;
+}
+
+static sem_status index_one(embedding *e, vector_index *index, size_t i)
+{
+    const batch_document *d = &e->documents[i];
+    store_cut cut = document_cut_of(&e->cut, i);
+    return cut.count > 0 ? vector_index_put_passages(index, d->docno, cut.slots, vectors_of(e, i), cut.count, e->err)
+                         : vector_index_put_slot(index, d->docno, d->slot, vectors_of(e, i), e->err);
 }
 
 static void index_batch(void *context)
@@ -140,8 +224,7 @@ static void index_batch(void *context)
     space_index *index = space_acquire(e->next->space, e->collection);
     for (size_t i = 0; index != NULL && i < e->count && e->status == SEM_OK; i++)
         if (e->documents[i].stored)
-            e->status = vector_index_put_slot(index->index, e->documents[i].docno, e->documents[i].slot,
-                                              e->vectors + i * dim_of(e), e->err);
+            e->status = index_one(e, index->index, i);
     for (size_t i = 0; index != NULL && i < e->removed_count; i++)
         vector_index_remove(index->index, e->removed[i]);
     space_index_release(index);
@@ -162,6 +245,7 @@ static sem_status finish_batch(embedding *e, sem_error *err)
             status = e->status;
     }
     e->count = e->removed_count = e->texts.size = 0;
+    document_cut_clear(&e->cut);
     return status;
 }
 
@@ -174,9 +258,9 @@ static void show_first_pass(embedding *e)
     job_status_step(e->job->status, e->done < e->total ? e->done : e->total, eta);
 }
 
-static sem_status embed_collection(embedding *e, uint32_t collection, sem_error *err)
+static sem_status embed_collection(embedding *e, const store_collection *c, sem_error *err)
 {
-    e->collection = collection;
+    begin_collection(e, c);
     e->last.size = 0;
     do {
         e->looked_at = 0;
@@ -184,7 +268,7 @@ static sem_status embed_collection(embedding *e, uint32_t collection, sem_error 
         sem_status status = store_read_begin(e->core->store, &e->read, err);
         if (status != SEM_OK)
             return status;
-        status = store_document_walk(e->read, collection, e->last.size > 0 ? e->last.data : NULL, e->last.size,
+        status = store_document_walk(e->read, c->number, e->last.size > 0 ? e->last.data : NULL, e->last.size,
                                      collect_one, e, err);
         store_read_end(e->read);
         if (status == SEM_OK)
@@ -233,7 +317,7 @@ static sem_status put_known(embedding *e, sem_error *err)
         e->collection = j->known[i].collection;
         e->status = SEM_OK;
         for (; i < j->known_count && j->known[i].collection == e->collection && e->count < BATCH_DOCUMENTS; i++) {
-            if (j->known[i].docno == UINT32_MAX) /* a text that is no document */
+            if (j->known[i].docno == UINT32_MAX) /* a text that is no document, or one that is cut */
                 continue;
             memcpy(e->vectors + e->count * dim_of(e), j->known_vectors + i * dim_of(e), dim_of(e) * sizeof(float));
             e->documents[e->count++] = (batch_document){.docno = j->known[i].docno, .version = j->known[i].version};
@@ -257,20 +341,19 @@ static sem_status first_pass(embedding *e, sem_error *err)
     e->began_ns = clock_monotonic_ns();
     status = put_known(e, err);
     for (size_t i = 0; i < count && status == SEM_OK; i++)
-        status = embed_collection(e, all[i].number, err);
+        status = embed_collection(e, &all[i], err);
     free(all);
     return status;
 }
 
 /* --- catching up */
 
-/* ours: its collection exists and the model makes its vectors. */
-static sem_status find_changed(store_read *r, const change *c, store_document *doc, bool *ours, bool *found,
-                               sem_error *err)
+/* ours: its collection, *owner, exists and the model makes its vectors. */
+static sem_status find_changed(store_read *r, const change *c, store_collection *owner, store_document *doc, bool *ours,
+                               bool *found, sem_error *err)
 {
-    store_collection owner;
-    sem_status status = store_collection_at(r, c->collection, &owner, err);
-    *ours = status == SEM_OK && !owner.external;
+    sem_status status = store_collection_at(r, c->collection, owner, err);
+    *ours = status == SEM_OK && !owner->external;
     *found = false;
     if (*ours)
         return store_document_by_number(r, c->collection, c->docno, doc, found, err);
@@ -279,11 +362,13 @@ static sem_status find_changed(store_read *r, const change *c, store_document *d
 
 static sem_status catch_up_one(embedding *e, const change *c, sem_error *err)
 {
+    store_collection owner;
     store_document doc;
     bool ours, found;
-    sem_status status = find_changed(e->read, c, &doc, &ours, &found, err);
+    sem_status status = find_changed(e->read, c, &owner, &doc, &ours, &found, err);
     if (status != SEM_OK || !ours)
         return status;
+    begin_collection(e, &owner);
     if (found) {
         e->status = SEM_OK;
         if (!is_up_to_date(e, c->collection, &doc) && e->status == SEM_OK)
@@ -302,8 +387,9 @@ static sem_status catch_up_some(embedding *e, const changes *c, size_t *at, sem_
     if (status != SEM_OK)
         return status;
     e->collection = c->items[*at].collection;
-    while (*at < c->count && c->items[*at].collection == e->collection && e->count < BATCH_DOCUMENTS &&
-           e->removed_count < BATCH_DOCUMENTS && e->texts.size <= BATCH_BYTES && status == SEM_OK) {
+    e->cuts = false;
+    while (*at < c->count && c->items[*at].collection == e->collection && !is_full(e) &&
+           e->removed_count < BATCH_DOCUMENTS && status == SEM_OK) {
         bool repeated = *at > 0 && change_compare(&c->items[*at - 1], &c->items[*at]) == 0;
         if (!repeated)
             status = catch_up_one(e, &c->items[*at], err);
@@ -353,9 +439,10 @@ static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error
     *behind = false;
     e->read = r;
     for (size_t i = 0; i < c.count && status == SEM_OK && !*behind; i++) {
+        store_collection owner;
         store_document doc;
         bool ours, found;
-        status = find_changed(r, &c.items[i], &doc, &ours, &found, err);
+        status = find_changed(r, &c.items[i], &owner, &doc, &ours, &found, err);
         if (status == SEM_OK && found) {
             e->status = SEM_OK;
             *behind = !is_up_to_date(e, c.items[i].collection, &doc);
@@ -501,9 +588,9 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
     status = serving_open(&e->next, o->record, store_path(e->core->store), s, &e->core->settings, e->core->log, err);
     if (status != SEM_OK)
         return status;
-    e->vectors = checked_alloc_aligned(BATCH_DOCUMENTS * dim_of(e), sizeof(float));
-    if (e->vectors == NULL)
-        return sem_fail_memory(err, "a batch of vectors");
+    status = reserve_vectors(e, BATCH_DOCUMENTS, err);
+    if (status != SEM_OK)
+        return status;
     write_call call = {.apply = add_collections, .committed = become_candidate, .context = o};
     return writer_run(e->core->writer, &call, err);
 }
@@ -529,6 +616,8 @@ static void close_target(embedding *e, bool failed)
         if (writer_run(e->core->writer, &call, NULL) != SEM_OK)
             leave_candidate(e); /* no transaction could begin: then no write is under way either */
     }
+    document_cutter_end(&e->cutter);
+    document_cut_free(&e->cut);
     serving_release(e->next);
     free(e->vectors);
     buffer_free(&e->texts);

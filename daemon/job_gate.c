@@ -1,6 +1,7 @@
 /* The gate of a job: current model and candidate rank the same documents for the
  * same queries; the held-out clicks say which is better, the probe queries, made
- * from the documents' own text, say whether something was forgotten. */
+ * from the documents' own text, say whether something was forgotten. A document of
+ * passages is ranked as training sees it, by its beginning: as much as the model takes. */
 #include "base/checked.h"
 #include "base/random.h"
 #include "finetune/bulk_encode.h"
@@ -27,6 +28,7 @@ typedef struct pool_document {
     uint64_t version; /* of the document's text */
     char *text;       /* owned */
     size_t length;
+    bool cut; /* into passages: no vector in the store is of all that the model takes of it */
 } pool_document;
 
 typedef struct gate_query {
@@ -59,8 +61,8 @@ static void gate_free(gate *g)
 
 /* --- the pool */
 
-static sem_status add_document(gate *g, uint32_t collection, uint32_t docno, uint64_t version, const char *text,
-                               size_t length, sem_error *err)
+/* The document's text is copied. */
+static sem_status add_document(gate *g, pool_document document, const char *text, sem_error *err)
 {
     if (g->count == g->capacity) {
         size_t capacity = g->capacity == 0 ? 256 : g->capacity * 2;
@@ -70,12 +72,22 @@ static sem_status add_document(gate *g, uint32_t collection, uint32_t docno, uin
         g->documents = grown;
         g->capacity = capacity;
     }
-    char *copy = malloc(length + 1);
-    if (copy == NULL)
+    document.text = malloc(document.length + 1);
+    if (document.text == NULL)
         return sem_fail_memory(err, "the gate's documents");
-    memcpy(copy, text, length);
-    g->documents[g->count++] = (pool_document){collection, docno, version, copy, length};
+    memcpy(document.text, text, document.length);
+    g->documents[g->count++] = document;
     return SEM_OK;
+}
+
+static sem_status add_stored(gate *g, const store_collection *c, const store_document *doc, sem_error *err)
+{
+    const pool_document document = {.collection = c->number,
+                                    .docno = doc->docno,
+                                    .version = doc->text_version,
+                                    .length = doc->text_length,
+                                    .cut = c->passage_tokens > 0};
+    return add_document(g, document, doc->text, err);
 }
 
 static sem_status add_heldout(gate *g, store_read *r, sem_error *err)
@@ -83,15 +95,19 @@ static sem_status add_heldout(gate *g, store_read *r, sem_error *err)
     size_t limit = g->pairs->heldout_count < HELDOUT_MAX ? g->pairs->heldout_count : HELDOUT_MAX;
     for (size_t i = 0; i < limit; i++) {
         const heldout_query *h = &g->pairs->heldout[i];
+        const pool_document own = {.collection = h->collection, .docno = UINT32_MAX, .length = h->document_length};
         sem_status status = SEM_OK;
+        store_collection c;
         store_document doc;
-        bool found = true;
+        bool found = false;
         if (!h->by_id)
-            status = add_document(g, h->collection, UINT32_MAX, 0, h->document, h->document_length, err);
+            status = add_document(g, own, h->document, err);
         else
             status = store_document_by_number(r, h->collection, h->docno, &doc, &found, err);
-        if (status == SEM_OK && h->by_id && found)
-            status = add_document(g, h->collection, h->docno, doc.text_version, doc.text, doc.text_length, err);
+        if (status == SEM_OK && found)
+            status = store_collection_at(r, h->collection, &c, err);
+        if (status == SEM_OK && found)
+            status = add_stored(g, &c, &doc, err);
         if (status != SEM_OK)
             return status;
     }
@@ -101,7 +117,7 @@ static sem_status add_heldout(gate *g, store_read *r, sem_error *err)
 /* Every document has the same chance, drawn from its number: no second pass, no order effects. */
 typedef struct sampling {
     gate *gate;
-    uint32_t collection;
+    const store_collection *collection;
     double share;
     sem_status status;
     sem_error *err;
@@ -110,11 +126,10 @@ typedef struct sampling {
 static bool sample_one(void *context, const store_document *doc)
 {
     sampling *s = context;
-    uint64_t draw = random_at(s->collection, doc->docno) >> 11;
+    uint64_t draw = random_at(s->collection->number, doc->docno) >> 11;
     if ((double)draw * 0x1.0p-53 >= s->share || doc->text_length == 0)
         return true;
-    s->status =
-        add_document(s->gate, s->collection, doc->docno, doc->text_version, doc->text, doc->text_length, s->err);
+    s->status = add_stored(s->gate, s->collection, doc, s->err);
     return s->status == SEM_OK && !atomic_load(s->gate->job->cancel);
 }
 
@@ -132,7 +147,7 @@ static sem_status add_sample(gate *g, store_read *r, sem_error *err)
     for (size_t i = 0; i < count && status == SEM_OK; i++) {
         if (all[i].external || (g->job->collection != 0 && all[i].number != g->job->collection))
             continue;
-        sampling s = {.gate = g, .collection = all[i].number, .share = share, .err = err};
+        sampling s = {.gate = g, .collection = &all[i], .share = share, .err = err};
         status = store_document_walk(r, all[i].number, NULL, 0, sample_one, &s, err);
         if (status == SEM_OK)
             status = s.status;
@@ -270,7 +285,7 @@ static sem_status take_stored(gate *g, const serving *from, float *documents, si
         const pool_document *d = &g->documents[i];
         bool found = false;
         uint64_t version;
-        if (from != NULL && d->docno != UINT32_MAX)
+        if (from != NULL && d->docno != UINT32_MAX && !d->cut)
             status = store_vector_get(r, space_number(from->space), d->collection, d->docno, documents + i * dim, dim,
                                       &version, &found, err);
         if (!found)
@@ -305,8 +320,10 @@ static sem_status keep_vectors(gate *g, float **documents, sem_error *err)
     j->known = checked_realloc(NULL, g->count + 1, sizeof *j->known);
     if (j->known == NULL)
         return sem_fail_memory(err, "the gate's vectors");
-    for (size_t i = 0; i < g->count; i++)
-        j->known[i] = (job_known){g->documents[i].collection, g->documents[i].docno, g->documents[i].version};
+    for (size_t i = 0; i < g->count; i++) {
+        const pool_document *d = &g->documents[i];
+        j->known[i] = (job_known){d->collection, d->cut ? UINT32_MAX : d->docno, d->version};
+    }
     j->known_count = g->count;
     j->known_vectors = *documents;
     *documents = NULL;
@@ -435,7 +452,9 @@ static sem_status run_gate(gate *g, const model *candidate, bool *promote, sem_e
     if (status != SEM_OK)
         return status;
     size_t queries = g->heldout + g->probes;
-    g->total = g->count + 2 * queries; /* documents are encoded by the candidate only */
+    g->total = g->count + 2 * queries; /* documents are encoded by the candidate, */
+    for (size_t i = 0; i < g->count; i++)
+        g->total += g->documents[i].cut; /* those that are cut by the current model as well */
     job_status_phase(g->job->status, PHASE_EVALUATING, g->total);
     g->before = calloc(queries + 1, sizeof *g->before);
     g->after = calloc(queries + 1, sizeof *g->after);

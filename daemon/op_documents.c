@@ -134,16 +134,16 @@ static sem_status check_space(worker *w, const task *t, sem_error *err)
                            q->u.upsert.generation, t->serving->generation);
 }
 
-/* Encodes texts with one generation; out[count, dim]. */
-static sem_status encode_documents(worker *w, task *t, serving *s, const span *texts, size_t count, float *out,
-                                   bool *truncated, sem_error *err)
+/* Encodes texts with one generation; out[count, dim]. field: what they are, in errors. */
+static sem_status encode_texts(worker *w, task *t, serving *s, const char *field, const span *texts, size_t count,
+                               float *out, bool *truncated, sem_error *err)
 {
     worker_long l = {w, t};
     encoding_job job = {.serving = s,
                         .prompt = model_config_document_prompt(model_get_config(s->model)),
                         .texts = texts,
                         .count = count,
-                        .field = "docs",
+                        .field = field,
                         .slice_tokens = w->core->settings.encode.token_budget,
                         .out = out,
                         .truncated = truncated,
@@ -218,7 +218,7 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
         if (!t->same[i] && (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL))
             texts[wanted++] = q->u.upsert.docs[i].text;
     if (status == SEM_OK && wanted > 0)
-        status = encode_documents(w, t, s, texts, wanted, *vectors, truncated, err);
+        status = encode_texts(w, t, s, "docs", texts, wanted, *vectors, truncated, err);
     /* From the back, so that no row is overwritten before it was moved. */
     for (size_t i = count, from = wanted; i-- > 0 && status == SEM_OK;) {
         const span *own = &q->u.upsert.docs[i].vector;
@@ -238,6 +238,82 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     return status;
 }
 
+/* --- documents that are cut into passages */
+
+static sem_status refuse_vectors(const request *q, const store_collection *c, sem_error *err)
+{
+    for (size_t i = 0; i < q->u.upsert.count; i++)
+        if (q->u.upsert.docs[i].vector.data != NULL)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "docs[%zu].vector: %s has a vector for each passage of %u tokens, which semd cuts and "
+                            "embeds itself; leave the vector out",
+                            i, c->name, c->passage_tokens);
+    return SEM_OK;
+}
+
+static sem_status cut_documents(worker *w, task *t, serving *s, const store_collection *c, document_cut *cut,
+                                sem_error *err)
+{
+    const request *q = t->request;
+    const size_t most = core_limits(w->core).passages;
+    worker_long l = {w, t};
+    document_cutter cutter;
+    sem_status status = SEM_OK;
+    document_cutter_begin(&cutter, s->model, c);
+    for (size_t i = 0; i < q->u.upsert.count && status == SEM_OK; i++) {
+        const span *text = &q->u.upsert.docs[i].text;
+        status = t->same[i] ? document_cut_skip(cut, err) : document_cut_add(cut, &cutter, text->data, text->size, err);
+        if (status == SEM_OK && cut->passages > most)
+            status = sem_fail(err, SEM_INVALID_ARGUMENT,
+                              "docs: %zu passages up to docs[%zu], at most %zu (limits.passages); send fewer documents "
+                              "at a time",
+                              cut->passages, i, most);
+        if (status == SEM_OK && !worker_between(&l))
+            status = task_check_deadline(t, err);
+    }
+    document_cutter_end(&cutter);
+    return status;
+}
+
+/* Cuts all documents but those that keep their vectors, and encodes their passages: row
+ * document_cut_row(cut, i) of vectors is the first of docs[i]. */
+static sem_status encode_passages(worker *w, task *t, serving *s, const store_collection *c, float **vectors,
+                                  document_cut *cut, sem_error *err)
+{
+    const request *q = t->request;
+    sem_status status = cut_documents(w, t, s, c, cut, err);
+    if (status != SEM_OK)
+        return status;
+    size_t floats;
+    span *texts = calloc(cut->passages + 1, sizeof *texts);
+    *vectors = checked_mul(cut->passages + 1, model_get_config(s->model)->dim, &floats)
+                   ? checked_alloc_aligned(floats, sizeof(float))
+                   : NULL;
+    if (texts == NULL || *vectors == NULL) {
+        free(texts);
+        return sem_fail_memory(err, "an upsert");
+    }
+    task_hold(t, floats * sizeof(float) + cut->passages * (sizeof *texts + sizeof(store_range) + sizeof(uint32_t)));
+    for (size_t i = 0; i < cut->documents; i++)
+        for (size_t k = cut->first[i]; k < cut->first[i + 1]; k++)
+            texts[k] = (span){.data = q->u.upsert.docs[i].text.data + cut->ranges[k].from,
+                              .size = cut->ranges[k].to - cut->ranges[k].from};
+    status = encode_texts(w, t, s, "passages", texts, cut->passages, *vectors, NULL, err);
+    free(texts);
+    return status;
+}
+
+/* Embeds the request's documents with a generation, as the collection wants them. */
+static sem_status embed(worker *w, task *t, serving *s, const store_collection *c, bool second, sem_error *err)
+{
+    uint64_t ignored = 0;
+    float **vectors = second ? &t->second : &t->vectors;
+    if (c->passage_tokens > 0)
+        return encode_passages(w, t, s, c, vectors, second ? &t->second_cut : &t->cut, err);
+    given_vectors given = second ? GIVEN_IGNORED : c->metric == METRIC_DOT ? GIVEN_AS_THEY_ARE : GIVEN_NORMALIZED;
+    return encode_all(w, t, s, given, vectors, second ? &ignored : &t->truncated, err);
+}
+
 static sem_status prepare_upsert(worker *w, task *t, sem_error *err)
 {
     store_collection c;
@@ -249,20 +325,18 @@ static sem_status prepare_upsert(worker *w, task *t, sem_error *err)
     if (c.external)
         return prepare_external(t, &c, err);
     t->serving = serving_slot_acquire(&w->core->current);
-    status = check_space(w, t, err);
+    status = c.passage_tokens > 0 ? refuse_vectors(t->request, &c, err) : check_space(w, t, err);
     if (status == SEM_OK)
         status = find_same(w, t, &c, err);
     /* No snapshot is held while texts are encoded. */
     store_read_end(w->read);
     w->read = NULL;
     if (status == SEM_OK)
-        status = encode_all(w, t, t->serving, c.metric == METRIC_DOT ? GIVEN_AS_THEY_ARE : GIVEN_NORMALIZED,
-                            &t->vectors, &t->truncated, err);
+        status = embed(w, t, t->serving, &c, false, err);
     if (status != SEM_OK || !atomic_load(&w->core->dual))
         return status;
     t->candidate = serving_slot_acquire(&w->core->candidate);
-    uint64_t ignored = 0;
-    return t->candidate == NULL ? SEM_OK : encode_all(w, t, t->candidate, GIVEN_IGNORED, &t->second, &ignored, err);
+    return t->candidate == NULL ? SEM_OK : embed(w, t, t->candidate, &c, true, err);
 }
 
 void op_upsert(worker *w, task *t)

@@ -1,10 +1,11 @@
-/* Requests about the daemon itself: info, collection.list, generations. */
+/* Requests about the daemon itself: info, collection.list, collection.create, generations. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "model/kernels.h"
 #include "daemon/json_pack.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
+#include "daemon/writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,7 @@ static void pack_limits(packer *p, core *c)
         {"depth", l->depth},
         {"max_batch", l->max_batch},
         {"upsert_docs", l->upsert_docs},
+        {"passages", l->passages},
         {"text_bytes", l->text_bytes},
         {"meta_fields", l->meta_fields},
         {"meta_bytes", l->meta_bytes},
@@ -204,7 +206,7 @@ static void pack_collection(packer *p, worker *w, serving *s, const store_collec
     pack_str(p, "count");
     pack_uint(p, c->documents);
     pack_str(p, "passages");
-    pack_uint(p, c->passages);
+    pack_uint(p, index != NULL ? vector_index_passages(index->index) : 0);
     pack_str(p, "options");
     pack_options(p, c);
     pack_str(p, "index");
@@ -235,6 +237,44 @@ void op_collection_list(worker *w, task *t)
     serving_release(s);
     free(collections);
     answer_send(w->core, t, &a);
+}
+
+/* --- collection.create */
+
+/* The model may take less than is asked for, or have no room beside its prompt. */
+static sem_status check_passages(const request *q, serving *s, sem_error *err)
+{
+    const store_collection wanted = {.passage_tokens = q->u.create.passage_tokens};
+    size_t most = model_get_config(s->model)->max_tokens;
+    if (wanted.passage_tokens > most)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "options.passage_tokens: %u, the model takes at most %zu tokens, prompt and special ones "
+                        "included",
+                        wanted.passage_tokens, most);
+    document_cutter cutter;
+    document_cut cut = {0};
+    document_cutter_begin(&cutter, s->model, &wanted);
+    sem_status status = document_cut_add(&cut, &cutter, "", 0, err);
+    document_cutter_end(&cutter);
+    document_cut_free(&cut);
+    return status == SEM_OK ? SEM_OK : sem_error_prefix(err, "options.passage_tokens");
+}
+
+void op_collection_create(worker *w, task *t)
+{
+    sem_error err;
+    store_collection there;
+    sem_status status = SEM_OK;
+    /* One that is there was right for the model of its time. */
+    if (t->request->u.create.passage_tokens > 0 && worker_collection(w, t, &there, &err) != SEM_OK) {
+        serving *s = serving_slot_acquire(&w->core->current);
+        status = check_passages(t->request, s, &err);
+        serving_release(s);
+    }
+    if (status == SEM_OK)
+        writer_submit(w->core->writer, t);
+    else
+        task_fail(w->core, t, &err);
 }
 
 /* --- generations */

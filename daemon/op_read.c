@@ -74,18 +74,48 @@ static sem_status reader_send(reader *r, answer *a, sem_error *err)
     return SEM_OK;
 }
 
+/* The vectors of a document that is cut, each with the bytes that it is of. */
+static sem_status pack_passages(reader *r, packer *p, const store_document *doc, sem_error *err)
+{
+    store_passage passage;
+    bool found;
+    size_t i = 0;
+    sem_status status = store_passage_find(r->worker->read, r->space, r->collection.number, doc->docno, NULL, &i,
+                                           &passage, &found, err);
+    size_t count = status == SEM_OK && found ? passage.count : 0;
+    pack_str(p, "passages");
+    pack_array(p, count);
+    for (; i < count && status == SEM_OK; i++) {
+        status = store_passage_get(r->worker->read, r->space, r->collection.number, doc->docno, i, r->vector, r->dim,
+                                   &passage, &found, err);
+        if (status == SEM_OK && !found)
+            status = sem_fail(err, SEM_INTERNAL, "passage %zu of document %u of %s has no vector", i, doc->docno,
+                              r->collection.name);
+        if (status != SEM_OK)
+            return status;
+        pack_map(p, 2);
+        pack_str(p, "passage");
+        pack_array(p, 2);
+        pack_uint(p, passage.range.from);
+        pack_uint(p, passage.range.to);
+        pack_str(p, "vector");
+        pack_bin(p, r->vector, r->dim * sizeof(float));
+    }
+    return status;
+}
+
 static sem_status pack_document(reader *r, packer *p, const store_document *doc, unsigned with, sem_error *err)
 {
-    bool has_vector = false;
+    bool has_vector = false, cut = r->collection.passage_tokens > 0 && (with & WITH_VECTOR);
     uint64_t version;
-    if (with & WITH_VECTOR) {
+    if ((with & WITH_VECTOR) && !cut) {
         sem_status status = store_vector_get(r->worker->read, r->space, r->collection.number, doc->docno, r->vector,
                                              r->dim, &version, &has_vector, err);
         if (status != SEM_OK)
             return status;
     }
     r->shown.docnos[r->shown.count++] = doc->docno;
-    pack_map(p, 1 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + has_vector);
+    pack_map(p, 1 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + has_vector + cut);
     pack_str(p, "id");
     pack_id(p, &doc->id);
     if (with & WITH_TEXT) {
@@ -103,7 +133,7 @@ static sem_status pack_document(reader *r, packer *p, const store_document *doc,
         pack_str(p, "vector");
         pack_bin(p, r->vector, r->dim * sizeof(float));
     }
-    return SEM_OK;
+    return cut ? pack_passages(r, p, doc, err) : SEM_OK;
 }
 
 /* --- get */

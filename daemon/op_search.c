@@ -26,11 +26,17 @@ void search_free(search *s)
 {
     space_index_release(s->index);
     pool_give(s->vector);
+    pool_give(s->found);
     free(s->allowed);
     free(s->listed);
     filter_free(s->filter);
     pool_give(s->hits);
     free(s->parts);
+}
+
+uint32_t search_space(const search *s)
+{
+    return s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
 }
 
 /* --- the query's vector */
@@ -83,11 +89,10 @@ static sem_status vector_like(search *s, sem_error *err)
         return status;
     if (!found)
         return sem_fail(err, SEM_NOT_FOUND, "like: no such document in %s", s->collection.name);
-    uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
     s->has_exclude = true;
     s->exclude = doc.docno;
-    status = store_vector_get(s->worker->read, space_no, s->collection.number, doc.docno, s->vector, s->dim, &version,
-                              &found, err);
+    status = store_vector_get(s->worker->read, search_space(s), s->collection.number, doc.docno, s->vector, s->dim,
+                              &version, &found, err);
     if (status == SEM_OK && !found)
         return sem_fail(err, SEM_UNAVAILABLE, "like: the document's vector is just being replaced; try again");
     return status;
@@ -204,15 +209,28 @@ static sem_status drop_unknown(search *s, sem_error *err)
     return status;
 }
 
-static sem_status scan(search *s, sem_error *err)
+/* One search may take several scans. */
+static void explain_scan(explanation *x, const vector_plan *plan)
+{
+    vector_plan *all = &x->plan;
+    const vector_plan before = *all;
+    *all = *plan;
+    all->probed += before.probed;
+    all->scanned += before.scanned;
+    all->candidates += before.candidates;
+    all->by_bits += before.by_bits;
+    all->by_bytes += before.by_bytes;
+    all->by_floats += before.by_floats;
+    x->ns[STEP_COARSE] += plan->coarse_ns;
+    x->ns[STEP_SCAN] += plan->scan_ns;
+    x->ns[STEP_RANK] += plan->rank_ns;
+}
+
+sem_status search_scan(search *s, size_t k, vector_hit *hits, size_t *count, sem_error *err)
 {
     explanation *x = s->explain;
     const request *q = s->request;
-    size_t live = vector_index_count(s->index->index), wanted = q->u.search.k + s->spare;
-    size_t k = wanted < live + 64 ? wanted : live + 64;
-    s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
-    if (s->hits == NULL)
-        return sem_fail_memory(err, "hits");
+    vector_plan plan;
     vector_query query = {
         .vector = s->vector,
         .k = k,
@@ -230,15 +248,25 @@ static sem_status scan(search *s, sem_error *err)
         .tie = search_compare_ids,
         .tie_context = s,
     };
-    sem_status status =
-        vector_index_search(s->index->index, &query, s->hits, &s->count, x != NULL ? &x->plan : NULL, err);
+    sem_status status = vector_index_search(s->index->index, &query, hits, count, x != NULL ? &plan : NULL, err);
     if (x != NULL && status == SEM_OK) {
         x->recall = query.recall;
-        x->ns[STEP_COARSE] += x->plan.coarse_ns;
-        x->ns[STEP_SCAN] += x->plan.scan_ns;
-        x->ns[STEP_RANK] += x->plan.rank_ns;
+        explain_scan(x, &plan);
     }
     return status;
+}
+
+static sem_status scan(search *s, sem_error *err)
+{
+    size_t live = vector_index_count(s->index->index), wanted = s->request->u.search.k + s->spare;
+    size_t k = wanted < live + 64 ? wanted : live + 64;
+    s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
+    if (s->hits == NULL)
+        return sem_fail_memory(err, "hits");
+    if (s->explain != NULL)
+        s->explain->plan = (vector_plan){0};
+    bool like = s->request->u.search.has_like && s->collection.passage_tokens > 0;
+    return like ? search_like_passages(s, k, err) : search_scan(s, k, s->hits, &s->count, err);
 }
 
 sem_status search_vectors(search *s, const float *encoded, sem_error *err)
@@ -297,18 +325,26 @@ static void pack_part(packer *p, const char *name, bool has, float score)
     pack_double(p, score);
 }
 
-static void pack_hit(search *s, packer *p, size_t at, const store_document *doc, const float *vector)
+/* passage: NULL where documents are not cut. */
+static void pack_hit(search *s, packer *p, size_t at, const store_document *doc, const hit_passage *passage,
+                     const float *vector)
 {
     unsigned with = s->request->u.search.with;
     hit_parts parts = s->parts != NULL ? s->parts[at] : (hit_parts){0};
     pack_map(p, 2u + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + (vector != NULL) + parts.has_dense +
-                    parts.has_lexical);
+                    parts.has_lexical + (passage != NULL));
     pack_str(p, "id");
     pack_id(p, &doc->id);
     pack_str(p, "score");
     pack_double(p, s->hits[at].score);
     pack_part(p, "dense", parts.has_dense, parts.dense);
     pack_part(p, "lexical", parts.has_lexical, parts.lexical);
+    if (passage != NULL) {
+        pack_str(p, "passage");
+        pack_array(p, 2);
+        pack_uint(p, passage->range.from);
+        pack_uint(p, passage->range.to);
+    }
     if (with & WITH_TEXT) {
         pack_str(p, "text");
         pack_strn(p, doc->text, doc->text_length);
@@ -326,26 +362,41 @@ static void pack_hit(search *s, packer *p, size_t at, const store_document *doc,
     }
 }
 
+static sem_status pack_one(search *s, packer *p, size_t at, const store_document *doc, sem_error *err)
+{
+    bool cut = s->collection.passage_tokens > 0, has_vector = false;
+    hit_passage passage = {0};
+    store_passage ignored;
+    sem_status status = cut ? search_hit_passage(s, at, doc, &passage, err) : SEM_OK;
+    if (status == SEM_OK && (s->request->u.search.with & WITH_VECTOR))
+        status = store_passage_get(s->worker->read, search_space(s), s->collection.number, doc->docno, passage.ordinal,
+                                   s->found, s->dim, &ignored, &has_vector, err);
+    if (status == SEM_OK)
+        pack_hit(s, p, at, doc, cut ? &passage : NULL, has_vector ? s->found : NULL);
+    return status;
+}
+
 static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 {
-    uint32_t space_no = s->collection.external ? STORE_SPACE_EXTERNAL : space_number(s->serving->space);
-    bool with_vector = s->request->u.search.with & WITH_VECTOR;
     size_t limit = core_limits(s->worker->core).frame_bytes;
+    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
+    if ((s->request->u.search.with & WITH_VECTOR) || s->collection.passage_tokens > 0) {
+        s->found = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->found);
+        if (s->found == NULL)
+            return sem_fail_memory(err, "a vector");
+    }
     for (size_t i = 0; i < s->count; i++) {
         store_document doc;
-        bool found, has_vector = with_vector;
-        uint64_t version;
+        bool found;
         sem_status status =
             store_document_by_number(s->worker->read, s->collection.number, s->hits[i].docno, &doc, &found, err);
         if (status == SEM_OK && !found)
             status = sem_fail(err, SEM_INTERNAL, "document %u of %s vanished from a snapshot", s->hits[i].docno,
                               s->collection.name);
-        if (status == SEM_OK && with_vector)
-            status = store_vector_get(s->worker->read, space_no, s->collection.number, doc.docno, s->vector, s->dim,
-                                      &version, &has_vector, err);
+        if (status == SEM_OK)
+            status = pack_one(s, p, i, &doc, err);
         if (status != SEM_OK)
             return status;
-        pack_hit(s, p, i, &doc, has_vector ? s->vector : NULL);
         shown[i] = doc.id;
         if (p->out->size > limit)
             return sem_fail(err, SEM_INVALID_ARGUMENT,

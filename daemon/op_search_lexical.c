@@ -43,16 +43,6 @@ static sem_status wait_for_index(search *s, sem_error *err)
                                err);
 }
 
-/* Where hits' vectors are copied to, if they are asked for. */
-static sem_status prepare_vector(search *s, sem_error *err)
-{
-    if ((s->request->u.search.with & WITH_VECTOR) == 0)
-        return SEM_OK;
-    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
-    s->vector = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->vector);
-    return s->vector != NULL ? SEM_OK : sem_fail_memory(err, "a vector");
-}
-
 static sem_status gather(words *w, size_t k, sem_error *err)
 {
     search *s = w->search;
@@ -91,9 +81,7 @@ static sem_status search_words(words *w, sem_error *err)
     s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
     if (s->hits == NULL)
         return sem_fail_memory(err, "hits");
-    sem_status status = prepare_vector(s, err);
-    if (status == SEM_OK)
-        status = gather(w, k, err);
+    sem_status status = gather(w, k, err);
     if (status == SEM_OK)
         status = search_renew(s, err);
     return status == SEM_OK ? rank(w, s->hits, &s->count, err) : status;
@@ -138,7 +126,7 @@ static sem_status fuse(search *s, const vector_hit *words_found, size_t count, s
     if (s->hits == NULL || s->parts == NULL)
         status = sem_fail_memory(err, "hits");
     for (size_t i = 0; status == SEM_OK && i < s->count; i++) {
-        s->hits[i] = (vector_hit){.docno = all[i].docno, .score = (float)all[i].score};
+        s->hits[i] = (vector_hit){.docno = all[i].docno, .slot = all[i].slot, .score = (float)all[i].score};
         s->parts[i] = (hit_parts){.has_dense = all[i].has_dense,
                                   .has_lexical = all[i].has_lexical,
                                   .dense = all[i].dense,
@@ -210,6 +198,8 @@ static sem_status find(words *w, bool *again, sem_error *err)
 static sem_status try_once(words *w, bool *again, sem_error *err)
 {
     sem_status status = find(w, again, err);
+    if (status == SEM_OK && w->search->collection.passage_tokens > 0)
+        status = search_place_words(w->search, w->candidates, err);
     if (status == SEM_OK)
         status = search_answer(w->search, err);
     lexical_candidates_free(w->candidates);

@@ -30,6 +30,8 @@ void op_count(worker *w, task *t);
 void op_scroll(worker *w, task *t);
 void op_info(worker *w, task *t);
 void op_collection_list(worker *w, task *t);
+/* What the model has to allow, before the writer makes it. */
+void op_collection_create(worker *w, task *t);
 void op_generations(worker *w, task *t);
 void op_finetune(worker *w, task *t);
 void op_model_load(worker *w, task *t);

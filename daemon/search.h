@@ -1,8 +1,9 @@
-/* A search under way: what its modes share (op_search.c, op_search_lexical.c). */
+/* A search under way: what its modes share (op_search.c, op_search_lexical.c, search_passages.c). */
 #ifndef SEM_DAEMON_SEARCH_H
 #define SEM_DAEMON_SEARCH_H
 
 #include "index/filter.h"
+#include "index/lexical_search.h"
 #include "index/store.h"
 #include "index/vector_index.h"
 #include "daemon/explanation.h"
@@ -14,11 +15,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a hit of a hybrid search was found by. */
+/* What a hit was found by, where that is not only its vector. */
 typedef struct hit_parts {
     bool has_dense, has_lexical;
-    float dense, lexical; /* scores */
+    float dense, lexical; /* scores, in mode hybrid */
+    bool has_passage;
+    size_t passage; /* the one that its words are in, where the document is cut */
 } hit_parts;
+
+/* Where in its document a hit is. */
+typedef struct hit_passage {
+    size_t ordinal; /* among the document's passages, from 0 */
+    store_range range;
+} hit_passage;
 
 /* One search under way. */
 typedef struct search {
@@ -29,7 +38,8 @@ typedef struct search {
     store_collection collection;
     space_index *index; /* pinned */
     size_t dim;
-    float *vector;     /* owned: the query */
+    float *vector;     /* owned: the query; NULL in mode lexical */
+    float *found;      /* owned: [dim] room for a hit's vector, once hits are packed */
     uint64_t *allowed; /* owned: bitmap over docnos, with a filter that leaves many; else */
     size_t allowed_bits, allowed_count;
     uint32_t *listed; /* owned: the documents that it leaves, in order of number */
@@ -41,7 +51,7 @@ typedef struct search {
     bool again;       /* an answer was given up because a hit of it was deleted before it went out */
     vector_hit *hits; /* owned */
     size_t count;
-    hit_parts *parts;     /* [count], owned; NULL unless the mode is hybrid */
+    hit_parts *parts;     /* [count], owned; NULL in mode dense */
     bool same_snapshot;   /* the worker's snapshot, of which collection is, stays: many searches share it */
     explanation *explain; /* NULL: a search that is only answered */
 } search;
@@ -53,6 +63,10 @@ sem_status search_apply_filter(search *s, sem_error *err);
 /* Pins the index, takes the query's vector (encoded, or NULL: as the request has it)
  * and sets s->hits to the nearest k + s->spare documents. */
 sem_status search_vectors(search *s, const float *encoded, sem_error *err);
+/* The k nearest documents to s->vector, into hits[k]. */
+sem_status search_scan(search *s, size_t k, vector_hit *hits, size_t *count, sem_error *err);
+/* The space whose vectors are searched. */
+uint32_t search_space(const search *s);
 /* Whether the worker's snapshot knows the document, and as one that passes the filter. */
 sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
 /* Takes the newest snapshot, unless same_snapshot; SEM_NOT_FOUND when the collection is gone in it. */
@@ -68,5 +82,17 @@ sem_status search_find_words(search *s, const float *encoded, sem_error *err);
  * explain. Takes s->task unless it fails; SEM_CANCELLED when one of them was deleted
  * since that snapshot, so that the search must be done anew. */
 sem_status search_answer(search *s, sem_error *err);
+
+/* --- where documents are cut into passages */
+
+/* Sets s->hits to the k documents that are nearest to any passage of the document
+ * s->exclude (of a very long one, unless exact, to many of them); s->vector is used for
+ * one after the other. Takes as many searches. */
+sem_status search_like_passages(search *s, size_t k, sem_error *err);
+/* Sets s->parts' passages of hits that were found by words: the one that scores best. */
+sem_status search_place_words(search *s, lexical_candidates *words, sem_error *err);
+/* The passage of hit `at`, whose document it is in the worker's snapshot; all of its text
+ * where that snapshot does not know. s->found is used. */
+sem_status search_hit_passage(search *s, size_t at, const store_document *doc, hit_passage *out, sem_error *err);
 
 #endif

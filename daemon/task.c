@@ -38,6 +38,8 @@ void task_reset(task *t)
     free(t->vectors);
     free(t->second);
     free(t->same);
+    document_cut_free(&t->cut);
+    document_cut_free(&t->second_cut);
     t->serving = t->candidate = NULL;
     t->vectors = t->second = NULL;
     t->same = NULL;

@@ -7,6 +7,7 @@
 #include "proto/pack.h"
 #include "proto/request.h"
 #include "daemon/core.h"
+#include "daemon/document_cut.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,11 +21,12 @@ typedef struct task {
     uint32_t batch_tokens; /* about so many tokens; 0: it can't share a batch (daemon/batch.h) */
     uint8_t length_class;  /* of its longest text */
     /* what a worker prepared for the writer: */
-    serving *serving;    /* the generation that encoded it; a reference or NULL */
-    serving *candidate;  /* the one that `second` comes from; a reference or NULL */
-    float *vectors;      /* [documents, dim], owned */
-    float *second;       /* [documents, the candidate's dim], owned */
-    bool *same;          /* [documents], owned or NULL: those whose text is as stored and that keep their vector */
+    serving *serving;   /* the generation that encoded it; a reference or NULL */
+    serving *candidate; /* the one that `second` comes from; a reference or NULL */
+    float *vectors;     /* [documents or their passages, dim], owned */
+    float *second;      /* [the same, the candidate's dim], owned */
+    document_cut cut, second_cut;
+    bool *same;          /* [documents], owned or NULL: those whose text is as stored and that keep their vectors */
     bool whole;          /* nothing may be taken for the same: that it was had become wrong */
     uint64_t truncated;  /* documents that were cut */
     uint32_t collection; /* number of its collection; never 0 once it was looked up */

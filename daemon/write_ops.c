@@ -55,9 +55,13 @@ static store_put *make_puts(const task *t, size_t dim, size_t second_dim, bool w
             .text_length = d->text.size,
             .meta = (const unsigned char *)d->meta.data,
             .meta_length = d->meta.size,
-            .vector = same ? NULL : t->vectors + i * dim,
-            .second = with_second && !same ? t->second + i * second_dim : NULL,
+            .vector = same ? NULL : t->vectors + document_cut_row(&t->cut, i) * dim,
+            .cut = document_cut_of(&t->cut, i),
         };
+        if (!with_second || same)
+            continue;
+        puts[i].second = t->second + document_cut_row(&t->second_cut, i) * second_dim;
+        puts[i].second_cut = document_cut_of(&t->second_cut, i);
     }
     return puts;
 }
@@ -219,6 +223,15 @@ void write_ops_unindex(core *c, uint32_t collection, const uint32_t *docnos, siz
     serving_release(next);
 }
 
+static sem_status index_put(vector_index *i, const store_put *put, bool second, sem_error *err)
+{
+    const store_cut *cut = second ? &put->second_cut : &put->cut;
+    const float *vectors = second ? put->second : put->vector;
+    if (cut->count > 0)
+        return vector_index_put_passages(i, put->docno, cut->slots, vectors, cut->count, err);
+    return vector_index_put_slot(i, put->docno, second ? put->second_slot : put->slot, vectors, err);
+}
+
 static void index_puts(core *c, space *s, const write_result *r, bool second)
 {
     space_index *i = space_acquire(s, r->collection.number);
@@ -228,8 +241,7 @@ static void index_puts(core *c, space *s, const write_result *r, bool second)
     for (size_t k = 0; k < r->count; k++) {
         const store_put *put = &r->puts[k];
         const float *vector = second ? put->second : put->vector;
-        uint32_t slot = second ? put->second_slot : put->slot;
-        if (vector != NULL && vector_index_put_slot(i->index, put->docno, slot, vector, &err) != SEM_OK)
+        if (vector != NULL && index_put(i->index, put, second, &err) != SEM_OK)
             index_failed(c, "document", &err);
         /* The candidate's vector, if any, is of the old text. Of the same text it is the one that
          * its space names: the job would pass the document over and never bring it back. */

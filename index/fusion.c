@@ -36,6 +36,7 @@ static size_t merge(fused_hit *all, size_t count)
         *one = (fused_hit){.docno = one->docno,
                            .has_dense = true,
                            .has_lexical = true,
+                           .slot = dense->slot,
                            .dense = dense->dense,
                            .lexical = lexical->lexical,
                            .score = dense->score + lexical->score};
@@ -52,6 +53,7 @@ sem_status fusion_run(const fusion *f, fused_hit **out, size_t *count, sem_error
     for (size_t i = 0; i < f->dense_count; i++)
         all[i] = (fused_hit){.docno = f->dense[i].docno,
                              .has_dense = true,
+                             .slot = f->dense[i].slot,
                              .dense = f->dense[i].score,
                              .score = f->dense_weight / (K + 1 + (double)i)};
     for (size_t i = 0; i < f->lexical_count; i++)

@@ -23,6 +23,7 @@ typedef struct fusion {
 typedef struct fused_hit {
     uint32_t docno;
     bool has_dense, has_lexical;
+    uint32_t slot;        /* as the dense hit's */
     float dense, lexical; /* its scores there */
     double score;         /* sum of weight / (60 + rank) */
 } fused_hit;

@@ -457,13 +457,12 @@ static bool count_word(void *context, const char *token, size_t length)
     return true;
 }
 
-/* The document's score; 0 when it holds no term. */
-static sem_status score_text(lexical_candidates *c, const store_document *doc, double *score, sem_error *err)
+sem_status lexical_score(lexical_candidates *c, const char *text, size_t length, double *score, sem_error *err)
 {
     c->text_number++;
     c->text_tokens = c->in_text_count = 0;
     *score = 0;
-    sem_status status = lexical_db_tokens(&c->reader->db, doc->text, doc->text_length, count_word, c, err);
+    sem_status status = lexical_db_tokens(&c->reader->db, text, length, count_word, c, err);
     double part = K1 * (1 - B + B * (double)c->text_tokens / c->tokens);
     for (size_t i = 0; i < c->in_text_count; i++) {
         const lexical_term *t = c->in_text[i];
@@ -514,7 +513,7 @@ static sem_status rank_one(lexical_candidates *c, uint32_t docno, const filter *
     sem_status status = store_document_by_number(c->read, c->query->collection, docno, &doc, &found, err);
     if (status != SEM_OK || !found || (passes != NULL && !filter_match(passes, doc.meta, doc.meta_length)))
         return status;
-    status = score_text(c, &doc, &score, err);
+    status = lexical_score(c, doc.text, doc.text_length, &score, err);
     if (++c->plan.scored % ASK_EVERY_TEXTS == 0 && status == SEM_OK && !goes_on(c))
         return outcome(c, err);
     if (status == SEM_OK && score > 0)

@@ -79,4 +79,8 @@ lexical_word lexical_candidates_word(lexical_candidates *c, size_t i);
 sem_status lexical_rank(lexical_candidates *c, store_read *r, const filter *passes, vector_hit *hits, size_t *count,
                         sem_error *err);
 
+/* The score that a text, or a part of one, would have; 0 when it holds no term. After
+ * lexical_rank. */
+sem_status lexical_score(lexical_candidates *c, const char *text, size_t length, double *score, sem_error *err);
+
 #endif

@@ -57,6 +57,8 @@ static void rank_documents(const rows_view *view, const dot_kernel *kernel, cons
         topk_push(&best, found[i].docno, top, score);
     }
     topk_finish(&best);
+    for (size_t i = 0; i < best.count; i++)
+        hits[i].slot = rows_slot(r, hits[i].row);
 }
 
 /* Keeps of each document the first row, up to k; what was found is best first. In place. */

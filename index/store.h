@@ -81,8 +81,8 @@ typedef struct store_collection {
     bool external;      /* vectors are the client's */
     uint32_t dim;       /* external only */
     uint64_t documents; /* count */
-    uint64_t passages;
-    uint64_t bytes; /* of texts and meta */
+    uint64_t placed;    /* documents that have vectors: all */
+    uint64_t bytes;     /* of texts and meta */
 } store_collection;
 
 /* SEM_NOT_FOUND names the collection. */
@@ -145,6 +145,11 @@ typedef struct store_passage {
 } store_passage;
 sem_status store_passage_get(store_read *r, uint32_t space, uint32_t collection, uint32_t docno, size_t ordinal,
                              float *out, size_t dim, store_passage *passage, bool *found, sem_error *err);
+
+/* The same without the vector. slot: that of the passage, whose number goes to *ordinal;
+ * NULL: *ordinal is given. */
+sem_status store_passage_find(store_read *r, uint32_t space, uint32_t collection, uint32_t docno, const uint32_t *slot,
+                              size_t *ordinal, store_passage *passage, bool *found, sem_error *err);
 
 /* The document's vector (its first passage's) in a space, dim floats copied to out; *found false when
  * that space has none (yet). version: text_version that it was made from. */

@@ -35,7 +35,7 @@ static size_t encode_record(const collection_record *record,
     put_u32(out + 5, c->passage_overlap);
     put_u32(out + 9, c->dim);
     put_u64(out + 13, c->documents);
-    put_u64(out + 21, c->passages);
+    put_u64(out + 21, c->placed);
     put_u64(out + 29, c->bytes);
     put_u64(out + 37, record->next_docno);
     size_t length = strlen(c->name);
@@ -68,7 +68,7 @@ static bool decode_record(uint32_t number, const MDB_val *value, collection_reco
                                      .passage_overlap = get_u32(p + 5),
                                      .dim = get_u32(p + 9),
                                      .documents = get_u64(p + 13),
-                                     .passages = get_u64(p + 21),
+                                     .placed = get_u64(p + 21),
                                      .bytes = get_u64(p + 29)},
                                .next_docno = get_u64(p + 37)};
     memcpy(out->c.name, p + fixed, value->mv_size - fixed);
@@ -206,7 +206,7 @@ static sem_status insert_collection(store_write *w, store_collection *options, s
 {
     store *s = w->s;
     collection_record record = {.c = *options};
-    record.c.documents = record.c.passages = record.c.bytes = 0;
+    record.c.documents = record.c.placed = record.c.bytes = 0;
     if (!record.c.external)
         record.c.dim = 0;
     MDB_txn *txn;

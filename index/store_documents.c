@@ -203,7 +203,7 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
             return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "collection \"%s\" has used up its document numbers", c->name);
         put->docno = (uint32_t)q->record.next_docno++;
         c->documents++;
-        c->passages++;
+        c->placed++;
         return SEM_OK;
     }
     put->docno = old.docno;
@@ -374,7 +374,7 @@ static sem_status delete_one(store_write *w, collection_record *record, uint64_t
         return status;
     *docno = old.docno;
     c->documents--;
-    c->passages--;
+    c->placed--;
     c->bytes -= old.text_length + old.meta_length;
     docno_key(number, c->number, old.docno);
     if (c->lexical)

@@ -308,6 +308,15 @@ static inline uint32_t place_slot(const place *p, size_t i)
     return get_u32(p->slots + i * p->step);
 }
 
+/* No range where the document was not cut. */
+static inline store_range place_range(const place *p, size_t i)
+{
+    const unsigned char *at = p->slots + i * p->step;
+    return p->step == PLACE_PASSAGE ? (store_range){get_u32(at + 4), get_u32(at + 8)} : (store_range){0, 0};
+}
+
+/* False: the value is none. */
+bool place_decode(const MDB_val *value, place *out);
 /* Puts the vector (with a cut: its count of them) under slots of their own and names
  * them; older ones are freed later. *slot is the first one's. */
 sem_status place_set(store_write *w, uint32_t space_number, uint32_t collection, uint32_t docno, uint64_t version,

@@ -23,7 +23,7 @@ static void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t 
     put_u32(key + 4, slot);
 }
 
-static bool place_decode(const MDB_val *value, place *out)
+bool place_decode(const MDB_val *value, place *out)
 {
     size_t bytes = value->mv_size - PLACE_FIXED, step = bytes == PLACE_SLOT ? PLACE_SLOT : PLACE_PASSAGE;
     if (value->mv_size < PLACE_FIXED + PLACE_SLOT || bytes % step != 0)
@@ -90,12 +90,6 @@ static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t colle
     return status;
 }
 
-static store_range range_of(const place *where, size_t i)
-{
-    const unsigned char *p = where->slots + i * where->step;
-    return where->step == PLACE_PASSAGE ? (store_range){get_u32(p + 4), get_u32(p + 8)} : (store_range){0, 0};
-}
-
 sem_status store_passage_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, size_t ordinal,
                              float *out, size_t dim, store_passage *passage, bool *found, sem_error *err)
 {
@@ -114,7 +108,7 @@ sem_status store_passage_get(store_read *r, uint32_t space_number, uint32_t coll
     }
     memcpy(out, vector.data, dim * sizeof *out);
     *passage = (store_passage){.version = where.version,
-                               .range = range_of(&where, ordinal),
+                               .range = place_range(&where, ordinal),
                                .count = where.step == PLACE_PASSAGE ? where.count : 0};
     return SEM_OK;
 }
@@ -129,11 +123,32 @@ sem_status store_vector_get(store_read *r, uint32_t space_number, uint32_t colle
     return status;
 }
 
+sem_status store_passage_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno,
+                              const uint32_t *slot, size_t *ordinal, store_passage *passage, bool *found,
+                              sem_error *err)
+{
+    place where;
+    sem_status status = place_find(r, space_number, collection, docno, &where, found, err);
+    if (status != SEM_OK || !*found)
+        return status;
+    size_t i = slot == NULL ? *ordinal : 0;
+    while (slot != NULL && i < where.count && place_slot(&where, i) != *slot)
+        i++;
+    *found = i < where.count;
+    if (!*found)
+        return SEM_OK;
+    *ordinal = i;
+    *passage = (store_passage){.version = where.version,
+                               .range = place_range(&where, i),
+                               .count = where.step == PLACE_PASSAGE ? where.count : 0};
+    return SEM_OK;
+}
+
 static bool same_range(const place *where, const store_cut *cut, size_t i)
 {
     if (cut->count == 0)
         return where->step == PLACE_SLOT;
-    store_range range = range_of(where, i);
+    store_range range = place_range(where, i);
     return where->step == PLACE_PASSAGE && range.from == cut->ranges[i].from && range.to == cut->ranges[i].to;
 }
 

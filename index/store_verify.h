@@ -12,7 +12,7 @@ typedef struct slot_set {
     unsigned char *named; /* a bit for each slot below the counter, 2^32 at most: a place names it */
     unsigned char *freed; /* the same: `freed` has it */
     bool all_freed;       /* the collection was dropped */
-    uint64_t passages;    /* slots that places name, counted in the spaces that serve */
+    uint64_t places;      /* documents that have vectors here */
 } slot_set;
 
 typedef struct verify {

@@ -169,7 +169,7 @@ static sem_status check_slots(verify *v, space *sp, slot_set *set, const place *
 {
     sem_status status = SEM_OK;
     for (size_t i = 0; i < where->count && status == SEM_OK; i++) {
-        uint32_t slot = get_u32(where->slots + 4 * i);
+        uint32_t slot = place_slot(where, i);
         if (slot >= slots_of(set)) {
             verify_report(v, "%s: its slot %u in %s is not below the counter, %" PRIu64, name, slot, sp->in.name,
                           set->counter);
@@ -185,17 +185,34 @@ static sem_status check_slots(verify *v, space *sp, slot_set *set, const place *
     return status;
 }
 
+/* Passages lie in the text they are of, in order, and cut no character. */
+static void check_ranges(verify *v, const space *sp, const place *where, const store_document *doc, const char *name)
+{
+    store_range before = {0, 0};
+    for (size_t i = 0; where->step == PLACE_PASSAGE && i < where->count; i++) {
+        store_range range = place_range(where, i);
+        bool inside = range.from <= range.to && range.to <= doc->text_length;
+        bool whole = inside &&
+                     (range.from == doc->text_length || ((unsigned char)doc->text[range.from] & 0xC0) != 0x80) &&
+                     (range.to == doc->text_length || ((unsigned char)doc->text[range.to] & 0xC0) != 0x80);
+        if (!whole || (i > 0 && (range.from <= before.from || range.to <= before.to)))
+            verify_report(v, "%s: its passage %zu in %s has bytes %u to %u, which cannot be in a text of %zu", name, i,
+                          sp->in.name, range.from, range.to, doc->text_length);
+        before = range;
+    }
+}
+
 static sem_status check_place(verify *v, const MDB_val *key, const MDB_val *value, sem_error *err)
 {
-    const unsigned char *k = key->mv_data, *p = value->mv_data;
+    const unsigned char *k = key->mv_data;
     char name[VERIFY_NAME];
     store_document doc;
+    place where;
     bool found = false;
-    if (key->mv_size != PLACE_KEY || value->mv_size < PLACE_FIXED + 4 || (value->mv_size - PLACE_FIXED) % 4 != 0) {
+    if (key->mv_size != PLACE_KEY || !place_decode(value, &where)) {
         verify_report(v, "places: a record is damaged");
         return SEM_OK;
     }
-    place where = {.version = get_u64(p), .slots = p + PLACE_FIXED, .count = (value->mv_size - PLACE_FIXED) / 4};
     uint32_t number = get_u32(k), collection = get_u32(k + 4), docno = get_u32(k + 8);
     verify_numbered(v, collection, docno, name);
     space *sp = space_of(v, number);
@@ -209,27 +226,27 @@ static sem_status check_place(verify *v, const MDB_val *key, const MDB_val *valu
     else if (where.version > doc.text_version)
         verify_report(v, "%s: its vector in %s is of text version %" PRIu64 ", it has %" PRIu64, name, sp->in.name,
                       where.version, doc.text_version);
+    else if (where.version == doc.text_version)
+        check_ranges(v, sp, &where, &doc, name);
     if (set == NULL) {
         verify_report(v, "%s: it has slots in %s, which counts none", name, sp->in.name);
         return SEM_OK;
     }
-    uint32_t serving = v->current != NULL ? v->current->space : STORE_SPACE_EXTERNAL;
-    if (number == serving || number == STORE_SPACE_EXTERNAL)
-        set->passages += where.count;
+    set->places++;
     return check_slots(v, sp, set, &where, name, err);
 }
 
-static void compare_passages(verify *v)
+static void compare_places(verify *v)
 {
     for (size_t i = 0; i < v->collection_count; i++) {
         const store_collection *c = &v->collections[i];
         if (!c->external && v->current == NULL)
             continue;
         const slot_set *set = set_of(v, c->external ? STORE_SPACE_EXTERNAL : v->current->space, c->number);
-        uint64_t there = set != NULL ? set->passages : 0;
-        if (there != c->passages)
-            verify_report(v, "%s: its record counts %" PRIu64 " passages, %" PRIu64 " vectors are named", c->name,
-                          c->passages, there);
+        uint64_t there = set != NULL ? set->places : 0;
+        if (there != c->placed)
+            verify_report(v, "%s: its record says that %" PRIu64 " documents have vectors, %" PRIu64 " have", c->name,
+                          c->placed, there);
     }
 }
 
@@ -342,7 +359,7 @@ sem_status verify_vectors(verify *v, sem_error *err)
     if (status == SEM_OK)
         status = verify_walk(v, e, v->r.main, v->s.places, check_place, err);
     if (status == SEM_OK)
-        compare_passages(v);
+        compare_places(v);
     for (size_t i = 0; i < STORE_SPACES_MAX && v->s.spaces[i] != NULL && status == SEM_OK; i++) {
         space_walk w = {v, v->s.spaces[i]};
         status = walk_space(&w, w.sp->vectors, check_single, err);

@@ -72,7 +72,8 @@ size_t vector_index_dim(const vector_index *v);
 /* A document by its best passage. */
 typedef struct vector_hit {
     uint32_t docno;
-    uint32_t row; /* within the index: means nothing once the search is over */
+    uint32_t row;  /* within the index: means nothing once the search is over */
+    uint32_t slot; /* where the vector of that passage lies, if some document has several */
     float score;
 } vector_hit;
 

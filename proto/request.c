@@ -44,6 +44,7 @@ void request_limits_defaults(request_limits *limits)
         .depth = 32,
         .max_batch = 1024,
         .upsert_docs = 1000,
+        .passages = 65536,
         .text_bytes = (size_t)1 << 20,
         .meta_fields = 64,
         .meta_bytes = (size_t)16 << 10,

@@ -47,6 +47,7 @@ typedef struct request_limits {
     size_t depth;         /* 32; the outer array counts */
     size_t max_batch;     /* 1,024 texts an encode */
     size_t upsert_docs;   /* 1,000 */
+    size_t passages;      /* 65,536 that an upsert's documents are cut into */
     size_t text_bytes;    /* 1 MiB */
     size_t meta_fields;   /* 64 */
     size_t meta_bytes;    /* 16 KiB */

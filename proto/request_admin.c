@@ -5,7 +5,8 @@
 #include <string.h>
 
 enum {
-    DIM_MAX = 65536, /* of client vectors: 256 KiB each, beyond any model's width */
+    DIM_MAX = 65536,              /* of client vectors: 256 KiB each, beyond any model's width */
+    PASSAGE_TOKENS_MAX = 1 << 20, /* beyond any model's limit, which is the daemon's to compare with */
     PATH_MAX_BYTES = 4095,
     BACKUP_NAME_BYTES = 128,
     RANK_WEIGHT_MAX = 1000 /* of a ranking in a hybrid search: what counts is the ratio of the two */
@@ -82,11 +83,22 @@ const method_form FORM_ENCODE = {
 
 /* --- collections */
 
-static sem_status refuse_passages(parser *p, void *target, sem_error *err)
+static sem_status read_passage_tokens(parser *p, void *target, sem_error *err)
 {
-    (void)p;
-    (void)target;
-    return sem_fail(err, SEM_INVALID_ARGUMENT, "passages are not supported by this version");
+    uint64_t value;
+    sem_status status = read_range(p, 1, PASSAGE_TOKENS_MAX, &value, err);
+    if (status == SEM_OK)
+        *(uint32_t *)target = (uint32_t)value;
+    return status;
+}
+
+static sem_status read_passage_overlap(parser *p, void *target, sem_error *err)
+{
+    uint64_t value;
+    sem_status status = read_range(p, 0, PASSAGE_TOKENS_MAX, &value, err);
+    if (status == SEM_OK)
+        *(uint32_t *)target = (uint32_t)value;
+    return status;
 }
 
 static sem_status read_metric(parser *p, void *target, sem_error *err)
@@ -124,8 +136,8 @@ static sem_status read_rank_weight(parser *p, void *target, sem_error *err)
 }
 
 static const field OPTION_FIELDS[] = {
-    {"passage_tokens", refuse_passages, 0, 0, false},
-    {"passage_overlap", refuse_passages, 0, 0, false},
+    {"passage_tokens", read_passage_tokens, offsetof(request, u.create.passage_tokens), 0, false},
+    {"passage_overlap", read_passage_overlap, offsetof(request, u.create.passage_overlap), 0, false},
     {"lexical", read_bool, offsetof(request, u.create.lexical), 0, false},
     {"weight_dense", read_rank_weight, offsetof(request, u.create.weight_dense), 0, false},
     {"weight_lexical", read_rank_weight, offsetof(request, u.create.weight_lexical), 0, false},
@@ -146,6 +158,21 @@ static void create_defaults(request *r)
     r->u.create.weight_dense = r->u.create.weight_lexical = 1;
 }
 
+static sem_status check_passages(const request *r, sem_error *err)
+{
+    uint32_t tokens = r->u.create.passage_tokens, overlap = r->u.create.passage_overlap;
+    if (tokens > 0 && r->u.create.external)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "options.passage_tokens: goes only with options.vectors \"model\"; a document with an external "
+                        "vector has that one, so put each passage as a document");
+    if (tokens == 0 && overlap > 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "options.passage_overlap: goes only with options.passage_tokens");
+    if (tokens > 0 && overlap >= tokens)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "options.passage_overlap: must be below options.passage_tokens, %u, found %u", tokens, overlap);
+    return SEM_OK;
+}
+
 static sem_status check_create(parser *p, request *r, sem_error *err)
 {
     (void)p;
@@ -156,7 +183,7 @@ static sem_status check_create(parser *p, request *r, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "options.dim: required where options.vectors is \"external\"");
     if (!r->u.create.external && r->u.create.dim != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "options.dim: goes only with options.vectors \"external\"");
-    return SEM_OK;
+    return check_passages(r, err);
 }
 
 static const field CREATE_FIELDS[] = {

@@ -28,6 +28,10 @@ static const option_spec ENCODE_OPTIONS[] = {
 };
 
 static const option_spec CREATE_OPTIONS[] = {
+    {"passage-tokens", 'p', OPTION_COUNT, "N", "passage_tokens",
+     "cut documents at sentence ends into passages of so many tokens at most, each with its vector"},
+    {"passage-overlap", 'o', OPTION_COUNT, "N", "passage_overlap",
+     "tokens that a passage repeats of the one before, at most (default: 0)"},
     {"no-lexical", 0, OPTION_FALSE, NULL, "lexical", "keep no lexical index: mode lexical is then refused"},
     {"metric", 'm', OPTION_TEXT, "NAME", "metric", "cosine (default) or dot"},
     {"weight-dense", 0, OPTION_NUMBER, "X", "weight_dense",

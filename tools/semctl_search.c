@@ -102,6 +102,21 @@ static void add_part(table *t, const msgpack_object *part)
     free(json);
 }
 
+/* Of a hit's text what its passage has, where it names one. */
+static void add_text(table *t, const msgpack_object *hit)
+{
+    const msgpack_object *text = object_get(hit, "text"), *passage = object_get(hit, "passage");
+    bool named = passage != NULL && passage->type == MSGPACK_OBJECT_ARRAY && passage->via.array.size == 2;
+    if (!named || text == NULL || text->type != MSGPACK_OBJECT_STR) {
+        add_part(t, text);
+        return;
+    }
+    uint64_t from = object_uint(&passage->via.array.ptr[0], 0), to = object_uint(&passage->via.array.ptr[1], 0);
+    bool inside = from <= to && to <= text->via.str.size;
+    table_add_text(t, text->via.str.ptr + (inside ? from : 0), inside ? (size_t)(to - from) : text->via.str.size,
+                   SNIPPET_COLUMNS);
+}
+
 static void add_id(table *t, const msgpack_object *id)
 {
     char *text = ctl_id_text(id);
@@ -110,7 +125,8 @@ static void add_id(table *t, const msgpack_object *id)
     free(text);
 }
 
-/* Beside the score and the id, the parts that the hits came with. */
+/* Beside the score and the id, the parts that the hits came with; of a text, the passage
+ * that was found. */
 static bool print_hits(const msgpack_object *hits)
 {
     enum { FIXED = 3 };
@@ -128,8 +144,12 @@ static bool print_hits(const msgpack_object *hits)
         table_add(&t, "%u", i + 1);
         table_add(&t, "%.4f", object_double(object_get(hit, "score"), 0));
         add_id(&t, object_get(hit, "id"));
-        for (size_t c = FIXED; c < columns; c++)
-            add_part(&t, object_get(hit, headers[c]));
+        for (size_t c = FIXED; c < columns; c++) {
+            if (strcmp(headers[c], "text") == 0)
+                add_text(&t, hit);
+            else
+                add_part(&t, object_get(hit, headers[c]));
+        }
     }
     bool printed = table_print(&t, stdout);
     table_free(&t);

@@ -260,7 +260,7 @@ static void compare_collection(store_read *r, const ref_collection *c, const cha
         for (uint32_t space = SPACE; space <= OTHER_SPACE; space++)
             vectors[space] += d->vectors[space].present;
     }
-    ck_assert(found.documents == documents && found.passages == documents && found.bytes == bytes);
+    ck_assert(found.documents == documents && found.placed == documents && found.bytes == bytes);
     walking walk = {.c = c};
     ck_ok(store_document_walk(r, c->number, NULL, 0, walk_one, &walk, &error));
     ck_assert_uint_eq(walk.count, documents);

@@ -238,14 +238,35 @@ START_TEST(collection_options_fit_together)
     refuses("collection.create", "[{'name': 'n', 'options': {'dim': 8}}]", "options.dim: goes only with");
     refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]",
             "options.dim: must be");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64}}]",
-            "options.passage_tokens: passages are not supported by this version");
-    ck_assert_str_eq(error.message, "options.passage_tokens: passages are not supported by this version");
     refuses("collection.create", "[{'name': 'n', 'options': 3}]", "options: must be a map");
     refuses("collection.create", "[{'name': 'n', 'options': {'metric': 'l2'}}]", "options.metric: must be one of");
     takes("collection.drop", "[{'name': 'n'}]");
     refuses("collection.drop", "[{'name': 'n', 'options': {}}]", "unknown key");
     refuses("collection.drop", "[]", "name: required");
+}
+END_TEST
+
+START_TEST(passages_overlap_by_less_than_they_are_long)
+{
+    request *r =
+        accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 63}}]");
+    ck_assert(r->u.create.passage_tokens == 64 && r->u.create.passage_overlap == 63);
+    request_free(r);
+    r = accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 1, 'passage_overlap': 0}}]");
+    ck_assert(r->u.create.passage_tokens == 1 && r->u.create.passage_overlap == 0);
+    request_free(r);
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 0}}]",
+            "options.passage_tokens: must be");
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': -1}}]",
+            "options.passage_tokens: must be");
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 'a'}}]",
+            "options.passage_tokens: must be");
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 64}}]",
+            "options.passage_overlap: must be below options.passage_tokens, 64, found 64");
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_overlap': 8}}]",
+            "options.passage_overlap: goes only with options.passage_tokens");
+    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'vectors': 'external', 'dim': 4}}]",
+            "options.passage_tokens: goes only with options.vectors \"model\"");
 }
 END_TEST
 
@@ -362,6 +383,7 @@ int main(void)
     tcase_add_test(c, collection_names_have_their_form);
     tcase_add_test(c, encode_reads_its_options);
     tcase_add_test(c, collection_options_fit_together);
+    tcase_add_test(c, passages_overlap_by_less_than_they_are_long);
     tcase_add_test(c, jobs_and_generations_are_numbered_from_one);
     tcase_add_test(c, backup_takes_the_name_of_a_folder_and_nothing_else);
     tcase_add_test(c, index_export_takes_a_path);
