@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { REPORT_MAX = 2048 };
+enum { RECORD_LEAST = 8 /* bytes of a page that a record takes, at least: LMDB's own */ };
 
 void verify_report(verify *v, const char *format, ...)
 {
-    char text[REPORT_MAX];
+    char text[VERIFY_TEXT];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
@@ -72,17 +72,40 @@ const char *verify_numbered(verify *v, uint32_t collection, uint32_t docno, char
 
 /* --- walking */
 
+int verify_cursor(const environment *e, MDB_txn *txn, MDB_dbi dbi, MDB_cursor **out, size_t *left)
+{
+    MDB_stat stat;
+    MDB_envinfo info;
+    int rc = mdb_stat(txn, dbi, &stat);
+    if (rc == 0)
+        rc = mdb_env_info(e->env, &info);
+    if (rc != 0)
+        return rc;
+    size_t room = (info.me_last_pgno + 1) * (stat.ms_psize / RECORD_LEAST);
+    *left = stat.ms_entries < room ? stat.ms_entries : room;
+    return mdb_cursor_open(txn, dbi, out);
+}
+
+int verify_next(MDB_cursor *cursor, size_t *left, MDB_val *key, MDB_val *value)
+{
+    int rc = mdb_cursor_get(cursor, key, value, MDB_NEXT);
+    if (rc != 0)
+        return rc;
+    return (*left)-- > 0 ? 0 : MDB_CORRUPTED;
+}
+
 sem_status verify_walk(verify *v, environment *e, MDB_txn *txn, MDB_dbi dbi, verify_record *each, sem_error *err)
 {
     MDB_cursor *cursor;
     MDB_val key, value;
+    size_t left;
     sem_status status = SEM_OK;
     if (dbi == 0) /* an older format has no such table */
         return SEM_OK;
-    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    int rc = verify_cursor(e, txn, dbi, &cursor, &left);
     if (rc != 0)
         return environment_fail(e, "verify a table", rc, err);
-    while (status == SEM_OK && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+    while (status == SEM_OK && (rc = verify_next(cursor, &left, &key, &value)) == 0)
         status = each(v, &key, &value, err);
     mdb_cursor_close(cursor);
     return status != SEM_OK || rc == MDB_NOTFOUND ? status : environment_fail(e, "verify a table", rc, err);
@@ -275,7 +298,7 @@ static sem_status run_part(verify *v, const char *name, sem_status (*part)(verif
     return part(v, err);
 }
 
-sem_status store_verify(const verify_options *options, verify_result *out, sem_error *err)
+static sem_status run(const verify_options *options, verify_result *out, sem_error *err)
 {
     verify *v = calloc(1, sizeof *v);
     if (v == NULL)
@@ -303,6 +326,11 @@ sem_status store_verify(const verify_options *options, verify_result *out, sem_e
     pthread_mutex_destroy(&v->s.lock);
     free(v);
     return status;
+}
+
+sem_status store_verify(const verify_options *options, verify_result *out, sem_error *err)
+{
+    return verify_in_child(options, run, out, err);
 }
 
 sem_status store_remove_caches(const char *path, unsigned *removed, sem_error *err)

@@ -31,6 +31,13 @@ typedef struct verify {
     uint64_t seq, last_collection, trimmed, first_log; /* first_log: UINT64_MAX without any */
 } verify;
 
+enum { VERIFY_TEXT = 2048 /* bytes of a finding, the final NUL included */ };
+
+/* Runs it in a process of its own and relays what it reports; its death is a violation
+ * (store_verify_child.c). No other thread of the caller may hold a lock that run takes. */
+typedef sem_status verify_run(const verify_options *options, verify_result *out, sem_error *err);
+sem_status verify_in_child(const verify_options *options, verify_run *run, verify_result *out, sem_error *err);
+
 /* Reports a violation. */
 void verify_report(verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -44,6 +51,11 @@ const char *verify_numbered(verify *v, uint32_t collection, uint32_t docno, char
 const store_collection *verify_collection(const verify *v, uint32_t number);
 const char *verify_collection_name(const verify *v, uint32_t number, char out[VERIFY_NAME]);
 
+/* LMDB's results of walking over a table. A damaged page can lead back to one above it,
+ * and such a walk would have no end: *left is how many records there can be, and beyond
+ * them comes MDB_CORRUPTED. */
+int verify_cursor(const environment *e, MDB_txn *txn, MDB_dbi dbi, MDB_cursor **out, size_t *left);
+int verify_next(MDB_cursor *cursor, size_t *left, MDB_val *key, MDB_val *value);
 /* Every record of a table. */
 typedef sem_status verify_record(verify *v, const MDB_val *key, const MDB_val *value, sem_error *err);
 sem_status verify_walk(verify *v, environment *e, MDB_txn *txn, MDB_dbi dbi, verify_record *each, sem_error *err);

@@ -165,10 +165,11 @@ sem_status verify_events(verify *v, sem_error *err)
     sem_status status = read_txn(&v->r, &v->s.events, &w.txn, err);
     if (status != SEM_OK || v->s.event_log == 0)
         return status;
-    int rc = mdb_cursor_open(w.txn, v->s.event_log, &cursor);
+    size_t left;
+    int rc = verify_cursor(&v->s.events, w.txn, v->s.event_log, &cursor, &left);
     if (rc != 0)
         return environment_fail(&v->s.events, "verify events", rc, err);
-    while (status == SEM_OK && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+    while (status == SEM_OK && (rc = verify_next(cursor, &left, &key, &value)) == 0)
         status = check_event(&w, &key, &value, err);
     mdb_cursor_close(cursor);
     if (status == SEM_OK && rc != MDB_NOTFOUND)

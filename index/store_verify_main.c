@@ -226,10 +226,11 @@ static sem_status walk(walk_state *w, MDB_dbi dbi,
     sem_status status = SEM_OK;
     if (dbi == 0)
         return SEM_OK;
-    int rc = mdb_cursor_open(main_txn(w->v), dbi, &cursor);
+    size_t left;
+    int rc = verify_cursor(&w->v->s.main, main_txn(w->v), dbi, &cursor, &left);
     if (rc != 0)
         return environment_fail(&w->v->s.main, "verify a table", rc, err);
-    while (status == SEM_OK && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+    while (status == SEM_OK && (rc = verify_next(cursor, &left, &key, &value)) == 0)
         status = each(w, &key, &value, err);
     mdb_cursor_close(cursor);
     return status != SEM_OK || rc == MDB_NOTFOUND ? status : environment_fail(&w->v->s.main, "verify a table", rc, err);

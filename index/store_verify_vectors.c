@@ -341,10 +341,11 @@ static sem_status walk_space(space_walk *w, MDB_dbi dbi,
     MDB_val key, value;
     if (dbi == 0)
         return SEM_OK;
-    int rc = mdb_cursor_open(txn_of(w->v, w->sp), dbi, &cursor);
+    size_t left;
+    int rc = verify_cursor(&w->sp->in, txn_of(w->v, w->sp), dbi, &cursor, &left);
     if (rc != 0)
         return environment_fail(&w->sp->in, "verify its vectors", rc, err);
-    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+    while ((rc = verify_next(cursor, &left, &key, &value)) == 0)
         each(w, &key, &value);
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&w->sp->in, "verify its vectors", rc, err);

@@ -25,7 +25,8 @@ typedef struct verify_result {
 } verify_result;
 
 /* SEM_FAILED_PRECONDITION when a daemon has it or it is none; an error where it cannot
- * be read to its end. Violations are no error. */
+ * be read to its end. Violations are no error. Reading is done by a child process, which
+ * damaged pages may kill: that is a violation. The caller must have no other threads. */
 sem_status store_verify(const verify_options *options, verify_result *out, sem_error *err);
 
 /* Removes what the next start makes anew: saved lists and the lexical index. *removed

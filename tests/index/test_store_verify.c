@@ -5,7 +5,11 @@
 #include "index/events.h"
 #include "index/verify.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { DOCUMENTS = 300, TABLES = 16, ROUNDS = 60, IDS = 400 };
 
@@ -334,6 +338,88 @@ START_TEST(every_damage_is_found)
 }
 END_TEST
 
+enum { PAGE = 4096, PAGE_ROUNDS = 200 };
+
+/* A page as it was. */
+typedef struct sound_page {
+    int fd;
+    off_t at;
+    unsigned char bytes[PAGE];
+} sound_page;
+
+/* Damages one page of one environment, in one of the ways that disks know. */
+static sound_page damage_page(random_state *random, const char *folder)
+{
+    sound_page sound;
+    static const char *const files[] = {"main", "main", "main", "events", "space-1", "external"};
+    char path[FILES_PATH_MAX];
+    unsigned char page[PAGE];
+    struct stat st;
+    sem_error error;
+    ck_ok(files_join(path, &error, "%s/%s/data.mdb", folder, files[random_below(random, 6)]));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    const uint64_t pages = (uint64_t)st.st_size / PAGE;
+    const off_t at = (off_t)(random_below(random, pages) * PAGE);
+    ck_assert_int_eq(pread(fd, page, PAGE, at), PAGE);
+    sound.fd = fd;
+    sound.at = at;
+    memcpy(sound.bytes, page, PAGE);
+    switch (random_below(random, 4)) {
+    case 0: memset(page, 0, PAGE); break;
+    case 1: /* another page of the file */
+        ck_assert_int_eq(pread(fd, page, PAGE, (off_t)(random_below(random, pages) * PAGE)), PAGE);
+        break;
+    case 2: /* its head, where LMDB keeps what it trusts, or any place */
+        for (int i = 0; i < 8; i++)
+            page[random_below(random, i % 2 == 0 ? 64 : PAGE)] ^= (unsigned char)(1u << random_below(random, 8));
+        break;
+    default:
+        for (int i = 0; i < PAGE; i++)
+            page[i] = (unsigned char)random_below(random, 256);
+    }
+    ck_assert_int_eq(pwrite(fd, page, PAGE, at), PAGE);
+    return sound;
+}
+
+static void mend_page(const sound_page *sound)
+{
+    ck_assert_int_eq(pwrite(sound->fd, sound->bytes, PAGE, sound->at), PAGE);
+    close(sound->fd);
+}
+
+/* LMDB itself believes what a page says: what it does then must not end the program
+ * that verifies, nor keep it for ever. */
+START_TEST(damaged_pages_are_a_finding_and_end_nothing)
+{
+    static findings f;
+    sem_error error;
+    random_state random;
+    char folder[FILES_PATH_MAX];
+    unsigned died = 0, found = 0, failed = 0;
+    random_seed(&random, testing_seed());
+    make_store();
+    ck_ok(files_join(folder, &error, "%s/damaged", testing_folder()));
+    ck_ok(files_copy_folder(store_folder(), folder, &error));
+    for (unsigned i = 0; i < PAGE_ROUNDS; i++) {
+        sound_page sound = damage_page(&random, folder);
+        sem_status status = verify_at(folder, &f, &error);
+        ck_assert_msg(status != SEM_INVALID_ARGUMENT, "%s", error.message);
+        died += strstr(f.all, "pages are damaged: reading") != NULL;
+        found += status == SEM_OK && f.count > 0;
+        failed += status != SEM_OK;
+        mend_page(&sound);
+    }
+    ck_ok(verify_at(folder, &f, &error));
+    ck_assert_str_eq(f.all, "");
+    printf("of %d damaged pages %u ended their reader, %u were findings and %u errors; the others are in no use\n",
+           PAGE_ROUNDS, died, found, failed);
+    ck_assert_uint_gt(died, 0);
+    ck_assert_uint_gt(found + failed, PAGE_ROUNDS / 4);
+}
+END_TEST
+
 START_TEST(lost_and_cut_files_are_named)
 {
     static findings f;
@@ -376,6 +462,7 @@ int main(void)
     tcase_add_test(tests, sound_store_has_no_violation);
     tcase_add_test(tests, sound_store_has_no_violation_after_anything);
     tcase_add_test(tests, every_damage_is_found);
+    tcase_add_test(tests, damaged_pages_are_a_finding_and_end_nothing);
     tcase_add_test(tests, lost_and_cut_files_are_named);
     tcase_add_test(tests, store_in_use_is_left_alone);
     tcase_set_timeout(tests, 120);
