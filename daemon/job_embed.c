@@ -608,13 +608,15 @@ static void leave_candidate(void *context)
 }
 
 /* After a failure nothing names the target any more. */
-static void close_target(embedding *e, bool failed)
+static void close_target(embedding *e, bool failed, bool is_new)
 {
     if (failed) {
         write_call call = {.apply = nothing_to_write, .committed = leave_candidate, .context = e};
         atomic_store(&e->core->dual, false);
         if (writer_run(e->core->writer, &call, NULL) != SEM_OK)
             leave_candidate(e); /* no transaction could begin: then no write is under way either */
+        if (is_new && e->next != NULL)
+            space_retire(e->next->space);
     }
     document_cutter_end(&e->cutter);
     document_cut_free(&e->cut);
@@ -640,7 +642,7 @@ sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem
         atomic_store(&e->core->dual, true);
         status = flip_when_caught_up(e, record, err);
     }
-    close_target(e, status != SEM_OK);
+    close_target(e, status != SEM_OK, is_new);
     free(e);
     return status;
 }

@@ -38,6 +38,14 @@ void space_destroy(space *s)
     free(s);
 }
 
+void space_retire(space *s)
+{
+    pthread_rwlock_rdlock(&s->lock);
+    for (size_t i = 0; i < s->count; i++)
+        atomic_store(&s->entries[i]->dropped, true);
+    pthread_rwlock_unlock(&s->lock);
+}
+
 uint32_t space_number(const space *s)
 {
     return s->options.number;

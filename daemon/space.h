@@ -39,6 +39,9 @@ typedef struct space_options {
 sem_status space_create(space **out, const space_options *options, sem_error *err);
 /* Accepts NULL. Any thread; no other may use the space. */
 void space_destroy(space *s);
+/* The store is about to remove the space: lists that the index thread may just be saving
+ * go when their last user is done. Any thread; nobody may add an index afterwards. */
+void space_retire(space *s);
 
 uint32_t space_number(const space *s);
 size_t space_dim(const space *s);

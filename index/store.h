@@ -305,7 +305,7 @@ uint64_t store_trimmed_seq(store_read *r);
 
 /* Makes (or opens) the environment of a space outside any group. */
 sem_status store_space_open(store *s, uint32_t space, size_t dim, sem_error *err);
-/* Removes it with its folder and its places, outside any group of the calling
+/* Removes it with its folder, its places and the lists saved for it, outside any group of the calling
  * thread. SEM_FAILED_PRECONDITION while a read is in it. */
 sem_status store_space_remove(store *s, uint32_t space, sem_error *err);
 uint64_t store_space_bytes(const store *s, uint32_t space);

@@ -403,6 +403,8 @@ sem_status space_forget_places(store *s, MDB_txn *txn, uint32_t number, sem_erro
 /* Removes folders below the store that no generation names, lists that were saved of
  * collections that are no more, and what main knows of spaces that no generation names. */
 sem_status folders_clean(store *s, sem_error *err);
+/* Removes the lists that were saved for the space. */
+sem_status space_forget_caches(store *s, uint32_t number, sem_error *err);
 
 /* --- store_log.c */
 

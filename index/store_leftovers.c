@@ -113,6 +113,15 @@ static bool cache_is_named(const char *name, const named_things *n)
     return number_is_named(number, n) && collection_is_named(n, collection) && strcmp(wanted, name) == 0;
 }
 
+/* The files' names begin with the space's, and a dash. */
+static bool is_of_another_space(const char *name, const named_things *n)
+{
+    char prefix[32];
+    space_name(prefix, n->list[0].space);
+    size_t length = strlen(prefix);
+    return strncmp(name, prefix, length) != 0 || name[length] != '-';
+}
+
 static bool model_is_named(const char *name, const named_things *n)
 {
     for (size_t i = 0; i < n->count; i++)
@@ -156,6 +165,15 @@ static sem_status read_names(store *s, named_things *n, sem_error *err)
         status = store_collection_list(r, &n->collections, &n->collection_count, err);
     store_read_end(r);
     return status;
+}
+
+sem_status space_forget_caches(store *s, uint32_t number, sem_error *err)
+{
+    char cache[FILES_PATH_MAX];
+    store_generation gone = {.space = number};
+    const named_things n = {.list = &gone, .count = 1};
+    sem_status status = files_join(cache, err, "%s/cache", s->path);
+    return status == SEM_OK ? clean_folder(s, cache, is_of_another_space, &n, err) : status;
 }
 
 sem_status folders_clean(store *s, sem_error *err)

@@ -443,5 +443,7 @@ sem_status store_space_remove(store *s, uint32_t number, sem_error *err)
         close_space(s, sp);
     /* Should a crash come first, the next start removes the folder. */
     status = files_remove_folder(path, err);
+    if (status == SEM_OK)
+        status = space_forget_caches(s, number, err);
     return status != SEM_OK ? status : files_sync_folder(s->path, err);
 }

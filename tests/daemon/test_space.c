@@ -36,6 +36,21 @@ START_TEST(dropped_collection_leaves_no_saved_lists)
 }
 END_TEST
 
+START_TEST(a_space_that_is_removed_leaves_no_saved_lists)
+{
+    sem_error error;
+    store *s;
+    space *sp;
+    space_index *saving = start(&s, &sp);
+    space_retire(sp);
+    ck_ok(files_write(saving->cache, "lists", 5, &error));
+    space_index_release(saving);
+    space_destroy(sp);
+    ck_assert_int_ne(access(below_store("cache/space-1-1.lists"), F_OK), 0);
+    store_close(s);
+}
+END_TEST
+
 START_TEST(saved_lists_outlive_the_space)
 {
     sem_error error;
@@ -55,6 +70,7 @@ int main(void)
     Suite *suite = suite_create("space");
     TCase *tests = tcase_create("space");
     tcase_add_test(tests, dropped_collection_leaves_no_saved_lists);
+    tcase_add_test(tests, a_space_that_is_removed_leaves_no_saved_lists);
     tcase_add_test(tests, saved_lists_outlive_the_space);
     suite_add_tcase(suite, tests);
     return testing_run(suite);

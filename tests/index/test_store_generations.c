@@ -124,10 +124,13 @@ START_TEST(a_space_is_removed_when_nobody_reads_it)
     ck_assert_uint_gt(store_space_bytes(s, OTHER_SPACE), 0);
     ck_ok(store_read_begin(s, &r, &error));
     ck_ok(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error));
+    make_folder("cache");
+    ck_ok(files_write(below_store("cache/space-2-1.lists"), "", 0, &error));
+    ck_ok(files_write(below_store("cache/space-22-1.lists"), "", 0, &error));
     ck_fails(store_space_remove(s, OTHER_SPACE, &error), SEM_FAILED_PRECONDITION);
     ck_ok(store_read_renew(r, &error));
     ck_ok(store_space_remove(s, OTHER_SPACE, &error));
-    ck_assert(!exists("space-2"));
+    ck_assert(!exists("space-2") && !exists("cache/space-2-1.lists") && exists("cache/space-22-1.lists"));
     ck_assert_uint_eq(store_space_bytes(s, OTHER_SPACE), 0);
     /* An older snapshot still has the place, but not the vector. */
     ck_fails(store_vector_get(r, OTHER_SPACE, c, put.docno, vector, DIM, &version, &found, &error), SEM_NOT_FOUND);
