@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "daemon/jobs.h"
+#include "daemon/logged_queries.h"
 #include "daemon/meta_catalog.h"
 #include "daemon/space.h"
 #include "daemon/writer.h"
@@ -26,6 +27,7 @@ struct background {
     bool index_started, columns_started, ticker_started;
     atomic_bool stop;
     uint64_t pack_after_ms; /* monotonic; index thread only */
+    encoding *encoding;     /* owned, or NULL; index thread only, for logged queries */
     pthread_mutex_t lock;   /* guards nothing but the sleep */
     pthread_cond_t wake;
 };
@@ -46,18 +48,33 @@ static bool rest(background *b, int ms)
     return !atomic_load(&b->stop);
 }
 
-static void train_index(background *b, space_index *i)
+/* Without them the index measures itself with its own documents. */
+static void give_queries(background *b, serving *s, space_index *i)
+{
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    sem_status status = logged_queries_give(b->core, s, i, &b->encoding, &b->stop, &err);
+    if (status != SEM_OK && status != SEM_CANCELLED)
+        log_event(b->core->log, LOG_LEVEL_WARNING, "logged_queries", "collection=%u message=%s", i->collection,
+                  log_value(text, sizeof text, err.message));
+}
+
+/* s: whose index it is; NULL in the external space, where queries are vectors, which
+ * are not logged. */
+static void train_index(background *b, serving *s, space_index *i)
 {
     sem_error err;
     if (atomic_load(&b->stop) || !vector_index_wants_training(i->index))
         return;
+    if (s != NULL)
+        give_queries(b, s, i);
     sem_status status = vector_index_train(i->index, &b->stop, b->core->log, &err);
     if (status != SEM_OK && status != SEM_CANCELLED)
         log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
                   err.message);
 }
 
-static void train_space(background *b, space *s)
+static void train_space(background *b, serving *of, space *s)
 {
     space_index **all;
     size_t count;
@@ -65,7 +82,7 @@ static void train_space(background *b, space *s)
         return; /* tried again at the next round */
     for (size_t i = 0; i < count; i++) {
         vector_index_settle(all[i]->index);
-        train_index(b, all[i]);
+        train_index(b, of, all[i]);
         space_index_release(all[i]);
     }
     free(all);
@@ -75,7 +92,7 @@ static void train_serving(background *b, serving_slot *slot)
 {
     serving *s = serving_slot_acquire(slot);
     if (s != NULL)
-        train_space(b, s->space);
+        train_space(b, s, s->space);
     serving_release(s);
 }
 
@@ -121,7 +138,9 @@ static void *index_main(void *argument)
         pack_vectors(b);
         train_serving(b, &b->core->current);
         train_serving(b, &b->core->candidate);
-        train_space(b, b->core->external);
+        train_space(b, NULL, b->core->external);
+        encoding_destroy(b->encoding); /* it has memory that is seldom needed */
+        b->encoding = NULL;
     } while (rest(b, INDEX_INTERVAL_MS));
     return NULL;
 }

@@ -515,6 +515,35 @@ sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement
     return status;
 }
 
+sem_status events_last_queries(store_read *r, uint32_t collection, size_t most, event_each_query *each, void *context,
+                               sem_error *err)
+{
+    static const char WHAT[] = "walk back over events";
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    bool more = true;
+    sem_status status = read_txn(r, &r->s->events, &txn, err);
+    if (status != SEM_OK)
+        return status;
+    int rc = mdb_cursor_open(txn, r->s->event_log, &cursor);
+    if (rc != 0)
+        return environment_fail(&r->s->events, WHAT, rc, err);
+    while (more && most-- > 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_PREV)) == 0) {
+        search_view search;
+        if (value.mv_size < HEAD || *(const unsigned char *)value.mv_data != EVENT_SEARCH)
+            continue;
+        if (!decode_search(&value, &search)) {
+            status = environment_damaged(&r->s->events, "the record of a search", err);
+            break;
+        }
+        if (search.collection == collection && search.kind == QUERY_TEXT && search.query_length > 0)
+            more = each(context, search.query, search.query_length);
+    }
+    mdb_cursor_close(cursor);
+    return status != SEM_OK || rc == 0 || rc == MDB_NOTFOUND ? status : environment_fail(&r->s->events, WHAT, rc, err);
+}
+
 sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err)
 {
     MDB_txn *txn;

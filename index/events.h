@@ -72,6 +72,11 @@ typedef struct event_judgement {
 /* Clicks (on text searches only) and feedback with seq above `after`, oldest first. */
 typedef bool event_each_judgement(void *context, const event_judgement *j);
 sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement *each, void *context, sem_error *err);
+/* The texts of a collection's searches, the last one first, repeats among them; at most
+ * `most` events are looked at, of any collection and kind. Borrowed. */
+typedef bool event_each_query(void *context, const char *text, size_t length);
+sem_status events_last_queries(store_read *r, uint32_t collection, size_t most, event_each_query *each, void *context,
+                               sem_error *err);
 /* How many judgements there are, for triggers. */
 sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err);
 

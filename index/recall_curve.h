@@ -29,6 +29,7 @@ typedef struct recall_curve {
     float cells_rows;           /* rows in a cell, as a search meets them */
     float candidate_cost;       /* of comparing one row's bytes, in rows' bits */
     size_t queries;             /* that it was measured with */
+    size_t logged;              /* of them, those that had been asked of the collection */
 } recall_curve;
 
 typedef struct effort {

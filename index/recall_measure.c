@@ -15,6 +15,10 @@
 
 enum {
     QUERIES_MAX = 600, /* own rows; logged queries come on top */
+    /* Rows stand in for queries, and are easier ones: each has been put into the cell
+     * that is its nearest. So many logged queries speak for themselves. */
+    LOGGED_ENOUGH = 200,
+    OWN_BESIDE = 50,
     QUERY_SEED = 77,
     DEEPEST = 1000, /* the last depth */
     GROUP = 50,     /* queries that one thread takes at a time */
@@ -92,7 +96,10 @@ static sem_status choose_queries(measurement *m, sem_error *err)
 {
     const measure_input *in = m->in;
     uint32_t chosen[QUERIES_MAX];
-    size_t own = choose_rows(in, chosen), width = in->view->rows->width, dim = in->view->rows->dim;
+    size_t own = choose_rows(in, chosen);
+    if (in->logged_count >= LOGGED_ENOUGH && own > OWN_BESIDE)
+        own = OWN_BESIDE;
+    const size_t width = in->view->rows->width, dim = in->view->rows->dim;
     m->count = own + in->logged_count;
     m->queries = checked_alloc_aligned(m->count + 1, width * sizeof *m->queries);
     m->own = checked_realloc(NULL, m->count + 1, sizeof *m->own);
@@ -506,6 +513,7 @@ static void conclude(const measurement *m, recall_curve *curve)
         curve->second[d] = t->neighbours[d] > 0 || d == 0 ? choose_second(t, d) : curve->second[d - 1];
     }
     curve->queries = t->queries;
+    curve->logged = m->in->logged_count;
 }
 
 static void choose_points(recall_curve *curve, size_t nlist)

@@ -312,6 +312,8 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
         const recall_curve *curve = f != NULL ? &f->curve : &l->curve;
         out->nlist = f != NULL ? f->nlist : l->nlist;
         out->trained_at_ms = f != NULL ? f->trained_at_ms : l->trained_at_ms;
+        out->queries = curve->queries;
+        out->logged = curve->logged;
         out->curve_points = curve->points;
         for (size_t i = 0; i < curve->points; i++) {
             out->curve[i].nprobe = curve->at[i].nprobe;
