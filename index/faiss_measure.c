@@ -231,6 +231,7 @@ static void conclude(const measurement *m, recall_curve *curve)
         all->recall[d] = all->last[d] = all->sure[d][CURVE_FACTORS - 1] = 1.0f;
     }
     curve->queries = m->sums.queries;
+    curve->logged = m->t->logged_count;
 }
 
 sem_status faiss_measure(faiss_cells *f, const training *t, uint32_t seen, sem_error *err)

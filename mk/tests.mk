@@ -24,6 +24,8 @@ $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comm
 
 # Where an answer is about to be sent, the test waits.
 $(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter
+# Where k-means begins.
+$(BUILD)/tests/index/test_vector_threads: TEST_LDFLAGS = -Wl,--wrap=kmeans_train
 # And where a write is handed over.
 $(BUILD)/tests/daemon/test_same_text: TEST_LDFLAGS = -Wl,--wrap=writer_create,--wrap=writer_submit
 
@@ -71,6 +73,12 @@ run-tests: $(TESTS) $(PROGRAMS) | model
 
 run-tests-quick: $(filter-out $(DAEMON_TESTS),$(TESTS)) | model
 	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(filter-out $(DAEMON_TESTS),$(TESTS))
+
+# Ten times the random operations of a check, and more rounds of killing.
+.PHONY: torture
+torture: $(BUILD)/tests/daemon/test_blackbox_model $(BUILD)/tests/daemon/test_blackbox_random $(PROGRAMS)
+	@SEMD_BUILD=$(BUILD) SEMD_TEST_OPERATIONS=$${SEMD_TEST_OPERATIONS:-100000} $(BUILD)/tests/daemon/test_blackbox_model
+	@SEMD_BUILD=$(BUILD) SEMD_TEST_ROUNDS=$${SEMD_TEST_ROUNDS:-40} $(BUILD)/tests/daemon/test_blackbox_random
 
 # One test program: make test T=model/test_tokenizer
 test: $(BUILD)/tests/$(T) $(if $(filter $(BUILD)/tests/$(T),$(DAEMON_TESTS)),$(PROGRAMS))

@@ -108,6 +108,38 @@ START_TEST(documents_are_put_found_changed_and_deleted)
 }
 END_TEST
 
+/* Also when it is asked for on another connection, and while lists are made and grow. */
+START_TEST(insert_is_found_by_the_next_search)
+{
+    static const char *const ways[] = {"'exact': true", "'recall': 0.99", "'mode': 'lexical'", "'mode': 'hybrid'",
+                                       "'filter': {'field': 'n', 'gte': 0}"};
+    enum { INSERTS = 150, WAYS = 5 };
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    b.options[0] = "index.exact_below=50";
+    box_start(&b);
+    client *mine = b.client, *other = box_connect(&b);
+    for (unsigned i = 0; i < INSERTS; i++) {
+        b.client = mine;
+        box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': 'account w%ux of card v%uy', 'meta': {'n': %u}}]}", i, i,
+                 i * 7 % 1000, i);
+        b.client = other;
+        const msgpack_object *hits =
+            object_get(box_call(&b, "search", "{'query': 'account w%ux of card v%uy', 'k': %u, %s}", i, i * 7 % 1000,
+                                INSERTS, ways[i % WAYS]),
+                       "hits");
+        bool found = false;
+        for (size_t n = 0; n < box_count(hits) && !found; n++)
+            found = object_uint(object_get(box_at(hits, n), "id"), INSERTS) == i;
+        ck_assert_msg(found, "document %u is not among %zu hits of a search with %s", i, box_count(hits),
+                      ways[i % WAYS]);
+    }
+    b.client = mine;
+    client_close(other);
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(scroll_walks_in_id_order_and_resumes)
 {
     if (!start())
@@ -399,6 +431,7 @@ int main(void)
     tcase_add_test(t, encode_gives_unit_vectors_in_each_form);
     tcase_add_test(t, an_over_long_text_is_cut_or_refused_as_asked);
     tcase_add_test(t, documents_are_put_found_changed_and_deleted);
+    tcase_add_test(t, insert_is_found_by_the_next_search);
     tcase_add_test(t, scroll_walks_in_id_order_and_resumes);
     tcase_add_test(t, filters_choose_in_count_scroll_search_and_delete);
     tcase_add_test(t, collections_are_made_listed_and_dropped);

@@ -156,7 +156,7 @@ START_TEST(a_full_store_still_searches_and_is_emptied_while_searches_are_logged)
 }
 END_TEST
 
-START_TEST(a_full_disk_still_searches_and_is_emptied)
+START_TEST(full_disk_is_refused_and_recovers)
 {
     if (!box_create(&b, "golden/tiny-bert") || !mount_small_disk())
         return;
@@ -347,7 +347,7 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_test(t, a_delete_by_filter_that_a_crash_cut_off_is_finished_by_the_next_start);
     tcase_add_test(t, a_full_store_still_searches_and_is_emptied_while_searches_are_logged);
-    tcase_add_test(t, a_full_disk_still_searches_and_is_emptied);
+    tcase_add_test(t, full_disk_is_refused_and_recovers);
     tcase_add_test(t, the_generation_that_was_just_left_is_kept_after_a_rollback_too);
     tcase_add_test(t, a_loaded_model_is_called_by_a_plain_name_whatever_its_folder_is_called);
     tcase_add_test(t, a_job_can_be_cancelled_from_its_very_beginning);

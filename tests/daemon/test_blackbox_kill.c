@@ -90,7 +90,7 @@ static unsigned all_missing(box *b)
     return missing;
 }
 
-START_TEST(no_acknowledged_document_is_lost_by_kill_9)
+START_TEST(acknowledged_write_survives_kill)
 {
     box b;
     random_state r;
@@ -136,7 +136,7 @@ int main(void)
     Suite *s = suite_create("kill -9");
     TCase *t = tcase_create("upserts");
     tcase_set_timeout(t, 600);
-    tcase_add_test(t, no_acknowledged_document_is_lost_by_kill_9);
+    tcase_add_test(t, acknowledged_write_survives_kill);
     suite_add_tcase(s, t);
     return testing_run(s);
 }

@@ -174,7 +174,7 @@ static uint64_t collect(int in, pid_t child, uint64_t count, useconds_t wait_us,
     return newest;
 }
 
-START_TEST(acknowledged_writes_survive_kill)
+START_TEST(acknowledged_write_survives_kill)
 {
     enum { BATCHES = 200 };
     static uint64_t acknowledged[BATCHES];
@@ -210,7 +210,7 @@ int main(void)
     Suite *suite = suite_create("store crash");
     TCase *tests = tcase_create("store crash");
     tcase_set_timeout(tests, 300);
-    tcase_add_test(tests, acknowledged_writes_survive_kill);
+    tcase_add_test(tests, acknowledged_write_survives_kill);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

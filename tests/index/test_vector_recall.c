@@ -21,7 +21,7 @@ static void expect_recall(world *w, vector_query q, size_t first_topic, size_t t
     }
 }
 
-START_TEST(recall_asked_for_is_reached)
+START_TEST(recall_holds_for_unseen_queries)
 {
     world w = make_world(&usual, N);
     ck_assert(vector_index_wants_training(w.index));
@@ -255,7 +255,7 @@ int main(void)
     Suite *suite = suite_create("vector_recall");
     TCase *tc = tcase_create("vector_recall");
     tcase_set_timeout(tc, 300);
-    tcase_add_test(tc, recall_asked_for_is_reached);
+    tcase_add_test(tc, recall_holds_for_unseen_queries);
     tcase_add_test(tc, the_curve_rises_to_1);
     tcase_add_test(tc, recall_holds_after_drift);
     tcase_add_test(tc, recall_holds_after_heavy_deletes);

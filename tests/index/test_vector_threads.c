@@ -1,11 +1,13 @@
 #include "tests/common/testing.h"
 #include "tests/index/world.h"
 
+#include "index/kmeans.h"
 #include "index/vector_index.h"
 
 #include <cblas.h>
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -156,6 +158,74 @@ START_TEST(writing_searching_and_training_go_on_at_once)
 }
 END_TEST
 
+/* --- a training that is held up */
+
+static sem_t inside, go;
+static atomic_bool held; /* the next k-means is to wait */
+
+sem_status __real_kmeans_train(const kmeans_options *o, const float *points, size_t n, float *centroids,
+                               const atomic_bool *cancel, sem_error *err);
+sem_status __wrap_kmeans_train(const kmeans_options *o, const float *points, size_t n, float *centroids,
+                               const atomic_bool *cancel, sem_error *err);
+
+sem_status __wrap_kmeans_train(const kmeans_options *o, const float *points, size_t n, float *centroids,
+                               const atomic_bool *cancel, sem_error *err)
+{
+    if (atomic_exchange(&held, false)) {
+        sem_post(&inside);
+        sem_wait(&go);
+    }
+    return __real_kmeans_train(o, points, n, centroids, cancel, err);
+}
+
+static void *train_once(void *context)
+{
+    world *w = context;
+    sem_error error;
+    return vector_index_train(w->index, NULL, NULL, &error) == SEM_OK ? w : NULL;
+}
+
+/* The training does not end before the searches, so none of them can have waited for it. */
+static void work_beside_a_training(world *w)
+{
+    pthread_t thread;
+    void *trained;
+    uint64_t allowed[N / 64 + 1];
+    memset(allowed, 0xff, sizeof allowed);
+    ck_assert(vector_index_wants_training(w->index));
+    atomic_store(&held, true);
+    ck_assert_int_eq(pthread_create(&thread, NULL, train_once, w), 0);
+    sem_wait(&inside);
+    for (uint32_t d = 0; d < 200; d++) {
+        drop(w, d);
+        put_random(w, CROWD + d, 0, TOPICS);
+    }
+    mean_recall(w, (vector_query){.k = K, .recall = 0.9}, 0, TOPICS, NULL);
+    mean_recall(w, (vector_query){.k = K, .recall = 0.9, .allowed = allowed, .allowed_bits = N}, 0, TOPICS, NULL);
+    ck_assert_double_eq(mean_recall(w, (vector_query){.k = K, .exact = true}, 0, TOPICS, NULL), 1.0);
+    sem_post(&go);
+    pthread_join(thread, &trained);
+    ck_assert_ptr_nonnull(trained);
+    ck_assert_double_eq(mean_recall(w, (vector_query){.k = K, .exact = true}, 0, TOPICS, NULL), 1.0);
+}
+
+START_TEST(retraining_never_blocks_a_reader)
+{
+    vector_index_options options = usual;
+    options.exact_below = 500;
+    sem_init(&inside, 0, 0);
+    sem_init(&go, 0, 0);
+    world w = make_world(&options, 2000);
+    work_beside_a_training(&w); /* of the first lists */
+    ck_assert_str_eq(kind_of(&w), "ivf");
+    train(&w);
+    for (uint32_t d = 8000; d < N; d++) /* growth: k-means anew */
+        put_random(&w, d, 0, TOPICS);
+    work_beside_a_training(&w);
+    free_world(&w);
+}
+END_TEST
+
 int main(void)
 {
     openblas_set_num_threads(1);
@@ -163,6 +233,7 @@ int main(void)
     TCase *tc = tcase_create("vector_threads");
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, writing_searching_and_training_go_on_at_once);
+    tcase_add_test(tc, retraining_never_blocks_a_reader);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }

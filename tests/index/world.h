@@ -11,7 +11,12 @@
 
 #include <stdio.h>
 
-enum { N = 20000, DIM = 64, TOPICS = 200, QUERIES = 250, K = 10 };
+#ifndef WORLD_SIZE /* a test may say before it includes this */
+#define WORLD_SIZE 20000
+#define WORLD_DIM 64
+#endif
+
+enum { N = WORLD_SIZE, DIM = WORLD_DIM, TOPICS = 200, QUERIES = 250, K = 10 };
 
 static const float SPREAD = 0.9f;
 
