@@ -41,7 +41,7 @@ static sem_status find_loose(space *sp, const store *s, MDB_txn *main_txn, MDB_t
     rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
     while (rc == 0 && status == SEM_OK && !*found) {
         unsigned char next[SLOT_KEY];
-        uint32_t open;
+        uint32_t open = 0;
         bool any;
         if (key.mv_size != SLOT_KEY) {
             status = environment_damaged(&sp->in, "the key of a vector", err);
