@@ -13,9 +13,9 @@ enum {
     PATIENCE = 100 /* times that a helper yields before it leaves */
 };
 
-/* A ticket: the phase's number in the upper half, then how many chunks it has and
- * the next that nobody has claimed. A claim is one compare-and-swap, which fails
- * when the phase has passed meanwhile. */
+/* A ticket: the phase's number in the upper half, then the end and the beginning of the
+ * chunks that nobody has claimed. The leader takes the first of them, helpers the last. A
+ * claim is one compare-and-swap, which fails when the phase has passed meanwhile. */
 #define TICKET(phase, chunks) ((uint64_t)(phase) << 32 | (uint64_t)(chunks) << 16)
 
 struct crew {
@@ -68,16 +68,17 @@ static void pause_briefly(void)
 
 /* --- chunks */
 
-static bool claim(crew *c, size_t *chunk)
+static bool claim(crew *c, bool leads, size_t *chunk)
 {
     uint64_t ticket = atomic_load_explicit(&c->ticket, memory_order_relaxed);
     for (;;) {
-        size_t next = ticket & 0xFFFF, chunks = ticket >> 16 & 0xFFFF;
-        if (next >= chunks)
+        size_t first = ticket & 0xFFFF, end = ticket >> 16 & 0xFFFF;
+        if (first >= end)
             return false;
-        if (atomic_compare_exchange_weak_explicit(&c->ticket, &ticket, ticket + 1, memory_order_acquire,
+        const uint64_t left = leads ? ticket + 1 : ticket - ((uint64_t)1 << 16);
+        if (atomic_compare_exchange_weak_explicit(&c->ticket, &ticket, left, memory_order_acquire,
                                                   memory_order_relaxed)) {
-            *chunk = next;
+            *chunk = leads ? first : end - 1;
             return true;
         }
         pause_briefly();
@@ -103,7 +104,7 @@ void crew_run(crew *c, crew_function *f, void *context, size_t chunks)
     c->phase++;
     atomic_store_explicit(&c->done, 0, memory_order_relaxed);
     atomic_store_explicit(&c->ticket, TICKET(c->phase, chunks), memory_order_release);
-    for (size_t chunk; claim(c, &chunk); own++)
+    for (size_t chunk; claim(c, true, &chunk); own++)
         f(context, chunk, 0);
     for (unsigned looks = 0; own + atomic_load_explicit(&c->done, memory_order_acquire) < chunks; looks++) {
         if (looks < SPINS)
@@ -139,7 +140,7 @@ void crew_help(crew *c, bool (*leave)(void *context), void *context)
     unsigned looks = 0;
     while (atomic_load_explicit(&c->led, memory_order_relaxed) && !leave(context) && looks < SPINS + PATIENCE) {
         size_t chunk;
-        if (claim(c, &chunk)) {
+        if (claim(c, false, &chunk)) {
             c->function(c->context, chunk, member);
             atomic_fetch_add_explicit(&c->done, 1, memory_order_release);
             looks = 0;

@@ -33,9 +33,10 @@ void crew_dismiss(crew *c);
  * the leader, others are below crew_members(). */
 typedef void crew_function(void *context, size_t chunk, size_t member);
 
-/* Calls f for each chunk below chunks (at most CREW_CHUNKS_MAX), in any order and
- * thread, and returns when all are done; what they wrote is then seen here and by
- * every later phase. Only the thread that leads. */
+/* Calls f for each chunk below chunks (at most CREW_CHUNKS_MAX), in any thread, and
+ * returns when all are done. The leader begins with the first and goes up, helpers
+ * begin with the last and go down, so that of two threads each does neighbours. What they
+ * wrote is seen here afterwards and by every later phase. Only the thread that leads. */
 void crew_run(crew *c, crew_function *f, void *context, size_t chunks);
 
 /* --- the helpers' side */

@@ -166,7 +166,7 @@ static figures run_product(const bench *b, size_t i)
         if (packed_rows_begin(p, &block, count, x, b->space))
             packed_convert(p, &block, x, 0, count);
         double converted = cpu_seconds();
-        packed_multiply_panels(p, &block, 0, packed_panels(p), b->y + r * s.n);
+        packed_multiply_panels(p, &block, 0, packed_panels(p), packed_panels(p), b->y + r * s.n);
         took.products += cpu_seconds() - converted;
     }
     took.with_rows = cpu_seconds() - from;

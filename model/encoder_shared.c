@@ -5,8 +5,10 @@
 enum {
     /* Chunks of a product: enough that one thread's last chunk keeps the others
      * waiting for a small part of the phase only, few enough that claiming them
-     * costs nothing beside. */
+     * costs nothing beside: no fewer than this, and of so many bytes of weights. */
     PRODUCT_CHUNKS = 16,
+    PRODUCT_CHUNKS_MOST = 256,
+    PRODUCT_CHUNK_BYTES = 48 << 10,
     ATTENTION_CHUNKS = 12,
     ROWS_A_CHUNK = 2
 };
@@ -44,10 +46,19 @@ static void prepare_rows(void *context, size_t chunk, size_t member)
 
 static void multiply_part(void *context, size_t chunk, size_t member)
 {
-    (void)member;
     const product *a = context;
-    size_t panels = packed_panels(a->p);
-    packed_multiply_panels(a->p, a->b, part(panels, chunk, a->chunks), part(panels, chunk + 1, a->chunks), a->y);
+    const size_t panels = packed_panels(a->p), last = part(panels, chunk + 1, a->chunks);
+    /* The leader goes on upwards, helpers downwards. */
+    const size_t next = member == 0 || chunk == 0 ? last : part(panels, chunk - 1, a->chunks);
+    packed_multiply_panels(a->p, a->b, part(panels, chunk, a->chunks), last, next, a->y);
+}
+
+static size_t product_chunks(const packed *p)
+{
+    const size_t panels = packed_panels(p), fine = packed_weight_bytes(p) / PRODUCT_CHUNK_BYTES;
+    const size_t most = fine < PRODUCT_CHUNKS_MOST ? fine : PRODUCT_CHUNKS_MOST;
+    const size_t chunks = most > PRODUCT_CHUNKS ? most : PRODUCT_CHUNKS;
+    return panels < chunks ? panels : chunks;
 }
 
 void shared_multiply(crew *c, const packed *p, size_t rows, float *x, packed_function *f, float *y, float *space)
@@ -57,9 +68,8 @@ void shared_multiply(crew *c, const packed *p, size_t rows, float *x, packed_fun
         return;
     }
     packed_rows b;
-    size_t panels = packed_panels(p);
     product a = {.p = p, .b = &b, .x = x, .f = f, .y = y, .width = packed_width(p)};
-    a.chunks = panels < PRODUCT_CHUNKS ? panels : PRODUCT_CHUNKS;
+    a.chunks = product_chunks(p);
     a.convert = packed_rows_begin(p, &b, rows, x, space);
     if (a.convert || f != NULL)
         crew_run(c, prepare_rows, &a, (rows + ROWS_A_CHUNK - 1) / ROWS_A_CHUNK);

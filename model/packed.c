@@ -361,48 +361,62 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
                     &b->zero[r]);
 }
 
-/* What tile t of some steps of a panel fetches. Where several tiles multiply the same
- * steps, each fetches its share of the next ones: memory then has the time of all of them,
- * and not the first tile's alone, which it is too slow for. */
-static void set_fetch(const packed *p, const char *weights, size_t steps, size_t t, size_t tiles, packed_tile_out *out)
+/* Some steps of one panel. */
+typedef struct part {
+    size_t panel, from, steps;
+    const char *next; /* the weights that come after these */
+} part;
+
+/* What tile t of a part fetches. Where several tiles multiply the same steps, each fetches
+ * its share of the next ones: memory then has the time of all of them, and not the first
+ * tile's alone, which it is too slow for. */
+static void set_fetch(const packed *p, const part *s, const char *weights, size_t t, size_t tiles, packed_tile_out *out)
 {
-    const size_t bytes = steps * step_bytes(p);
-    out->fetch = tiles == 1 ? weights + FETCH_AHEAD : weights + bytes + bytes * t / tiles;
+    const size_t bytes = s->steps * step_bytes(p);
+    out->fetch = tiles == 1 && s->next == weights + bytes ? weights + FETCH_AHEAD : s->next + bytes * t / tiles;
     out->fetch_step = (step_bytes(p) + tiles - 1) / tiles;
 }
 
-/* Some steps of one panel with all rows of the block, in tiles of nearly equal height. */
-static void multiply_steps(const packed *p, size_t panel, size_t from, size_t steps, const packed_rows *b, float *y)
+static const char *weights_of(const packed *p, size_t panel, size_t step)
+{
+    return p->weights + (panel * p->steps + step) * step_bytes(p);
+}
+
+/* With all rows of the block, in tiles of nearly equal height. */
+static void multiply_part(const packed *p, const part *s, const packed_rows *b, float *y)
 {
     const packed_kernels *k = &p->kernels;
     const bool few = b->count < k->few_below[p->precision];
     packed_tile *tile = few ? k->few[p->precision] : k->tile[p->precision];
-    size_t first = panel * p->columns, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
+    size_t first = s->panel * p->columns, most = few ? k->few_rows[p->precision] : k->tile_rows[p->precision];
     size_t tiles = (b->count + most - 1) / most;
     packed_tile_out out = {.stride = p->n,
                            .columns = p->n - first < p->columns ? p->n - first : p->columns,
-                           .begun = from > 0,
-                           .unfinished = from + steps < p->steps,
+                           .begun = s->from > 0,
+                           .unfinished = s->from + s->steps < p->steps,
                            .bias = p->bias + first,
                            .scale = p->scale + first,
                            .sums = p->sums + first};
-    const char *weights = p->weights + (panel * p->steps + from) * step_bytes(p);
+    const char *weights = weights_of(p, s->panel, s->from);
     for (size_t t = 0, r = 0; t < tiles; t++) {
         size_t height = (b->count - r + tiles - t - 1) / (tiles - t);
         out.y = y + r * p->n + first;
         out.row_scale = b->scale + r;
         out.row_zero = b->zero + r;
-        set_fetch(p, weights, steps, t, tiles, &out);
-        tile(height, steps, b->rows + r * b->stride + 4 * from, b->stride, weights, &out);
+        set_fetch(p, s, weights, t, tiles, &out);
+        tile(height, s->steps, b->rows + r * b->stride + 4 * s->from, b->stride, weights, &out);
         r += height;
     }
 }
 
-static void multiply_panel(const packed *p, size_t panel, const packed_rows *b, float *y)
+static void multiply_panel(const packed *p, size_t panel, size_t next, const packed_rows *b, float *y)
 {
     const size_t most = p->kernels.steps_most[p->precision] != 0 ? p->kernels.steps_most[p->precision] : p->steps;
-    for (size_t from = 0; from < p->steps; from += most)
-        multiply_steps(p, panel, from, p->steps - from < most ? p->steps - from : most, b, y);
+    for (size_t from = 0, end; from < p->steps; from = end) {
+        end = p->steps - from < most ? p->steps : from + most;
+        const part s = {panel, from, end - from, end < p->steps ? weights_of(p, panel, end) : weights_of(p, next, 0)};
+        multiply_part(p, &s, b, y);
+    }
 }
 
 size_t packed_panels(const packed *p)
@@ -410,10 +424,10 @@ size_t packed_panels(const packed *p)
     return p->panels;
 }
 
-void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, float *y)
+void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, size_t next, float *y)
 {
     for (size_t panel = first; panel < last; panel++)
-        multiply_panel(p, panel, b, y);
+        multiply_panel(p, panel, panel + 1 < last ? panel + 1 : next, b, y);
 }
 
 /* --- recording */
@@ -450,6 +464,6 @@ void packed_multiply(const packed *p, size_t rows, const float *x, packed_functi
         } else {
             convert(p, from, f, &b, space);
         }
-        packed_multiply_panels(p, &b, 0, p->panels, y + r * p->n);
+        packed_multiply_panels(p, &b, 0, p->panels, p->panels, y + r * p->n);
     }
 }

@@ -84,8 +84,10 @@ bool packed_rows_begin(const packed *p, packed_rows *b, size_t rows, const float
 /* Converts the rows from first up to, without, last. Threads may do different rows. */
 void packed_convert(const packed *p, packed_rows *b, const float *x, size_t first, size_t last);
 /* Columns are cut into panels; y gets those of the panels from first up to, without,
- * last. Bit for bit what packed_multiply gives. */
+ * last. next: the panel that this thread is likely to multiply after these, which is
+ * fetched meanwhile. Bit for bit what packed_multiply gives. */
 size_t packed_panels(const packed *p);
-void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, float *y);
+void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, size_t next,
+                            float *y);
 
 #endif
