@@ -1,6 +1,7 @@
 #include "base/queue.h"
 
 #include "base/clock.h"
+#include "base/spin.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -30,9 +31,10 @@ struct queue {
     node *spare; /* nodes without an item */
     size_t spare_count;
     size_t capacity;
-    size_t idle;  /* threads in queue_pop that have nothing yet */
-    size_t calls; /* of queue_call that no thread has answered */
-    bool closed;
+    size_t idle;         /* threads in queue_pop that have nothing yet */
+    atomic_size_t calls; /* of queue_call that no thread has answered; as length */
+    bool attended;       /* one of the idle threads looks again and again: it needs no signal */
+    atomic_bool closed;  /* as length */
 };
 
 sem_status queue_create(queue **out, size_t capacity, sem_error *err)
@@ -115,6 +117,12 @@ void queue_destroy(queue *q)
     free(q);
 }
 
+/* Under the lock: whether there is more to do than the thread that attends will see. */
+static bool needs_signal(const queue *q)
+{
+    return q->lanes[QUEUE_FAST].length + q->lanes[QUEUE_SLOW].length + q->calls > q->attended;
+}
+
 sem_status queue_push(queue *q, queue_lane which, void *item)
 {
     pthread_mutex_lock(&q->lock);
@@ -131,19 +139,42 @@ sem_status queue_push(queue *q, queue_lane which, void *item)
     }
     if (status != SEM_OK && n != NULL)
         free_node(q, n);
+    bool signals = status == SEM_OK && needs_signal(q);
     pthread_mutex_unlock(&q->lock);
-    if (status == SEM_OK)
+    if (signals)
         pthread_cond_signal(&q->filled);
     return status;
 }
 
-void *queue_pop_called(queue *q, bool *called)
+static bool anything(const queue *q)
+{
+    return q->lanes[QUEUE_FAST].length > 0 || q->lanes[QUEUE_SLOW].length > 0 || q->calls > 0 || q->closed;
+}
+
+/* Under the lock, which it gives up meanwhile. Waking a thread that sleeps takes longer
+ * than most searches do where the processor has nothing else to do and sleeps as well. */
+static void attend(queue *q, uint64_t attend_ns)
+{
+    const uint64_t until = clock_monotonic_ns() + attend_ns;
+    q->attended = true;
+    pthread_mutex_unlock(&q->lock);
+    while (!anything(q) && clock_monotonic_ns() < until)
+        spin_pause();
+    pthread_mutex_lock(&q->lock);
+    q->attended = false;
+}
+
+void *queue_pop_called(queue *q, uint64_t attend_ns, bool *called)
 {
     pthread_mutex_lock(&q->lock);
     void *item;
     q->idle++;
-    while ((item = take_any(q)) == NULL && !q->closed && q->calls == 0)
-        pthread_cond_wait(&q->filled, &q->lock);
+    for (bool attends = attend_ns > 0; (item = take_any(q)) == NULL && !q->closed && q->calls == 0; attends = false) {
+        if (attends && !q->attended)
+            attend(q, attend_ns);
+        else
+            pthread_cond_wait(&q->filled, &q->lock);
+    }
     q->idle--;
     *called = item == NULL && q->calls > 0;
     if (*called)
@@ -158,8 +189,9 @@ bool queue_call(queue *q)
     bool spare = q->idle > q->calls + q->lanes[QUEUE_FAST].length + q->lanes[QUEUE_SLOW].length;
     if (spare)
         q->calls++;
+    bool signals = spare && needs_signal(q);
     pthread_mutex_unlock(&q->lock);
-    if (spare)
+    if (signals)
         pthread_cond_signal(&q->filled);
     return spare;
 }

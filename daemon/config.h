@@ -29,6 +29,7 @@ typedef struct config {
         size_t output_limit;       /* bytes of unsent answers at which one more closes the connection */
         size_t max_in_flight;      /* requests of one connection */
         uint64_t drain_timeout_ms; /* at SIGTERM, for requests in flight */
+        unsigned busy_poll_us;     /* after a request or an answer, before a thread sleeps */
     } server;
     request_limits limits;
     struct {

@@ -49,8 +49,9 @@ struct server {
 
     int wake_fd;
     struct event *wake;
-    pthread_mutex_t lock; /* guards first and last; rank: innermost, nothing is called under it */
+    pthread_mutex_t lock; /* guards first, last and attended; rank: innermost, nothing is called under it */
     reply_node *first, *last;
+    bool attended; /* the loop looks for answers by itself: nobody has to wake it */
     atomic_bool reply_lost; /* memory ran out for a reply_node */
 };
 
@@ -169,13 +170,9 @@ static void close_waiting(server *s)
             connection_close(s->slots[i].connection);
 }
 
-static void on_wake(evutil_socket_t fd, short what, void *arg)
+static void deliver(server *s, reply_node *first)
 {
-    server *s = arg;
-    eventfd_t count;
-    (void)what;
-    (void)eventfd_read(fd, &count);
-    for (reply_node *node = take_replies(s), *next; node != NULL; node = next) {
+    for (reply_node *node = first, *next; node != NULL; node = next) {
         next = node->next;
         connection *c = find_connection(s, node->connection);
         if (c != NULL)
@@ -187,9 +184,28 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         close_waiting(s);
 }
 
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    server *s = arg;
+    eventfd_t count;
+    (void)what;
+    (void)eventfd_read(fd, &count);
+    deliver(s, take_replies(s));
+}
+
+void server_attend(server *s, bool attended)
+{
+    pthread_mutex_lock(&s->lock);
+    s->attended = attended;
+    reply_node *list = s->first;
+    s->first = s->last = NULL;
+    pthread_mutex_unlock(&s->lock);
+    deliver(s, list);
+}
+
 void server_reply(server *s, uint64_t id, buffer *reply)
 {
-    bool first = true;
+    bool wakes = true;
     reply_node *node = pool_take(s->shared.hooks.memory, sizeof *node);
     if (node == NULL) {
         buffer_free(reply);
@@ -198,16 +214,16 @@ void server_reply(server *s, uint64_t id, buffer *reply)
         *node = (reply_node){.connection = id, .bytes = *reply};
         *reply = (buffer){.memory = reply->memory};
         pthread_mutex_lock(&s->lock);
-        first = s->first == NULL;
-        if (first)
+        /* Whoever finds the list empty wakes the loop for all that follow. */
+        wakes = s->first == NULL && !s->attended;
+        if (s->first == NULL)
             s->first = node;
         else
             s->last->next = node;
         s->last = node;
         pthread_mutex_unlock(&s->lock);
     }
-    /* Whoever finds the list empty wakes the loop for all that follow. */
-    if (first)
+    if (wakes)
         (void)eventfd_write(s->wake_fd, 1);
 }
 

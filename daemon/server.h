@@ -47,6 +47,10 @@ const char *server_address(const server *s, size_t i);
  * while it was packed) closes the connection. */
 void server_reply(server *s, uint64_t id, buffer *reply);
 
+/* Loop thread: sends the answers that wait. attended: the loop promises to call this again
+ * soon, and until it says otherwise nobody wakes it for an answer. */
+void server_attend(server *s, bool attended);
+
 /* Loop thread: stops accepting and reading; connections close when their
  * answers are out. idle() runs once when the last one is closed. */
 void server_drain(server *s, void (*idle)(void *context), void *context);

@@ -1,5 +1,6 @@
 #include "daemon/service.h"
 
+#include "base/clock.h"
 #include "proto/pack.h"
 #include "daemon/engine.h"
 #include "daemon/http.h"
@@ -401,6 +402,33 @@ static void destroy_service(service *s)
     free(s);
 }
 
+/* Waking a thread that sleeps takes longer than most searches do where the processor has
+ * nothing else to do and sleeps as well. So for some microseconds after a request or an
+ * answer the loop looks for the next one without sleeping. */
+static bool run_loop(service *s)
+{
+    const uint64_t poll_ns = s->config->server.busy_poll_us * 1000u;
+    uint64_t seen = 0, until = 0;
+    bool attends = false;
+    for (;;) {
+        int status = event_base_loop(s->base, attends ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
+        if (status != 0 || event_base_got_break(s->base))
+            return status >= 0;
+        if (attends)
+            server_attend(s->server, true);
+        server_stats now;
+        server_get_stats(s->server, &now);
+        uint64_t clock = clock_monotonic_ns();
+        if (now.requests + now.replies != seen)
+            until = clock + poll_ns;
+        seen = now.requests + now.replies;
+        if (attends != (clock < until)) {
+            attends = !attends;
+            server_attend(s->server, attends);
+        }
+    }
+}
+
 sem_status service_run(config *c, const service_source *source, sem_log *log, bool *abandoned, sem_error *err)
 {
     /* On the heap: when the helper can't be waited for it goes on using this. */
@@ -419,7 +447,7 @@ sem_status service_run(config *c, const service_source *source, sem_log *log, bo
     }
     if (s->result == SEM_OK && !start_helper(s, create_engine))
         s->result = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread");
-    if (s->result == SEM_OK && event_base_dispatch(s->base) < 0)
+    if (s->result == SEM_OK && !run_loop(s))
         s->result = sem_fail(err, SEM_INTERNAL, "the event loop failed");
     sem_status result = s->result;
     *abandoned = s->helper_runs || s->engine != NULL;

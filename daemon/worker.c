@@ -149,8 +149,9 @@ static bool work_waits(void *context)
 static void *worker_main(void *argument)
 {
     worker *w = argument;
+    const uint64_t attend_ns = (uint64_t)w->core->settings.server.busy_poll_us * 1000u;
     for (bool called = true; called;) {
-        for (task *t; (t = queue_pop_called(w->core->work, &called)) != NULL;) {
+        for (task *t; (t = queue_pop_called(w->core->work, attend_ns, &called)) != NULL;) {
             atomic_store(&w->busy_since_ns, clock_monotonic_ns());
             run_one(w, t);
             atomic_store(&w->busy_since_ns, 0);

@@ -116,7 +116,7 @@ typedef struct popper {
 static void *pop_called(void *argument)
 {
     popper *p = argument;
-    p->item = queue_pop_called(p->q, &p->called);
+    p->item = queue_pop_called(p->q, 0, &p->called);
     return NULL;
 }
 
@@ -158,6 +158,80 @@ START_TEST(a_call_wakes_one_thread_that_waits_and_none_that_an_item_is_for)
 }
 END_TEST
 
+enum { ATTEND_NS = 2000000, HANDED = 20000 };
+
+/* Takes until the queue is closed, never sleeping long: *count gets how many. */
+static void *take_all(void *argument)
+{
+    popper *p = argument;
+    size_t *count = p->item;
+    for (bool called = true; called;)
+        while (queue_pop_called(p->q, ATTEND_NS, &called) != NULL)
+            ++*count;
+    return NULL;
+}
+
+START_TEST(threads_that_attend_miss_nothing)
+{
+    queue *q;
+    pthread_t threads[3];
+    popper poppers[3];
+    size_t counts[3] = {0};
+    unsigned calls = 0;
+    ck_ok(queue_create(&q, 0, &error));
+    for (int i = 0; i < 3; i++) {
+        poppers[i] = (popper){.q = q, .item = &counts[i]};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_all, &poppers[i]), 0);
+    }
+
+    /* Sometimes one, sometimes several at once, with and without pauses between them. */
+    for (int i = 0; i < HANDED; i++) {
+        ck_ok(queue_push(q, i % 3 == 0 ? QUEUE_SLOW : QUEUE_FAST, &counts));
+        calls += i % 7 == 0 && queue_call(q);
+        if (i % 5 != 0)
+            continue;
+        while (queue_length(q, QUEUE_FAST) + queue_length(q, QUEUE_SLOW) > 0)
+            sched_yield();
+        wait_until_idle(q, 3); /* takes what lies there, so not before it is empty */
+    }
+    queue_close(q);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+
+    ck_assert_uint_eq(counts[0] + counts[1] + counts[2], HANDED);
+    ck_assert_uint_gt(calls, 0);
+    queue_destroy(q);
+}
+END_TEST
+
+START_TEST(a_thread_that_attends_leaves_the_second_item_to_one_that_sleeps)
+{
+    queue *q;
+    pthread_t sleeper, attender;
+    popper asleep = {0}, awake = {0};
+    int items[2];
+    size_t count = 0;
+    ck_ok(queue_create(&q, 0, &error));
+    asleep.q = q;
+    awake = (popper){.q = q, .item = &count};
+    ck_assert_int_eq(pthread_create(&sleeper, NULL, pop_called, &asleep), 0);
+    wait_until_idle(q, 1);
+    ck_assert_int_eq(pthread_create(&attender, NULL, take_all, &awake), 0);
+    wait_until_idle(q, 2);
+
+    ck_ok(queue_push(q, QUEUE_FAST, &items[0]));
+    ck_ok(queue_push(q, QUEUE_FAST, &items[1]));
+    while (queue_length(q, QUEUE_FAST) > 0)
+        sched_yield();
+    queue_close(q);
+    pthread_join(sleeper, NULL);
+    pthread_join(attender, NULL);
+
+    ck_assert_uint_eq(count + (asleep.item != NULL), 2);
+    queue_destroy(q);
+}
+END_TEST
+
 START_TEST(a_closed_queue_calls_nobody)
 {
     queue *q;
@@ -165,7 +239,7 @@ START_TEST(a_closed_queue_calls_nobody)
     ck_ok(queue_create(&q, 0, &error));
     queue_close(q);
     ck_assert(!queue_call(q));
-    ck_assert_ptr_null(queue_pop_called(q, &called));
+    ck_assert_ptr_null(queue_pop_called(q, 0, &called));
     ck_assert(!called);
     queue_destroy(q);
 }
@@ -180,6 +254,8 @@ int main(void)
     tcase_add_test(tests, a_choice_is_made_among_the_oldest_only);
     tcase_add_test(tests, a_choice_is_told_how_many_threads_are_idle);
     tcase_add_test(tests, a_call_wakes_one_thread_that_waits_and_none_that_an_item_is_for);
+    tcase_add_test(tests, threads_that_attend_miss_nothing);
+    tcase_add_test(tests, a_thread_that_attends_leaves_the_second_item_to_one_that_sleeps);
     tcase_add_test(tests, a_closed_queue_calls_nobody);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
