@@ -1,7 +1,6 @@
 #include "base/crew.h"
 
 #include "base/checked.h"
-#include "base/spin.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -58,6 +57,15 @@ size_t crew_members(const crew *c)
     return c->members;
 }
 
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* --- chunks */
 
 static bool claim(crew *c, bool leads, size_t *chunk)
@@ -73,7 +81,7 @@ static bool claim(crew *c, bool leads, size_t *chunk)
             *chunk = leads ? first : end - 1;
             return true;
         }
-        spin_pause();
+        pause_briefly();
     }
 }
 
@@ -100,7 +108,7 @@ void crew_run(crew *c, crew_function *f, void *context, size_t chunks)
         f(context, chunk, 0);
     for (unsigned looks = 0; own + atomic_load_explicit(&c->done, memory_order_acquire) < chunks; looks++) {
         if (looks < SPINS)
-            spin_pause();
+            pause_briefly();
         else
             sched_yield();
     }
@@ -137,7 +145,7 @@ void crew_help(crew *c, bool (*leave)(void *context), void *context)
             atomic_fetch_add_explicit(&c->done, 1, memory_order_release);
             looks = 0;
         } else if (++looks < SPINS) {
-            spin_pause();
+            pause_briefly();
         } else {
             sched_yield();
         }

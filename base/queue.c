@@ -1,7 +1,6 @@
 #include "base/queue.h"
 
 #include "base/clock.h"
-#include "base/spin.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -151,27 +150,25 @@ static bool anything(const queue *q)
     return q->lanes[QUEUE_FAST].length > 0 || q->lanes[QUEUE_SLOW].length > 0 || q->calls > 0 || q->closed;
 }
 
-/* Under the lock, which it gives up meanwhile. Waking a thread that sleeps takes longer
- * than most searches do where the processor has nothing else to do and sleeps as well. */
-static void attend(queue *q, uint64_t attend_ns)
+/* Under the lock, which it gives up meanwhile. */
+static void attend(queue *q, attention *a)
 {
-    const uint64_t until = clock_monotonic_ns() + attend_ns;
     q->attended = true;
     pthread_mutex_unlock(&q->lock);
-    while (!anything(q) && clock_monotonic_ns() < until)
-        spin_pause();
+    while (!anything(q) && attention_lasts(a))
+        ;
     pthread_mutex_lock(&q->lock);
     q->attended = false;
 }
 
-void *queue_pop_called(queue *q, uint64_t attend_ns, bool *called)
+void *queue_pop_called(queue *q, attention *a, bool *called)
 {
     pthread_mutex_lock(&q->lock);
     void *item;
     q->idle++;
-    for (bool attends = attend_ns > 0; (item = take_any(q)) == NULL && !q->closed && q->calls == 0; attends = false) {
+    for (bool attends = a != NULL; (item = take_any(q)) == NULL && !q->closed && q->calls == 0; attends = false) {
         if (attends && !q->attended)
-            attend(q, attend_ns);
+            attend(q, a);
         else
             pthread_cond_wait(&q->filled, &q->lock);
     }

@@ -3,6 +3,7 @@
 #ifndef SEM_BASE_QUEUE_H
 #define SEM_BASE_QUEUE_H
 
+#include "base/attention.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -29,9 +30,9 @@ void *queue_pop(queue *q, int timeout_ms);
 
 /* Like queue_pop for ever, but also returns, with NULL and *called, when queue_call
  * wants this thread; items come first. For queues of which every thread that waits
- * does so by this function. One thread at a time does not sleep in the first attend_ns
- * but looks again and again. */
-void *queue_pop_called(queue *q, uint64_t attend_ns, bool *called);
+ * does so by this function. One thread at a time looks again and again, as long as *a
+ * lasts (NULL: not at all), before it sleeps. */
+void *queue_pop_called(queue *q, attention *a, bool *called);
 
 /* Calls one of the threads that wait with nothing to take; false where there is
  * none. What a thread does that is called is for the two to agree on. */

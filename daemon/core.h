@@ -56,6 +56,7 @@ typedef struct core {
     struct deletes *deletes;        /* owned; for answers on their way */
     struct meta_catalog *columns;   /* owned; what filters are evaluated on */
     atomic_size_t held_bytes;       /* of requests that wait or are under way; encode.queue_bytes limits it */
+    atomic_size_t tasks;            /* requests that wait or are under way */
     queue *work;                    /* to the workers; fast lane: queries, slow lane: documents */
     query_cache *queries;           /* owned */
     crew *crew;                     /* of the workers, for a lone query; the worker pool's; NULL with one worker */

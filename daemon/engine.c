@@ -276,6 +276,11 @@ void engine_reload(engine *e, const config *c)
     jobs_reload(e->core.jobs, c);
 }
 
+size_t engine_tasks(const engine *e)
+{
+    return atomic_load(&e->core.tasks);
+}
+
 bool engine_alive(engine *e)
 {
     uint64_t since[2] = {worker_pool_busy_since(e->workers), writer_busy_since(e->core.writer)};

@@ -51,6 +51,9 @@ void engine_reload(engine *e, const config *c);
 /* Any thread: true while workers and writer take work (for the watchdog). */
 bool engine_alive(engine *e);
 
+/* Any thread: requests that wait or are under way. */
+size_t engine_tasks(const engine *e);
+
 /* Any thread: counters in Prometheus text form appended to out. */
 bool engine_metrics(engine *e, buffer *out);
 

@@ -1,6 +1,6 @@
 #include "daemon/service.h"
 
-#include "base/clock.h"
+#include "base/attention.h"
 #include "proto/pack.h"
 #include "daemon/engine.h"
 #include "daemon/http.h"
@@ -402,30 +402,30 @@ static void destroy_service(service *s)
     free(s);
 }
 
-/* Waking a thread that sleeps takes longer than most searches do where the processor has
- * nothing else to do and sleeps as well. So for some microseconds after a request or an
- * answer the loop looks for the next one without sleeping. */
-static bool run_loop(service *s)
+/* Whether the loop looks for what comes next without sleeping. *seen: requests and answers
+ * so far. */
+static bool attends(const service *s, attention *a, uint64_t *seen)
 {
-    const uint64_t poll_ns = s->config->server.busy_poll_us * 1000u;
-    uint64_t seen = 0, until = 0;
-    bool attends = false;
-    for (;;) {
-        int status = event_base_loop(s->base, attends ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
+    server_stats now;
+    server_get_stats(s->server, &now);
+    if (now.requests + now.replies != *seen)
+        attention_begin(a);
+    *seen = now.requests + now.replies;
+    return attention_lasts(a) && s->engine != NULL && engine_tasks(s->engine) <= 1;
+}
+
+static bool run_loop(const service *s)
+{
+    attention a = {.look_ns = s->config->server.busy_poll_us * 1000u};
+    uint64_t seen = 0;
+    for (bool before, now = false;;) {
+        int status = event_base_loop(s->base, now ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
         if (status != 0 || event_base_got_break(s->base))
             return status >= 0;
-        if (attends)
-            server_attend(s->server, true);
-        server_stats now;
-        server_get_stats(s->server, &now);
-        uint64_t clock = clock_monotonic_ns();
-        if (now.requests + now.replies != seen)
-            until = clock + poll_ns;
-        seen = now.requests + now.replies;
-        if (attends != (clock < until)) {
-            attends = !attends;
-            server_attend(s->server, attends);
-        }
+        before = now;
+        now = attends(s, &a, &seen);
+        if (before || now)
+            server_attend(s->server, now);
     }
 }
 

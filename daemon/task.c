@@ -21,6 +21,7 @@ task *task_create(core *c, uint64_t connection, request *r, uint64_t arrived_ns)
     if (r->has_deadline && r->deadline_ms < (UINT64_MAX - arrived_ns) / 1000000u)
         t->deadline_ns = arrived_ns + r->deadline_ms * 1000000u;
     task_hold(t, sizeof *t + r->frame.capacity);
+    atomic_fetch_add(&c->tasks, 1);
     batch_measure(t);
     return t;
 }
@@ -55,6 +56,7 @@ void task_free(task *t)
         return;
     task_reset(t);
     atomic_fetch_sub(&t->core->held_bytes, t->held);
+    atomic_fetch_sub(&t->core->tasks, 1);
     request_free(t->request);
     pool_give(t);
 }

@@ -146,12 +146,20 @@ static bool work_waits(void *context)
     return queue_length(work, QUEUE_FAST) > 0 || queue_length(work, QUEUE_SLOW) > 0;
 }
 
+/* Where more requests are under way, processors are awake, and have better to do than to
+ * wait for another one. */
+static task *next_task(worker *w, attention *a, bool *called)
+{
+    attention_begin(a);
+    return queue_pop_called(w->core->work, atomic_load(&w->core->tasks) == 0 ? a : NULL, called);
+}
+
 static void *worker_main(void *argument)
 {
     worker *w = argument;
-    const uint64_t attend_ns = (uint64_t)w->core->settings.server.busy_poll_us * 1000u;
+    attention a = {.look_ns = (uint64_t)w->core->settings.server.busy_poll_us * 1000u};
     for (bool called = true; called;) {
-        for (task *t; (t = queue_pop_called(w->core->work, attend_ns, &called)) != NULL;) {
+        for (task *t; (t = next_task(w, &a, &called)) != NULL;) {
             atomic_store(&w->busy_since_ns, clock_monotonic_ns());
             run_one(w, t);
             atomic_store(&w->busy_since_ns, 0);

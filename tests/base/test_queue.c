@@ -116,7 +116,7 @@ typedef struct popper {
 static void *pop_called(void *argument)
 {
     popper *p = argument;
-    p->item = queue_pop_called(p->q, 0, &p->called);
+    p->item = queue_pop_called(p->q, NULL, &p->called);
     return NULL;
 }
 
@@ -158,16 +158,21 @@ START_TEST(a_call_wakes_one_thread_that_waits_and_none_that_an_item_is_for)
 }
 END_TEST
 
-enum { ATTEND_NS = 2000000, HANDED = 20000 };
+enum { LOOK_NS = 200000, HANDED = 3000 };
 
 /* Takes until the queue is closed, never sleeping long: *count gets how many. */
 static void *take_all(void *argument)
 {
     popper *p = argument;
     size_t *count = p->item;
-    for (bool called = true; called;)
-        while (queue_pop_called(p->q, ATTEND_NS, &called) != NULL)
+    attention a = {.look_ns = LOOK_NS};
+    for (bool called = true; called;) {
+        attention_begin(&a);
+        while (queue_pop_called(p->q, &a, &called) != NULL) {
             ++*count;
+            attention_begin(&a);
+        }
+    }
     return NULL;
 }
 
@@ -239,7 +244,7 @@ START_TEST(a_closed_queue_calls_nobody)
     ck_ok(queue_create(&q, 0, &error));
     queue_close(q);
     ck_assert(!queue_call(q));
-    ck_assert_ptr_null(queue_pop_called(q, 0, &called));
+    ck_assert_ptr_null(queue_pop_called(q, NULL, &called));
     ck_assert(!called);
     queue_destroy(q);
 }

@@ -1,0 +1,37 @@
+#include "base/attention.h"
+
+#include "base/clock.h"
+
+enum {
+    LOST_NS = 100000,   /* between two looks: another thread had the processor, and not for a moment only */
+    PAUSE_NS = 20000000 /* until it is tried again */
+};
+
+static void spin_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void attention_begin(attention *a)
+{
+    a->before_ns = clock_monotonic_ns();
+    a->until_ns = a->before_ns + a->look_ns;
+}
+
+bool attention_lasts(attention *a)
+{
+    if (a->look_ns == 0)
+        return false;
+    const uint64_t now = clock_monotonic_ns();
+    if (now < a->again_ns || now >= a->until_ns)
+        return false;
+    if (now - a->before_ns > LOST_NS)
+        a->again_ns = now + PAUSE_NS;
+    a->before_ns = now;
+    spin_pause();
+    return now >= a->again_ns;
+}
