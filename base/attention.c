@@ -22,6 +22,11 @@ void attention_begin(attention *a)
     a->until_ns = a->before_ns + a->look_ns;
 }
 
+void attention_pause(attention *a)
+{
+    a->again_ns = clock_monotonic_ns() + PAUSE_NS;
+}
+
 bool attention_lasts(attention *a)
 {
     if (a->look_ns == 0)

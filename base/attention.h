@@ -19,6 +19,9 @@ typedef struct attention {
 /* Something has come: more may. */
 void attention_begin(attention *a);
 
+/* Nothing is looked for in the next while: there is more to do than to wait. */
+void attention_pause(attention *a);
+
 /* Before each look: false when it is time to sleep. */
 bool attention_lasts(attention *a);
 

@@ -44,6 +44,7 @@ typedef struct service {
     service_phase phase;
     bool stopping;      /* a first signal to end has come */
     bool reload_wanted; /* SIGHUP while starting */
+    bool quick;         /* the last request is answered in microseconds: its answer is waited for */
     struct event *signals[SIGNALS];
     struct event *watchdog;
     struct event *drain_timer;
@@ -91,6 +92,7 @@ static void on_request(void *context, uint64_t connection, request *r, uint64_t 
 {
     service *s = context;
     if (s->phase == PHASE_SERVING) {
+        s->quick = r->method == METHOD_GET || (r->method == METHOD_SEARCH && r->u.search.query.data == NULL);
         engine_submit(s->engine, connection, r, arrived_ns);
         return;
     }
@@ -402,16 +404,22 @@ static void destroy_service(service *s)
     free(s);
 }
 
-/* Whether the loop looks for what comes next without sleeping. *seen: requests and answers
- * so far. */
+/* Whether the loop looks for what comes next without sleeping: a request, or the answer
+ * to one that takes microseconds. Encoding has use for every processor. *seen: requests
+ * and answers so far. */
 static bool attends(const service *s, attention *a, uint64_t *seen)
 {
     server_stats now;
+    if (s->phase != PHASE_SERVING)
+        return false;
+    size_t tasks = engine_tasks(s->engine);
     server_get_stats(s->server, &now);
+    if (tasks > 1)
+        attention_pause(a);
     if (now.requests + now.replies != *seen)
         attention_begin(a);
     *seen = now.requests + now.replies;
-    return attention_lasts(a) && s->engine != NULL && engine_tasks(s->engine) <= 1;
+    return attention_lasts(a) && tasks <= s->quick;
 }
 
 static bool run_loop(const service *s)

@@ -146,12 +146,14 @@ static bool work_waits(void *context)
     return queue_length(work, QUEUE_FAST) > 0 || queue_length(work, QUEUE_SLOW) > 0;
 }
 
-/* Where more requests are under way, processors are awake, and have better to do than to
- * wait for another one. */
+/* Where several requests are under way, processors are awake, and have better to do than
+ * to wait for another one. */
 static task *next_task(worker *w, attention *a, bool *called)
 {
+    if (atomic_load(&w->core->tasks) > 0)
+        attention_pause(a);
     attention_begin(a);
-    return queue_pop_called(w->core->work, atomic_load(&w->core->tasks) == 0 ? a : NULL, called);
+    return queue_pop_called(w->core->work, a, called);
 }
 
 static void *worker_main(void *argument)
