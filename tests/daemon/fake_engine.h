@@ -88,6 +88,12 @@ void engine_reload(engine *e, const config *c)
     }
 }
 
+size_t engine_tasks(const engine *e)
+{
+    (void)e;
+    return 0;
+}
+
 bool engine_alive(engine *e)
 {
     return e != NULL;
