@@ -366,12 +366,15 @@ static sem_status fill_place(store_write *w, MDB_txn *txn, space *sp, MDB_txn *v
     sem_status status = SEM_OK;
     if (cut->count == 0) {
         status = pending_add(w, txn, sp, vectors, collection, vector, dim, slot, err);
-        put_u32(value, *slot);
+        if (status == SEM_OK)
+            put_u32(value, *slot);
         return status;
     }
-    for (size_t i = 0; i < cut->count && status == SEM_OK; i++) {
+    for (size_t i = 0; i < cut->count; i++) {
         unsigned char *p = value + i * PLACE_PASSAGE;
         status = pending_add(w, txn, sp, vectors, collection, vector + i * dim, dim, &cut->slots[i], err);
+        if (status != SEM_OK)
+            return status;
         put_u32(p, cut->slots[i]);
         put_u32(p + 4, cut->ranges[i].from);
         put_u32(p + 8, cut->ranges[i].to);

@@ -304,7 +304,7 @@ static void check_block(space_walk *w, const MDB_val *key, const MDB_val *value)
     }
     uint32_t collection = get_u32(k), block = get_u32(k + 4);
     size_t dim = dim_of(w->v, w->sp, collection);
-    if (dim != 0 && !block_is_whole(value, dot_width(dim))) {
+    if (value->mv_size < sizeof(block_bits) || (dim != 0 && !block_is_whole(value, dot_width(dim)))) {
         verify_report(w->v, "%s: block %u of %s is damaged", w->sp->in.name, block,
                       verify_collection_name(w->v, collection, name));
         return;

@@ -126,8 +126,8 @@ typedef struct vector_index_stats {
     size_t nlist;
     const char *codes;     /* "float32", with lists "1-bit, int8, float32", with FAISS "IVF,SQ8" or "IVF,Flat" */
     int64_t trained_at_ms; /* 0: never */
-    size_t queries; /* that recall was measured with */
-    size_t logged;  /* of these, queries that were asked; the others are documents */
+    size_t queries;        /* that recall was measured with */
+    size_t logged;         /* of these, queries that were asked; the others are documents */
     size_t curve_points;
     struct {
         size_t nprobe;

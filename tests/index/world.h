@@ -13,7 +13,7 @@
 
 #ifndef WORLD_SIZE /* a test may say before it includes this */
 #define WORLD_SIZE 20000
-#define WORLD_DIM 64
+#define WORLD_DIM  64
 #endif
 
 enum { N = WORLD_SIZE, DIM = WORLD_DIM, TOPICS = 200, QUERIES = 250, K = 10 };
