@@ -179,11 +179,11 @@ static void *ask(void *argument)
         a->failed |= vector_index_search(b->index, &query, a->hits + q * b->k, &count, &plan, &err) != SEM_OK;
         a->sum.probed += plan.probed;
         a->sum.by_bits += plan.by_bits;
-        a->sum.by_bytes += plan.by_bytes;
+        a->sum.by_codes += plan.by_codes;
         a->sum.by_floats += plan.by_floats;
         a->sum.coarse_ns += plan.coarse_ns;
         a->sum.scan_ns += plan.scan_ns;
-        a->sum.bytes_ns += plan.bytes_ns;
+        a->sum.nibbles_ns += plan.nibbles_ns;
         a->sum.floats_ns += plan.floats_ns;
     }
     a->cpu = cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - began;
@@ -231,8 +231,8 @@ static void report(const bench *b, double goal, double seconds, const vector_hit
            "%5.1f + "
            "%5.1f\n",
            b->by_nprobe ? "nprobe" : "asked", goal, recall_of(b, hits), (double)b->queries / seconds,
-           (double)p->probed / n, (double)p->by_bits / n, (double)p->by_bytes / n, (double)p->by_floats / n,
-           (double)p->coarse_ns / n / 1e3, (double)p->scan_ns / n / 1e3, (double)p->bytes_ns / n / 1e3,
+           (double)p->probed / n, (double)p->by_bits / n, (double)p->by_codes / n, (double)p->by_floats / n,
+           (double)p->coarse_ns / n / 1e3, (double)p->scan_ns / n / 1e3, (double)p->nibbles_ns / n / 1e3,
            (double)p->floats_ns / n / 1e3);
     fflush(stdout);
 }

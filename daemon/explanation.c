@@ -129,8 +129,8 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
     pack_str(p, plan->codes);
     pack_str(p, "by_bits");
     pack_uint(p, plan->by_bits);
-    pack_str(p, "by_bytes");
-    pack_uint(p, plan->by_bytes);
+    pack_str(p, "by_codes");
+    pack_uint(p, plan->by_codes);
     pack_str(p, "by_floats");
     pack_uint(p, plan->by_floats);
     pack_str(p, "nlist");

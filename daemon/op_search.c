@@ -219,7 +219,7 @@ static void explain_scan(explanation *x, const vector_plan *plan)
     all->scanned += before.scanned;
     all->candidates += before.candidates;
     all->by_bits += before.by_bits;
-    all->by_bytes += before.by_bytes;
+    all->by_codes += before.by_codes;
     all->by_floats += before.by_floats;
     x->ns[STEP_COARSE] += plan->coarse_ns;
     x->ns[STEP_SCAN] += plan->scan_ns;

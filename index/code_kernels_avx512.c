@@ -81,6 +81,17 @@ INLINE int32_t sum_of(__m512i sixteen)
     return _mm512_reduce_add_epi32(sixteen);
 }
 
+/* Four sums of sixteen at once: transposed while they shrink. */
+INLINE void store_four(__m512i s0, __m512i s1, __m512i s2, __m512i s3, int32_t *sums)
+{
+    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1), _mm512_unpackhi_epi32(s0, s1));
+    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3), _mm512_unpackhi_epi32(s2, s3));
+    __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
+    __m128i e = _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+    _mm_storeu_si128((__m128i *)(void *)sums, e);
+}
+
 TARGET static void four_rows(const int8_t *query, const uint8_t *const *rows, size_t width, int32_t *sums)
 {
     __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
@@ -91,13 +102,7 @@ TARGET static void four_rows(const int8_t *query, const uint8_t *const *rows, si
         s2 = _mm512_dpbusd_epi32(s2, _mm512_load_si512(rows[2] + i), x);
         s3 = _mm512_dpbusd_epi32(s3, _mm512_load_si512(rows[3] + i), x);
     }
-    /* Four sums of sixteen at once: transposed while they shrink. */
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1), _mm512_unpackhi_epi32(s0, s1));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3), _mm512_unpackhi_epi32(s2, s3));
-    __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
-    __m128i e = _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
-    _mm_storeu_si128((__m128i *)(void *)sums, e);
+    store_four(s0, s1, s2, s3, sums);
 }
 
 TARGET static void bytes(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums)
@@ -113,7 +118,39 @@ TARGET static void bytes(const int8_t *query, const uint8_t *const *rows, size_t
     }
 }
 
-const code_kernel code_avx512 = {.name = "avx512", .scan = scan, .bytes = bytes, .available = has_all};
+/* Adds a line's 128 products. */
+INLINE __m512i add_nibbles(__m512i sum, const uint8_t *line, const int8_t *query)
+{
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i x = _mm512_load_si512(line);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(x, low), _mm512_load_si512(query));
+    return _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(x, 4), low),
+                               _mm512_load_si512(query + CODES_LINE));
+}
+
+TARGET static void nibbles(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums)
+{
+    size_t r = 0;
+    for (; r + 4 <= count; r += 4) {
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t i = 0; i < width; i += CODES_LINE) {
+            s0 = add_nibbles(s0, rows[r] + i, query + 2 * i);
+            s1 = add_nibbles(s1, rows[r + 1] + i, query + 2 * i);
+            s2 = add_nibbles(s2, rows[r + 2] + i, query + 2 * i);
+            s3 = add_nibbles(s3, rows[r + 3] + i, query + 2 * i);
+        }
+        store_four(s0, s1, s2, s3, sums + r);
+    }
+    for (; r < count; r++) {
+        __m512i s = _mm512_setzero_si512();
+        for (size_t i = 0; i < width; i += CODES_LINE)
+            s = add_nibbles(s, rows[r] + i, query + 2 * i);
+        sums[r] = sum_of(s);
+    }
+}
+
+const code_kernel code_avx512 = {
+    .name = "avx512", .scan = scan, .bytes = bytes, .nibbles = nibbles, .available = has_all};
 
 #else
 

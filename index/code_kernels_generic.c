@@ -52,4 +52,17 @@ static void bytes(const int8_t *query, const uint8_t *const *rows, size_t count,
     }
 }
 
-const code_kernel code_generic = {.name = "generic", .scan = scan, .bytes = bytes, .available = always};
+static void nibbles(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums)
+{
+    for (size_t r = 0; r < count; r++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < width; i++) {
+            const int8_t *q = query + i / CODES_LINE * 2 * CODES_LINE + i % CODES_LINE;
+            sum += q[0] * (rows[r][i] & 15) + q[CODES_LINE] * (rows[r][i] >> 4);
+        }
+        sums[r] = sum;
+    }
+}
+
+const code_kernel code_generic = {
+    .name = "generic", .scan = scan, .bytes = bytes, .nibbles = nibbles, .available = always};

@@ -11,7 +11,11 @@
  * where Σ s q does not depend on the cell. The query is rounded to 4 bits, which are
  * taken apart into four planes; what is left is AND and population count.
  *
- * One byte a dimension: x ≈ scale (byte - 128), a scale for each vector.
+ * Four bits a dimension: x ≈ scale (2 n - 15), a scale for each vector, chosen so that
+ * ⟨x, its code⟩ is |x|²: then products with what is like x are not too small. A line of
+ * 64 bytes holds 128 dimensions, the first 64 of them in its lower halves.
+ *
+ * One byte a dimension, for centroids: x ≈ scale (byte - 128).
  *
  * Bits lie in blocks of eight vectors: a line of 64 bytes holds the same 64
  * dimensions of all eight, then follow two lines of a code_tail. */
@@ -27,7 +31,7 @@ enum {
     CODES_LINE = 64,       /* dimensions in a line of a block, and what rows of bytes are padded to */
     CODES_PLANES = 4,      /* bits of a query's dimension */
     CODES_DIM_MAX = 65535, /* so that a vector's bits can be counted in 16 bits */
-    CODES_BYTES_BATCH = 8  /* rows of bytes that a kernel takes best at a time */
+    CODES_BATCH = 8        /* rows of bytes or nibbles that a kernel takes best at a time */
 };
 
 /* What a block holds besides bits, by lane. An empty lane has the offset -INFINITY. */
@@ -36,7 +40,7 @@ typedef struct code_tail {
     float offset[CODES_LANES];   /* g */
     uint32_t row[CODES_LANES];   /* which row of the index it is */
     uint16_t ones[CODES_LANES];  /* bits that are set */
-    uint16_t scale[CODES_LANES]; /* of the bytes: the upper half of a float */
+    uint16_t scale[CODES_LANES]; /* of the nibbles: the upper half of a float */
 } code_tail;
 
 static inline size_t codes_lines(size_t dim)
@@ -48,6 +52,18 @@ static inline size_t codes_lines(size_t dim)
 static inline size_t codes_width(size_t dim)
 {
     return codes_lines(dim) * CODES_LINE;
+}
+
+/* Bytes of one vector's row of nibbles. */
+static inline size_t codes_nibbles_width(size_t dim)
+{
+    return (codes_lines(dim) + 1) / 2 * CODES_LINE;
+}
+
+/* Bytes of a query, which meets both. */
+static inline size_t codes_query_width(size_t dim)
+{
+    return 2 * codes_nibbles_width(dim);
 }
 
 static inline size_t codes_block_size(size_t lines)
@@ -66,17 +82,17 @@ float codes_scale(uint16_t half);
 typedef struct code_query {
     size_t dim, lines, width;
     uint64_t *planes; /* [lines, CODES_PLANES] the caller's, as bytes */
-    int8_t *bytes;    /* [width], aligned to 64 bytes */
+    int8_t *bytes;    /* [codes_query_width(dim)], aligned to 64 bytes */
     /* Σ s q = per_one * ones + per_sum * sum + rest, sum being that of the planes. */
     float per_one, per_sum, rest;
-    float scale;    /* q ≈ scale * bytes */
-    float stretch;  /* what all scores are multiplied with */
-    int32_t centre; /* 128 Σ bytes: what the rows' bytes are too large by */
+    float scale;   /* q ≈ scale * bytes */
+    float stretch; /* what all scores are multiplied with */
+    int32_t sum;   /* Σ bytes */
 } code_query;
 
 /* Fills q, whose planes and bytes point to memory for `dim` dimensions. */
 void codes_prepare(code_query *q, const float *vector, size_t dim);
-/* The form in bytes alone, for queries that meet no bits. */
+/* The form in bytes alone, for what meets no bits. */
 void codes_prepare_bytes(code_query *q, const float *vector, size_t dim);
 
 /* Multiplies a prepared query, and so all scores, with a number above 0. The bits'
@@ -85,13 +101,21 @@ void codes_stretch(code_query *q, float by);
 
 static inline float codes_byte_score(const code_query *q, int32_t sum, float scale)
 {
-    return (float)(sum - q->centre) * (q->scale * scale);
+    return (float)(sum - 128 * q->sum) * (q->scale * scale);
+}
+
+static inline float codes_nibble_score(const code_query *q, int32_t sum, float scale)
+{
+    return (float)(2 * sum - 15 * q->sum) * (q->scale * scale);
 }
 
 /* vector as [codes_width(dim)] bytes; returns its scale. */
 uint16_t codes_to_bytes(const float *vector, size_t dim, uint8_t *bytes);
 /* And back: [dim] floats. */
 void codes_from_bytes(const uint8_t *bytes, float scale, size_t dim, float *vector);
+
+/* vector as [codes_nibbles_width(dim)] bytes; returns its scale. */
+uint16_t codes_to_nibbles(const float *vector, size_t dim, uint8_t *nibbles);
 
 /* Writes the bits and all numbers of one lane, the offset last, so that a reader of
  * the block meets an empty lane until all of it is there. */
@@ -111,8 +135,9 @@ typedef struct code_kernel {
      * has room for all lanes and 8 more. */
     size_t (*scan)(const code_query *q, const uint8_t *blocks, size_t count, uint32_t first_place, float base,
                    float threshold, code_candidate *out);
-    /* sums[i] = Σ query rows[i], for count <= CODES_BYTES_BATCH rows. */
+    /* sums[i] = Σ query rows[i], for count <= CODES_BATCH rows of `width` bytes. */
     void (*bytes)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
+    void (*nibbles)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
     bool (*available)(void); /* whether this machine can run it */
 } code_kernel;
 

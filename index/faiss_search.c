@@ -148,7 +148,7 @@ static void describe(vector_plan *out, const search *s, uint64_t began, uint64_t
                          .probed = s->nprobe,
                          .scanned = scanned + s->strangers + (s->scan.seen - s->covered),
                          .candidates = s->scan.compared,
-                         .by_bytes = flat ? 0 : scanned,
+                         .by_codes = flat ? 0 : scanned,
                          .by_floats = s->scan.compared + (flat ? scanned : 0),
                          .documents = live,
                          .allowed = live,

@@ -17,9 +17,11 @@ typedef struct builder {
     lists *lists;
     const builder_input *in;
     uint32_t *cells;    /* [seen] ROW_NONE: dead */
+    uint32_t *seconds;  /* [seen] LISTS_NONE: no second cell */
+    uint16_t *scales;   /* [seen] of the nibbles */
     float *distances;   /* [seen] of those that were assigned; else -1 */
     size_t *starts;     /* [nlist + 2] where a cell's rows begin in order */
-    uint32_t *order;    /* rows by cell */
+    uint32_t *order;    /* rows by cell, with LISTS_SECOND where it is their second */
     atomic_bool failed; /* memory was out */
 } builder;
 
@@ -29,82 +31,125 @@ static bool cancelled(const builder *b)
            atomic_load_explicit(&b->failed, memory_order_relaxed);
 }
 
+/* What one thread works in. */
+typedef struct workbench {
+    code_query q;
+    coarse_scores scores;
+    rows_view view;
+} workbench;
+
+static void workbench_free(workbench *w)
+{
+    rows_view_end(&w->view);
+    free(w->q.bytes);
+    coarse_scores_free(&w->scores);
+}
+
+static bool workbench_take(workbench *w, builder *b)
+{
+    *w = (workbench){0};
+    void *memory = checked_alloc_aligned(1, lists_query_size(b->lists->dim));
+    if (memory != NULL)
+        lists_query_take(&w->q, b->lists->dim, memory);
+    bool whole = memory != NULL && coarse_scores_reserve(&w->scores, b->lists->nlist, NULL) == SEM_OK;
+    if (whole && rows_view_open(&w->view, b->in->view->rows, NULL) == SEM_OK)
+        return true;
+    workbench_free(w);
+    atomic_store(&b->failed, true);
+    return false;
+}
+
+static void assign_row(builder *b, workbench *w, uint32_t row)
+{
+    const builder_input *in = b->in;
+    if (!rows_alive(in->view->rows, row, in->seen)) {
+        b->cells[row] = ROW_NONE;
+        return;
+    }
+    const float *vector = rows_vector(&w->view, row);
+    b->scales[row] = lists_code_row(b->lists, row, vector);
+    if (b->cells[row] != ROW_NONE)
+        return;
+    list_choice c = in->old == NULL ? lists_choose(b->lists, vector, &w->q, &w->scores)
+                                    : lists_choose_or_stranger(b->lists, vector, &w->q, &w->scores);
+    b->cells[row] = c.cell;
+    b->seconds[row] = c.second;
+    b->distances[row] = (float)c.distance;
+}
+
 static void assign_chunk(void *context, size_t chunk)
 {
     builder *b = context;
-    const lists *l = b->lists;
-    const builder_input *in = b->in;
-    void *memory = checked_alloc_aligned(1, lists_query_size(l->dim));
-    if (memory == NULL) {
-        atomic_store(&b->failed, true);
+    workbench w;
+    if (!workbench_take(&w, b))
         return;
-    }
-    code_query q;
-    lists_query_take(&q, l->dim, memory);
-    rows_view view;
-    if (rows_view_open(&view, in->view->rows, NULL) != SEM_OK) {
-        atomic_store(&b->failed, true);
-        free(memory);
-        return;
-    }
-    uint32_t from = (uint32_t)(chunk * CHUNK), to = in->seen - from < CHUNK ? in->seen : from + CHUNK;
-    for (uint32_t row = from; row < to && !cancelled(b); row++) {
-        if (!rows_alive(in->view->rows, row, in->seen)) {
-            b->cells[row] = ROW_NONE;
-            continue;
-        }
-        if (b->cells[row] != ROW_NONE)
-            continue;
-        double distance;
-        const float *vector = rows_vector(&view, row);
-        b->cells[row] = in->old == NULL ? lists_nearest(l, vector, &q, &distance)
-                                        : lists_cell_of(l, vector, &q, &distance);
-        b->distances[row] = (float)distance;
-    }
-    rows_view_end(&view);
-    free(memory);
+    uint32_t from = (uint32_t)(chunk * CHUNK), to = b->in->seen - from < CHUNK ? b->in->seen : from + CHUNK;
+    for (uint32_t row = from; row < to && !cancelled(b); row++)
+        assign_row(b, &w, row);
+    workbench_free(&w);
 }
 
 typedef struct carrying {
-    uint32_t *before;
+    const lists *old;
+    uint32_t *cells, *seconds; /* [covered] */
     uint32_t covered;
 } carrying;
 
-static void note_cell(void *context, uint32_t cell, uint32_t row)
+static void note_cell(void *context, uint32_t cell, uint32_t place)
 {
     carrying *c = context;
+    uint32_t row = lists_row(c->old, place);
     if (row < c->covered)
-        c->before[row] = cell;
+        (lists_is_second(c->old, place) ? c->seconds : c->cells)[row] = cell;
 }
 
 /* Cells of the rows that the old lists hold, by their number now. */
 static sem_status carry_over(builder *b, sem_error *err)
 {
     const builder_input *in = b->in;
-    carrying c = {.covered = lists_covered(in->old)};
-    c.before = checked_realloc(NULL, (size_t)c.covered + 1, sizeof *c.before);
-    if (c.before == NULL)
+    carrying c = {.old = in->old, .covered = lists_covered(in->old)};
+    c.cells = checked_realloc(NULL, 2 * ((size_t)c.covered + 1), sizeof *c.cells);
+    if (c.cells == NULL)
         return sem_fail_memory(err, "cells");
-    memset(c.before, 0xff, ((size_t)c.covered + 1) * sizeof *c.before); /* ROW_NONE */
+    memset(c.cells, 0xff, 2 * ((size_t)c.covered + 1) * sizeof *c.cells); /* ROW_NONE, LISTS_NONE */
+    c.seconds = c.cells + c.covered + 1;
     lists_each(in->old, note_cell, &c);
     for (uint32_t row = 0; row < in->seen; row++) {
         uint32_t was = in->origin == NULL ? row : in->origin[row];
-        if (was < c.covered)
-            b->cells[row] = c.before[was];
+        if (was >= c.covered)
+            continue;
+        b->cells[row] = c.cells[was];
+        b->seconds[row] = c.seconds[was];
     }
-    free(c.before);
+    free(c.cells);
     return SEM_OK;
+}
+
+/* Both lanes of a row. */
+static void put_in_order(builder *b, size_t *next, uint32_t row)
+{
+    if (b->cells[row] == ROW_NONE)
+        return;
+    b->order[next[b->cells[row]]++] = row;
+    if (b->seconds[row] != LISTS_NONE)
+        b->order[next[b->seconds[row]]++] = row | LISTS_SECOND;
 }
 
 /* Counting sort: starts[c + 1] counts, then sums to where c ends. */
 static sem_status sort_rows(builder *b, sem_error *err)
 {
     lists *l = b->lists;
-    size_t *counts = b->starts + 1;
-    for (uint32_t row = 0; row < b->in->seen; row++)
-        if (b->cells[row] != ROW_NONE)
-            counts[b->cells[row]]++;
-    sem_status s = lists_reserve(l, counts, err);
+    size_t *counts = b->starts + 1, seconds = 0;
+    for (uint32_t row = 0; row < b->in->seen; row++) {
+        if (b->cells[row] == ROW_NONE)
+            continue;
+        counts[b->cells[row]]++;
+        if (b->seconds[row] != LISTS_NONE) {
+            counts[b->seconds[row]]++;
+            seconds++;
+        }
+    }
+    sem_status s = lists_reserve(l, counts, seconds, err);
     if (s != SEM_OK)
         return s;
     for (size_t c = 0; c <= l->nlist; c++)
@@ -117,8 +162,7 @@ static sem_status sort_rows(builder *b, sem_error *err)
     }
     memcpy(next, b->starts, (l->nlist + 1) * sizeof *next);
     for (uint32_t row = 0; row < b->in->seen; row++)
-        if (b->cells[row] != ROW_NONE)
-            b->order[next[b->cells[row]]++] = row;
+        put_in_order(b, next, row);
     free(next);
     return SEM_OK;
 }
@@ -129,7 +173,7 @@ static float share_of(const builder *b, const rows_view *view, size_t cell, cons
     const lists *l = b->lists;
     double along = 0, squares = 0;
     for (size_t i = b->starts[cell]; i < b->starts[cell + 1]; i++) {
-        const float *row = rows_vector(view, b->order[i]);
+        const float *row = rows_vector(view, b->order[i] & ~LISTS_SECOND);
         double sums[4] = {0};
         size_t j = 0;
         for (; j + 4 <= l->dim; j += 4)
@@ -162,8 +206,10 @@ static void pack_cells(void *context, size_t chunk)
         if (b->in->old == NULL && c < l->nlist)
             l->centroid_shares[c] = share_of(b, &view, c, origin);
         lists_get_origin(l, c, origin);
-        for (size_t i = b->starts[c]; i < b->starts[c + 1]; i++)
-            lists_place(l, c, i - b->starts[c], b->order[i], rows_vector(&view, b->order[i]), origin);
+        for (size_t i = b->starts[c]; i < b->starts[c + 1]; i++) {
+            uint32_t row = b->order[i] & ~LISTS_SECOND;
+            lists_place(l, c, i - b->starts[c], b->order[i], b->scales[row], rows_vector(&view, row), origin);
+        }
     }
     rows_view_end(&view);
     free(origin);
@@ -201,23 +247,40 @@ static sem_status check_work(const builder *b, sem_error *err)
     return cancelled(b) ? sem_fail(err, SEM_CANCELLED, "sorting rows into cells was cancelled") : SEM_OK;
 }
 
+static sem_status builder_start(builder *b, sem_error *err)
+{
+    size_t seen = b->in->seen;
+    atomic_init(&b->failed, false);
+    b->cells = checked_realloc(NULL, seen + 1, sizeof *b->cells);
+    b->seconds = checked_realloc(NULL, seen + 1, sizeof *b->seconds);
+    b->scales = checked_realloc(NULL, seen + 1, sizeof *b->scales);
+    b->distances = checked_realloc(NULL, seen + 1, sizeof *b->distances);
+    b->starts = calloc(b->lists->nlist + 2, sizeof *b->starts);
+    if (b->cells == NULL || b->seconds == NULL || b->scales == NULL || b->distances == NULL || b->starts == NULL)
+        return sem_fail_memory(err, "inverted lists");
+    memset(b->cells, 0xff, (seen + 1) * sizeof *b->cells);     /* ROW_NONE */
+    memset(b->seconds, 0xff, (seen + 1) * sizeof *b->seconds); /* LISTS_NONE */
+    for (size_t row = 0; row < seen; row++)
+        b->distances[row] = -1.0f;
+    return lists_reserve_rows(b->lists, seen, err);
+}
+
+static void builder_end(builder *b)
+{
+    free(b->cells);
+    free(b->seconds);
+    free(b->scales);
+    free(b->distances);
+    free(b->starts);
+    free(b->order);
+}
+
 sem_status list_builder_fill(lists *l, const builder_input *in, sem_error *err)
 {
     builder b = {.lists = l, .in = in};
-    sem_status s = SEM_OK;
     rows_view_rest(in->view); /* each part has a view of its own, for as long as it takes */
-    atomic_init(&b.failed, false);
-    b.cells = checked_realloc(NULL, (size_t)in->seen + 1, sizeof *b.cells);
-    b.distances = checked_realloc(NULL, (size_t)in->seen + 1, sizeof *b.distances);
-    b.starts = calloc(l->nlist + 2, sizeof *b.starts);
-    if (b.cells == NULL || b.distances == NULL || b.starts == NULL) {
-        s = sem_fail_memory(err, "inverted lists");
-        goto cleanup;
-    }
-    memset(b.cells, 0xff, ((size_t)in->seen + 1) * sizeof *b.cells); /* ROW_NONE */
-    for (uint32_t row = 0; row < in->seen; row++)
-        b.distances[row] = -1.0f;
-    if (in->old != NULL)
+    sem_status s = builder_start(&b, err);
+    if (s == SEM_OK && in->old != NULL)
         s = carry_over(&b, err);
     if (s == SEM_OK) {
         parallel_run(in->threads, ((size_t)in->seen + CHUNK - 1) / CHUNK, assign_chunk, &b);
@@ -232,10 +295,6 @@ sem_status list_builder_fill(lists *l, const builder_input *in, sem_error *err)
     if (s == SEM_OK && in->old == NULL)
         learn_strangers(&b);
     atomic_store_explicit(&l->covered, in->seen, memory_order_release);
-cleanup:
-    free(b.cells);
-    free(b.distances);
-    free(b.starts);
-    free(b.order);
+    builder_end(&b);
     return s;
 }

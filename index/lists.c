@@ -10,18 +10,25 @@
 enum {
     SPARE_BLOCKS = 1024,    /* for rows to come, beside one more for each packed block */
     EXTENT_BLOCKS_MAX = 64, /* extents of a cell double up to it */
-    BLOCKS_MAX = 1 << 28    /* so that a place fits into 32 bits */
+    BLOCKS_MAX = 1 << 28,   /* so that a place fits into 32 bits */
+    SPARE_ROWS = 8192,      /* for nibbles of rows to come, beside one more for each */
+    SECOND_AMONG = 16,      /* nearest centroids, of which one is that of the second cell */
+    ASSIGN_WANTED = 32      /* one centroid in so many is looked for with groups: a cell is for long */
 };
+
+/* What counts against a second cell whose row lies in the same direction from it as
+ * from the first. At 1 to 3 the same recall took half of the rows that one cell takes. */
+static const float SAME_DIRECTION = 1.5f;
 
 size_t lists_query_size(size_t dim)
 {
-    return codes_width(dim) + (codes_lines(dim) * CODES_PLANES * sizeof(uint64_t) + 63) / 64 * 64;
+    return codes_query_width(dim) + (codes_lines(dim) * CODES_PLANES * sizeof(uint64_t) + 63) / 64 * 64;
 }
 
 void lists_query_take(code_query *q, size_t dim, void *memory)
 {
     q->bytes = memory;
-    q->planes = (uint64_t *)(void *)((char *)memory + codes_width(dim));
+    q->planes = (uint64_t *)(void *)((char *)memory + codes_query_width(dim));
 }
 
 sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_error *err)
@@ -34,18 +41,21 @@ sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_err
     l->dim = dim;
     l->lines = codes_lines(dim);
     l->width = codes_width(dim);
+    l->nibbles_width = codes_nibbles_width(dim);
     l->longest = l->typical = 1.0f;
     l->stranger_below = -INFINITY;
     l->centroids = checked_alloc_aligned(nlist, l->width);
     l->centroid_scales = calloc(nlist, sizeof *l->centroid_scales);
+    l->centroid_squares = calloc(nlist, sizeof *l->centroid_squares);
     l->centroid_shares = calloc(nlist, sizeof *l->centroid_shares);
     l->centroid_extras = dot ? calloc(nlist, sizeof *l->centroid_extras) : NULL;
     l->cells = calloc(nlist + 1, sizeof *l->cells);
     l->origin = calloc(dim, sizeof *l->origin);
     void *writing = checked_alloc_aligned(1, lists_query_size(dim));
     lists_query_take(&l->writing, dim, writing);
-    if (l->centroids == NULL || l->centroid_scales == NULL || l->centroid_shares == NULL ||
-        (dot && l->centroid_extras == NULL) || l->cells == NULL || l->origin == NULL || writing == NULL) {
+    if (l->centroids == NULL || l->centroid_scales == NULL || l->centroid_squares == NULL ||
+        l->centroid_shares == NULL || (dot && l->centroid_extras == NULL) || l->cells == NULL || l->origin == NULL ||
+        writing == NULL || coarse_scores_reserve(&l->scores, nlist, NULL) != SEM_OK) {
         l->writing.bytes = writing;
         lists_free(l);
         return sem_fail_memory(err, "inverted lists");
@@ -73,12 +83,15 @@ void lists_free(lists *l)
     for (size_t c = 0; l->cells != NULL && c <= l->nlist; c++)
         free_chain(atomic_load_explicit(&l->cells[c].head.next, memory_order_relaxed));
     pages_free(l->blocks, l->capacity * codes_block_size(l->lines));
-    pages_free(l->bytes, l->capacity * CODES_LANES * l->width);
+    pages_free(l->nibbles, l->row_capacity * l->nibbles_width);
     free(l->centroids);
     free(l->centroid_scales);
+    free(l->centroid_squares);
     free(l->centroid_shares);
     free(l->centroid_extras);
     free(l->cells);
+    coarse_scores_free(&l->scores);
+    coarse_clear(&l->coarse);
     free(l->origin);
     free(l->writing.bytes);
     free(l);
@@ -90,6 +103,27 @@ void lists_set_centroid(lists *l, size_t cell, const float *centroid)
     if (l->centroid_extras != NULL)
         l->centroid_extras[cell] = centroid[l->dim];
     l->centroid_shares[cell] = 1.0f;
+}
+
+sem_status lists_finish_centroids(lists *l, sem_error *err)
+{
+    for (size_t c = 0; c < l->nlist; c++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < l->width; i++) {
+            int byte = (int)l->centroids[c * l->width + i] - 128;
+            sum += byte * byte;
+        }
+        double scale = (double)l->centroid_scales[c];
+        double extra = l->centroid_extras == NULL ? 0.0 : (double)l->centroid_extras[c];
+        l->centroid_squares[c] = (float)(scale * scale * (double)sum + extra * extra);
+    }
+    l->coarse = (coarse){.kernel = l->kernel,
+                         .count = l->nlist,
+                         .dim = l->dim,
+                         .width = l->width,
+                         .bytes = l->centroids,
+                         .scales = l->centroid_scales};
+    return l->centroid_extras == NULL ? coarse_group(&l->coarse, err) : SEM_OK;
 }
 
 void lists_get_centroid(const lists *l, size_t cell, float *centroid)
@@ -118,7 +152,19 @@ static void clear_blocks(lists *l, size_t first, size_t count)
         codes_clear_block(block_at(l, b), l->lines);
 }
 
-sem_status lists_reserve(lists *l, const size_t *counts, sem_error *err)
+sem_status lists_reserve_rows(lists *l, size_t count, sem_error *err)
+{
+    /* What is not used takes address space, no memory. */
+    l->row_capacity = 2 * count + SPARE_ROWS;
+    if (l->row_capacity > LISTS_SECOND)
+        l->row_capacity = LISTS_SECOND;
+    if (count > l->row_capacity)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "lists hold at most %zu rows, not %zu", l->row_capacity, count);
+    l->nibbles = pages_alloc_huge(l->row_capacity * l->nibbles_width);
+    return l->nibbles != NULL ? SEM_OK : sem_fail_memory(err, "inverted lists");
+}
+
+sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_error *err)
 {
     size_t blocks = 0;
     for (size_t c = 0; c <= l->nlist; c++)
@@ -126,13 +172,11 @@ sem_status lists_reserve(lists *l, const size_t *counts, sem_error *err)
     if (blocks > BLOCKS_MAX)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "lists hold at most %d blocks of rows, not %zu", BLOCKS_MAX,
                         blocks);
-    /* What is not used takes address space, no memory. */
     l->capacity = 2 * blocks + l->nlist + SPARE_BLOCKS;
     if (l->capacity > BLOCKS_MAX)
         l->capacity = BLOCKS_MAX;
     l->blocks = pages_alloc_huge(l->capacity * codes_block_size(l->lines));
-    l->bytes = pages_alloc_huge(l->capacity * CODES_LANES * l->width);
-    if (l->blocks == NULL || l->bytes == NULL)
+    if (l->blocks == NULL)
         return sem_fail_memory(err, "inverted lists");
     size_t entries = 0;
     for (size_t c = 0; c <= l->nlist; c++) {
@@ -145,20 +189,26 @@ sem_status lists_reserve(lists *l, const size_t *counts, sem_error *err)
         l->taken += cell->head.blocks;
         entries += counts[c];
     }
-    atomic_init(&l->entries, entries);
+    atomic_init(&l->entries, entries - seconds);
+    atomic_init(&l->seconds, seconds);
     clear_blocks(l, 0, l->taken);
     return SEM_OK;
 }
 
-static void write_at(lists *l, size_t place, uint32_t row, const float *vector, const float *origin)
+uint16_t lists_code_row(lists *l, uint32_t row, const float *vector)
 {
-    uint16_t scale = codes_to_bytes(vector, l->dim, l->bytes + place * l->width);
+    return codes_to_nibbles(vector, l->dim, l->nibbles + (size_t)row * l->nibbles_width);
+}
+
+static void write_at(lists *l, size_t place, uint32_t row, uint16_t scale, const float *vector, const float *origin)
+{
     codes_write_lane(block_at(l, place / CODES_LANES), place % CODES_LANES, vector, origin, l->dim, row, scale);
 }
 
-void lists_place(lists *l, size_t cell, size_t n, uint32_t row, const float *vector, const float *origin)
+void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,
+                 const float *origin)
 {
-    write_at(l, (size_t)l->cells[cell].head.first * CODES_LANES + n, row, vector, origin);
+    write_at(l, (size_t)l->cells[cell].head.first * CODES_LANES + n, row, scale, vector, origin);
 }
 
 static double squares(const float *vector, size_t dim)
@@ -178,22 +228,6 @@ void lists_prepare(const lists *l, code_query *q, const float *vector)
         codes_stretch(q, stretch);
 }
 
-void lists_score_cells(const lists *l, const code_query *q, float *scores)
-{
-    for (size_t c = 0; c < l->nlist; c += CODES_BYTES_BATCH) {
-        const uint8_t *batch[CODES_BYTES_BATCH];
-        int32_t sums[CODES_BYTES_BATCH];
-        size_t n = l->nlist - c < CODES_BYTES_BATCH ? l->nlist - c : CODES_BYTES_BATCH;
-        for (size_t i = 0; i < n; i++)
-            batch[i] = l->centroids + (c + i) * l->width;
-        l->kernel->bytes(q->bytes, batch, n, l->width, sums);
-        for (size_t i = 0; i < n; i++) {
-            float score = codes_byte_score(q, sums[i], l->centroid_scales[c + i]);
-            scores[c + i] = isnan(score) ? -INFINITY : score;
-        }
-    }
-}
-
 /* What the vector is in the dimension that makes all equally long (Bachrach et al.
  * 2014, section 3): then the nearest by cosine has the largest product. */
 static float added_dimension(const lists *l, const float *vector)
@@ -204,40 +238,90 @@ static float added_dimension(const lists *l, const float *vector)
     return rest > 0 ? (float)sqrt(rest) : 0.0f;
 }
 
-uint32_t lists_nearest(const lists *l, const float *vector, code_query *q, double *distance)
+/* ⟨a, b⟩ of two centroids. */
+static float between(const lists *l, const int8_t *a, int32_t a_sum, size_t a_cell, size_t b_cell)
 {
-    codes_prepare_bytes(q, vector, l->dim);
-    float extra = added_dimension(l, vector), best_score = -INFINITY;
-    uint32_t best = 0;
-    for (size_t c = 0; c < l->nlist; c += CODES_BYTES_BATCH) {
-        const uint8_t *batch[CODES_BYTES_BATCH];
-        int32_t sums[CODES_BYTES_BATCH];
-        size_t n = l->nlist - c < CODES_BYTES_BATCH ? l->nlist - c : CODES_BYTES_BATCH;
-        for (size_t i = 0; i < n; i++)
-            batch[i] = l->centroids + (c + i) * l->width;
-        l->kernel->bytes(q->bytes, batch, n, l->width, sums);
-        for (size_t i = 0; i < n; i++) {
-            float score = codes_byte_score(q, sums[i], l->centroid_scales[c + i]);
-            if (l->centroid_extras != NULL)
-                score += extra * l->centroid_extras[c + i];
-            if (score > best_score) {
-                best_score = score;
-                best = (uint32_t)(c + i);
-            }
+    const uint8_t *const row = l->centroids + b_cell * l->width;
+    int32_t sum;
+    l->kernel->bytes(a, &row, 1, l->width, &sum);
+    float product = (float)(sum - 128 * a_sum) * (l->centroid_scales[a_cell] * l->centroid_scales[b_cell]);
+    return l->centroid_extras == NULL ? product : product + l->centroid_extras[a_cell] * l->centroid_extras[b_cell];
+}
+
+typedef struct near_cells {
+    size_t count;
+    uint32_t cells[SECOND_AMONG];
+    float scores[SECOND_AMONG]; /* falling */
+} near_cells;
+
+static void note_near(near_cells *n, uint32_t cell, float score)
+{
+    size_t at = n->count < SECOND_AMONG ? n->count++ : SECOND_AMONG - 1;
+    for (; at > 0 && score > n->scores[at - 1]; at--) {
+        n->scores[at] = n->scores[at - 1];
+        n->cells[at] = n->cells[at - 1];
+    }
+    n->scores[at] = score;
+    n->cells[at] = cell;
+}
+
+/* Of the nearest but the first: with r and r' the vector seen from the first centroid and
+ * from this one, least |r'|² + weight ⟨r, r'⟩² / |r|² (Sun et al. 2023, section 4). squares:
+ * of the vector. bytes: scratch for the first centroid. */
+static uint32_t second_of(const lists *l, const near_cells *near, float squares_of_vector, int8_t *bytes)
+{
+    size_t first = near->cells[0];
+    int32_t sum = 0;
+    for (size_t i = 0; i < l->width; i++) {
+        bytes[i] = (int8_t)(l->centroids[first * l->width + i] - 128);
+        sum += bytes[i];
+    }
+    float r = squares_of_vector - 2 * near->scores[0] + l->centroid_squares[first];
+    float weight = r > 1e-6f * squares_of_vector ? SAME_DIRECTION / r : 0.0f, least = INFINITY;
+    uint32_t best = LISTS_NONE;
+    for (size_t i = 1; i < near->count; i++) {
+        size_t cell = near->cells[i];
+        float other = squares_of_vector - 2 * near->scores[i] + l->centroid_squares[cell];
+        float along = squares_of_vector - near->scores[i] - near->scores[0] + between(l, bytes, sum, first, cell);
+        float cost = other + weight * along * along;
+        if (cost < least) {
+            least = cost;
+            best = near->cells[i];
         }
     }
-    *distance = 1.0 - (double)best_score / ((double)l->longest * l->longest);
     return best;
 }
 
-uint32_t lists_cell_of(const lists *l, const float *vector, code_query *q, double *distance)
+list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
 {
-    uint32_t cell = lists_nearest(l, vector, q, distance);
-    if (1.0 - *distance < (double)l->stranger_below)
-        return (uint32_t)l->nlist;
+    codes_prepare_bytes(q, vector, l->dim);
+    size_t listed = coarse_list(&l->coarse, q, l->nlist / ASSIGN_WANTED, scores);
+    float extra = added_dimension(l, vector);
+    near_cells near = {.scores = {-INFINITY}};
+    for (size_t i = 0; i < listed; i++) {
+        uint32_t c = scores->order[i];
+        float score = scores->of[c] + (l->centroid_extras == NULL ? 0.0f : extra * l->centroid_extras[c]);
+        if (near.count < SECOND_AMONG || score > near.scores[SECOND_AMONG - 1])
+            note_near(&near, c, score);
+    }
+    double whole = (double)l->longest * l->longest;
+    float squares_of_vector = l->centroid_extras == NULL ? (float)squares(vector, l->dim) : (float)whole;
+    return (list_choice){.cell = near.cells[0],
+                         .second = second_of(l, &near, squares_of_vector, q->bytes),
+                         .distance = 1.0 - (double)near.scores[0] / whole};
+}
+
+list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
+{
+    list_choice c = lists_choose(l, vector, q, scores);
+    bool strange = 1.0 - c.distance < (double)l->stranger_below;
     if (l->centroid_extras != NULL && squares(vector, l->dim) > (double)l->longest * l->longest)
-        return (uint32_t)l->nlist;
-    return cell;
+        strange = true;
+    if (strange) {
+        c.cell = (uint32_t)l->nlist;
+        c.second = LISTS_NONE;
+    }
+    return c;
 }
 
 /* A new last extent, twice as large as the one before. */
@@ -262,38 +346,55 @@ static bool extend(lists *l, list_cell *cell)
     return true;
 }
 
-bool lists_append(lists *l, uint32_t row, const float *vector)
+/* One lane more in a cell. Its place, or LISTS_NONE when there is no room. */
+static uint32_t append_to(lists *l, uint32_t c, uint32_t row, uint16_t scale, const float *vector)
 {
-    if (row != atomic_load_explicit(&l->covered, memory_order_relaxed))
-        return false;
-    double distance;
-    uint32_t c = lists_cell_of(l, vector, &l->writing, &distance);
     list_cell *cell = &l->cells[c];
     if (cell->lanes == cell->last->blocks * CODES_LANES && !extend(l, cell))
-        return false;
+        return LISTS_NONE;
     lists_get_origin(l, c, l->origin);
-    l->newest = cell->last->first * CODES_LANES + cell->lanes;
-    write_at(l, l->newest, row, vector, l->origin);
+    uint32_t place = cell->last->first * CODES_LANES + cell->lanes;
+    write_at(l, place, row, scale, vector, l->origin);
     cell->lanes++;
     atomic_store_explicit(&cell->last->used, (cell->lanes + CODES_LANES - 1) / CODES_LANES, memory_order_release);
     atomic_fetch_add_explicit(&cell->count, 1, memory_order_relaxed);
+    return place;
+}
+
+bool lists_append(lists *l, uint32_t row, const float *vector)
+{
+    if (row != atomic_load_explicit(&l->covered, memory_order_relaxed) || row >= l->row_capacity)
+        return false;
+    list_choice choice = lists_choose_or_stranger(l, vector, &l->writing, &l->scores);
+    uint16_t scale = lists_code_row(l, row, vector);
+    l->newest[0] = append_to(l, choice.cell, row, scale, vector);
+    if (l->newest[0] == LISTS_NONE)
+        return false;
+    l->newest[1] = choice.second == LISTS_NONE ? LISTS_NONE
+                                               : append_to(l, choice.second, row | LISTS_SECOND, scale, vector);
+    if (l->newest[1] != LISTS_NONE)
+        atomic_fetch_add_explicit(&l->seconds, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->entries, 1, memory_order_relaxed);
     l->added_rows++;
-    l->added_distance += distance;
+    l->added_distance += choice.distance;
     atomic_store_explicit(&l->covered, row + 1, memory_order_release);
     return true;
 }
 
-/* The lane stays empty. */
+/* The lanes stay empty. */
 void lists_take_back(lists *l)
 {
     const float none = -INFINITY;
-    code_tail *tail = codes_tail(block_at(l, l->newest / CODES_LANES), l->lines);
-    __atomic_store(&tail->offset[l->newest % CODES_LANES], &none, __ATOMIC_RELEASE);
+    for (size_t i = 0; i < 2; i++) {
+        if (l->newest[i] == LISTS_NONE)
+            continue;
+        code_tail *tail = codes_tail(block_at(l, l->newest[i] / CODES_LANES), l->lines);
+        __atomic_store(&tail->offset[l->newest[i] % CODES_LANES], &none, __ATOMIC_RELEASE);
+    }
     atomic_fetch_sub_explicit(&l->covered, 1, memory_order_release);
 }
 
-void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t row), void *context)
+void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t place), void *context)
 {
     for (size_t c = 0; c <= l->nlist; c++)
         for (const list_extent *e = &l->cells[c].head; e != NULL;
@@ -301,6 +402,6 @@ void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t
             uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
             for (uint32_t place = e->first * CODES_LANES; place < (e->first + used) * CODES_LANES; place++)
                 if (lists_has_row(l, place))
-                    f(context, (uint32_t)c, lists_row(l, place));
+                    f(context, (uint32_t)c, place);
         }
 }

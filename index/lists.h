@@ -7,6 +7,11 @@
  * moved or changed, so any thread reads meanwhile without waiting; dead rows stay
  * until the index thread makes new lists.
  *
+ * A row is in two cells: that of the nearest centroid, and a second one that a query is
+ * likely to probe where it misses the first (Sun et al. 2023, SOAR, NeurIPS): so far
+ * fewer rows have to be compared for a recall. Its bits are there twice, since they
+ * depend on the cell, its nibbles once, by its number. A second copy may be missing.
+ *
  * One cell more than there are centroids holds strangers: rows that came after the
  * training and are farther from their centroid than nearly all that it saw, or
  * longer. The centroids say little about where those lie, so every search compares
@@ -15,6 +20,7 @@
 #define SEM_INDEX_LISTS_H
 
 #include "base/status.h"
+#include "index/coarse.h"
 #include "index/codes.h"
 #include "index/recall_curve.h"
 #include "index/rows.h"
@@ -24,6 +30,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define LISTS_NONE   UINT32_MAX
+/* In a lane's row: it is the row's second copy. */
+#define LISTS_SECOND (UINT32_C(1) << 31)
 
 typedef struct list_extent {
     uint32_t first, blocks; /* of the blocks in all lists */
@@ -41,23 +51,29 @@ typedef struct list_cell {
 typedef struct lists {
     const code_kernel *kernel;
     size_t nlist, dim, lines, width; /* width: of a row of bytes */
+    size_t nibbles_width;            /* of a row of nibbles */
     uint8_t *centroids;              /* [nlist, width] bytes: what these stand for are the centroids */
     float *centroid_scales;          /* [nlist] */
     float *centroid_extras;          /* [nlist] for metric dot, in the dimension that is added; else NULL */
+    float *centroid_squares;         /* [nlist] their lengths' squares, with the dimension that is added */
     float *centroid_shares;   /* [nlist] rows are coded against this share of their centroid: what they have of it */
     float typical;            /* mean length of the rows of the training; 1 for cosine */
     float longest;            /* length of the longest row of the training; 1 for cosine */
     float stranger_below;     /* rows whose ⟨row, centroid⟩ is below it are strangers */
+    coarse coarse;            /* over the centroids; for metric dot without groups */
     list_cell *cells;         /* [nlist + 1] the last one holds the strangers */
     uint8_t *blocks;          /* [capacity] blocks */
-    uint8_t *bytes;           /* [capacity * CODES_LANES, width] */
+    uint8_t *nibbles;         /* [row_capacity, nibbles_width] by row */
     size_t capacity;          /* blocks */
+    size_t row_capacity;      /* rows */
     size_t taken;             /* blocks; the writer's */
     _Atomic uint32_t covered; /* rows below it are in a cell, or were dead already */
     atomic_size_t entries;    /* rows in all cells */
+    atomic_size_t seconds;    /* of these, those that are there twice */
     code_query writing;       /* the writer's scratch */
+    coarse_scores scores;     /* the writer's scratch */
     float *origin;            /* [dim] the writer's scratch */
-    uint32_t newest;          /* the place of the last row that was appended; the writer's */
+    uint32_t newest[2];       /* the places of the last row that was appended, or LISTS_NONE; the writer's */
 
     int64_t trained_at_ms;
     size_t trained_rows;     /* live rows when k-means ran */
@@ -74,23 +90,35 @@ void lists_free(lists *l); /* accepts NULL */
 
 /* centroid: dim floats, and one more for metric dot. */
 void lists_set_centroid(lists *l, size_t cell, const float *centroid);
+/* Once all are set, before anything else is done with them. */
+sem_status lists_finish_centroids(lists *l, sem_error *err);
 /* dim floats; zeros for strangers. */
 void lists_get_centroid(const lists *l, size_t cell, float *centroid);
 /* What the rows of the cell are coded against. */
 void lists_get_origin(const lists *l, size_t cell, float *origin);
 
-/* Room for counts[c] rows in cell c, packed, and behind them for rows to come. */
-sem_status lists_reserve(lists *l, const size_t *counts, sem_error *err);
-/* Codes a row as the n-th of a cell's first extent. Any thread, while nobody reads;
- * origin: what lists_get_origin says. */
-void lists_place(lists *l, size_t cell, size_t n, uint32_t row, const float *vector, const float *origin);
+/* Room for the nibbles of so many rows and of rows to come. */
+sem_status lists_reserve_rows(lists *l, size_t count, sem_error *err);
+/* Codes a row's nibbles; returns their scale. Any thread, while nobody reads. */
+uint16_t lists_code_row(lists *l, uint32_t row, const float *vector);
+/* Room for counts[c] lanes in cell c, packed, and behind them for rows to come. `seconds`
+ * of them are second copies. */
+sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_error *err);
+/* Codes a row (with LISTS_SECOND: its second copy) as the n-th of a cell's first extent.
+ * Any thread, while nobody reads; origin: what lists_get_origin says. */
+void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,
+                 const float *origin);
 
-/* The cell of a vector: of the nearest centroid (the first of equals), or the
- * strangers'. q: its bytes and planes are scratch. *distance: 1 - ⟨row, centroid⟩ /
- * longest², of the nearest centroid in any case. */
-uint32_t lists_cell_of(const lists *l, const float *vector, code_query *q, double *distance);
-/* The same without strangers. */
-uint32_t lists_nearest(const lists *l, const float *vector, code_query *q, double *distance);
+typedef struct list_choice {
+    uint32_t cell;   /* of the nearest centroid (the first of equals) */
+    uint32_t second; /* LISTS_NONE: none */
+    double distance; /* 1 - ⟨row, centroid⟩ / longest² */
+} list_choice;
+
+/* The cells of a vector. q: its bytes and planes are scratch; scores too, with room for nlist. */
+list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
+/* The same, but the strangers' cell alone for a stranger. */
+list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
 
 /* Appends the row that comes next (covered). False when there is no room: then it
  * and all later rows stay behind the lists. Writer only. */
@@ -123,21 +151,24 @@ static inline bool lists_has_row(const lists *l, uint32_t place)
 
 static inline uint32_t lists_row(const lists *l, uint32_t place)
 {
-    return lists_tail(l, place)->row[place % CODES_LANES];
+    return lists_tail(l, place)->row[place % CODES_LANES] & ~LISTS_SECOND;
 }
 
-static inline const uint8_t *lists_bytes(const lists *l, uint32_t place)
+static inline bool lists_is_second(const lists *l, uint32_t place)
 {
-    return l->bytes + (size_t)place * l->width;
+    return (lists_tail(l, place)->row[place % CODES_LANES] & LISTS_SECOND) != 0;
+}
+
+static inline const uint8_t *lists_nibbles(const lists *l, uint32_t row)
+{
+    return l->nibbles + (size_t)row * l->nibbles_width;
 }
 
 /* Calls f for every lane in use, cell by cell (strangers last). */
-void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t row), void *context);
+void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t place), void *context);
 
 /* Prepares a query for these lists. */
 void lists_prepare(const lists *l, code_query *q, const float *vector);
-/* scores[nlist]: ⟨query, centroid⟩ in bytes. */
-void lists_score_cells(const lists *l, const code_query *q, float *scores);
 /* ⟨query, origin⟩ of a cell. */
 static inline float lists_base(const lists *l, uint32_t cell, const float *scores)
 {

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 1, PART_ALIGN = 4096, PARTS = 9, ROW_LIMIT = UINT32_MAX - 2 };
+enum { FILE_VERSION = 2, PART_ALIGN = 4096, PARTS = 9 };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 
@@ -24,7 +24,7 @@ typedef struct part {
 /* The first page, as the processor has it: the file never leaves its machine's store. */
 typedef struct head {
     char magic[8];
-    uint64_t version, dim, nlist, dot, rows, blocks, entries, curve_bytes;
+    uint64_t version, dim, nlist, dot, rows, blocks, entries, seconds, curve_bytes;
     int64_t trained_at_ms;
     uint64_t trained_rows, added_rows, measured_rows;
     double trained_distance, added_distance;
@@ -84,7 +84,7 @@ static void list_pieces(const lists *l, const lists_file *f, saved_cell *cells, 
                               {l->centroid_extras, extras},
                               {cells, (l->nlist + 1) * sizeof *cells},
                               {l->blocks, l->taken * codes_block_size(l->lines)},
-                              {l->bytes, l->taken * CODES_LANES * l->width}};
+                              {l->nibbles, f->rows * l->nibbles_width}};
     memcpy(out, all, sizeof all);
 }
 
@@ -127,6 +127,7 @@ static void fill_head(head *h, const lists *l, uint32_t count, const piece piece
     h->rows = count;
     h->blocks = l->taken;
     h->entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
+    h->seconds = atomic_load_explicit(&l->seconds, memory_order_relaxed);
     h->curve_bytes = sizeof h->curve;
     h->trained_at_ms = l->trained_at_ms;
     h->trained_rows = l->trained_rows;
@@ -236,7 +237,7 @@ static sem_status check_head(const head *h, const char *path, size_t dim, bool d
         return damaged(path, "another version of semd wrote it", err);
     if (h->checksum != checksum(h, offsetof(head, checksum)))
         return damaged(path, "the checksum of its head is wrong", err);
-    if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > ROW_LIMIT || h->blocks > UINT32_MAX)
+    if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > LISTS_SECOND || h->blocks > UINT32_MAX)
         return damaged(path, "it is of other vectors", err);
     return SEM_OK;
 }
@@ -273,7 +274,9 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
         return sem_fail_memory(err, "inverted lists");
     for (size_t c = 0; c <= h->nlist; c++)
         counts[c] = cells[c].count;
-    sem_status status = lists_reserve(f->lists, counts, err);
+    sem_status status = lists_reserve_rows(f->lists, h->rows, err);
+    if (status == SEM_OK)
+        status = lists_reserve(f->lists, counts, h->seconds, err);
     free(counts);
     if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
         status = damaged(path, "its cells do not fit together", err);
@@ -284,8 +287,8 @@ static bool rows_agree(const lists *l, uint32_t count)
 {
     for (size_t b = 0; b < l->taken; b++)
         for (uint32_t lane = 0; lane < CODES_LANES; lane++) {
-            const code_tail *t = lists_tail(l, (uint32_t)(b * CODES_LANES));
-            if (t->offset[lane] > -INFINITY && t->row[lane] >= count)
+            uint32_t place = (uint32_t)(b * CODES_LANES) + lane;
+            if (lists_tail(l, place)->offset[lane] > -INFINITY && lists_row(l, place) >= count)
                 return false;
         }
     return true;
@@ -324,6 +327,8 @@ static sem_status load(int fd, const char *path, const head *h, lists_file *f, s
         status = read_parts(fd, h, path, f, cells, SMALL_PARTS, PARTS, err);
     if (status == SEM_OK && !rows_agree(f->lists, f->rows))
         status = damaged(path, "it names rows that it does not have", err);
+    if (status == SEM_OK)
+        status = lists_finish_centroids(f->lists, err);
     if (status == SEM_OK)
         take_numbers(f->lists, h);
     free(cells);

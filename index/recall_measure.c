@@ -22,15 +22,16 @@ enum {
     QUERY_SEED = 77,
     DEEPEST = 1000, /* the last depth */
     GROUP = 50,     /* queries that one thread takes at a time */
-    NEAR = 1400,    /* nearest by their bytes, of which the floats find the deepest */
+    NEAR = 1600,    /* nearest by their nibbles, of which the floats find the deepest */
     NEAR_ROOM = 3 * NEAR,
-    SCAN_PIECE = 64 /* blocks */
+    SCAN_PIECE = 64, /* blocks */
+    ROWS_PIECE = 512 /* rows, so that their nibbles stay in the cache */
 };
 
 /* One-sided 99%: a recall below the one that `sure` names comes by chance in
  * one measurement of a hundred. */
 static const double MARGIN = 2.33;
-/* Neighbours that the bytes alone may lose. */
+/* Neighbours that the nibbles alone may lose. */
 static const double SECOND_LOSS = 0.0005;
 static const float seconds[] = {1.25f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, 10.0f, 16.0f};
 enum { SECONDS = sizeof seconds / sizeof seconds[0] };
@@ -47,13 +48,12 @@ typedef struct tallies {
     size_t queries;
 } tallies;
 
-/* One true neighbour of a query. */
+/* A lane of a true neighbour of a query: it has up to two. */
 typedef struct neighbour {
-    uint32_t row, place;
     float estimate;   /* by its bits */
     uint32_t cell_at; /* where its cell comes in the order of probing */
-    uint32_t above;   /* rows that were met with a higher estimate */
-    uint32_t rank;    /* among the neighbours */
+    uint32_t listed;  /* centroids of groups that are nearer than that of its cell */
+    uint32_t rank;    /* of its row among the neighbours */
 } neighbour;
 
 typedef struct measurement {
@@ -64,6 +64,7 @@ typedef struct measurement {
     uint32_t *own;        /* [count] their documents; ROW_NONE for logged ones */
     vector_hit *hits;     /* [count, DEEPEST] */
     size_t *found;        /* [count] */
+    uint16_t *scales;     /* [seen] of the rows' nibbles; a NaN: in no list */
     pthread_mutex_t lock; /* guards what follows */
     tallies sums;
     sem_status status;
@@ -144,21 +145,22 @@ static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_er
     return SEM_OK;
 }
 
-static void seek_piece(seeker *k, const lists *l, uint32_t first, uint32_t count)
+static void seek_piece(seeker *k, const measurement *m, uint32_t from, uint32_t to)
 {
-    for (uint32_t i = 0; i < count; i += CODES_BYTES_BATCH) {
-        const uint8_t *batch[CODES_BYTES_BATCH];
-        int32_t sums[CODES_BYTES_BATCH];
-        for (uint32_t j = 0; j < CODES_BYTES_BATCH; j++)
-            batch[j] = lists_bytes(l, first + i + j);
-        const code_tail *tail = lists_tail(l, first + i);
-        l->kernel->bytes(k->codes.bytes, batch, CODES_BYTES_BATCH, l->width, sums);
-        for (uint32_t j = 0; j < CODES_BYTES_BATCH; j++) {
-            float score = codes_byte_score(&k->codes, sums[j], codes_scale(tail->scale[j]));
-            if (score >= k->threshold && tail->offset[j] > -INFINITY)
-                k->near[k->count++] = (code_candidate){.place = first + i + j, .score = score};
+    const lists *l = m->in->lists;
+    for (uint32_t row = from; row < to; row += CODES_BATCH) {
+        const uint8_t *batch[CODES_BATCH];
+        int32_t sums[CODES_BATCH];
+        uint32_t n = to - row < CODES_BATCH ? to - row : CODES_BATCH;
+        for (uint32_t j = 0; j < n; j++)
+            batch[j] = lists_nibbles(l, row + j);
+        l->kernel->nibbles(k->codes.bytes, batch, n, l->nibbles_width, sums);
+        for (uint32_t j = 0; j < n; j++) {
+            float score = codes_nibble_score(&k->codes, sums[j], codes_scale(m->scales[row + j]));
+            if (score >= k->threshold) /* not a NaN */
+                k->near[k->count++] = (code_candidate){.place = row + j, .score = score};
         }
-        if (k->count > NEAR_ROOM - CODES_BYTES_BATCH) {
+        if (k->count > NEAR_ROOM - CODES_BATCH) {
             k->threshold = candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
             k->count = NEAR;
         }
@@ -169,20 +171,14 @@ static void seek_piece(seeker *k, const lists *l, uint32_t first, uint32_t count
  * the cache, which makes this several times as fast as query after query. */
 static void seek(seeker *seekers, size_t count, const measurement *m)
 {
-    const lists *l = m->in->lists;
-    for (size_t c = 0; c <= l->nlist && !cancelled(m); c++)
-        for (const list_extent *e = &l->cells[c].head; e != NULL;
-             e = atomic_load_explicit(&e->next, memory_order_acquire)) {
-            uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
-            for (uint32_t b = 0; b < used; b += SCAN_PIECE) {
-                uint32_t n = used - b < SCAN_PIECE ? used - b : SCAN_PIECE;
-                for (size_t q = 0; q < count; q++)
-                    seek_piece(&seekers[q], l, (e->first + b) * CODES_LANES, n * CODES_LANES);
-            }
-        }
+    for (uint32_t from = 0; from < m->in->seen && !cancelled(m); from += ROWS_PIECE) {
+        uint32_t to = m->in->seen - from < ROWS_PIECE ? m->in->seen : from + ROWS_PIECE;
+        for (size_t q = 0; q < count; q++)
+            seek_piece(&seekers[q], m, from, to);
+    }
 }
 
-/* The floats decide among those that are nearest by their bytes. */
+/* The floats decide among those that are nearest by their nibbles. */
 static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
 {
     const measure_input *in = m->in;
@@ -198,11 +194,8 @@ static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
         candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
         k->count = NEAR;
     }
-    for (size_t i = 0; i < k->count; i++) {
-        uint32_t row = lists_row(in->lists, k->near[i].place);
-        if (row < in->seen)
-            scan_offer(&on, row, rows_vector(view, row));
-    }
+    for (size_t i = 0; i < k->count; i++)
+        scan_offer(&on, k->near[i].place, rows_vector(view, k->near[i].place));
     scan_flush(&on);
     topk_finish(&on.best);
     m->found[q] = on.best.count;
@@ -235,62 +228,66 @@ static sem_status find_neighbours(measurement *m, size_t first, size_t count, se
 /* What one thread works in. */
 typedef struct bench {
     search_scratch *scratch;
-    uint16_t *slot_of; /* [seen] 1 + the number of the neighbour, 0 for other rows */
-    neighbour neighbours[DEEPEST];
-    size_t count; /* of them */
-    uint32_t
-        above[DEEPEST + 1]; /* rows whose estimate comes before the i-th neighbour's and not before the one ahead */
-    code_candidate lanes[(SCAN_PIECE + 1) * CODES_LANES];
+    uint16_t *slot_of;       /* [seen] 1 + the rank of the neighbour, 0 for other rows */
+    uint32_t rows[DEEPEST];  /* the neighbours, nearest first */
+    size_t count;            /* of them */
+    uint32_t *groups_before; /* [groups] of coarse_rank_groups */
+    neighbour lanes[2 * DEEPEST];
+    size_t lane_count;
+    uint32_t above[2 * DEEPEST]; /* lanes met that come before the i-th of these and not before the one ahead */
+    uint16_t stamps[DEEPEST];    /* by rank: the last point at which a lane of it was met */
+    code_candidate scanned[(SCAN_PIECE + 1) * CODES_LANES];
     tallies sums;
 } bench;
 
 static int by_estimate(const void *a, const void *b)
 {
     const neighbour *x = a, *y = b;
-    return x->estimate > y->estimate ? -1 : x->estimate < y->estimate ? 1 : x->rank < y->rank ? -1 : x->rank > y->rank;
+    if (x->estimate != y->estimate)
+        return x->estimate > y->estimate ? -1 : 1;
+    return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->cell_at < y->cell_at ? -1 : x->cell_at > y->cell_at;
 }
 
-typedef void lane_fn(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate);
+typedef void lane_fn(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate);
 
-/* Calls f for each row of a cell. */
-static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at, lane_fn *f)
+/* Calls f for each lane of a cell whose estimate is at least so high. */
+static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at, float least, lane_fn *f)
 {
-    float base = lists_base(l, cell, b->scratch->cell_scores);
+    float base = lists_base(l, cell, b->scratch->cells.of);
     for (const list_extent *e = &l->cells[cell].head; e != NULL;
          e = atomic_load_explicit(&e->next, memory_order_acquire)) {
         uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
         for (uint32_t from = 0; from < used; from += SCAN_PIECE) {
             uint32_t n = used - from < SCAN_PIECE ? used - from : SCAN_PIECE, first = e->first + from;
             size_t found = l->kernel->scan(&b->scratch->codes, l->blocks + first * codes_block_size(l->lines), n,
-                                           first * CODES_LANES, base, -FLT_MAX, b->lanes);
+                                           first * CODES_LANES, base, least, b->scanned);
             for (size_t i = 0; i < found; i++)
-                f(b, lists_row(l, b->lanes[i].place), b->lanes[i].place, cell_at, b->lanes[i].score);
+                f(b, l, lists_row(l, b->scanned[i].place), cell, cell_at, b->scanned[i].score);
         }
     }
 }
 
-static void note_neighbour(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate)
+static void note_neighbour(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate)
 {
     uint16_t slot = b->slot_of[row];
-    if (slot != 0) {
-        b->neighbours[slot - 1].estimate = estimate;
-        b->neighbours[slot - 1].place = place;
-        b->neighbours[slot - 1].cell_at = cell_at;
-    }
+    bool grouped = l->coarse.groups > 0 && cell < l->nlist;
+    if (slot != 0 && b->lane_count < 2 * b->count)
+        b->lanes[b->lane_count++] = (neighbour){.estimate = estimate,
+                                                .cell_at = cell_at,
+                                                .listed = grouped ? b->groups_before[l->coarse.of[cell]] : 0,
+                                                .rank = (uint32_t)slot - 1};
 }
 
-/* Neighbours are sorted by estimate by now. */
-static void count_row(bench *b, uint32_t row, uint32_t place, uint32_t cell_at, float estimate)
+/* The neighbours' lanes are sorted by estimate by now. */
+static void count_row(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate)
 {
-    (void)row;
-    (void)place;
-    (void)cell_at;
-    if (estimate <= b->neighbours[b->count - 1].estimate)
+    (void)l, (void)row, (void)cell, (void)cell_at;
+    if (estimate <= b->lanes[b->lane_count - 1].estimate)
         return;
-    size_t low = 0, high = b->count - 1; /* the first neighbour that is below the row */
+    size_t low = 0, high = b->lane_count - 1; /* the first that is below the row */
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (b->neighbours[middle].estimate < estimate)
+        if (b->lanes[middle].estimate < estimate)
             high = middle;
         else
             low = middle + 1;
@@ -313,44 +310,47 @@ static size_t depth_index(size_t rank)
     return d;
 }
 
-/* What nprobe cells would have found: a neighbour is a hit if its cell is among them
- * and few enough rows of theirs have a higher estimate. */
-static void add_point(bench *b, size_t p, size_t nprobe)
+/* What nprobe cells would have found: a neighbour is a hit if a cell of its is among
+ * them and few enough lanes of theirs have a higher estimate. Of two lanes the one with
+ * the higher estimate comes first and decides. */
+static void add_point(bench *b, const lists *l, size_t p, size_t nprobe)
 {
-    size_t found[CURVE_DEPTHS][CURVE_FACTORS] = {{0}}, met[CURVE_DEPTHS] = {0}, near[CURVE_DEPTHS] = {0};
-    size_t above = 0;
-    for (size_t i = 0; i < b->count; i++) {
-        const neighbour *n = &b->neighbours[i];
+    size_t found[CURVE_DEPTHS][CURVE_FACTORS] = {{0}}, near[CURVE_DEPTHS] = {0}, above = 0;
+    size_t listed = coarse_least(&l->coarse, nprobe);
+    uint16_t stamp = (uint16_t)(p + 1);
+    for (size_t i = 0; i < b->lane_count; i++) {
+        const neighbour *n = &b->lanes[i];
         size_t first = depth_index(n->rank);
         above += b->above[i];
-        met[first]++;
-        if (n->cell_at >= nprobe)
+        if (n->cell_at >= nprobe || n->listed >= listed || b->stamps[n->rank] == stamp)
             continue;
+        b->stamps[n->rank] = stamp;
         for (size_t d = first; d < CURVE_DEPTHS; d++)
             for (size_t f = CURVE_FACTORS; f-- > 0 && above < curve_candidates(curve_depth(d), f);)
                 found[d][f]++;
         near[first] += above < curve_candidates(curve_depth(first), CURVE_FACTORS - 1);
     }
-    for (size_t d = 0, upto = 0; d < CURVE_DEPTHS; d++) {
-        upto += met[d];
+    for (size_t d = 0, before = 0; d < CURVE_DEPTHS; d++) {
+        size_t upto = curve_depth(d) < b->count ? curve_depth(d) : b->count;
         for (size_t f = 0; f < CURVE_FACTORS; f++)
             add(&b->sums.upto[p][d][f], found[d][f], upto);
-        add(&b->sums.last[p][d], near[d], met[d]);
+        add(&b->sums.last[p][d], near[d], upto - before);
+        before = upto;
     }
 }
 
-/* Which neighbours the bytes would lose, for each multiple of the depth. */
-static void add_second(bench *b, const lists *l)
+/* Which neighbours the nibbles would lose, for each multiple of the depth. */
+static void add_second(bench *b, const measurement *m)
 {
+    const lists *l = m->in->lists;
     code_candidate ranked[DEEPEST];
     for (size_t i = 0; i < b->count; i++) {
-        uint32_t place = b->neighbours[i].place;
-        const uint8_t *const bytes = lists_bytes(l, place);
+        const uint8_t *const nibbles = lists_nibbles(l, b->rows[i]);
         int32_t sum;
-        l->kernel->bytes(b->scratch->codes.bytes, &bytes, 1, l->width, &sum);
-        float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
+        l->kernel->nibbles(b->scratch->codes.bytes, &nibbles, 1, l->nibbles_width, &sum);
         ranked[i] =
-            (code_candidate){.place = b->neighbours[i].rank, .score = codes_byte_score(&b->scratch->codes, sum, scale)};
+            (code_candidate){.place = (uint32_t)i,
+                             .score = codes_nibble_score(&b->scratch->codes, sum, codes_scale(m->scales[b->rows[i]]))};
     }
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
         size_t depth = curve_depth(d);
@@ -370,15 +370,28 @@ static void add_second(bench *b, const lists *l)
 
 static void take_neighbours(bench *b, const measurement *m, size_t q)
 {
-    b->count = 0;
+    b->count = b->lane_count = 0;
     for (size_t i = 0; i < m->found[q]; i++) {
         uint32_t row = m->hits[q * DEEPEST + i].row;
         if (row >= m->in->seen)
             continue; /* came meanwhile */
-        b->neighbours[b->count] =
-            (neighbour){.row = row, .rank = (uint32_t)i, .estimate = -INFINITY, .cell_at = UINT32_MAX};
+        b->rows[b->count] = row;
         b->slot_of[row] = (uint16_t)++b->count;
     }
+}
+
+/* Finds the lanes of the neighbours, and sorts them. */
+static void find_lanes(bench *b, const lists *l)
+{
+    const uint32_t *order = b->scratch->cells.order;
+    each_lane(b, l, (uint32_t)l->nlist, 0, -FLT_MAX, note_neighbour);
+    for (uint32_t i = 0; i < l->nlist; i++)
+        each_lane(b, l, order[i], i, -FLT_MAX, note_neighbour);
+    for (size_t i = 0; i < b->count; i++)
+        b->slot_of[b->rows[i]] = 0;
+    qsort(b->lanes, b->lane_count, sizeof b->lanes[0], by_estimate);
+    memset(b->above, 0, sizeof b->above);
+    memset(b->stamps, 0, sizeof b->stamps);
 }
 
 static void measure_query(bench *b, const measurement *m, size_t q)
@@ -386,29 +399,24 @@ static void measure_query(bench *b, const measurement *m, size_t q)
     const lists *l = m->in->lists;
     take_neighbours(b, m, q);
     lists_prepare(l, &b->scratch->codes, m->queries + q * m->in->view->rows->width);
-    lists_score_cells(l, &b->scratch->codes, b->scratch->cell_scores);
-    uint32_t *order = b->scratch->cell_order;
-    for (uint32_t c = 0; c < l->nlist; c++)
-        order[c] = c;
-    candidates_order(order, 0, l->nlist, l->nlist, b->scratch->cell_scores);
-    each_lane(b, l, (uint32_t)l->nlist, 0, note_neighbour);
-    for (uint32_t i = 0; i < l->nlist; i++)
-        each_lane(b, l, order[i], i, note_neighbour);
-    for (size_t i = 0; i < b->count; i++)
-        b->slot_of[b->neighbours[i].row] = 0;
+    coarse_scores *cells = &b->scratch->cells;
+    coarse_rank_groups(&l->coarse, &b->scratch->codes, cells, b->groups_before);
+    coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
+    const uint32_t *order = cells->order;
+    candidates_order(cells->order, 0, l->nlist, l->nlist, cells->of);
+    find_lanes(b, l);
     b->sums.queries++;
-    if (b->count == 0)
+    if (b->lane_count == 0)
         return;
-    qsort(b->neighbours, b->count, sizeof b->neighbours[0], by_estimate);
-    memset(b->above, 0, sizeof b->above);
-    each_lane(b, l, (uint32_t)l->nlist, 0, count_row);
+    float least = b->lanes[b->lane_count - 1].estimate;
+    each_lane(b, l, (uint32_t)l->nlist, 0, least, count_row);
     uint32_t probed = 0;
     for (size_t p = 0; p + 1 < m->curve->points; p++) {
         for (; probed < m->curve->at[p].nprobe; probed++)
-            each_lane(b, l, order[probed], probed, count_row);
-        add_point(b, p, m->curve->at[p].nprobe);
+            each_lane(b, l, order[probed], probed, least, count_row);
+        add_point(b, l, p, m->curve->at[p].nprobe);
     }
-    add_second(b, l);
+    add_second(b, m);
 }
 
 static void merge(tallies *to, const tallies *from)
@@ -436,8 +444,9 @@ static sem_status bench_create(bench **out, const measurement *m, sem_error *err
     if (b == NULL)
         return sem_fail_memory(err, "the recall curve");
     b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
-    sem_status s = b->slot_of == NULL ? sem_fail_memory(err, "the recall curve")
-                                      : scratch_create(&b->scratch, m->in->lists->dim, err);
+    b->groups_before = calloc(m->in->lists->coarse.groups + 1, sizeof *b->groups_before);
+    sem_status s = b->slot_of == NULL || b->groups_before == NULL ? sem_fail_memory(err, "the recall curve")
+                                                                  : scratch_create(&b->scratch, m->in->lists->dim, err);
     if (s == SEM_OK)
         s = scratch_reserve(b->scratch, m->in->lists->nlist, 1, err);
     *out = b;
@@ -450,6 +459,7 @@ static void bench_free(bench *b)
         return;
     scratch_free(b->scratch);
     free(b->slot_of);
+    free(b->groups_before);
     free(b);
 }
 
@@ -524,6 +534,26 @@ static void choose_points(recall_curve *curve, size_t nlist)
     curve->at[curve->points++].nprobe = nlist;
 }
 
+static void note_scale(void *context, uint32_t cell, uint32_t place)
+{
+    measurement *m = context;
+    const lists *l = m->in->lists;
+    uint32_t row = lists_row(l, place);
+    (void)cell;
+    if (row < m->in->seen)
+        m->scales[row] = lists_tail(l, place)->scale[place % CODES_LANES];
+}
+
+static sem_status find_scales(measurement *m, sem_error *err)
+{
+    m->scales = checked_realloc(NULL, (size_t)m->in->seen + 1, sizeof *m->scales);
+    if (m->scales == NULL)
+        return sem_fail_memory(err, "the recall curve");
+    memset(m->scales, 0xff, (size_t)m->in->seen * sizeof *m->scales); /* NaN */
+    lists_each(m->in->lists, note_scale, m);
+    return SEM_OK;
+}
+
 /* A search meets large cells more often than small ones. */
 static float rows_of_met_cells(const lists *l)
 {
@@ -555,6 +585,8 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     if (s == SEM_OK)
         s = choose_queries(m, err);
     rows_view_rest(in->view);
+    if (s == SEM_OK)
+        s = find_scales(m, err);
     if (s == SEM_OK) {
         parallel_run(in->threads, (m->count + GROUP - 1) / GROUP, measure_group, m);
         s = m->status;
@@ -568,6 +600,7 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     free(m->own);
     free(m->hits);
     free(m->found);
+    free(m->scales);
     free(m);
     return s;
 }

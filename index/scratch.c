@@ -30,24 +30,17 @@ void scratch_free(search_scratch *s)
         return;
     free(s->vector);
     free(s->codes.bytes);
-    free(s->cell_scores);
-    free(s->cell_order);
+    coarse_scores_free(&s->cells);
     free(s->candidates);
+    free(s->met);
     free(s);
 }
 
 sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, sem_error *err)
 {
-    if (cells > s->cells) {
-        free(s->cell_scores);
-        free(s->cell_order);
-        s->cells = 0;
-        s->cell_scores = checked_realloc(NULL, cells, sizeof *s->cell_scores);
-        s->cell_order = checked_realloc(NULL, cells, sizeof *s->cell_order);
-        if (s->cell_scores == NULL || s->cell_order == NULL)
-            return sem_fail_memory(err, "a search");
-        s->cells = cells;
-    }
+    sem_status status = coarse_scores_reserve(&s->cells, cells, err);
+    if (status != SEM_OK)
+        return status;
     if (candidates > s->room) {
         free(s->candidates);
         s->room = 0;
@@ -56,6 +49,21 @@ sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, s
             return sem_fail_memory(err, "a search");
         s->room = candidates;
     }
+    return SEM_OK;
+}
+
+sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err)
+{
+    size_t room = 64;
+    while (room < 2 * count)
+        room *= 2;
+    if (room <= s->met_room)
+        return SEM_OK;
+    uint32_t *met = checked_realloc(s->met, room, sizeof *met);
+    if (met == NULL)
+        return sem_fail_memory(err, "a search");
+    s->met = met;
+    s->met_room = room;
     return SEM_OK;
 }
 

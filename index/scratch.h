@@ -4,6 +4,7 @@
 #define SEM_INDEX_SCRATCH_H
 
 #include "base/status.h"
+#include "index/coarse.h"
 #include "index/codes.h"
 
 #include <pthread.h>
@@ -15,17 +16,20 @@ typedef struct search_scratch {
     struct search_scratch *next; /* in the pool */
     float *vector;               /* [dot_width(dim)] aligned to 64 bytes */
     code_query codes;            /* with memory for dim */
-    size_t cells;                /* room of the two that follow */
-    float *cell_scores;
-    uint32_t *cell_order;
+    coarse_scores cells;
     size_t room; /* of candidates */
     code_candidate *candidates;
+    size_t met_room; /* a power of two */
+    uint32_t *met;   /* [met_room] rows by hash: row_set_* of stages.c */
 } search_scratch;
 
 sem_status scratch_create(search_scratch **out, size_t dim, sem_error *err);
 void scratch_free(search_scratch *s); /* accepts NULL */
 /* Room for that many cells and candidates at least; what was in it may be lost. */
 sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, sem_error *err);
+
+/* Room to tell that many rows apart. */
+sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err);
 
 /* As many as searched at one time. Any thread. */
 typedef struct scratch_pool {

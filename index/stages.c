@@ -5,16 +5,17 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     PIECE = 32,      /* blocks scanned between two looks at how many candidates there are */
     FULL = 3,        /* times `first`: then the candidates are cut back */
-    AHEAD = 8,       /* rows of bytes asked for before they are compared */
+    AHEAD = 8,       /* rows of nibbles asked for before they are compared */
     FLOATS_AHEAD = 4 /* rows of floats */
 };
 
 sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scratch, size_t first, size_t second,
-                        uint32_t covered, sem_error *err)
+                        size_t cells, uint32_t covered, sem_error *err)
 {
     uint64_t began = clock_monotonic_ns();
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
@@ -29,31 +30,36 @@ sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scr
                   .threshold = -FLT_MAX};
     s->selective = on->allowed != NULL || on->has_exclude || rows_live(on->rows) < entries;
     sem_status status = scratch_reserve(scratch, l->nlist, FULL * s->first + (PIECE + 1) * (size_t)CODES_LANES, err);
+    if (status == SEM_OK)
+        status = scratch_reserve_met(scratch, s->first + on->best.k, err);
     if (status != SEM_OK)
         return status;
     lists_prepare(l, &scratch->codes, scratch->vector);
-    lists_score_cells(l, &scratch->codes, scratch->cell_scores);
-    for (uint32_t c = 0; c < l->nlist; c++)
-        scratch->cell_order[c] = c;
+    s->listed = coarse_list(&l->coarse, &scratch->codes, cells, &scratch->cells);
     s->coarse_ns = clock_monotonic_ns() - began;
     return SEM_OK;
 }
 
 uint32_t stages_cell(stages *s, size_t n, size_t ahead)
 {
-    size_t nlist = s->lists->nlist;
+    const lists *l = s->lists;
+    coarse_scores *cells = &s->scratch->cells;
     if (n >= s->ordered) {
+        uint64_t began = clock_monotonic_ns();
+        if (n >= s->listed) {
+            coarse_list_rest(&l->coarse, &s->scratch->codes, s->listed, cells);
+            s->listed = l->nlist;
+        }
         size_t want = n + 1 - s->ordered < ahead - s->ordered ? ahead - s->ordered : n + 1 - s->ordered;
         /* Beyond what was planned in steps that grow, so that going through all cells
          * costs a few passes over the rest. */
         if (want < s->ordered)
             want = s->ordered;
-        uint64_t began = clock_monotonic_ns();
-        candidates_order(s->scratch->cell_order, s->ordered, nlist, want, s->scratch->cell_scores);
-        s->ordered = s->ordered + want < nlist ? s->ordered + want : nlist;
+        candidates_order(cells->order, s->ordered, s->listed, want, cells->of);
+        s->ordered = s->ordered + want < s->listed ? s->ordered + want : s->listed;
         s->coarse_ns += clock_monotonic_ns() - began;
     }
-    return s->scratch->cell_order[n];
+    return cells->order[n];
 }
 
 /* Which of two equal candidates is kept. */
@@ -109,43 +115,79 @@ static void scan_extent(stages *s, const list_extent *e, float base)
 void stages_scan(stages *s, uint32_t cell)
 {
     const list_cell *c = &s->lists->cells[cell];
-    float base = lists_base(s->lists, cell, s->scratch->cell_scores);
+    float base = lists_base(s->lists, cell, s->scratch->cells.of);
     for (const list_extent *e = &c->head; e != NULL; e = atomic_load_explicit(&e->next, memory_order_acquire))
         scan_extent(s, e, base);
     s->by_bits += atomic_load_explicit(&c->count, memory_order_relaxed);
 }
 
-static void fetch_bytes(const lists *l, uint32_t place)
+/* --- rows of which both copies were met: a set by open addressing */
+
+enum { EMPTY = 0xff };
+
+/* False: it is there already. */
+static inline bool row_set_add(search_scratch *s, size_t mask, uint32_t row)
 {
-    const uint8_t *bytes = lists_bytes(l, place);
-    for (size_t i = 0; i < l->width; i += CODES_LINE)
-        __builtin_prefetch(bytes + i);
+    size_t at = row * UINT32_C(0x9e3779b1) & mask;
+    while (s->met[at] != ROW_NONE) {
+        if (s->met[at] == row)
+            return false;
+        at = (at + 1) & mask;
+    }
+    s->met[at] = row;
+    return true;
 }
 
-/* Replaces the candidates' estimates by the scores of their bytes. */
-static void score_bytes(stages *s)
+/* Leaves one lane of each row, and none of rows that are hits already. */
+static void drop_repeated(stages *s)
+{
+    search_scratch *scratch = s->scratch;
+    const topk *best = &s->scan->best;
+    size_t room = 64, kept = 0;
+    while (room < 2 * (s->count + best->count))
+        room *= 2;
+    memset(scratch->met, EMPTY, room * sizeof *scratch->met);
+    for (size_t i = 0; i < best->count; i++)
+        row_set_add(scratch, room - 1, best->hits[i].row);
+    for (size_t i = 0; i < s->count; i++)
+        if (row_set_add(scratch, room - 1, lists_row(s->lists, scratch->candidates[i].place)))
+            scratch->candidates[kept++] = scratch->candidates[i];
+    s->count = kept;
+}
+
+/* --- the second and the third stage */
+
+static inline void fetch_nibbles(const lists *l, uint32_t place)
+{
+    const uint8_t *nibbles = lists_nibbles(l, lists_row(l, place));
+    for (size_t i = 0; i < l->nibbles_width; i += CODES_LINE)
+        __builtin_prefetch(nibbles + i);
+}
+
+/* Replaces the candidates' estimates by the scores of their nibbles. */
+static void score_nibbles(stages *s)
 {
     const lists *l = s->lists;
     code_candidate *c = s->scratch->candidates;
     for (size_t i = 0; i < s->count && i < AHEAD; i++)
-        fetch_bytes(l, c[i].place);
-    for (size_t first = 0; first < s->count; first += CODES_BYTES_BATCH) {
-        const uint8_t *batch[CODES_BYTES_BATCH];
-        int32_t sums[CODES_BYTES_BATCH];
-        size_t n = s->count - first < CODES_BYTES_BATCH ? s->count - first : CODES_BYTES_BATCH;
+        fetch_nibbles(l, c[i].place);
+    for (size_t first = 0; first < s->count; first += CODES_BATCH) {
+        const uint8_t *batch[CODES_BATCH];
+        int32_t sums[CODES_BATCH];
+        size_t n = s->count - first < CODES_BATCH ? s->count - first : CODES_BATCH;
         for (size_t i = 0; i < n; i++) {
-            batch[i] = lists_bytes(l, c[first + i].place);
+            batch[i] = lists_nibbles(l, lists_row(l, c[first + i].place));
             if (first + i + AHEAD < s->count)
-                fetch_bytes(l, c[first + i + AHEAD].place);
+                fetch_nibbles(l, c[first + i + AHEAD].place);
         }
-        l->kernel->bytes(s->scratch->codes.bytes, batch, n, l->width, sums);
+        l->kernel->nibbles(s->scratch->codes.bytes, batch, n, l->nibbles_width, sums);
         for (size_t i = 0; i < n; i++) {
             uint32_t place = c[first + i].place;
             float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
-            c[first + i].score = codes_byte_score(&s->scratch->codes, sums[i], scale);
+            c[first + i].score = codes_nibble_score(&s->scratch->codes, sums[i], scale);
         }
     }
-    s->by_bytes += s->count;
+    s->by_codes += s->count;
 }
 
 static void score_floats(stages *s)
@@ -175,7 +217,8 @@ void stages_finish(stages *s)
         candidates_cut(c, s->count, s->first, comes_first, s);
         s->count = s->first;
     }
-    score_bytes(s);
+    drop_repeated(s);
+    score_nibbles(s);
     if (s->count > s->second) {
         candidates_cut(c, s->count, s->second, comes_first, s);
         s->count = s->second;
@@ -183,6 +226,6 @@ void stages_finish(stages *s)
     uint64_t floats = clock_monotonic_ns();
     score_floats(s);
     s->count = 0;
-    s->bytes_ns += floats - began;
+    s->nibbles_ns += floats - began;
     s->floats_ns += clock_monotonic_ns() - floats;
 }

@@ -1,5 +1,6 @@
-/* Comparing a query with the rows of cells in three stages: the bits of all rows, the
- * bytes of the `first` best by these, the floats of the `second` best by those. */
+/* Comparing a query with the rows of cells in three stages: the bits of all lanes, the
+ * nibbles of the rows of the `first` best lanes, the floats of the `second` best by
+ * those. */
 #ifndef SEM_INDEX_STAGES_H
 #define SEM_INDEX_STAGES_H
 
@@ -21,14 +22,16 @@ typedef struct stages {
     bool selective;                      /* some rows are not to be found: dead, or not allowed */
     size_t count;                        /* candidates in the scratch */
     float threshold;                     /* estimates below it have no chance */
+    size_t listed;                       /* cells that have a score */
     size_t ordered;                      /* cells whose place in the order of nearness is known */
-    size_t by_bits, by_bytes, by_floats; /* rows compared in each */
-    uint64_t coarse_ns, bits_ns, bytes_ns, floats_ns;
+    size_t by_bits, by_codes, by_floats; /* lanes and rows compared in each */
+    uint64_t coarse_ns, bits_ns, nibbles_ns, floats_ns;
 } stages;
 
-/* The scratch holds the padded query; scan->best.k must not be 0. Scores the cells. */
+/* The scratch holds the padded query; scan->best.k must not be 0. Scores the cells, so
+ * many of which are thought to be asked for. */
 sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scratch, size_t first, size_t second,
-                        uint32_t covered, sem_error *err);
+                        size_t cells, uint32_t covered, sem_error *err);
 /* The n-th nearest cell, n < nlist; ahead: how many will be asked for at least. */
 uint32_t stages_cell(stages *s, size_t n, size_t ahead);
 /* The bits of a cell. */
@@ -38,7 +41,7 @@ static inline size_t stages_found(const stages *s)
 {
     return s->count;
 }
-/* Bytes and floats of the best so far; hits go into scan->best. May be called again
+/* Nibbles and floats of the best so far; hits go into scan->best. May be called again
  * after more cells. */
 void stages_finish(stages *s);
 

@@ -6,6 +6,7 @@
 #include "index/kmeans.h"
 #include "index/list_builder.h"
 #include "index/recall_measure.h"
+#include "index/refine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,16 +18,17 @@ enum {
     SAMPLE_PER_CENTROID = 40, /* k-means gains little from more */
     GROUPED_FROM = 600,       /* cells from which on k-means goes in two steps */
     ROUNDS_COLD = 8,
-    ROUNDS_WARM = 4,         /* from the old centroids it settles sooner */
+    ROUNDS_WARM = 4, /* from the old centroids it settles sooner */
+    ROUNDS_REFINING = 3,
     COMPACT_MIN_DEAD = 1024, /* rows: below it there is nothing to gain */
     TAIL_MIN = 1024,         /* rows behind the lists that no search feels */
     STRANGERS_MIN = 1024     /* rows that every search compares without feeling it */
 };
 
-/* Cells are of √n rows by √n, times this. With 200,000 sentence embeddings a recall
- * of 0.95 took 18,600 rows' bits at 2.3, 11,500 at 4.6 and 8,600 at 9.2, where the
- * centroids cost more than that saves. */
-static const double NLIST_FACTOR = 4.0;
+/* Cells are of √n rows by √n, times this. With 200,000 sentence embeddings in two cells
+ * each a recall of 0.95 takes 6,100 rows' bits at 4, 3,400 at 8 and 2,100 at 16, where
+ * the centroids cost more than that saves. */
+static const double NLIST_FACTOR = 8.0;
 static const double DEAD_SHARE = 0.25;
 /* More strangers than this share of all are a new topic. */
 static const double STRANGERS_SHARE = 0.04;
@@ -192,6 +194,46 @@ static sem_status run_kmeans(const training *t, const float *sample, size_t n, s
     return s;
 }
 
+static sem_status lists_around(const training *t, const training_cells *c, lists **out, sem_error *err)
+{
+    float *scaled = checked_realloc(NULL, c->wide, sizeof *scaled);
+    lists *l = NULL;
+    sem_status s = scaled == NULL ? sem_fail_memory(err, "centroids")
+                                  : lists_create(&l, c->nlist, t->rows->dim, t->options->metric == METRIC_DOT, err);
+    for (size_t i = 0; s == SEM_OK && i < c->nlist; i++) {
+        for (size_t j = 0; j < c->wide; j++)
+            scaled[j] = c->centroids[i * c->wide + j] * c->longest;
+        lists_set_centroid(l, i, scaled);
+    }
+    if (s == SEM_OK)
+        s = lists_finish_centroids(l, err);
+    free(scaled);
+    if (s != SEM_OK) {
+        lists_free(l);
+        return s;
+    }
+    *out = l;
+    return s;
+}
+
+/* The two steps of k-means leave points at the borders of groups far from their centroid;
+ * some rounds over all cells repair that: with 200,000 sentence embeddings, 3,581 cells and
+ * 48 of them probed, recall@10 rose from 0.955 to 0.971. */
+static sem_status refine(const training *t, training_cells *c, sem_error *err)
+{
+    training_cells unit = *c; /* the sample's points are as long as 1 */
+    sem_status s = SEM_OK;
+    unit.longest = 1.0f;
+    for (int round = 0; s == SEM_OK && round < ROUNDS_REFINING; round++) {
+        lists *l = NULL;
+        s = lists_around(t, &unit, &l, err);
+        if (s == SEM_OK)
+            s = refine_cells(l, c->sample, c->sample_count, c->wide, t->options->threads, c->centroids, t->cancel, err);
+        lists_free(l);
+    }
+    return s;
+}
+
 sem_status training_cluster(const training *t, uint32_t seen, training_cells *out, sem_error *err)
 {
     size_t wanted = choose_nlist(rows_live(t->rows));
@@ -205,6 +247,8 @@ sem_status training_cluster(const training *t, uint32_t seen, training_cells *ou
         s = sem_fail(err, SEM_FAILED_PRECONDITION, "%zu documents are too few for k-means", count);
     if (s == SEM_OK)
         s = run_kmeans(t, out->sample, count, wanted < count ? wanted : count - 1, &out->centroids, &out->nlist, err);
+    if (s == SEM_OK && out->nlist >= GROUPED_FROM)
+        s = refine(t, out, err);
     if (s != SEM_OK)
         training_cells_free(out);
     return s;
@@ -215,22 +259,6 @@ void training_cells_free(training_cells *c)
     free(c->centroids);
     free(c->sample);
     *c = (training_cells){0};
-}
-
-static sem_status lists_around(const training *t, const training_cells *c, lists **out, sem_error *err)
-{
-    float *scaled = checked_realloc(NULL, c->wide, sizeof *scaled);
-    lists *l = NULL;
-    sem_status s = scaled == NULL ? sem_fail_memory(err, "centroids")
-                                  : lists_create(&l, c->nlist, t->rows->dim, t->options->metric == METRIC_DOT, err);
-    for (size_t i = 0; s == SEM_OK && i < c->nlist; i++) {
-        for (size_t j = 0; j < c->wide; j++)
-            scaled[j] = c->centroids[i * c->wide + j] * c->longest;
-        lists_set_centroid(l, i, scaled);
-    }
-    free(scaled);
-    *out = l;
-    return s;
 }
 
 static sem_status new_cells(const training *t, uint32_t seen, lists **out, sem_error *err)
@@ -269,8 +297,12 @@ static sem_status same_cells(const training *t, lists **out, sem_error *err)
     l->trained_rows = old->trained_rows;
     l->measured_rows = old->measured_rows;
     l->curve = old->curve;
-    *out = l;
-    return SEM_OK;
+    s = lists_finish_centroids(l, err);
+    if (s == SEM_OK)
+        *out = l;
+    else
+        lists_free(l);
+    return s;
 }
 
 static sem_status measure(const training *t, lists *l, uint32_t seen, sem_error *err)

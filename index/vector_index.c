@@ -307,7 +307,7 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
                                                     : "ivf",
                                 .codes = exact       ? "float32"
                                          : f != NULL ? faiss_cells_codes(f)
-                                                     : "1-bit, int8, float32"};
+                                                     : "1-bit, 4-bit, float32"};
     if (l != NULL || f != NULL) {
         const recall_curve *curve = f != NULL ? &f->curve : &l->curve;
         out->nlist = f != NULL ? f->nlist : l->nlist;

@@ -106,13 +106,13 @@ typedef struct vector_plan {
     const char *reason; /* why that one; a few words, static */
     size_t lists;       /* cells in the index; 0 when exact */
     size_t probed;
-    size_t scanned;                       /* rows compared in the first stage */
-    size_t candidates;                    /* of these, those that were compared again, more exactly */
-    size_t by_bits, by_bytes, by_floats;  /* rows compared by one bit a dimension, one byte, and exactly */
-    size_t documents;                     /* live ones */
-    size_t allowed;                       /* of these, what the filter leaves; the same without one */
+    size_t scanned;                      /* rows compared in the first stage */
+    size_t candidates;                   /* of these, those that were compared again, more exactly */
+    size_t by_bits, by_codes, by_floats; /* rows compared by one bit a dimension, by four (FAISS: eight), and exactly */
+    size_t documents;                    /* live ones */
+    size_t allowed;                      /* of these, what the filter leaves; the same without one */
     uint64_t coarse_ns, scan_ns, rank_ns; /* comparing with the cells, with the rows, and the rest */
-    uint64_t bytes_ns, floats_ns;         /* parts of rank_ns: the second and the third stage */
+    uint64_t nibbles_ns, floats_ns;       /* parts of rank_ns: the second and the third stage */
 } vector_plan;
 
 /* hits[k] gets the best documents, best first, ties by `tie`; *count how many.
@@ -124,7 +124,7 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
 typedef struct vector_index_stats {
     const char *kind; /* "exact", "ivf" or "faiss" */
     size_t nlist;
-    const char *codes;     /* "float32", with lists "1-bit, int8, float32", with FAISS "IVF,SQ8" or "IVF,Flat" */
+    const char *codes;     /* "float32", with lists "1-bit, 4-bit, float32", with FAISS "IVF,SQ8" or "IVF,Flat" */
     int64_t trained_at_ms; /* 0: never */
     size_t queries;        /* that recall was measured with */
     size_t logged;         /* of these, queries that were asked; the others are documents */

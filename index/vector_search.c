@@ -28,7 +28,7 @@ typedef struct search {
     const vector_query *query;
     uint32_t covered; /* rows from it on are in no list yet */
     double live;      /* rows: documents, or their passages */
-    double per_cell;  /* rows in a cell, on average */
+    double per_cell;  /* lanes in a cell, on average */
     double allowed;   /* rows that the filter leaves, about, at most; live without one */
     stages stages;
 } search;
@@ -148,7 +148,7 @@ static void scan_exactly(search *s)
         scan_range(&s->scan, 0, s->scan.seen);
 }
 
-/* A sample of the rows that the filter does not pass, compared by their bytes. */
+/* A sample of the rows that the filter does not pass, compared by their nibbles. */
 typedef struct sampling {
     const search *s;
     size_t step, at; /* every step-th row */
@@ -164,26 +164,27 @@ static void sample_extent(sampling *on, const list_extent *e)
         uint32_t place = e->first * CODES_LANES + (uint32_t)on->at;
         if (!lists_has_row(l, place))
             continue;
-        const code_tail *tail = lists_tail(l, place);
-        uint32_t row = tail->row[place % CODES_LANES];
+        uint32_t row = lists_row(l, place);
         if (row >= s->covered || scan_allows(&s->scan, rows_docno(s->scan.rows, row)))
             continue;
-        const uint8_t *bytes = lists_bytes(l, place);
+        const uint8_t *nibbles = lists_nibbles(l, row);
         int32_t sum;
-        l->kernel->bytes(s->scratch->codes.bytes, &bytes, 1, l->width, &sum);
-        float score = codes_byte_score(&s->scratch->codes, sum, codes_scale(tail->scale[place % CODES_LANES]));
+        l->kernel->nibbles(s->scratch->codes.bytes, &nibbles, 1, l->nibbles_width, &sum);
+        float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
+        float score = codes_nibble_score(&s->scratch->codes, sum, scale);
         on->nearer += score >= topk_threshold(&s->scan.best) * s->scratch->codes.stretch;
     }
     on->at -= lanes;
 }
 
-/* How many of the rows of the first `probed` cells that the filter does not
- * pass are at least as near as the k-th hit; from a sample of them. */
+/* How many of the lanes of the first `probed` cells that the filter does not
+ * pass are at least as near as the k-th hit; from a sample of them. Rows that were
+ * met twice count twice: an error on the side of more cells. */
 static double count_nearer(const search *s, size_t probed, size_t met)
 {
     sampling on = {.s = s, .step = met / SAMPLE_MAX + 1};
     for (size_t i = 0; i < probed; i++)
-        for (const list_extent *e = &s->lists->cells[s->scratch->cell_order[i]].head; e != NULL;
+        for (const list_extent *e = &s->lists->cells[s->scratch->cells.order[i]].head; e != NULL;
              e = atomic_load_explicit(&e->next, memory_order_acquire))
             sample_extent(&on, e);
     return (double)on.nearer * (double)on.step;
@@ -258,7 +259,7 @@ static void scan_cells(search *s, plan *p, size_t *probed)
 }
 
 /* Strangers are coded against nothing near them, which the curve does not know: more
- * of them have their bytes compared. */
+ * of them have their nibbles compared. */
 static void allow_for_strangers(const search *s, effort *e)
 {
     size_t strangers = lists_strangers(s->lists);
@@ -271,8 +272,8 @@ static void allow_for_strangers(const search *s, effort *e)
 static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *err)
 {
     allow_for_strangers(s, &p->effort);
-    sem_status status =
-        stages_begin(&s->stages, s->lists, &s->scan, s->scratch, p->effort.first, p->effort.second, s->covered, err);
+    sem_status status = stages_begin(&s->stages, s->lists, &s->scan, s->scratch, p->effort.first, p->effort.second,
+                                     p->effort.nprobe, s->covered, err);
     if (status != SEM_OK)
         return status;
     if (s->covered < s->scan.seen)
@@ -310,7 +311,9 @@ static search prepare(const rows_view *view, const lists *l, const dot_kernel *k
     if (q->listed != NULL || q->allowed != NULL)
         s.allowed = (double)(q->listed != NULL ? q->listed_count : count_allowed(q)) * rows_a_document(r);
     if (l != NULL)
-        s.per_cell = (double)atomic_load_explicit(&l->entries, memory_order_relaxed) / (double)l->nlist;
+        s.per_cell = (double)(atomic_load_explicit(&l->entries, memory_order_relaxed) +
+                              atomic_load_explicit(&l->seconds, memory_order_relaxed)) /
+                     (double)l->nlist;
     return s;
 }
 
@@ -319,22 +322,22 @@ static void describe(vector_plan *out, const search *s, const plan *p, size_t pr
     const stages *g = &s->stages;
     size_t others = s->scan.compared - g->by_floats;
     *out = (vector_plan){.kind = p->exact ? "exact" : "ivf",
-                         .codes = p->exact ? "float32" : "1-bit, int8, float32",
+                         .codes = p->exact ? "float32" : "1-bit, 4-bit, float32",
                          .reason = p->reason,
                          .lists = p->exact ? 0 : s->lists->nlist,
                          .probed = p->exact ? 0 : probed,
                          .scanned = g->by_bits + others,
-                         .candidates = p->exact ? s->scan.best.count : g->by_bytes,
+                         .candidates = p->exact ? s->scan.best.count : g->by_codes,
                          .by_bits = g->by_bits,
-                         .by_bytes = g->by_bytes,
+                         .by_codes = g->by_codes,
                          .by_floats = s->scan.compared,
                          .documents = rows_documents(s->scan.rows),
                          .allowed = (size_t)(fmin(s->allowed, s->live) / rows_a_document(s->scan.rows) + 0.5),
                          .coarse_ns = g->coarse_ns,
-                         .bytes_ns = g->bytes_ns,
+                         .nibbles_ns = g->nibbles_ns,
                          .floats_ns = g->floats_ns};
-    out->rank_ns = clock_monotonic_ns() - scanned + g->bytes_ns + g->floats_ns;
-    uint64_t spent = g->coarse_ns + g->bytes_ns + g->floats_ns, all = scanned - began;
+    out->rank_ns = clock_monotonic_ns() - scanned + g->nibbles_ns + g->floats_ns;
+    uint64_t spent = g->coarse_ns + g->nibbles_ns + g->floats_ns, all = scanned - began;
     out->scan_ns = all > spent ? all - spent : 0;
 }
 

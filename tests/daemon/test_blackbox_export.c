@@ -158,7 +158,7 @@ START_TEST(our_own_lists_are_exported_with_every_vector)
         return;
     for (unsigned i = 0; i < DOCS; i += BATCH)
         upsert(&w, i, BATCH);
-    wait_for_lists(&w, "ivf", "1-bit, int8, float32");
+    wait_for_lists(&w, "ivf", "1-bit, 4-bit, float32");
     delete_some(&w);
     write_hits(&w, "exact");
     export_to(&w, "ours.faiss");

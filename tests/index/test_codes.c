@@ -26,8 +26,8 @@ static void *aligned(size_t bytes)
 typedef struct coded {
     size_t dim;
     float *rows, *centroid, *query;
-    uint8_t *blocks, *bytes;
-    uint16_t scales[LANES];
+    uint8_t *blocks, *bytes, *nibbles;
+    uint16_t byte_scales[LANES], scales[LANES]; /* of the bytes, of the nibbles */
     code_query q;
 } coded;
 
@@ -42,10 +42,12 @@ static coded make_coded(random_state *r, size_t dim)
             c.centroid[j] += c.rows[i * dim + j] / LANES;
     c.blocks = aligned((BLOCKS + 8) * codes_block_size(codes_lines(dim)));
     c.bytes = aligned(LANES * codes_width(dim));
+    c.nibbles = aligned(LANES * codes_nibbles_width(dim));
     for (size_t b = 0; b < BLOCKS; b++)
         codes_clear_block(c.blocks + b * codes_block_size(codes_lines(dim)), codes_lines(dim));
     for (size_t i = 0; i < LANES; i++) {
-        c.scales[i] = codes_to_bytes(c.rows + i * dim, dim, c.bytes + i * codes_width(dim));
+        c.byte_scales[i] = codes_to_bytes(c.rows + i * dim, dim, c.bytes + i * codes_width(dim));
+        c.scales[i] = codes_to_nibbles(c.rows + i * dim, dim, c.nibbles + i * codes_nibbles_width(dim));
         codes_write_lane(c.blocks + i / CODES_LANES * codes_block_size(codes_lines(dim)), i % CODES_LANES,
                          c.rows + i * dim, c.centroid, dim, (uint32_t)i, c.scales[i]);
     }
@@ -61,6 +63,7 @@ static void free_coded(coded *c)
     free(c->query);
     free(c->blocks);
     free(c->bytes);
+    free(c->nibbles);
     free(c->q.bytes);
 }
 
@@ -98,27 +101,40 @@ START_TEST(every_level_finds_the_same_candidates)
 }
 END_TEST
 
-START_TEST(every_level_sums_the_same_bytes)
+typedef void sum_fn(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
+
+static void compare_sums(random_state *r, const coded *c, const uint8_t *table, size_t width, sum_fn *reference,
+                         sum_fn *other)
+{
+    for (size_t count = 0; count <= CODES_BATCH; count++) {
+        const uint8_t *batch[CODES_BATCH] = {0};
+        int32_t expected[CODES_BATCH], found[CODES_BATCH];
+        for (size_t i = 0; i < count; i++)
+            batch[i] = table + (i == 0 ? 0 : random_below(r, LANES)) * width;
+        reference(c->q.bytes, batch, count, width, expected);
+        other(c->q.bytes, batch, count, width, found);
+        ck_assert_mem_eq(found, expected, count * sizeof *found);
+    }
+}
+
+START_TEST(every_level_sums_the_same_bytes_and_nibbles)
 {
     random_state r;
     random_seed(&r, testing_seed());
     for (size_t d = 0; d < DIMS; d++) {
         coded c = make_coded(&r, dims[d]);
-        size_t width = codes_width(c.dim);
+        size_t width = codes_width(c.dim), nibbles = codes_nibbles_width(c.dim);
         /* The largest products there are, as well. */
         memset(c.bytes, 255, width);
-        for (size_t count = 0; count <= CODES_BYTES_BATCH; count++) {
-            const uint8_t *batch[CODES_BYTES_BATCH];
-            int32_t expected[CODES_BYTES_BATCH], found[CODES_BYTES_BATCH];
-            for (size_t i = 0; i < count; i++)
-                batch[i] = c.bytes + (i == 0 ? 0 : random_below(&r, LANES)) * width;
-            code_generic.bytes(c.q.bytes, batch, count, width, expected);
-            for (size_t l = 0; l < 2; l++) {
-                if (!levels[l]->available())
-                    continue;
-                levels[l]->bytes(c.q.bytes, batch, count, width, found);
-                ck_assert_mem_eq(found, expected, count * sizeof *found);
-            }
+        memset(c.nibbles, 255, nibbles);
+        for (size_t l = 0; l < 2; l++) {
+            if (!levels[l]->available())
+                continue;
+            compare_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
+            compare_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
+            memset(c.q.bytes, 127, c.dim);
+            compare_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
+            compare_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
         }
         free_coded(&c);
     }
@@ -130,7 +146,7 @@ START_TEST(estimates_are_near_the_products)
     random_state r;
     random_seed(&r, testing_seed());
     enum { WIDE = 384 };
-    double bits = 0, bytes = 0;
+    double bits = 0, bytes = 0, nibbles = 0;
     coded c = make_coded(&r, WIDE);
     static code_candidate found[LANES + 8];
     size_t count =
@@ -141,13 +157,18 @@ START_TEST(estimates_are_near_the_products)
         int32_t sum;
         code_generic.bytes(c.q.bytes, &row, 1, codes_width(WIDE), &sum);
         double exact = product(c.query, c.rows + i * WIDE, WIDE);
-        double short_form = (double)codes_byte_score(&c.q, sum, codes_scale(c.scales[i]));
+        double short_form = (double)codes_byte_score(&c.q, sum, codes_scale(c.byte_scales[i]));
+        const uint8_t *four = c.nibbles + i * codes_nibbles_width(WIDE);
+        code_generic.nibbles(c.q.bytes, &four, 1, codes_nibbles_width(WIDE), &sum);
+        double shorter = (double)codes_nibble_score(&c.q, sum, codes_scale(c.scales[i]));
         ck_assert_uint_eq(found[i].place, i);
         bits += ((double)found[i].score - exact) * ((double)found[i].score - exact) / LANES;
         bytes += (short_form - exact) * (short_form - exact) / LANES;
+        nibbles += (shorter - exact) * (shorter - exact) / LANES;
     }
-    printf("error of bits %.4f, of bytes %.5f\n", sqrt(bits), sqrt(bytes));
+    printf("error of bits %.4f, of nibbles %.4f, of bytes %.5f\n", sqrt(bits), sqrt(nibbles), sqrt(bytes));
     ck_assert_double_lt(sqrt(bits), 0.06);
+    ck_assert_double_lt(sqrt(nibbles), 0.012);
     ck_assert_double_lt(sqrt(bytes), 0.002);
     free_coded(&c);
 }
@@ -177,6 +198,8 @@ START_TEST(vectors_of_zeros_have_codes)
     ck_assert_uint_eq(codes_to_bytes(none, 100, bytes), 0);
     codes_from_bytes(bytes, codes_scale(0), 100, back);
     ck_assert_mem_eq(back, none, sizeof none);
+    uint8_t nibbles[64];
+    ck_assert_uint_eq(codes_to_nibbles(none, 100, nibbles), 0);
     uint8_t *block = aligned(codes_block_size(2));
     codes_clear_block(block, 2);
     codes_write_lane(block, 3, none, none, 100, 7, 0);
@@ -257,7 +280,7 @@ int main(void)
     TCase *tc = tcase_create("codes");
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, every_level_finds_the_same_candidates);
-    tcase_add_test(tc, every_level_sums_the_same_bytes);
+    tcase_add_test(tc, every_level_sums_the_same_bytes_and_nibbles);
     tcase_add_test(tc, estimates_are_near_the_products);
     tcase_add_test(tc, empty_lanes_are_never_candidates);
     tcase_add_test(tc, vectors_of_zeros_have_codes);

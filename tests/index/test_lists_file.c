@@ -262,7 +262,7 @@ int main(void)
 {
     Suite *suite = suite_create("saved lists");
     TCase *tests = tcase_create("saved lists");
-    tcase_set_timeout(tests, 120);
+    tcase_set_timeout(tests, 300);
     tcase_add_test(tests, a_start_goes_on_with_saved_lists);
     tcase_add_test(tests, what_changed_since_lists_were_saved_is_right);
     tcase_add_test(tests, damaged_lists_are_made_anew);
