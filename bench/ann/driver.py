@@ -8,6 +8,7 @@ makes the vectors; see --help for the options."""
 
 import argparse
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -144,6 +145,30 @@ class Contest:
                         lambda: [self.time_one(entrant, mode, threads, p, self.effort["seconds"]) for p in points],
                     )
 
+    def key(self):
+        """What a kept outcome must have been made with to stand for this run's."""
+        with open(f"{self.o.build}/bench_ann", "rb") as f:
+            ours = hashlib.sha256(f.read()).hexdigest()
+        return json.dumps(
+            [ours, versions(), machine(), self.effort, self.rows, self.o.threads, self.o.engines, self.o.large]
+        )
+
+    def outcome(self):
+        """Of this run, or of one that was cut off after this contest."""
+        kept, key = f"{self.work}/contest.json", self.key()
+        if os.path.exists(kept) and not self.o.again:
+            with open(kept, encoding="utf-8") as f:
+                found = json.load(f)
+            if found["key"] == key:
+                say(f"{self.rows} vectors: kept from {found['date']} (--again measures anew)")
+                return found["contest"]
+        contest = self.run()
+        if not contest["failures"]:
+            with open(kept + ".part", "w", encoding="utf-8") as f:
+                json.dump({"key": key, "date": time.strftime("%Y-%m-%d %H:%M"), "contest": contest}, f)
+            os.replace(kept + ".part", kept)
+        return contest
+
     def run(self):
         self.build_all()
         for turn in range(self.effort["rounds"]):
@@ -207,6 +232,7 @@ def parse():
         action="store_true",
         help="also hnswlib, usearch and faiss HNSW for a million (half an hour more)",
     )
+    p.add_argument("--again", action="store_true", help="measure anew what an earlier run of the same programs kept")
     p.add_argument("--strict", action="store_true", help="a missed target is a failure")
     o = p.parse_args()
     o.out = o.out or f"{o.build}/bench-ann{'-quick' if o.quick else ''}.json"
@@ -223,7 +249,7 @@ def main():
     options.large = sys.maxsize if options.all_graphs else FULL["sizes"][0]
     start = time.monotonic()
     real = min(vectors.rows_of(f"{options.folder}/vectors.f32"), (QUICK if options.quick else FULL)["sizes"][0])
-    contests = [Contest(options, effort, rows, real).run() for rows in effort["sizes"]]
+    contests = [Contest(options, effort, rows, real).outcome() for rows in effort["sizes"]]
     outcome = {
         "date": datetime.datetime.now().isoformat(timespec="seconds"),
         "quick": options.quick,
