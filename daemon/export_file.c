@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 sem_status export_file_fail(const export_file *f, sem_error *err)
@@ -83,6 +84,18 @@ sem_status export_file_open(export_file *f, const char *directory, const char *s
     else
         f->temporary[0] = '\0';
     return status;
+}
+
+sem_status export_file_check_room(const export_file *f, uint64_t bytes, sem_error *err)
+{
+    struct statvfs st;
+    if (statvfs(f->folder, &st) != 0)
+        return sem_fail(err, SEM_INTERNAL, "cannot ask for the room in %s: %s", f->folder, strerror(errno));
+    uint64_t left = (uint64_t)st.f_bavail * st.f_frsize;
+    if (bytes <= left)
+        return SEM_OK;
+    return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "path: about %llu bytes are needed for %s, %llu are left on its disk",
+                    (unsigned long long)bytes, f->final, (unsigned long long)left);
 }
 
 sem_status export_file_finish(export_file *f, uint64_t *bytes, sem_error *err)

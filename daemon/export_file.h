@@ -21,6 +21,8 @@ typedef struct export_file {
  * where a file is. *f is to be closed in any case; it begins as {0}. */
 sem_status export_file_open(export_file *f, const char *directory, const char *storage, const char *path,
                             size_t path_length, const char *appended, sem_error *err);
+/* SEM_RESOURCE_EXHAUSTED where its disk has no room for so many bytes. */
+sem_status export_file_check_room(const export_file *f, uint64_t bytes, sem_error *err);
 /* Everything is on disk; *bytes how much. */
 sem_status export_file_finish(export_file *f, uint64_t *bytes, sem_error *err);
 /* Gives it its name. */

@@ -183,6 +183,16 @@ static sem_status publish(run *r, uint64_t *bytes, sem_error *err)
     return status;
 }
 
+/* What the vectors take; the rest is small beside it. */
+static uint64_t expected_bytes(const run *r)
+{
+    vector_index_stats stats;
+    vector_index_describe(r->in->index, &stats);
+    bool floats = strcmp(stats.kind, "exact") == 0 || strcmp(r->x->core->settings.index.faiss_type, "IVF,Flat") == 0;
+    uint64_t row = vector_index_dim(r->in->index) * (floats ? sizeof(float) : 1) + sizeof(int64_t);
+    return vector_index_passages(r->in->index) * row;
+}
+
 static sem_status take(run *r, index_exported *out, uint64_t *bytes, sem_error *err)
 {
     const config *settings = &r->x->core->settings;
@@ -194,6 +204,8 @@ static sem_status take(run *r, index_exported *out, uint64_t *bytes, sem_error *
     if (status == SEM_OK)
         status = export_file_open(&r->ids, settings->storage.export_dir, settings->storage.path, path->data, path->size,
                                   ".ids.jsonl", err);
+    if (status == SEM_OK)
+        status = export_file_check_room(&r->index, expected_bytes(r), err);
     if (status == SEM_OK)
         status = write_ids(r, err);
     index_export how = {

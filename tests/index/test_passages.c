@@ -51,12 +51,14 @@ static void put(world *w, uint32_t docno, size_t count)
     ck_ok(vector_index_put_passages(w->index, docno, NULL, vector_of(w, docno, 0), count, &error));
 }
 
-static world make_world(void)
+/* engine: a vector_engine. */
+static world make_world(int engine)
 {
     world w = {.vectors = calloc((size_t)DOCUMENTS * MOST, WIDTH * sizeof(float))};
     ck_assert_ptr_nonnull(w.vectors);
     random_seed(&w.random, testing_seed());
-    vector_index_options options = {.dim = WIDTH, .metric = METRIC_COSINE, .exact_below = 1000, .threads = 1};
+    vector_index_options options = {
+        .dim = WIDTH, .metric = METRIC_COSINE, .exact_below = 1000, .threads = 1, .engine = (vector_engine)engine};
     ck_ok(vector_index_create(&w.index, &options, &error));
     for (uint32_t d = 0; d < DOCUMENTS; d++)
         put(&w, d, 1 + (size_t)random_below(&w.random, MOST));
@@ -134,7 +136,7 @@ static void expect_right(world *w)
 
 START_TEST(hits_are_documents_by_their_best_passage)
 {
-    world w = make_world();
+    world w = make_world(_i);
     size_t passages = 0;
     for (uint32_t d = 0; d < DOCUMENTS; d++)
         passages += w.counts[d];
@@ -149,7 +151,7 @@ END_TEST
 
 START_TEST(replaced_and_removed_documents_lose_all_their_passages)
 {
-    world w = make_world();
+    world w = make_world(_i);
     ck_ok(vector_index_train(w.index, NULL, NULL, &error));
     size_t passages = 0, documents = 0;
     for (uint32_t d = 0; d < DOCUMENTS; d++) {
@@ -180,7 +182,7 @@ END_TEST
 
 START_TEST(few_long_documents_are_all_found)
 {
-    world w = make_world();
+    world w = make_world(_i);
     for (uint32_t d = 0; d < DOCUMENTS; d++) {
         vector_index_remove(w.index, d);
         w.counts[d] = 0;
@@ -280,9 +282,10 @@ int main(void)
     Suite *suite = suite_create("passages");
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 300);
-    tcase_add_test(c, hits_are_documents_by_their_best_passage);
-    tcase_add_test(c, replaced_and_removed_documents_lose_all_their_passages);
-    tcase_add_test(c, few_long_documents_are_all_found);
+    tcase_add_loop_test(c, hits_are_documents_by_their_best_passage, VECTOR_ENGINE_SEMD, VECTOR_ENGINE_FAISS + 1);
+    tcase_add_loop_test(c, replaced_and_removed_documents_lose_all_their_passages, VECTOR_ENGINE_SEMD,
+                        VECTOR_ENGINE_FAISS + 1);
+    tcase_add_loop_test(c, few_long_documents_are_all_found, VECTOR_ENGINE_SEMD, VECTOR_ENGINE_FAISS + 1);
     tcase_add_test(c, passages_are_kept_replaced_and_deleted_with_their_document);
     suite_add_tcase(suite, c);
     return testing_run(suite);

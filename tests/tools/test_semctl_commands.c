@@ -306,6 +306,8 @@ START_TEST(every_command_sends_what_the_server_takes)
     ck_ok(RUN(&f, true, &usage, "job", "4", "--cancel"));
     ck_ok(RUN(&f, true, &usage, "rollback", "1"));
     ck_ok(RUN(&f, true, &usage, "model", "load", "/m", "--no-gate"));
+    ck_ok(RUN(&f, true, &usage, "index", "export", "a.faiss", "-c", "x"));
+    ck_assert_int_eq(f.last, METHOD_INDEX_EXPORT);
     ck_ok(RUN(&f, true, &usage, "finetune", "-m", "auto", "-c", "x"));
     ck_ok(RUN(&f, false, &usage, "info"));
     ck_ok(RUN(&f, false, &usage, "generations"));
