@@ -71,6 +71,14 @@ static double depth_behind_filter(double k, double share)
     return (k + 2.0 * sqrt(k)) / share;
 }
 
+/* How much deeper the nearest documents lie among those that the curve was measured
+ * on: where some were deleted since, what is left of a depth is as much less. */
+static double thinned(const search *s)
+{
+    double measured = (double)s->lists->measured_rows;
+    return s->live > 0.0 && measured > s->live ? measured / s->live : 1.0;
+}
+
 static bool exact_is_cheaper(const search *s, size_t nprobe)
 {
     double met = (double)nprobe * s->per_cell, share = fmin(1.0, s->allowed / s->live);
@@ -91,9 +99,10 @@ static plan plan_filtered(const search *s)
     if (s->allowed <= 0.0 || depth > DEEP_SHARE * s->live)
         return exactly("the filter leaves few documents");
     const recall_curve *curve = &s->lists->curve;
-    plan p = {.reason = "lists for the recall asked, behind a filter",
-              .effort = recall_curve_thorough(curve, recall_curve_nprobe(curve, s->query->recall, depth), k),
-              .depth = depth};
+    plan p = {
+        .reason = "lists for the recall asked, behind a filter",
+        .effort = recall_curve_thorough(curve, recall_curve_nprobe(curve, s->query->recall, depth * thinned(s)), k),
+        .depth = depth};
     return exact_is_cheaper(s, p.effort.nprobe) ? exactly("going through the filter's documents is cheaper") : p;
 }
 
@@ -129,7 +138,7 @@ static plan make_plan(const search *s, const vector_index_options *options)
         return exactly("k is a large part of all documents");
     if (q->allowed != NULL)
         return plan_filtered(s);
-    plan p = {.effort = recall_curve_effort(&s->lists->curve, q->recall, (double)q->k),
+    plan p = {.effort = recall_curve_effort(&s->lists->curve, q->recall, (double)q->k * thinned(s)),
               .reason = "lists for the recall asked"};
     return (double)p.effort.nprobe > EXACT_SHARE * (double)s->lists->nlist
                ? exactly("the recall asked needs most lists")
