@@ -12,13 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { N = 4000, MORE = 300, DIM = 32, TOPICS = 40, K = 10, QUERIES = 100 };
+enum { N = 4000, MORE = 300, DIM = 32, TOPICS = 40, K = 10, QUERIES = 100, MOST = 4 };
 
 typedef struct place_here {
     store *store;
     uint32_t collection;
-    float *vectors; /* [N + MORE, DIM] by id, which is the docno too */
+    float *vectors; /* [N + MORE, MOST, DIM] by id, which is the docno too */
     bool live[N + MORE];
+    size_t passages; /* of a document, at most; 0: documents are not cut */
+    size_t counts[N + MORE];
     random_state random;
     float *centres;
     char cache[FILES_PATH_MAX];
@@ -26,15 +28,27 @@ typedef struct place_here {
 
 static sem_error error;
 
+static float *vector_of(place_here *p, uint64_t n, size_t i)
+{
+    return p->vectors + (n * MOST + i) * DIM;
+}
+
 static void put(place_here *p, uint64_t from, uint64_t to)
 {
+    static const store_range ranges[MOST] = {{0, 1}, {1, 2}, {2, 3}, {3, 4}};
+    uint32_t slots[MOST];
     store_write *w;
     uint64_t seq;
     ck_ok(store_write_begin(p->store, &w, &error));
     for (uint64_t n = from; n < to; n++) {
-        float *v = p->vectors + n * DIM;
-        clustered_point(&p->random, p->centres + random_below(&p->random, TOPICS) * DIM, DIM, 0.5f, v);
-        store_put put = {.id = {.is_integer = true, .integer = n}, .text = "", .vector = v};
+        p->counts[n] = p->passages > 0 ? 1 + (size_t)random_below(&p->random, p->passages) : 1;
+        for (size_t i = 0; i < p->counts[n]; i++)
+            clustered_point(&p->random, p->centres + random_below(&p->random, TOPICS) * DIM, DIM, 0.5f,
+                            vector_of(p, n, i));
+        store_put put = {
+            .id = {.is_integer = true, .integer = n}, .text = "text", .text_length = 4, .vector = vector_of(p, n, 0)};
+        if (p->passages > 0)
+            put.cut = (store_cut){.ranges = ranges, .slots = slots, .count = p->counts[n]};
         ck_ok(store_documents_put(w, p->collection, STORE_SPACE_EXTERNAL, DIM, 0, 0, &put, 1, &seq, &error));
         ck_assert_uint_eq(put.docno, n);
         p->live[n] = true;
@@ -55,16 +69,17 @@ static void erase(place_here *p, uint64_t n)
     p->live[n] = false;
 }
 
-static void setup(place_here *p)
+static void setup(place_here *p, size_t passages)
 {
     char path[FILES_PATH_MAX];
     store_write *w;
     bool created;
     store_collection c = {.name = "outside", .external = true, .dim = DIM};
     memset(p, 0, sizeof *p);
+    p->passages = passages;
     random_seed(&p->random, testing_seed());
     p->centres = clustered_centres(&p->random, TOPICS, DIM);
-    p->vectors = calloc((N + MORE) * DIM, sizeof *p->vectors);
+    p->vectors = calloc((N + MORE) * MOST * DIM, sizeof *p->vectors);
     ck_ok(files_join(path, &error, "%s/store", testing_folder()));
     ck_ok(files_join(p->cache, &error, "%s/saved.lists", testing_folder()));
     store_options options = {.path = path, .map_size = 256 << 20};
@@ -86,10 +101,12 @@ static void teardown(place_here *p)
 static bool fill_one(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot, const void *vector)
 {
     float copy[DIM];
-    (void)version, (void)ordinal;
+    (void)version;
     if (vector != NULL)
         memcpy(copy, vector, sizeof copy);
-    return vector_index_put_slot(context, docno, slot, vector != NULL ? copy : NULL, &error) == SEM_OK;
+    const float *given = vector != NULL ? copy : NULL;
+    return (ordinal == 0 ? vector_index_put_slot(context, docno, slot, given, &error)
+                         : vector_index_extend(context, docno, slot, given, &error)) == SEM_OK;
 }
 
 /* An index as a start makes it. */
@@ -126,6 +143,26 @@ static int64_t trained_at(vector_index *v)
     return stats.trained_at_ms;
 }
 
+static double best_score(place_here *p, const float *query, uint32_t docno)
+{
+    double best = -2;
+    for (size_t i = 0; i < p->counts[docno]; i++) {
+        double score = 0;
+        for (size_t d = 0; d < DIM; d++)
+            score += (double)(query[d] * vector_of(p, docno, i)[d]);
+        best = score > best ? score : best;
+    }
+    return best;
+}
+
+static void check_passages(place_here *p, vector_index *v)
+{
+    size_t passages = 0;
+    for (size_t n = 0; n < N + MORE; n++)
+        passages += p->live[n] ? p->counts[n] : 0;
+    ck_assert_uint_eq(vector_index_passages(v), passages);
+}
+
 /* Every hit lives and has the score of its vector; what is missed of the nearest is little. */
 static void check_search(place_here *p, vector_index *v)
 {
@@ -143,11 +180,8 @@ static void check_search(place_here *p, vector_index *v)
         ck_ok(vector_index_search(v, &q, exact, &exact_count, NULL, &error));
         ck_assert_uint_eq(count, K);
         for (size_t h = 0; h < K; h++) {
-            double score = 0;
             ck_assert(p->live[hits[h].docno] && p->live[exact[h].docno]);
-            for (size_t d = 0; d < DIM; d++)
-                score += (double)(query[d] * p->vectors[hits[h].docno * DIM + d]);
-            ck_assert_double_eq_tol(score, (double)hits[h].score, 1e-5);
+            ck_assert_double_eq_tol(best_score(p, query, hits[h].docno), (double)hits[h].score, 1e-5);
             for (size_t e = 0; e < K; e++)
                 found += exact[e].docno == hits[h].docno;
         }
@@ -156,10 +190,10 @@ static void check_search(place_here *p, vector_index *v)
     ck_assert_uint_ge(found, QUERIES * K * 9 / 10);
 }
 
-START_TEST(a_start_goes_on_with_saved_lists)
+static void go_on(size_t passages)
 {
     place_here p;
-    setup(&p);
+    setup(&p, passages);
     vector_index *v = start(&p);
     train(v);
     int64_t at = trained_at(v);
@@ -171,16 +205,16 @@ START_TEST(a_start_goes_on_with_saved_lists)
     ck_assert_int_eq(trained_at(v), at);
     ck_assert(!vector_index_wants_training(v));
     ck_assert_uint_eq(vector_index_count(v), N);
+    check_passages(&p, v);
     check_search(&p, v);
     vector_index_destroy(v);
     teardown(&p);
 }
-END_TEST
 
-START_TEST(what_changed_since_lists_were_saved_is_right)
+static void go_on_changed(size_t passages)
 {
     place_here p;
-    setup(&p);
+    setup(&p, passages);
     vector_index *v = start(&p);
     train(v);
     int64_t at = trained_at(v);
@@ -194,12 +228,37 @@ START_TEST(what_changed_since_lists_were_saved_is_right)
     ck_ok(vector_index_train(v, NULL, NULL, &error));
     ck_assert_int_eq(trained_at(v), at);
     ck_assert_uint_eq(vector_index_count(v), N - 100 + MORE - 1);
+    check_passages(&p, v);
     check_search(&p, v);
     vector_index_remove(v, 3);
     p.live[3] = false;
+    check_passages(&p, v);
     check_search(&p, v);
     vector_index_destroy(v);
     teardown(&p);
+}
+
+START_TEST(a_start_goes_on_with_saved_lists)
+{
+    go_on(0);
+}
+END_TEST
+
+START_TEST(a_start_goes_on_with_saved_lists_of_passages)
+{
+    go_on(MOST);
+}
+END_TEST
+
+START_TEST(what_changed_since_lists_were_saved_is_right)
+{
+    go_on_changed(0);
+}
+END_TEST
+
+START_TEST(passages_that_changed_since_lists_were_saved_are_right)
+{
+    go_on_changed(MOST);
 }
 END_TEST
 
@@ -218,7 +277,7 @@ START_TEST(damaged_lists_are_made_anew)
 {
     place_here p;
     struct stat st;
-    setup(&p);
+    setup(&p, 0);
     vector_index *v = start(&p);
     train(v);
     int64_t at = trained_at(v);
@@ -248,7 +307,7 @@ END_TEST
 START_TEST(lists_that_cannot_be_saved_are_used_all_the_same)
 {
     place_here p;
-    setup(&p);
+    setup(&p, 0);
     ck_ok(files_join(p.cache, &error, "%s/no/such/folder.lists", testing_folder()));
     vector_index *v = start(&p);
     train(v);
@@ -264,7 +323,9 @@ int main(void)
     TCase *tests = tcase_create("saved lists");
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, a_start_goes_on_with_saved_lists);
+    tcase_add_test(tests, a_start_goes_on_with_saved_lists_of_passages);
     tcase_add_test(tests, what_changed_since_lists_were_saved_is_right);
+    tcase_add_test(tests, passages_that_changed_since_lists_were_saved_are_right);
     tcase_add_test(tests, damaged_lists_are_made_anew);
     tcase_add_test(tests, lists_that_cannot_be_saved_are_used_all_the_same);
     suite_add_tcase(suite, tests);
