@@ -420,6 +420,43 @@ START_TEST(damaged_pages_are_a_finding_and_end_nothing)
 }
 END_TEST
 
+/* Of a document of three passages, with these bytes. */
+static void find_in_ranges(const store_range *ranges, const char *what)
+{
+    static findings f;
+    static const float vectors[3 * DIM] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
+    sem_error error;
+    store_write *w;
+    uint32_t collection, slots[3];
+    uint64_t seq;
+    store *s = store_with_collection(&collection);
+    store_put put = {.id = number_id(7),
+                     .text = "für eine Bank",
+                     .text_length = strlen("für eine Bank"),
+                     .vector = vectors,
+                     .cut = {.ranges = ranges, .slots = slots, .count = 3}};
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_documents_put(w, collection, SPACE, DIM, 0, 0, &put, 1, &seq, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    ck_ok(verify_at(store_folder(), &f, &error));
+    if (what == NULL)
+        ck_assert_str_eq(f.all, "");
+    else
+        ck_assert_msg(strstr(f.all, what) != NULL, "'%s' is not in: %s", what, f.all);
+    ck_ok(files_remove_folder(store_folder(), &error));
+}
+
+START_TEST(passages_lie_in_their_text)
+{
+    find_in_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 14}}, NULL);
+    find_in_ranges((const store_range[]){{0, 4}, {0, 9}, {10, 14}}, "its passage 1 in space-1 has bytes 0 to 9");
+    find_in_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 15}}, "its passage 2 in space-1 has bytes 10 to 15");
+    find_in_ranges((const store_range[]){{0, 2}, {5, 9}, {10, 14}}, "its passage 0 in space-1 has bytes 0 to 2");
+    find_in_ranges((const store_range[]){{0, 4}, {9, 5}, {10, 14}}, "its passage 1 in space-1 has bytes 9 to 5");
+}
+END_TEST
+
 START_TEST(lost_and_cut_files_are_named)
 {
     static findings f;
@@ -463,6 +500,7 @@ int main(void)
     tcase_add_test(tests, sound_store_has_no_violation_after_anything);
     tcase_add_test(tests, every_damage_is_found);
     tcase_add_test(tests, damaged_pages_are_a_finding_and_end_nothing);
+    tcase_add_test(tests, passages_lie_in_their_text);
     tcase_add_test(tests, lost_and_cut_files_are_named);
     tcase_add_test(tests, store_in_use_is_left_alone);
     tcase_set_timeout(tests, 120);
