@@ -37,7 +37,7 @@ const config_key config_keys[] = {
      .help = "requests of one connection at a time; one more gets RESOURCE_EXHAUSTED"},
     {"server", "drain_timeout", KEY_DURATION, "30s", RANGE(0, HOUR_MS), PLACE(server.drain_timeout_ms),
      .help = "time at SIGTERM for requests in flight"},
-    {"server", "busy_poll_us", KEY_INTEGER, "100", RANGE(0, 10000), PLACE(server.busy_poll_us), .restart = true,
+    {"server", "busy_poll_us", KEY_INTEGER, "200", RANGE(0, 10000), PLACE(server.busy_poll_us), .restart = true,
      .help = "microseconds after a request in which the loop and one worker do not sleep; 0: they always do"},
 
     {"limits", "frame_bytes", KEY_SIZE, "64MiB", RANGE(4 * KIB, 2 * GIB), PLACE(limits.frame_bytes),
