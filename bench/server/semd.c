@@ -11,7 +11,7 @@
 
 #define COLLECTION "vectors"
 
-enum { ANSWER_MS = 600000, POLL_MS = 200, CALM_POLLS = 25 };
+enum { ANSWER_MS = 600000, POLL_MS = 200, CALM_POLLS = 100 };
 
 struct peer_session {
     client *c;
@@ -122,7 +122,7 @@ static sem_status look(peer_session *s, uint64_t *count, uint64_t *trained_at, s
     return status;
 }
 
-/* Training goes on beside everything: waits until none has come for some seconds. */
+/* Training goes on beside everything: waits until none has come for longer than one takes. */
 static sem_status settle(peer_session *s, uint64_t count, sem_error *err)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};

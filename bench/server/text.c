@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCH = 500, ANSWER_MS = 600000, QUERIES_MAX = 2000 };
+enum { BATCH = 500, ANSWER_MS = 600000, QUERIES_MAX = 2000, CALM_SECONDS = 20 };
 
 typedef struct text_load {
     const load_options *o;
@@ -98,22 +98,34 @@ static sem_status put_all(text_load *l, sem_error *err)
     return status;
 }
 
+/* When the lists were trained, 0 before that. */
+static sem_status look(text_load *l, uint64_t *trained_at, sem_error *err)
+{
+    client_reply reply = {0};
+    packer p = begin(l);
+    pack_map(&p, 0);
+    sem_status status = call(l, &p, "collection.list", &reply, err);
+    for (uint32_t i = 0; status == SEM_OK && i < reply.value.via.array.size; i++) {
+        const msgpack_object *one = &reply.value.via.array.ptr[i];
+        if (object_is(object_get(one, "name"), "default"))
+            *trained_at = object_uint(object_get(object_get(one, "index"), "trained_at"), 0);
+    }
+    client_reply_free(&reply);
+    return status;
+}
+
+/* Until no training has come for longer than one takes. */
 static sem_status wait_for_lists(text_load *l, sem_error *err)
 {
     const struct timespec pause = {.tv_sec = 1};
+    uint64_t trained_at = 0, before = 0;
     sem_status status = SEM_OK;
-    for (bool trained = false; !trained && status == SEM_OK;) {
-        client_reply reply = {0};
-        packer p = begin(l);
-        pack_map(&p, 0);
+    for (int calm = 0; calm < CALM_SECONDS && status == SEM_OK; calm++) {
         nanosleep(&pause, NULL);
-        status = call(l, &p, "collection.list", &reply, err);
-        for (uint32_t i = 0; status == SEM_OK && i < reply.value.via.array.size; i++) {
-            const msgpack_object *one = &reply.value.via.array.ptr[i];
-            trained = trained || (object_is(object_get(one, "name"), "default") &&
-                                  object_uint(object_get(object_get(one, "index"), "trained_at"), 0) > 0);
-        }
-        client_reply_free(&reply);
+        before = trained_at;
+        status = look(l, &trained_at, err);
+        if (trained_at != before || trained_at == 0)
+            calm = 0;
     }
     return status;
 }
