@@ -51,7 +51,7 @@ struct server {
     struct event *wake;
     pthread_mutex_t lock; /* guards first, last and attended; rank: innermost, nothing is called under it */
     reply_node *first, *last;
-    bool attended; /* the loop looks for answers by itself: nobody has to wake it */
+    bool attended;          /* the loop looks for answers by itself: nobody has to wake it */
     atomic_bool reply_lost; /* memory ran out for a reply_node */
 };
 

@@ -87,7 +87,6 @@ void packed_convert(const packed *p, packed_rows *b, const float *x, size_t firs
  * last. next: the panel that this thread is likely to multiply after these, which is
  * fetched meanwhile. Bit for bit what packed_multiply gives. */
 size_t packed_panels(const packed *p);
-void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, size_t next,
-                            float *y);
+void packed_multiply_panels(const packed *p, const packed_rows *b, size_t first, size_t last, size_t next, float *y);
 
 #endif
