@@ -50,7 +50,8 @@ static void choose(search *s, const vector_index_options *options)
     s->reason = "k is a large part of all documents";
     if ((double)q->k > DEEP_SHARE * live)
         return;
-    size_t nprobe = recall_curve_nprobe(&s->cells->curve, q->recall, (double)q->k);
+    double depth = (double)q->k * recall_curve_thinned(s->cells->measured_rows, live);
+    size_t nprobe = recall_curve_nprobe(&s->cells->curve, q->recall, depth);
     s->reason = "the recall asked needs most lists";
     if ((double)nprobe > EXACT_SHARE * nlist)
         return;

@@ -83,6 +83,19 @@ effort recall_curve_thorough(const recall_curve *curve, size_t nprobe, double k)
                     .second = second_of(curve, (size_t)k)};
 }
 
+void recall_curve_begin(recall_curve *curve, size_t nlist)
+{
+    curve->points = 0;
+    for (size_t nprobe = 1; nprobe < nlist && curve->points < CURVE_POINTS_MAX - 1; nprobe *= 2)
+        curve->at[curve->points++].nprobe = nprobe;
+    curve->at[curve->points++].nprobe = nlist;
+}
+
+double recall_curve_thinned(size_t measured_rows, double live)
+{
+    return live > 0.0 && (double)measured_rows > live ? (double)measured_rows / live : 1.0;
+}
+
 effort recall_curve_effort(const recall_curve *curve, double recall, double k)
 {
     size_t d = depth_of(k);

@@ -2,9 +2,9 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "base/random.h"
 #include "index/candidates.h"
 #include "index/parallel.h"
+#include "index/recall_sample.h"
 #include "index/scan.h"
 #include "index/scratch.h"
 
@@ -15,34 +15,22 @@
 
 enum {
     QUERIES_MAX = 600, /* own rows; logged queries come on top */
-    /* Rows stand in for queries, and are easier ones: each has been put into the cell
-     * that is its nearest. So many logged queries speak for themselves. */
-    LOGGED_ENOUGH = 200,
-    OWN_BESIDE = 50,
-    QUERY_SEED = 77,
-    DEEPEST = 1000, /* the last depth */
-    GROUP = 50,     /* queries that one thread takes at a time */
-    NEAR = 1600,    /* nearest by their nibbles, of which the floats find the deepest */
+    DEEPEST = 1000,    /* the last depth */
+    GROUP = 50,        /* queries that one thread takes at a time */
+    NEAR = 1600,       /* nearest by their nibbles, of which the floats find the deepest */
     NEAR_ROOM = 3 * NEAR,
     SCAN_PIECE = 64, /* blocks */
     ROWS_PIECE = 512 /* rows, so that their nibbles stay in the cache */
 };
 
-/* One-sided 99%: a recall below the one that `sure` names comes by chance in
- * one measurement of a hundred. */
-static const double MARGIN = 2.33;
 /* Neighbours that the nibbles alone may lose. */
 static const double SECOND_LOSS = 0.0005;
 static const float seconds[] = {1.25f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, 10.0f, 16.0f};
 enum { SECONDS = sizeof seconds / sizeof seconds[0] };
 
-typedef struct tally {
-    double sum, squares;
-} tally;
-
 typedef struct tallies {
-    tally upto[CURVE_POINTS_MAX][CURVE_DEPTHS][CURVE_FACTORS];
-    tally last[CURVE_POINTS_MAX][CURVE_DEPTHS];
+    recall_tally upto[CURVE_POINTS_MAX][CURVE_DEPTHS][CURVE_FACTORS];
+    recall_tally last[CURVE_POINTS_MAX][CURVE_DEPTHS];
     double second[CURVE_DEPTHS][SECONDS]; /* neighbours lost */
     double neighbours[CURVE_DEPTHS];
     size_t queries;
@@ -59,9 +47,7 @@ typedef struct neighbour {
 typedef struct measurement {
     const measure_input *in;
     recall_curve *curve;
-    size_t count;         /* queries */
-    float *queries;       /* [count, width] */
-    uint32_t *own;        /* [count] their documents; ROW_NONE for logged ones */
+    recall_sample sample;
     vector_hit *hits;     /* [count, DEEPEST] */
     size_t *found;        /* [count] */
     uint16_t *scales;     /* [seen] of the rows' nibbles; a NaN: in no list */
@@ -76,45 +62,15 @@ static bool cancelled(const measurement *m)
     return m->in->cancel != NULL && atomic_load_explicit(m->in->cancel, memory_order_relaxed);
 }
 
-/* Reservoir sampling (Vitter 1985, algorithm R). */
-static size_t choose_rows(const measure_input *in, uint32_t chosen[QUERIES_MAX])
-{
-    random_state random;
-    random_seed(&random, QUERY_SEED);
-    size_t met = 0;
-    for (uint32_t row = 0; row < in->seen; row++) {
-        if (!rows_alive(in->view->rows, row, in->seen))
-            continue;
-        size_t slot = met < QUERIES_MAX ? met : random_below(&random, met + 1);
-        if (slot < QUERIES_MAX)
-            chosen[slot] = row;
-        met++;
-    }
-    return met < QUERIES_MAX ? met : QUERIES_MAX;
-}
-
 static sem_status choose_queries(measurement *m, sem_error *err)
 {
     const measure_input *in = m->in;
-    uint32_t chosen[QUERIES_MAX];
-    size_t own = choose_rows(in, chosen);
-    if (in->logged_count >= LOGGED_ENOUGH && own > OWN_BESIDE)
-        own = OWN_BESIDE;
-    const size_t width = in->view->rows->width, dim = in->view->rows->dim;
-    m->count = own + in->logged_count;
-    m->queries = checked_alloc_aligned(m->count + 1, width * sizeof *m->queries);
-    m->own = checked_realloc(NULL, m->count + 1, sizeof *m->own);
-    m->hits = checked_realloc(NULL, (m->count + 1) * DEEPEST, sizeof *m->hits);
-    m->found = calloc(m->count + 1, sizeof *m->found);
-    if (m->queries == NULL || m->own == NULL || m->hits == NULL || m->found == NULL)
-        return sem_fail_memory(err, "the recall curve");
-    memset(m->queries, 0, (m->count + 1) * width * sizeof *m->queries);
-    for (size_t q = 0; q < m->count; q++) {
-        const float *from = q < own ? rows_vector(in->view, chosen[q]) : in->logged + (q - own) * dim;
-        memcpy(m->queries + q * width, from, dim * sizeof *from);
-        m->own[q] = q < own ? rows_docno(in->view->rows, chosen[q]) : ROW_NONE;
-    }
-    return SEM_OK;
+    sem_status s = recall_sample_choose(&m->sample, in->view, in->seen, QUERIES_MAX, in->logged, in->logged_count, err);
+    if (s != SEM_OK)
+        return s;
+    m->hits = checked_realloc(NULL, (m->sample.count + 1) * DEEPEST, sizeof *m->hits);
+    m->found = calloc(m->sample.count + 1, sizeof *m->found);
+    return m->hits != NULL && m->found != NULL ? SEM_OK : sem_fail_memory(err, "the recall curve");
 }
 
 /* A query that looks for its true neighbours. */
@@ -141,7 +97,7 @@ static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_er
     if (k->memory == NULL || k->near == NULL)
         return sem_fail_memory(err, "the recall curve");
     lists_query_take(&k->codes, l->dim, k->memory);
-    codes_prepare_bytes(&k->codes, m->queries + q * m->in->view->rows->width, l->dim);
+    codes_prepare_bytes(&k->codes, m->sample.queries + q * m->in->view->rows->width, l->dim);
     return SEM_OK;
 }
 
@@ -186,9 +142,9 @@ static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
                .view = view,
                .seen = in->seen,
                .kernel = in->kernel,
-               .query = m->queries + q * in->view->rows->width,
-               .has_exclude = m->own[q] != ROW_NONE,
-               .exclude = m->own[q],
+               .query = m->sample.queries + q * in->view->rows->width,
+               .has_exclude = m->sample.own[q] != ROW_NONE,
+               .exclude = m->sample.own[q],
                .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
     if (k->count > NEAR) {
         candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
@@ -295,13 +251,6 @@ static void count_row(bench *b, const lists *l, uint32_t row, uint32_t cell, uin
     b->above[low]++;
 }
 
-static void add(tally *t, size_t found, size_t neighbours)
-{
-    double recall = neighbours == 0 ? 1.0 : (double)found / (double)neighbours;
-    t->sum += recall;
-    t->squares += recall * recall;
-}
-
 static size_t depth_index(size_t rank)
 {
     size_t d = 0;
@@ -333,8 +282,8 @@ static void add_point(bench *b, const lists *l, size_t p, size_t nprobe)
     for (size_t d = 0, before = 0; d < CURVE_DEPTHS; d++) {
         size_t upto = curve_depth(d) < b->count ? curve_depth(d) : b->count;
         for (size_t f = 0; f < CURVE_FACTORS; f++)
-            add(&b->sums.upto[p][d][f], found[d][f], upto);
-        add(&b->sums.last[p][d], near[d], upto - before);
+            recall_tally_add(&b->sums.upto[p][d][f], found[d][f], upto);
+        recall_tally_add(&b->sums.last[p][d], near[d], upto - before);
         before = upto;
     }
 }
@@ -398,7 +347,7 @@ static void measure_query(bench *b, const measurement *m, size_t q)
 {
     const lists *l = m->in->lists;
     take_neighbours(b, m, q);
-    lists_prepare(l, &b->scratch->codes, m->queries + q * m->in->view->rows->width);
+    lists_prepare(l, &b->scratch->codes, m->sample.queries + q * m->in->view->rows->width);
     coarse_scores *cells = &b->scratch->cells;
     coarse_rank_groups(&l->coarse, &b->scratch->codes, cells, b->groups_before);
     coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
@@ -423,12 +372,9 @@ static void merge(tallies *to, const tallies *from)
 {
     for (size_t p = 0; p < CURVE_POINTS_MAX; p++)
         for (size_t d = 0; d < CURVE_DEPTHS; d++) {
-            for (size_t f = 0; f < CURVE_FACTORS; f++) {
-                to->upto[p][d][f].sum += from->upto[p][d][f].sum;
-                to->upto[p][d][f].squares += from->upto[p][d][f].squares;
-            }
-            to->last[p][d].sum += from->last[p][d].sum;
-            to->last[p][d].squares += from->last[p][d].squares;
+            for (size_t f = 0; f < CURVE_FACTORS; f++)
+                recall_tally_merge(&to->upto[p][d][f], &from->upto[p][d][f]);
+            recall_tally_merge(&to->last[p][d], &from->last[p][d]);
         }
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
         to->neighbours[d] += from->neighbours[d];
@@ -466,7 +412,7 @@ static void bench_free(bench *b)
 static void measure_group(void *context, size_t group)
 {
     measurement *m = context;
-    size_t first = group * GROUP, count = m->count - first < GROUP ? m->count - first : GROUP;
+    size_t first = group * GROUP, count = m->sample.count - first < GROUP ? m->sample.count - first : GROUP;
     sem_error error;
     bench *b = NULL;
     sem_status s = bench_create(&b, m, &error);
@@ -487,15 +433,6 @@ static void measure_group(void *context, size_t group)
     bench_free(b);
 }
 
-/* The mean, and in *sure the mean less its margin of error. */
-static float mean_of(const tally *t, size_t count, float *sure)
-{
-    double n = fmax((double)count, 1.0), mean = t->sum / n;
-    double variance = count < 2 ? 1.0 : fmax(0.0, (t->squares / n - mean * mean) * n / (n - 1));
-    *sure = (float)(mean - MARGIN * sqrt(variance / n));
-    return (float)mean;
-}
-
 static float choose_second(const tallies *t, size_t d)
 {
     for (size_t s = 0; s < SECONDS; s++)
@@ -511,8 +448,8 @@ static void conclude(const measurement *m, recall_curve *curve)
         for (size_t p = 0; p + 1 < curve->points; p++) {
             curve_point *at = &curve->at[p];
             for (size_t f = 0; f < CURVE_FACTORS; f++)
-                at->recall[d] = mean_of(&t->upto[p][d][f], t->queries, &at->sure[d][f]);
-            mean_of(&t->last[p][d], t->queries, &at->last[d]);
+                at->recall[d] = recall_tally_mean(&t->upto[p][d][f], t->queries, &at->sure[d][f]);
+            recall_tally_mean(&t->last[p][d], t->queries, &at->last[d]);
         }
         /* With every cell probed nothing is missed: such a search is exact. */
         curve_point *all = &curve->at[curve->points - 1];
@@ -524,14 +461,6 @@ static void conclude(const measurement *m, recall_curve *curve)
     }
     curve->queries = t->queries;
     curve->logged = m->in->logged_count;
-}
-
-static void choose_points(recall_curve *curve, size_t nlist)
-{
-    curve->points = 0;
-    for (size_t nprobe = 1; nprobe < nlist && curve->points < CURVE_POINTS_MAX - 1; nprobe *= 2)
-        curve->at[curve->points++].nprobe = nprobe;
-    curve->at[curve->points++].nprobe = nlist;
 }
 
 static void note_scale(void *context, uint32_t cell, uint32_t place)
@@ -578,17 +507,14 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     m->in = in;
     m->curve = curve;
     pthread_mutex_init(&m->lock, NULL);
-    choose_points(curve, in->lists->nlist);
+    recall_curve_begin(curve, in->lists->nlist);
     curve->cells_rows = rows_of_met_cells(in->lists);
     curve->candidate_cost = CANDIDATE_COST;
-    sem_status s = rows_view_renew(in->view, err);
-    if (s == SEM_OK)
-        s = choose_queries(m, err);
-    rows_view_rest(in->view);
+    sem_status s = choose_queries(m, err);
     if (s == SEM_OK)
         s = find_scales(m, err);
     if (s == SEM_OK) {
-        parallel_run(in->threads, (m->count + GROUP - 1) / GROUP, measure_group, m);
+        parallel_run(in->threads, (m->sample.count + GROUP - 1) / GROUP, measure_group, m);
         s = m->status;
         if (s == SEM_OK)
             conclude(m, curve);
@@ -596,8 +522,7 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
             *err = m->error;
     }
     pthread_mutex_destroy(&m->lock);
-    free(m->queries);
-    free(m->own);
+    recall_sample_free(&m->sample);
     free(m->hits);
     free(m->found);
     free(m->scales);

@@ -71,12 +71,9 @@ static double depth_behind_filter(double k, double share)
     return (k + 2.0 * sqrt(k)) / share;
 }
 
-/* How much deeper the nearest documents lie among those that the curve was measured
- * on: where some were deleted since, what is left of a depth is as much less. */
 static double thinned(const search *s)
 {
-    double measured = (double)s->lists->measured_rows;
-    return s->live > 0.0 && measured > s->live ? measured / s->live : 1.0;
+    return recall_curve_thinned(s->lists->measured_rows, s->live);
 }
 
 static bool exact_is_cheaper(const search *s, size_t nprobe)

@@ -147,19 +147,40 @@ __attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out,
     ck_assert(!pack.failed);
 }
 
+/* Sends params, which are given up, and returns the result or the error map. */
+static inline const msgpack_object *box_send_on(box *b, client *c, const char *method, buffer *params)
+{
+    sem_error error;
+    box_forget_reply(b);
+    ck_ok(client_call(c, method, params->data, params->size, BOX_TIMEOUT_MS, &b->reply, &error));
+    buffer_free(params);
+    b->has_reply = true;
+    return &b->reply.value;
+}
+
+static inline const msgpack_object *box_result(const box *b, const char *method)
+{
+    const msgpack_object *message = object_get(&b->reply.value, "message");
+    ck_assert_msg(!b->reply.is_error, "%s: %s: %.*s", method, b->reply.code,
+                  message != NULL ? (int)message->via.str.size : 0, message != NULL ? message->via.str.ptr : "");
+    return &b->reply.value;
+}
+
+/* As box_call, with parameters that a packer made and that are given up. */
+static inline const msgpack_object *box_call_packed(box *b, const char *method, buffer *params)
+{
+    box_send_on(b, b->client, method, params);
+    return box_result(b, method);
+}
+
 __attribute__((format(printf, 4, 0))) static inline const msgpack_object *box_call_on(box *b, client *c,
                                                                                       const char *method,
                                                                                       const char *format, va_list args)
 {
-    sem_error error;
     buffer params = {0};
-    box_forget_reply(b);
     if (format != NULL)
         box_params(&params, format, args);
-    ck_ok(client_call(c, method, params.data, params.size, BOX_TIMEOUT_MS, &b->reply, &error));
-    buffer_free(&params);
-    b->has_reply = true;
-    return &b->reply.value;
+    return box_send_on(b, c, method, &params);
 }
 
 /* Calls and expects a result, which is valid until the next call. */
@@ -168,12 +189,24 @@ __attribute__((format(printf, 3, 4))) static inline const msgpack_object *box_ca
 {
     va_list args;
     va_start(args, format);
-    const msgpack_object *result = box_call_on(b, b->client, method, format, args);
+    box_call_on(b, b->client, method, format, args);
     va_end(args);
-    const msgpack_object *message = object_get(result, "message");
-    ck_assert_msg(!b->reply.is_error, "%s: %s: %.*s", method, b->reply.code,
-                  message != NULL ? (int)message->via.str.size : 0, message != NULL ? message->via.str.ptr : "");
-    return result;
+    return box_result(b, method);
+}
+
+/* semctl's exit status; what it prints is in semctl.log. */
+__attribute__((format(printf, 1, 2))) static inline int box_semctl(const char *format, ...)
+{
+    const char *build = getenv("SEMD_BUILD");
+    char words[2 * FILES_PATH_MAX], line[3 * FILES_PATH_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    snprintf(line, sizeof line, "%s/semctl %s >%s/semctl.log 2>&1", build != NULL ? build : "build", words,
+             testing_folder());
+    int status = system(line);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* Calls and expects an error of this code; returns its message. */

@@ -3,6 +3,7 @@
 #define SEM_TESTS_DAEMON_FAISS_BOX_H
 
 #include "tests/daemon/blackbox.h"
+#include "tests/daemon/external_docs.h"
 #include "tests/index/clustered.h"
 
 #include <unistd.h>
@@ -21,42 +22,24 @@ static inline void pack_vector(packer *p, const float *vector)
     pack_bin(p, vector, DIM * sizeof *vector);
 }
 
-static inline const msgpack_object *call_packed(box *b, const char *method, buffer *params)
+static inline void third_of(packer *p, unsigned id)
 {
-    sem_error error;
-    box_forget_reply(b);
-    ck_ok(client_call(b->client, method, params->data, params->size, BOX_TIMEOUT_MS, &b->reply, &error));
-    b->has_reply = true;
-    ck_assert_msg(!b->reply.is_error, "%s: %s", method, b->reply.code);
-    buffer_free(params);
-    return &b->reply.value;
+    pack_str(p, "third");
+    pack_bool(p, id % 3 == 0);
 }
 
 static inline void upsert(faiss_box *w, unsigned first, unsigned count)
 {
-    buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, "ext");
-    pack_str(&p, "docs");
-    pack_array(&p, count);
-    for (unsigned i = first; i < first + count; i++) {
-        pack_map(&p, 4);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_str(&p, "");
-        pack_str(&p, "meta");
-        pack_map(&p, 1);
-        pack_str(&p, "third");
-        pack_bool(&p, i % 3 == 0);
-        pack_vector(&p, w->vectors + (size_t)i * DIM);
+    buffer params = external_docs_pack(&(external_docs){.collection = "ext",
+                                                        .first = first,
+                                                        .count = count,
+                                                        .dim = DIM,
+                                                        .vectors = w->vectors + (size_t)first * DIM,
+                                                        .stride = DIM,
+                                                        .meta = third_of});
+    box_call_packed(&w->b, "upsert", &params);
+    for (unsigned i = first; i < first + count; i++)
         w->live[i] = true;
-    }
-    call_packed(&w->b, "upsert", &params);
 }
 
 /* extra: one more parameter, exact or one with a whole number; or NULL. */
@@ -88,7 +71,7 @@ static inline const msgpack_object *search(faiss_box *w, const char *method, con
         pack_str(&p, "eq");
         pack_bool(&p, true);
     }
-    return call_packed(&w->b, method, &params);
+    return box_call_packed(&w->b, method, &params);
 }
 
 static inline double dot(const float *a, const float *b)

@@ -46,19 +46,6 @@ static inline void passages_text(buffer *out, unsigned seed, unsigned sentences)
     out->size--;
 }
 
-static inline const msgpack_object *passages_call(box *b, const char *method, buffer *params)
-{
-    sem_error error;
-    box_forget_reply(b);
-    ck_ok(client_call(b->client, method, params->data, params->size, BOX_TIMEOUT_MS, &b->reply, &error));
-    b->has_reply = true;
-    buffer_free(params);
-    const msgpack_object *message = object_get(&b->reply.value, "message");
-    ck_assert_msg(!b->reply.is_error, "%s: %s: %.*s", method, b->reply.code,
-                  message != NULL ? (int)message->via.str.size : 0, message != NULL ? message->via.str.ptr : "");
-    return &b->reply.value;
-}
-
 static inline void passages_upsert(box *b, const char *collection, unsigned id, const char *text, size_t length)
 {
     buffer params = {0};
@@ -75,7 +62,7 @@ static inline void passages_upsert(box *b, const char *collection, unsigned id, 
     pack_uint(&p, id);
     pack_str(&p, "text");
     pack_strn(&p, text, length);
-    passages_call(b, "upsert", &params);
+    box_call_packed(b, "upsert", &params);
 }
 
 /* How many there are of a collection, as collection.list says. */
@@ -168,7 +155,7 @@ static inline void passages_expect_vectors(box *b, const cut_document *d, size_t
     pack_array(&p, d->count);
     for (size_t i = 0; i < d->count; i++)
         pack_strn(&p, d->text + d->ranges[i].from, d->ranges[i].to - d->ranges[i].from);
-    const msgpack_object *all = passages_call(b, "encode", &params);
+    const msgpack_object *all = box_call_packed(b, "encode", &params);
     for (size_t i = 0; i < d->count; i++) {
         const msgpack_object *one = box_at(object_get(all, "embeddings"), i);
         ck_assert_uint_eq(one->via.bin.size, d->dim * sizeof(float));

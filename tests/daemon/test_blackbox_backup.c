@@ -21,30 +21,15 @@ static bool create(box *b)
     return true;
 }
 
-/* semctl's exit status. */
-__attribute__((format(printf, 1, 2))) static int semctl(const char *format, ...)
-{
-    const char *build = getenv("SEMD_BUILD");
-    char words[2 * FILES_PATH_MAX], line[3 * FILES_PATH_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    snprintf(line, sizeof line, "%s/semctl %s >%s/semctl.log 2>&1", build != NULL ? build : "build", words,
-             testing_folder());
-    int status = system(line);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static int restore(const char *name, const char *target)
 {
-    return semctl("restore %s/backups/%s %s/%s", testing_folder(), name, testing_folder(), target);
+    return box_semctl("restore %s/backups/%s %s/%s", testing_folder(), name, testing_folder(), target);
 }
 
 /* Every invariant, the models as well. */
 static int verify(const char *target)
 {
-    return semctl("verify %s/%s", testing_folder(), target);
+    return box_semctl("verify %s/%s", testing_folder(), target);
 }
 
 /* A daemon on what was restored. */
@@ -176,7 +161,7 @@ START_TEST(backup_holds_exactly_the_writes_up_to_its_seq)
     box_stop(&restored);
     box_stop(&b);
     ck_assert_int_eq(verify("data"), 0);
-    ck_assert_int_eq(semctl("verify %s/data --rebuild", testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/data --rebuild", testing_folder()), 0);
     /* A model that lost its words. */
     char path[FILES_PATH_MAX];
     snprintf(path, sizeof path, "%s/data/models/tiny-bert/tokenizer.json", testing_folder());

@@ -1,5 +1,6 @@
 /* The wire contract, method by method, against the real daemon. */
 #include "tests/daemon/blackbox.h"
+#include "tests/daemon/external_docs.h"
 
 #include <math.h>
 
@@ -316,29 +317,12 @@ START_TEST(external_collections_hold_the_clients_vectors)
 }
 END_TEST
 
+/* What came of it is in b.reply. */
 static void external_upsert(const char *name, unsigned id, const char *text, const float *vector, size_t dim)
 {
-    sem_error error;
-    buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, name);
-    pack_str(&p, "docs");
-    pack_array(&p, 1);
-    pack_map(&p, 3);
-    pack_str(&p, "id");
-    pack_uint(&p, id);
-    pack_str(&p, "text");
-    pack_str(&p, text);
-    pack_str(&p, "vector");
-    pack_bin(&p, vector, dim * sizeof *vector);
-    box_forget_reply(&b);
-    ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &b.reply, &error));
-    b.has_reply = true;
-    buffer_free(&params);
+    buffer params = external_docs_pack(
+        &(external_docs){.collection = name, .text = text, .first = id, .count = 1, .dim = dim, .vectors = vector});
+    box_send_on(&b, b.client, "upsert", &params);
 }
 
 START_TEST(external_collections_rank_by_dot_where_asked_and_find_words)

@@ -74,7 +74,7 @@ static void write_hits(faiss_box *w, const char *extra)
     ck_assert_int_eq(fclose(found), 0);
 }
 
-static void compare_in_python(const char *file, unsigned nprobe, bool order)
+static void check_in_python(const char *file, unsigned nprobe, bool order)
 {
     const char *python = python_with_faiss(), *root = getenv("SEMD_ROOT");
     if (python == NULL)
@@ -93,7 +93,7 @@ static size_t size_of(const char *name)
     return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
 }
 
-static void export_to(faiss_box *w, const char *file)
+static void check_export(faiss_box *w, const char *file)
 {
     const msgpack_object *result = box_call(&w->b, "index.export", "{'collection': 'ext', 'path': '%s'}", file);
     ck_assert_uint_gt(size_of(file), DIM * DOCS / 2);
@@ -119,7 +119,7 @@ static void finish(faiss_box *w)
     free(w->vectors);
 }
 
-static void compare_engine(const char *codes, bool order)
+static void check_engine(const char *codes, bool order)
 {
     char option[64];
     faiss_box w;
@@ -133,21 +133,21 @@ static void compare_engine(const char *codes, bool order)
         upsert(&w, i, BATCH);
     delete_some(&w);
     write_hits(&w, "nprobe");
-    export_to(&w, "engine.faiss");
-    compare_in_python("engine.faiss", NPROBE, order);
+    check_export(&w, "engine.faiss");
+    check_in_python("engine.faiss", NPROBE, order);
     finish(&w);
 }
 
 /* semd orders hits by their floats, FAISS by its codes: the same hits. */
 START_TEST(python_finds_what_the_engine_faiss_finds_with_sq8)
 {
-    compare_engine("IVF,SQ8", false);
+    check_engine("IVF,SQ8", false);
 }
 END_TEST
 
 START_TEST(python_finds_what_the_engine_faiss_finds_with_flat)
 {
-    compare_engine("IVF,Flat", true);
+    check_engine("IVF,Flat", true);
 }
 END_TEST
 
@@ -161,8 +161,8 @@ START_TEST(our_own_lists_are_exported_with_every_vector)
     wait_for_lists(&w, "ivf", "1-bit, 4-bit, float32");
     delete_some(&w);
     write_hits(&w, "exact");
-    export_to(&w, "ours.faiss");
-    compare_in_python("ours.faiss", DOCS, true); /* more cells than there are: all */
+    check_export(&w, "ours.faiss");
+    check_in_python("ours.faiss", DOCS, true); /* more cells than there are: all */
     finish(&w);
 }
 END_TEST
@@ -176,8 +176,8 @@ START_TEST(what_has_no_lists_is_exported_flat)
         upsert(&w, i, BATCH);
     delete_some(&w);
     write_hits(&w, "exact");
-    export_to(&w, "flat.faiss");
-    compare_in_python("flat.faiss", 0, true);
+    check_export(&w, "flat.faiss");
+    check_in_python("flat.faiss", 0, true);
     finish(&w);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* A daemon that is cut off, or has no room left, in the middle of something. */
 #include "tests/daemon/blackbox.h"
+#include "tests/daemon/external_docs.h"
 
 #include <sched.h>
 #include <sys/mount.h>
@@ -15,41 +16,26 @@ static uint64_t count_of(const char *collection)
     return object_uint(object_get(box_call(&b, "count", "{'collection': '%s'}", collection), "count"), UINT64_MAX);
 }
 
-/* `count` documents with vectors of their own, so that nothing is encoded; every
- * tenth is to be kept. */
+static void whether_gone(packer *p, unsigned id)
+{
+    pack_str(p, "gone");
+    pack_bool(p, id % 10 != 0);
+}
+
+/* `count` documents with a vector given, so that nothing is encoded; every tenth is to
+ * be kept. */
 static void fill_external(unsigned count)
 {
-    sem_error error;
     const float vector[4] = {1, 0.5f, 0.25f, 0.125f};
     box_call(&b, "collection.create", "{'name': 'many', 'options': {'vectors': 'external', 'dim': 4}}");
     for (unsigned from = 0; from < count; from += A_REQUEST) {
-        buffer params = {0};
-        packer p;
-        client_reply reply;
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        pack_map(&p, 2);
-        pack_str(&p, "collection");
-        pack_str(&p, "many");
-        pack_str(&p, "docs");
-        pack_array(&p, A_REQUEST);
-        for (unsigned i = from; i < from + A_REQUEST; i++) {
-            pack_map(&p, 4);
-            pack_str(&p, "id");
-            pack_uint(&p, i);
-            pack_str(&p, "text");
-            pack_str(&p, "");
-            pack_str(&p, "meta");
-            pack_map(&p, 1);
-            pack_str(&p, "gone");
-            pack_bool(&p, i % 10 != 0);
-            pack_str(&p, "vector");
-            pack_bin(&p, vector, sizeof vector);
-        }
-        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-        ck_assert(!reply.is_error);
-        client_reply_free(&reply);
-        buffer_free(&params);
+        buffer params = external_docs_pack(&(external_docs){.collection = "many",
+                                                            .first = from,
+                                                            .count = A_REQUEST,
+                                                            .dim = 4,
+                                                            .vectors = vector,
+                                                            .meta = whether_gone});
+        box_call_packed(&b, "upsert", &params);
     }
 }
 

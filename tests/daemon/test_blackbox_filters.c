@@ -73,16 +73,6 @@ static void pack_one(packer *p, uint32_t id, const document *d)
     pack_bin(p, d->vector, sizeof d->vector);
 }
 
-static void call_packed(const char *method, buffer *params)
-{
-    sem_error error;
-    box_forget_reply(&b);
-    ck_ok(client_call(b.client, method, params->data, params->size, BOX_TIMEOUT_MS, &b.reply, &error));
-    b.has_reply = true;
-    ck_assert_msg(!b.reply.is_error, "%s: %s", method, b.reply.code);
-    buffer_free(params);
-}
-
 static void put_range(uint32_t from, uint32_t to)
 {
     for (uint32_t at = from; at < to; at += BATCH) {
@@ -98,7 +88,7 @@ static void put_range(uint32_t from, uint32_t to)
         pack_array(&p, end - at);
         for (uint32_t i = at; i < end; i++)
             pack_one(&p, i, &all[i]);
-        call_packed("upsert", &params);
+        box_call_packed(&b, "upsert", &params);
     }
 }
 
@@ -190,7 +180,7 @@ static void search_many(const float *query, const condition *c, bool exact)
         pack_bool(&p, true);
     }
     buffer_free(&filter_params);
-    call_packed("search", &params);
+    box_call_packed(&b, "search", &params);
 }
 
 static float score_of(const float *query, const document *d)

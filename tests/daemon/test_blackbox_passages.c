@@ -111,7 +111,7 @@ static const msgpack_object *search_vector(const float *query, size_t dim, size_
     pack_str(&p, "with");
     pack_array(&p, 1);
     pack_str(&p, "vector");
-    return object_get(passages_call(&b, "search", &params), "hits");
+    return object_get(box_call_packed(&b, "search", &params), "hits");
 }
 
 START_TEST(every_hit_is_its_best_passage_and_k_counts_documents)

@@ -52,35 +52,20 @@ static size_t expect_all_right(size_t tokens)
     return passages;
 }
 
-/* semctl's exit status. */
-__attribute__((format(printf, 1, 2))) static int semctl(const char *format, ...)
-{
-    const char *build = getenv("SEMD_BUILD");
-    char words[2 * FILES_PATH_MAX], line[3 * FILES_PATH_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    snprintf(line, sizeof line, "%s/semctl %s >%s/semctl.log 2>&1", build != NULL ? build : "build", words,
-             testing_folder());
-    int status = system(line);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 START_TEST(a_restart_and_a_kill_lose_no_passage)
 {
     if (!start())
         return;
     size_t passages = expect_all_right(TOKENS + SPECIAL);
     box_stop(&b);
-    ck_assert_int_eq(semctl("verify %s/data", testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
     box_start(&b);
     ck_assert_uint_eq(expect_all_right(TOKENS + SPECIAL), passages);
     put(3, 1000, 50);
     put(DOCUMENTS - 1, 1001, 1);
     passages = expect_all_right(TOKENS + SPECIAL);
     box_kill(&b);
-    ck_assert_int_eq(semctl("verify %s/data", testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
     box_start(&b);
     ck_assert_uint_eq(expect_all_right(TOKENS + SPECIAL), passages);
     end();
@@ -95,8 +80,8 @@ START_TEST(a_backup_holds_all_passages)
     box_call(&b, "backup", "{'name': 'one'}");
     put(0, 2000, 40);
     box_stop(&b);
-    ck_assert_int_eq(semctl("restore %s/backups/one %s/again", testing_folder(), testing_folder()), 0);
-    ck_assert_int_eq(semctl("verify %s/again", testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("restore %s/backups/one %s/again", testing_folder(), testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/again", testing_folder()), 0);
     passages_text(&texts[0], 0, 1);
     snprintf(b.storage, sizeof b.storage, "storage.path=%s/again", testing_folder());
     box_start(&b);
@@ -214,7 +199,7 @@ START_TEST(a_new_generation_cuts_with_its_own_tokenizer_while_it_is_written_and_
     expect_all_right(TOKENS + SPECIAL);
     client_close(t.client);
     box_stop(&b);
-    ck_assert_int_eq(semctl("verify %s/data", testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
     box_start(&b);
     expect_all_right(TOKENS + SPECIAL);
     end();
@@ -231,7 +216,7 @@ START_TEST(a_kill_while_a_generation_is_made_leaves_the_old_one)
         box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
         usleep(20000 * i);
         box_kill(&b);
-        ck_assert_int_eq(semctl("verify %s/data", testing_folder()), 0);
+        ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
         box_start(&b);
         expect_all_right(MODEL_TOKENS);
     }

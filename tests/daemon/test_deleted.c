@@ -5,6 +5,7 @@
 #include "tests/common/testing.h"
 #include "tests/daemon/blackbox.h"
 #include "tests/daemon/daemon_here.h"
+#include "tests/daemon/external_docs.h"
 
 #include "daemon/deletes.h"
 
@@ -262,38 +263,20 @@ START_TEST(a_document_put_again_is_the_new_one)
 }
 END_TEST
 
+static void number_of(packer *p, unsigned id)
+{
+    pack_str(p, "n");
+    pack_uint(p, id);
+}
+
 static void fill_external(void)
 {
     const float vector[DIM] = {1};
     box_call(&b, "collection.create", "{'name': 'many', 'options': {'vectors': 'external', 'dim': %d}}", DIM);
     for (unsigned i = 0; i < MANY; i += REQUEST) {
-        buffer params = {0};
-        packer p;
-        client_reply reply;
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        pack_map(&p, 2);
-        pack_str(&p, "collection");
-        pack_str(&p, "many");
-        pack_str(&p, "docs");
-        pack_array(&p, REQUEST);
-        for (unsigned n = i; n < i + REQUEST; n++) {
-            pack_map(&p, 4);
-            pack_str(&p, "id");
-            pack_uint(&p, n);
-            pack_str(&p, "text");
-            pack_str(&p, "");
-            pack_str(&p, "vector");
-            pack_bin(&p, vector, sizeof vector);
-            pack_str(&p, "meta");
-            pack_map(&p, 1);
-            pack_str(&p, "n");
-            pack_uint(&p, n);
-        }
-        ck_ok(client_call(b.client, "upsert", params.data, params.size, HERE_PATIENCE_MS, &reply, &error));
-        ck_ok(client_reply_status(&reply, &error));
-        client_reply_free(&reply);
-        buffer_free(&params);
+        buffer params = external_docs_pack(&(external_docs){
+            .collection = "many", .first = i, .count = REQUEST, .dim = DIM, .vectors = vector, .meta = number_of});
+        box_call_packed(&b, "upsert", &params);
     }
 }
 

@@ -103,8 +103,8 @@ END_TEST
 
 typedef void sum_fn(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
 
-static void compare_sums(random_state *r, const coded *c, const uint8_t *table, size_t width, sum_fn *reference,
-                         sum_fn *other)
+static void check_sums(random_state *r, const coded *c, const uint8_t *table, size_t width, sum_fn *reference,
+                       sum_fn *other)
 {
     for (size_t count = 0; count <= CODES_BATCH; count++) {
         const uint8_t *batch[CODES_BATCH] = {0};
@@ -130,11 +130,11 @@ START_TEST(every_level_sums_the_same_bytes_and_nibbles)
         for (size_t l = 0; l < 2; l++) {
             if (!levels[l]->available())
                 continue;
-            compare_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
-            compare_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
+            check_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
+            check_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
             memset(c.q.bytes, 127, c.dim);
-            compare_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
-            compare_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
+            check_sums(&r, &c, c.bytes, width, code_generic.bytes, levels[l]->bytes);
+            check_sums(&r, &c, c.nibbles, nibbles, code_generic.nibbles, levels[l]->nibbles);
         }
         free_coded(&c);
     }

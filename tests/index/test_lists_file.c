@@ -190,7 +190,7 @@ static void check_search(place_here *p, vector_index *v)
     ck_assert_uint_ge(found, QUERIES * K * 9 / 10);
 }
 
-static void go_on(size_t passages)
+static void check_start(size_t passages)
 {
     place_here p;
     setup(&p, passages);
@@ -211,7 +211,7 @@ static void go_on(size_t passages)
     teardown(&p);
 }
 
-static void go_on_changed(size_t passages)
+static void check_changed_start(size_t passages)
 {
     place_here p;
     setup(&p, passages);
@@ -240,25 +240,25 @@ static void go_on_changed(size_t passages)
 
 START_TEST(a_start_goes_on_with_saved_lists)
 {
-    go_on(0);
+    check_start(0);
 }
 END_TEST
 
 START_TEST(a_start_goes_on_with_saved_lists_of_passages)
 {
-    go_on(MOST);
+    check_start(MOST);
 }
 END_TEST
 
 START_TEST(what_changed_since_lists_were_saved_is_right)
 {
-    go_on_changed(0);
+    check_changed_start(0);
 }
 END_TEST
 
 START_TEST(passages_that_changed_since_lists_were_saved_are_right)
 {
-    go_on_changed(MOST);
+    check_changed_start(MOST);
 }
 END_TEST
 

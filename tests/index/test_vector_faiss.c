@@ -19,15 +19,6 @@ static const vector_index_options flat = {.dim = DIM,
 
 enum { SOME = 8000 /* documents, where more show no more */ };
 
-static void expect_recall(world *w, vector_query q, size_t first_topic, size_t topics, const char *name)
-{
-    static const double targets[] = {0.80, 0.95, 0.99};
-    for (size_t i = 0; i < 3; i++) {
-        q.recall = targets[i];
-        expect_recall_of(w, q, first_topic, topics, name);
-    }
-}
-
 static void expect_kind(world *w, const char *kind, const char *codes)
 {
     vector_index_stats stats;
@@ -101,21 +92,8 @@ END_TEST
 START_TEST(recall_holds_after_drift_and_deletes)
 {
     world w = make_world(&sq8, 0);
-    for (uint32_t d = 0; d < N / 2; d++)
-        put_random(&w, d, 0, TOPICS / 2);
-    train(&w);
-    for (uint32_t d = N / 2; d < N; d++)
-        put_random(&w, d, TOPICS / 2, TOPICS / 2);
-    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics before training");
-    train(&w);
-    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics");
-    for (uint32_t d = 0; d < N; d++)
-        if (d % 4 != 0)
-            drop(&w, d);
-    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "deleted");
-    ck_assert(vector_index_wants_training(w.index));
-    train(&w);
-    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "compacted");
+    expect_recall_after_drift(&w);
+    expect_recall_after_deletes(&w);
     free_world(&w);
 }
 END_TEST
@@ -154,27 +132,9 @@ START_TEST(puts_and_removes_are_seen_at_once)
     world w = make_world(&sq8, 6000);
     train(&w);
     for (int round = 0; round < 2; round++) {
-        float query[DIM];
-        vector_query q = {.vector = query, .nprobe = 4};
-        for (uint32_t i = 0; i < 300; i++) {
-            uint32_t docno = (uint32_t)random_below(&w.random, 6000);
-            random_vector(&w, random_below(&w.random, TOPICS), query);
-            put(&w, docno, query);
-            vector_hit hit;
-            size_t count;
-            sem_error error;
-            q.k = 1;
-            ck_ok(vector_index_search(w.index, &q, &hit, &count, NULL, &error));
-            ck_assert_uint_eq(hit.docno, docno);
-            drop(&w, docno);
-            q.k = K;
-            expect_right_hits(&w, &q, NULL);
-            put_random(&w, docno, 0, TOPICS);
-        }
-        train(&w);
+        expect_puts_and_removes_at_once(&w);
         ck_assert_str_eq(kind_of(&w), "faiss");
     }
-    ck_assert_uint_eq(vector_index_count(w.index), 6000);
     free_world(&w);
 }
 END_TEST

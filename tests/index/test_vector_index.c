@@ -125,28 +125,9 @@ START_TEST(puts_and_removes_are_seen_at_once_with_and_without_lists)
 {
     world w = make_world(&usual, 6000);
     for (int round = 0; round < 2; round++) {
-        vector_query q = {.k = K, .nprobe = 4};
-        float query[DIM];
-        q.vector = query;
-        for (uint32_t i = 0; i < 300; i++) {
-            uint32_t docno = (uint32_t)random_below(&w.random, 6000);
-            random_vector(&w, random_below(&w.random, TOPICS), query);
-            put(&w, docno, query);
-            vector_hit hit;
-            size_t count;
-            sem_error error;
-            q.k = 1;
-            ck_ok(vector_index_search(w.index, &q, &hit, &count, NULL, &error));
-            ck_assert_uint_eq(hit.docno, docno);
-            drop(&w, docno);
-            q.k = K;
-            expect_right_hits(&w, &q, NULL);
-            put_random(&w, docno, 0, TOPICS);
-        }
-        train(&w);
+        expect_puts_and_removes_at_once(&w);
         ck_assert_str_eq(kind_of(&w), "ivf");
     }
-    ck_assert_uint_eq(vector_index_count(w.index), 6000);
     free_world(&w);
 }
 END_TEST

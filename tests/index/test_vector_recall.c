@@ -12,15 +12,6 @@
 
 /* --- lists */
 
-static void expect_recall(world *w, vector_query q, size_t first_topic, size_t topics, const char *name)
-{
-    static const double targets[] = {0.80, 0.90, 0.95, 0.99};
-    for (size_t i = 0; i < 4; i++) {
-        q.recall = targets[i];
-        expect_recall_of(w, q, first_topic, topics, name);
-    }
-}
-
 START_TEST(recall_holds_for_unseen_queries)
 {
     world w = make_world(&usual, N);
@@ -69,15 +60,7 @@ END_TEST
 START_TEST(recall_holds_after_drift)
 {
     world w = make_world(&usual, 0);
-    for (uint32_t d = 0; d < N / 2; d++)
-        put_random(&w, d, 0, TOPICS / 2);
-    train(&w);
-    for (uint32_t d = N / 2; d < N; d++)
-        put_random(&w, d, TOPICS / 2, TOPICS / 2);
-    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics before training");
-    train(&w);
-    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "all topics");
-    expect_recall(&w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics");
+    expect_recall_after_drift(&w);
     free_world(&w);
 }
 END_TEST
@@ -86,13 +69,7 @@ START_TEST(recall_holds_after_heavy_deletes)
 {
     world w = make_world(&usual, N);
     train(&w);
-    for (uint32_t d = 0; d < N; d++)
-        if (d % 4 != 0)
-            drop(&w, d);
-    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "deleted");
-    ck_assert(vector_index_wants_training(w.index));
-    train(&w);
-    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "compacted");
+    expect_recall_after_deletes(&w);
     free_world(&w);
 }
 END_TEST

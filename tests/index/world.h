@@ -189,4 +189,64 @@ static inline void expect_recall_of(world *w, vector_query q, size_t first_topic
     ck_assert_msg(m.mean >= q.recall - 0.01 - m.noise, "%s: recall %g instead of %g", name, m.mean, q.recall);
 }
 
+/* The recalls that are promised. */
+static inline void expect_recall(world *w, vector_query q, size_t first_topic, size_t topics, const char *name)
+{
+    static const double targets[] = {0.80, 0.90, 0.95, 0.99};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        q.recall = targets[i];
+        expect_recall_of(w, q, first_topic, topics, name);
+    }
+}
+
+/* Half of the topics come after the training. */
+static inline void expect_recall_after_drift(world *w)
+{
+    for (uint32_t d = 0; d < N / 2; d++)
+        put_random(w, d, 0, TOPICS / 2);
+    train(w);
+    for (uint32_t d = N / 2; d < N; d++)
+        put_random(w, d, TOPICS / 2, TOPICS / 2);
+    expect_recall(w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics before training");
+    train(w);
+    expect_recall(w, (vector_query){.k = K}, 0, TOPICS, "all topics");
+    expect_recall(w, (vector_query){.k = K}, TOPICS / 2, TOPICS / 2, "new topics");
+}
+
+/* Of N documents a quarter is left. */
+static inline void expect_recall_after_deletes(world *w)
+{
+    for (uint32_t d = 0; d < N; d++)
+        if (d % 4 != 0)
+            drop(w, d);
+    expect_recall(w, (vector_query){.k = K}, 0, TOPICS, "deleted");
+    ck_assert(vector_index_wants_training(w->index));
+    train(w);
+    expect_recall(w, (vector_query){.k = K}, 0, TOPICS, "compacted");
+}
+
+/* Of a world of 6000: each put is the next search's hit, and no removed one is. Trains. */
+static inline void expect_puts_and_removes_at_once(world *w)
+{
+    float query[DIM];
+    vector_query q = {.vector = query, .nprobe = 4};
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t docno = (uint32_t)random_below(&w->random, 6000);
+        random_vector(w, random_below(&w->random, TOPICS), query);
+        put(w, docno, query);
+        vector_hit hit;
+        size_t count;
+        sem_error error;
+        q.k = 1;
+        ck_ok(vector_index_search(w->index, &q, &hit, &count, NULL, &error));
+        ck_assert_uint_eq(hit.docno, docno);
+        drop(w, docno);
+        q.k = K;
+        expect_right_hits(w, &q, NULL);
+        put_random(w, docno, 0, TOPICS);
+    }
+    train(w);
+    ck_assert_uint_eq(vector_index_count(w->index), 6000);
+}
+
 #endif
