@@ -22,8 +22,7 @@ struct meta_catalog;
 struct writer;
 struct jobs;
 struct lexical_thread;
-struct backups;
-struct exports;
+struct solo;
 
 enum { CORE_BUCKETS = 13 };
 /* Upper ends of the buckets of /metrics' histogram; the last has none. */
@@ -63,8 +62,8 @@ typedef struct core {
     struct writer *writer;          /* owned */
     struct jobs *jobs;              /* owned */
     struct lexical_thread *lexical; /* owned */
-    struct backups *backups;        /* owned */
-    struct exports *exports;        /* owned */
+    struct solo *backups;           /* owned */
+    struct solo *exports;           /* owned */
     uint64_t started_ms;            /* monotonic */
     core_stats stats;
 } core;

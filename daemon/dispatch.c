@@ -1,10 +1,9 @@
 #include "daemon/dispatch.h"
 
 #include "base/queue.h"
-#include "daemon/backups.h"
 #include "daemon/batch.h"
-#include "daemon/exports.h"
 #include "daemon/ops.h"
+#include "daemon/solo.h"
 #include "daemon/writer.h"
 
 queue_lane dispatch_lane(const task *t)
@@ -47,8 +46,8 @@ void dispatch_task(worker *w, task *t)
     case METHOD_MODEL_LOAD: op_model_load(w, t); return;
     case METHOD_ROLLBACK: op_rollback(w, t); return;
     case METHOD_JOB: op_job(w, t); return;
-    case METHOD_BACKUP: backups_start(w->core->backups, t); return;
-    case METHOD_INDEX_EXPORT: exports_start(w->core->exports, t); return;
+    case METHOD_BACKUP: solo_start(w->core->backups, t); return;
+    case METHOD_INDEX_EXPORT: solo_start(w->core->exports, t); return;
     default: writer_submit(w->core->writer, t); return; /* drop and click need no preparation */
     }
 }

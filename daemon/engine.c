@@ -105,9 +105,11 @@ static sem_status start_threads(engine *e, sem_error *err)
         status = jobs_create(&c->jobs, c, err);
     }
     if (status == SEM_OK)
-        status = backups_create(&c->backups, c, err);
+        status = solo_create(&c->backups, c, "a backup", backups_take, err);
     if (status == SEM_OK)
-        status = exports_create(&c->exports, c, err);
+        backups_sweep(c);
+    if (status == SEM_OK)
+        status = solo_create(&c->exports, c, "an export", exports_take, err);
     if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
@@ -158,8 +160,8 @@ void engine_destroy(engine *e)
      * to the writer. */
     background_destroy(e->background);
     worker_pool_destroy(e->workers);
-    backups_destroy(c->backups);
-    exports_destroy(c->exports);
+    solo_destroy(c->backups);
+    solo_destroy(c->exports);
     jobs_destroy(c->jobs);
     writer_destroy(c->writer);
     lexical_thread_destroy(c->lexical);
@@ -258,8 +260,8 @@ void engine_forget(engine *e, uint64_t connection)
 void engine_drain(engine *e)
 {
     jobs_drain(e->core.jobs);
-    backups_drain(e->core.backups);
-    exports_drain(e->core.exports);
+    solo_drain(e->core.backups);
+    solo_drain(e->core.exports);
 }
 
 static void take_limits(core *to, const config *c)

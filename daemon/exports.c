@@ -8,7 +8,6 @@
 
 #include <jansson.h>
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +17,9 @@ enum {
     WORD_BITS = 64
 };
 
-struct exports {
-    core *core;
-    pthread_mutex_t lock; /* guards running, started, thread, task; rank 4, a leaf */
-    bool running;
-    bool started; /* thread is to be joined */
-    pthread_t thread;
-    task *task; /* of the one that runs */
-    atomic_bool stop;
-};
-
-/* One export under way. The thread's. */
+/* One under way. */
 typedef struct run {
-    exports *x;
+    const solo_turn *turn;
     export_file index, ids;
     serving *serving; /* the generation whose index it is; pinned */
     space_index *in;  /* pinned */
@@ -44,42 +33,12 @@ typedef struct run {
     sem_error *err;
 } run;
 
-sem_status exports_create(exports **out, core *c, sem_error *err)
-{
-    exports *x = calloc(1, sizeof *x);
-    if (x == NULL)
-        return sem_fail_memory(err, "the exports");
-    x->core = c;
-    pthread_mutex_init(&x->lock, NULL);
-    *out = x;
-    return SEM_OK;
-}
-
-void exports_drain(exports *x)
-{
-    if (x != NULL)
-        atomic_store(&x->stop, true);
-}
-
-void exports_destroy(exports *x)
-{
-    if (x == NULL)
-        return;
-    exports_drain(x);
-    if (x->started)
-        pthread_join(x->thread, NULL);
-    pthread_mutex_destroy(&x->lock);
-    free(x);
-}
-
 /* --- the ids */
 
 static sem_status on_step(void *context, sem_error *err)
 {
     const run *r = context;
-    if (atomic_load(&r->x->stop))
-        return sem_fail(err, SEM_UNAVAILABLE, "the export was cancelled: the daemon is shutting down");
-    return task_check_deadline(r->x->task, err);
+    return solo_step(r->turn, err);
 }
 
 static sem_status know(run *r, uint32_t docno)
@@ -132,7 +91,7 @@ static sem_status write_ids(run *r, sem_error *err)
         store_read *read;
         status = on_step(r, err);
         if (status == SEM_OK)
-            status = store_read_begin(r->x->core->store, &read, err);
+            status = store_read_begin(r->turn->core->store, &read, err);
         if (status != SEM_OK)
             return status;
         r->walked = 0;
@@ -145,12 +104,12 @@ static sem_status write_ids(run *r, sem_error *err)
     return status;
 }
 
-/* --- the thread */
+/* --- all of it */
 
 static sem_status find_index(run *r, sem_error *err)
 {
-    core *c = r->x->core;
-    const span *name = &r->x->task->request->collection;
+    core *c = r->turn->core;
+    const span *name = &r->turn->task->request->collection;
     store_read *read;
     store_collection found;
     sem_status status = store_read_begin(c->store, &read, err);
@@ -188,15 +147,15 @@ static uint64_t expected_bytes(const run *r)
 {
     vector_index_stats stats;
     vector_index_describe(r->in->index, &stats);
-    bool floats = strcmp(stats.kind, "exact") == 0 || strcmp(r->x->core->settings.index.faiss_type, "IVF,Flat") == 0;
+    bool floats = strcmp(stats.kind, "exact") == 0 || strcmp(r->turn->core->settings.index.faiss_type, "IVF,Flat") == 0;
     uint64_t row = vector_index_dim(r->in->index) * (floats ? sizeof(float) : 1) + sizeof(int64_t);
     return vector_index_passages(r->in->index) * row;
 }
 
 static sem_status take(run *r, index_exported *out, uint64_t *bytes, sem_error *err)
 {
-    const config *settings = &r->x->core->settings;
-    const span *path = &r->x->task->request->u.index_export.path;
+    const config *settings = &r->turn->core->settings;
+    const span *path = &r->turn->task->request->u.index_export.path;
     sem_status status = find_index(r, err);
     if (status == SEM_OK)
         status = export_file_open(&r->index, settings->storage.export_dir, settings->storage.path, path->data,
@@ -221,86 +180,34 @@ static void log_end(const run *r, sem_status status, const index_exported *out, 
     char path[2 * FILES_PATH_MAX], text[SEM_ERROR_MESSAGE_MAX];
     log_value(path, sizeof path, r->index.final);
     if (status == SEM_OK)
-        log_event(r->x->core->log, LOG_LEVEL_INFO, "export_done",
+        log_event(r->turn->core->log, LOG_LEVEL_INFO, "export_done",
                   "path=%s bytes=%llu codes=%s vectors=%zu nlist=%zu duration_ms=%llu", path, (unsigned long long)bytes,
                   out->codes, out->vectors, out->nlist, (unsigned long long)(clock_monotonic_ms() - since));
     else
-        log_event(r->x->core->log, LOG_LEVEL_WARNING, "export_failed", "path=%s code=%s message=%s", path,
+        log_event(r->turn->core->log, LOG_LEVEL_WARNING, "export_failed", "path=%s code=%s message=%s", path,
                   sem_status_name(status), log_value(text, sizeof text, err->message));
 }
 
-static void answer_bytes(core *c, task *t, uint64_t bytes)
+sem_status exports_take(const solo_turn *turn, answer *a, sem_error *err)
 {
-    answer a;
-    answer_begin(&a, t);
-    pack_map(&a.pack, 1);
-    pack_str(&a.pack, "bytes");
-    pack_uint(&a.pack, bytes);
-    answer_send(c, t, &a);
-}
-
-static void *export_main(void *argument)
-{
-    exports *x = argument;
-    sem_error err;
-    run r = {.x = x};
+    if (turn->core->settings.storage.export_dir[0] == '\0')
+        return sem_fail(err, SEM_FAILED_PRECONDITION,
+                        "storage.export_dir is not set: the daemon has no folder to export an index into");
+    run r = {.turn = turn};
     index_exported out;
     uint64_t bytes = 0, since = clock_monotonic_ms();
-    sem_status status = take(&r, &out, &bytes, &err);
-    log_end(&r, status, &out, bytes, &err, since);
+    sem_status status = take(&r, &out, &bytes, err);
+    log_end(&r, status, &out, bytes, err, since);
     export_file_close(&r.index);
     export_file_close(&r.ids);
     space_index_release(r.in);
     serving_release(r.serving);
     free(r.known);
-    /* Before the answer: whoever has it may ask for the next. */
-    pthread_mutex_lock(&x->lock);
-    task *t = x->task;
-    x->task = NULL;
-    x->running = false;
-    pthread_mutex_unlock(&x->lock);
-    if (status == SEM_OK)
-        answer_bytes(x->core, t, bytes);
-    else
-        task_fail(x->core, t, &err);
-    return NULL;
-}
-
-/* --- requests */
-
-/* With the lock held. */
-static sem_status start(exports *x, task *t, sem_error *err)
-{
-    if (atomic_load(&x->stop))
-        return sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
-    if (x->running)
-        return sem_fail(err, SEM_ALREADY_EXISTS, "an export is under way already; try again when it has ended");
-    /* The last one's thread has no more to do than to answer. */
-    if (x->started)
-        pthread_join(x->thread, NULL);
-    x->started = false;
-    x->task = t;
-    if (pthread_create(&x->thread, NULL, export_main, x) != 0) {
-        x->task = NULL;
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread for the export");
-    }
-    x->running = x->started = true;
-    return SEM_OK;
-}
-
-void exports_start(exports *x, task *t)
-{
-    sem_error err;
-    sem_status status;
-    if (x->core->settings.storage.export_dir[0] == '\0') {
-        sem_fail(&err, SEM_FAILED_PRECONDITION,
-                 "storage.export_dir is not set: the daemon has no folder to export an index into");
-        task_fail(x->core, t, &err);
-        return;
-    }
-    pthread_mutex_lock(&x->lock);
-    status = start(x, t, &err);
-    pthread_mutex_unlock(&x->lock);
     if (status != SEM_OK)
-        task_fail(x->core, t, &err);
+        return status;
+    answer_begin(a, turn->task);
+    pack_map(&a->pack, 1);
+    pack_str(&a->pack, "bytes");
+    pack_uint(&a->pack, bytes);
+    return SEM_OK;
 }
