@@ -8,6 +8,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* Behind each row of C stand this many values that a product must not touch. */
 enum { GUARD = 3 };
@@ -111,20 +112,33 @@ bool gemm_self_test(const gemm *candidate, size_t hidden, size_t intermediate, s
 
 enum { CHOICES_MAX = 8 /* shapes that are remembered */ };
 
+/* Kernels of OpenBLAS that know no AVX. An older library takes one of them on a processor
+ * that it does not know yet, and is then several times slower than our own. */
+static bool is_without_avx(const char *kernel)
+{
+    static const char *const names[] = {"Prescott", "Core2",   "Penryn",       "Dunnington", "Nehalem", "Atom",
+                                        "Athlon",   "Opteron", "Opteron_SSE3", "Barcelona",  "Bobcat",  "Nano"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(kernel, names[i]) == 0)
+            return true;
+    return false;
+}
+
 const gemm *gemm_choose_checked(const gemm *candidate, const char *kernel, size_t hidden, size_t intermediate,
                                 size_t head, sem_log *log)
 {
-    if (gemm_self_test(candidate, hidden, intermediate, head)) {
+    const kernels *level;
+    const gemm *own = kernels_choose(&level, NULL) == SEM_OK ? gemm_own(level) : &gemm_portable;
+    const bool right = gemm_self_test(candidate, hidden, intermediate, head);
+    if (right && (own == &gemm_portable || !is_without_avx(kernel))) {
         log_event(log, LOG_LEVEL_INFO, "gemm", "library=%s kernel=%s", candidate->name, kernel);
         return candidate;
     }
-    const kernels *level;
-    const gemm *own = kernels_choose(&level, NULL) == SEM_OK ? gemm_own(level) : &gemm_portable;
     if (own != &gemm_portable && !gemm_self_test(own, hidden, intermediate, head))
-        own = &gemm_portable;
-    log_event(log, LOG_LEVEL_WARNING, "gemm_self_test_failed",
+        own = right ? candidate : &gemm_portable;
+    log_event(log, LOG_LEVEL_WARNING, right ? "gemm_kernel_too_old" : "gemm_self_test_failed",
               "library=%s kernel=%s using=\"%s\" effect=\"slower encoding and training\" "
-              "remedy=\"set OPENBLAS_CORETYPE to another kernel, e.g. Haswell, or upgrade the library\"",
+              "remedy=\"set OPENBLAS_CORETYPE to another kernel, e.g. Haswell or SkylakeX, or upgrade the library\"",
               candidate->name, kernel, own->name);
     return own;
 }

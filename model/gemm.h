@@ -30,12 +30,13 @@ const gemm *gemm_own(const kernels *level);
 /* Chooses once for each set of widths, and remembers. Sets OpenBLAS to one thread a call, then compares its
  * products with gemm_portable's on every transpose form and on the shapes that
  * a model of these widths uses (edges of kernels and odd sizes included). A
- * library that fails is never used: the log says so, names the kernel and
+ * library that fails is never used, and one that has taken kernels without AVX only where
+ * the processor has none either: the log says so, names the kernel and
  * OPENBLAS_CORETYPE, and own kernels take over. Any thread. */
 const gemm *gemm_choose(size_t hidden, size_t intermediate, size_t head, sem_log *log);
 
 /* What gemm_choose does with any library, for tests: candidate (whose kernels
- * are called kernel) if it computes right, else own kernels. */
+ * are called kernel) if it computes right and is not behind the processor, else own kernels. */
 const gemm *gemm_choose_checked(const gemm *candidate, const char *kernel, size_t hidden, size_t intermediate,
                                 size_t head, sem_log *log);
 

@@ -2,6 +2,7 @@
 
 #include "base/random.h"
 #include "model/gemm.h"
+#include "model/gemm_openblas.h"
 #include "model/kernels.h"
 
 #include <fcntl.h>
@@ -122,6 +123,18 @@ START_TEST(a_refused_library_is_replaced_and_the_log_says_so)
     ck_assert_ptr_nonnull(strstr(text, "OPENBLAS_CORETYPE"));
     ck_assert_ptr_nonnull(strstr(text, chosen->name));
     close(fd);
+}
+END_TEST
+
+START_TEST(a_library_without_the_processors_instructions_is_replaced)
+{
+    const kernels *level;
+    sem_error error;
+    ck_ok(kernels_choose(&level, &error));
+    const gemm *own = gemm_own(level);
+    const gemm *old = gemm_choose_checked(&gemm_openblas, "Prescott", 48, 96, 12, NULL);
+    ck_assert_ptr_eq(old, own == &gemm_portable ? &gemm_openblas : own);
+    ck_assert_ptr_eq(gemm_choose_checked(&gemm_openblas, "Haswell", 48, 96, 12, NULL), &gemm_openblas);
 }
 END_TEST
 
@@ -422,6 +435,7 @@ int main(void)
     tcase_add_test(products, own_products_equal_plain_loops_at_every_level);
     tcase_add_test(products, a_library_that_computes_wrong_is_refused);
     tcase_add_test(products, a_refused_library_is_replaced_and_the_log_says_so);
+    tcase_add_test(products, a_library_without_the_processors_instructions_is_replaced);
     tcase_add_test(products, what_is_chosen_on_this_machine_computes_right);
     suite_add_tcase(suite, products);
     TCase *rows = tcase_create("kernels");
