@@ -145,7 +145,7 @@ static sem_status rank(evaluation *e, size_t i, sem_error *err)
                 .collection = e->collection,
                 .same_snapshot = true};
     const float *encoded = e->vectors != NULL ? e->vectors + i * dim : NULL;
-    status = q->u.evaluate.mode == SEARCH_DENSE ? search_find(&s, encoded, err) : search_find_words(&s, encoded, err);
+    status = search_find(&s, encoded, err);
     for (size_t n = 0; n < s.count && status == SEM_OK; n++)
         e->marks[n] = bsearch(&s.hits[n].docno, e->documents, e->count, sizeof *e->documents, compare_numbers) != NULL;
     if (status == SEM_OK)

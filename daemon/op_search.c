@@ -32,6 +32,7 @@ void search_free(search *s)
     filter_free(s->filter);
     pool_give(s->hits);
     free(s->parts);
+    lexical_candidates_free(s->words);
 }
 
 uint32_t search_space(const search *s)
@@ -192,20 +193,30 @@ static sem_status all_known(search *s, bool *known, sem_error *err)
     return status;
 }
 
-/* After the last try: hits that the snapshot does not know are left out, which
- * the spare ones make up for. One that is taken only now makes it most unlikely that
- * a hit is deleted before the answer goes out. */
-static sem_status drop_unknown(search *s, sem_error *err)
+sem_status search_drop_unknown(search *s, sem_error *err)
 {
     size_t kept = 0;
-    sem_status status = s->again ? search_renew(s, err) : SEM_OK;
+    sem_status status = SEM_OK;
     for (size_t i = 0; i < s->count && status == SEM_OK; i++) {
         bool known;
         status = search_knows(s, s->hits[i].docno, &known, err);
         if (status == SEM_OK && known)
             s->hits[kept++] = s->hits[i];
     }
-    s->count = kept < s->request->u.search.k ? kept : s->request->u.search.k;
+    s->count = kept;
+    return status;
+}
+
+/* After the last try: hits that the snapshot does not know are left out, which
+ * the spare ones make up for. One that is taken only now makes it most unlikely that
+ * a hit is deleted before the answer goes out. */
+static sem_status settle(search *s, sem_error *err)
+{
+    sem_status status = s->again ? search_renew(s, err) : SEM_OK;
+    if (status == SEM_OK)
+        status = search_drop_unknown(s, err);
+    if (s->count > s->request->u.search.k)
+        s->count = s->request->u.search.k;
     return status;
 }
 
@@ -297,7 +308,8 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
     return status == SEM_OK ? all_known(s, whole, err) : status;
 }
 
-sem_status search_find(search *s, const float *encoded, sem_error *err)
+/* Newer snapshots are taken until one knows all hits, unless same_snapshot. */
+static sem_status find_nearest(search *s, const float *encoded, sem_error *err)
 {
     const search asked = *s;
     for (int tries = 1;; tries++) {
@@ -307,12 +319,18 @@ sem_status search_find(search *s, const float *encoded, sem_error *err)
         if (status == SEM_OK)
             status = try_once(s, encoded, &whole, err);
         if (last)
-            return status == SEM_OK ? drop_unknown(s, err) : status;
+            return status == SEM_OK ? settle(s, err) : status;
         if ((status != SEM_OK && status != SEM_NOT_FOUND) || whole)
             return status;
         search_free(s);
         *s = asked;
     }
+}
+
+sem_status search_find(search *s, const float *encoded, sem_error *err)
+{
+    bool dense = s->request->u.search.mode == SEARCH_DENSE;
+    return dense ? find_nearest(s, encoded, err) : search_find_words(s, encoded, err);
 }
 
 /* --- the answer and the log */
@@ -550,6 +568,10 @@ static sem_status answer_explain(search *s, sem_error *err)
 
 sem_status search_answer(search *s, sem_error *err)
 {
+    bool by_words = s->words != NULL && s->collection.passage_tokens > 0;
+    sem_status status = by_words ? search_place_words(s, err) : SEM_OK;
+    if (status != SEM_OK)
+        return status;
     return s->explain != NULL ? answer_explain(s, err) : answer_hits(s, err);
 }
 
@@ -562,10 +584,6 @@ void op_search_explained(worker *w, task *t, serving *pinned, const float *encod
 {
     sem_error err;
     sem_status status = SEM_CANCELLED;
-    if (t->request->u.search.mode != SEARCH_DENSE) {
-        op_search_lexical(w, t, pinned, encoded, x);
-        return;
-    }
     for (int tries = 0; status == SEM_CANCELLED && tries < WORKER_TRIES; tries++) {
         search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x, .again = tries > 0};
         status = search_find(&s, encoded, &err);

@@ -38,13 +38,11 @@ void op_model_load(worker *w, task *t);
 void op_rollback(worker *w, task *t);
 void op_job(worker *w, task *t);
 
-/* The search itself, with an encoded query (NULL: by vector or like). s is the
- * pinned generation. */
+/* The search itself, with an encoded query (NULL: by vector or like, or in mode
+ * lexical). s is the pinned generation. */
 void op_search_with(worker *w, task *t, serving *s, const float *query);
 /* The same, answered as explain is. x: what is known so far; it is filled in. */
 void op_search_explained(worker *w, task *t, serving *s, const float *query, explanation *x);
-/* Both for modes lexical and hybrid; query: NULL where mode is lexical. */
-void op_search_lexical(worker *w, task *t, serving *s, const float *query, explanation *x);
 /* The prompt that an encode asks for; INVALID_ARGUMENT when the model has none of the name. */
 sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err);
 /* The answer of encode. */

@@ -1,4 +1,4 @@
-/* A search under way: what its modes share (op_search.c, op_search_lexical.c, search_passages.c). */
+/* A search under way: what its modes share (op_search.c, search_words.c, search_passages.c). */
 #ifndef SEM_DAEMON_SEARCH_H
 #define SEM_DAEMON_SEARCH_H
 
@@ -51,9 +51,11 @@ typedef struct search {
     bool again;       /* an answer was given up because a hit of it was deleted before it went out */
     vector_hit *hits; /* owned */
     size_t count;
-    hit_parts *parts;     /* [count], owned; NULL in mode dense */
-    bool same_snapshot;   /* the worker's snapshot, of which collection is, stays: many searches share it */
-    explanation *explain; /* NULL: a search that is only answered */
+    hit_parts *parts; /* [count], owned; NULL in mode dense */
+    lexical_query words_query;
+    lexical_candidates *words; /* owned, of words_query: what has its words; NULL in mode dense */
+    bool same_snapshot;        /* the worker's snapshot, of which collection is, stays: many searches share it */
+    explanation *explain;      /* NULL: a search that is only answered */
 } search;
 
 /* Frees what it owns. */
@@ -69,14 +71,16 @@ sem_status search_scan(search *s, size_t k, vector_hit *hits, size_t *count, sem
 uint32_t search_space(const search *s);
 /* Whether the worker's snapshot knows the document, and as one that passes the filter. */
 sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
+/* Leaves out the hits that it does not know. */
+sem_status search_drop_unknown(search *s, sem_error *err);
 /* Takes the newest snapshot, unless same_snapshot; SEM_NOT_FOUND when the collection is gone in it. */
 sem_status search_renew(search *s, sem_error *err);
 /* Orders documents by their ids in the worker's snapshot; context: a search. */
 int search_compare_ids(void *context, uint32_t a, uint32_t b);
-/* Finds s->hits in mode dense, for an encoded query (NULL: by vector or like). Newer
- * snapshots are taken until one knows them all, unless same_snapshot. */
+/* Finds s->hits in the request's mode, for an encoded query (NULL: by vector or like, or
+ * in mode lexical). */
 sem_status search_find(search *s, const float *encoded, sem_error *err);
-/* The same in modes lexical and hybrid. */
+/* Its part for modes lexical and hybrid. */
 sem_status search_find_words(search *s, const float *encoded, sem_error *err);
 /* Answers with s->hits, as they are in the worker's snapshot: as search does, or as
  * explain. Takes s->task unless it fails; SEM_CANCELLED when one of them was deleted
@@ -90,7 +94,7 @@ sem_status search_answer(search *s, sem_error *err);
  * one after the other. Takes as many searches. */
 sem_status search_like_passages(search *s, size_t k, sem_error *err);
 /* Sets s->parts' passages of hits that were found by words: the one that scores best. */
-sem_status search_place_words(search *s, lexical_candidates *words, sem_error *err);
+sem_status search_place_words(search *s, sem_error *err);
 /* The passage of hit `at`, whose document it is in the worker's snapshot; all of its text
  * where that snapshot does not know. s->found is used. */
 sem_status search_hit_passage(search *s, size_t at, const store_document *doc, hit_passage *out, sem_error *err);

@@ -86,7 +86,7 @@ sem_status search_like_passages(search *s, size_t k, sem_error *err)
 
 /* --- hits that were found by words */
 
-static sem_status place_words(search *s, lexical_candidates *words, hit_parts *parts, uint32_t docno, sem_error *err)
+static sem_status place_words(search *s, hit_parts *parts, uint32_t docno, sem_error *err)
 {
     store_document doc;
     bool found;
@@ -101,7 +101,7 @@ static sem_status place_words(search *s, lexical_candidates *words, hit_parts *p
         if (status != SEM_OK || !found || passage.count == 0 || passage.version != doc.text_version)
             break;
         status =
-            lexical_score(words, doc.text + passage.range.from, passage.range.to - passage.range.from, &score, err);
+            lexical_score(s->words, doc.text + passage.range.from, passage.range.to - passage.range.from, &score, err);
         if (status != SEM_OK || score <= best)
             continue;
         best = score;
@@ -111,7 +111,7 @@ static sem_status place_words(search *s, lexical_candidates *words, hit_parts *p
     return status;
 }
 
-sem_status search_place_words(search *s, lexical_candidates *words, sem_error *err)
+sem_status search_place_words(search *s, sem_error *err)
 {
     sem_status status = SEM_OK;
     if (s->parts == NULL)
@@ -123,7 +123,7 @@ sem_status search_place_words(search *s, lexical_candidates *words, sem_error *e
             continue;
         status = task_check_deadline(s->task, err);
         if (status == SEM_OK)
-            status = place_words(s, words, &s->parts[i], s->hits[i].docno, err);
+            status = place_words(s, &s->parts[i], s->hits[i].docno, err);
     }
     return status;
 }
