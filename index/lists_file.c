@@ -1,6 +1,7 @@
 #include "index/lists_file.h"
 
 #include "base/checked.h"
+#include "base/checksum.h"
 #include "base/files.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 2, PART_ALIGN = 4096, PARTS = 9 };
+enum { FILE_VERSION = 3, PART_ALIGN = 4096, PARTS = 9 };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 
@@ -35,32 +36,6 @@ typedef struct head {
 } head;
 
 _Static_assert(sizeof(head) <= 16 * PART_ALIGN, "the head is small");
-
-/* Multiplies and rotates as xxHash64 does (Collet 2012), four lanes of words at a
- * time: it finds damage, nobody forges caches. */
-static uint64_t checksum(const void *data, size_t bytes)
-{
-    enum { LANES = 4 };
-    static const uint64_t odd[2] = {UINT64_C(0x9e3779b185ebca87), UINT64_C(0xc2b2ae3d27d4eb4f)};
-    uint64_t lane[LANES] = {1, 2, 3, 4}, word[LANES];
-    const unsigned char *p = data;
-    size_t left = bytes;
-    for (; left > 0;) {
-        size_t n = left < sizeof word ? left : sizeof word;
-        memset(word, 0, sizeof word);
-        memcpy(word, p, n);
-        for (size_t i = 0; i < LANES; i++) {
-            lane[i] += word[i] * odd[1];
-            lane[i] = (lane[i] << 31 | lane[i] >> 33) * odd[0];
-        }
-        p += n;
-        left -= n;
-    }
-    uint64_t sum = bytes;
-    for (size_t i = 0; i < LANES; i++)
-        sum = (sum ^ lane[i] ^ lane[i] >> 29) * odd[0];
-    return sum ^ sum >> 32;
-}
 
 /* What lies where in memory: the same list for saving and loading. */
 typedef struct piece {
@@ -140,8 +115,8 @@ static void fill_head(head *h, const lists *l, uint32_t count, const piece piece
     h->stranger_below = l->stranger_below;
     h->curve = l->curve;
     for (size_t i = 0; i < PARTS; i++)
-        h->parts[i] = (part){.bytes = pieces[i].bytes, .checksum = checksum(pieces[i].data, pieces[i].bytes)};
-    h->checksum = checksum(h, offsetof(head, checksum));
+        h->parts[i] = (part){.bytes = pieces[i].bytes, .checksum = checksum_of(pieces[i].data, pieces[i].bytes)};
+    h->checksum = checksum_of(h, offsetof(head, checksum));
 }
 
 static sem_status write_file(const char *path, const head *h, const piece pieces[PARTS], sem_error *err)
@@ -235,7 +210,7 @@ static sem_status check_head(const head *h, const char *path, size_t dim, bool d
         return damaged(path, "it holds no lists", err);
     if (h->version != FILE_VERSION || h->curve_bytes != sizeof h->curve)
         return damaged(path, "another version of semd wrote it", err);
-    if (h->checksum != checksum(h, offsetof(head, checksum)))
+    if (h->checksum != checksum_of(h, offsetof(head, checksum)))
         return damaged(path, "the checksum of its head is wrong", err);
     if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > LISTS_SECOND || h->blocks > UINT32_MAX)
         return damaged(path, "it is of other vectors", err);
@@ -261,7 +236,7 @@ static sem_status read_parts(int fd, const head *h, const char *path, lists_file
             return damaged(path, "a part has another size than it should", err);
         if (!read_all(fd, pieces[i].data, pieces[i].bytes))
             return damaged(path, "it is too short", err);
-        if (checksum(pieces[i].data, pieces[i].bytes) != h->parts[i].checksum)
+        if (checksum_of(pieces[i].data, pieces[i].bytes) != h->parts[i].checksum)
             return damaged(path, "the checksum of a part is wrong", err);
     }
     return SEM_OK;
