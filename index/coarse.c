@@ -121,7 +121,7 @@ sem_status coarse_group(coarse *c, sem_error *err)
     coarse_clear(c);
     if (c->count < GROUPED_FROM)
         return SEM_OK;
-    size_t groups = (size_t)sqrt((double)c->count), query = codes_query_width(c->dim);
+    size_t groups = (size_t)sqrt((double)c->count);
     grouping g = {.c = c};
     c->group_bytes = checked_alloc_aligned(groups, c->width);
     c->group_scales = calloc(groups, sizeof *c->group_scales);
@@ -131,9 +131,9 @@ sem_status coarse_group(coarse *c, sem_error *err)
     g.vector = checked_realloc(NULL, c->dim, sizeof *g.vector);
     g.sums = checked_realloc(NULL, groups, c->dim * sizeof *g.sums);
     g.scores = checked_realloc(NULL, groups, sizeof *g.scores);
-    g.q.bytes = checked_alloc_aligned(1, query);
     bool whole = c->group_bytes != NULL && c->group_scales != NULL && c->starts != NULL && c->members != NULL &&
-                 c->of != NULL && g.vector != NULL && g.sums != NULL && g.scores != NULL && g.q.bytes != NULL;
+                 c->of != NULL && g.vector != NULL && g.sums != NULL && g.scores != NULL &&
+                 codes_query_reserve(&g.q, c->dim);
     if (whole) {
         c->groups = groups;
         run_rounds(&g);
@@ -141,7 +141,7 @@ sem_status coarse_group(coarse *c, sem_error *err)
     free(g.vector);
     free(g.sums);
     free(g.scores);
-    free(g.q.bytes);
+    codes_query_free(&g.q);
     return whole ? SEM_OK : sem_fail_memory(err, "groups of centroids");
 }
 

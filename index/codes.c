@@ -1,5 +1,7 @@
 #include "index/codes.h"
 
+#include "base/checked.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,21 @@ void codes_from_bytes(const uint8_t *bytes, float scale, size_t dim, float *vect
 {
     for (size_t i = 0; i < dim; i++)
         vector[i] = scale * (float)((int)bytes[i] - BYTE_ZERO);
+}
+
+bool codes_query_reserve(code_query *q, size_t dim)
+{
+    /* One piece: the planes lie behind the bytes. */
+    q->bytes = checked_alloc_aligned(1, codes_query_width(dim) + codes_lines(dim) * CODES_PLANES * sizeof *q->planes);
+    q->planes = q->bytes == NULL ? NULL : (uint64_t *)(void *)(q->bytes + codes_query_width(dim));
+    return q->bytes != NULL;
+}
+
+void codes_query_free(code_query *q)
+{
+    free(q->bytes);
+    q->bytes = NULL;
+    q->planes = NULL;
 }
 
 void codes_prepare_bytes(code_query *q, const float *vector, size_t dim)

@@ -90,6 +90,10 @@ typedef struct code_query {
     int32_t sum;   /* Σ bytes */
 } code_query;
 
+/* Memory for `dim` dimensions in q, which has none; false when there is none. */
+bool codes_query_reserve(code_query *q, size_t dim);
+void codes_query_free(code_query *q); /* a zeroed one is fine */
+
 /* Fills q, whose planes and bytes point to memory for `dim` dimensions. */
 void codes_prepare(code_query *q, const float *vector, size_t dim);
 /* The form in bytes alone, for what meets no bits. */

@@ -41,17 +41,15 @@ typedef struct workbench {
 static void workbench_free(workbench *w)
 {
     rows_view_end(&w->view);
-    free(w->q.bytes);
+    codes_query_free(&w->q);
     coarse_scores_free(&w->scores);
 }
 
 static bool workbench_take(workbench *w, builder *b)
 {
     *w = (workbench){0};
-    void *memory = checked_alloc_aligned(1, lists_query_size(b->lists->dim));
-    if (memory != NULL)
-        lists_query_take(&w->q, b->lists->dim, memory);
-    bool whole = memory != NULL && coarse_scores_reserve(&w->scores, b->lists->nlist, NULL) == SEM_OK;
+    bool whole = codes_query_reserve(&w->q, b->lists->dim) &&
+                 coarse_scores_reserve(&w->scores, b->lists->nlist, NULL) == SEM_OK;
     if (whole && rows_view_open(&w->view, b->in->view->rows, NULL) == SEM_OK)
         return true;
     workbench_free(w);

@@ -20,17 +20,6 @@ enum {
  * from the first. At 1 to 3 the same recall took half of the rows that one cell takes. */
 static const float SAME_DIRECTION = 1.5f;
 
-size_t lists_query_size(size_t dim)
-{
-    return codes_query_width(dim) + (codes_lines(dim) * CODES_PLANES * sizeof(uint64_t) + 63) / 64 * 64;
-}
-
-void lists_query_take(code_query *q, size_t dim, void *memory)
-{
-    q->bytes = memory;
-    q->planes = (uint64_t *)(void *)((char *)memory + codes_query_width(dim));
-}
-
 sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_error *err)
 {
     lists *l = calloc(1, sizeof *l);
@@ -51,12 +40,9 @@ sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_err
     l->centroid_extras = dot ? calloc(nlist, sizeof *l->centroid_extras) : NULL;
     l->cells = calloc(nlist + 1, sizeof *l->cells);
     l->origin = calloc(dim, sizeof *l->origin);
-    void *writing = checked_alloc_aligned(1, lists_query_size(dim));
-    lists_query_take(&l->writing, dim, writing);
     if (l->centroids == NULL || l->centroid_scales == NULL || l->centroid_squares == NULL ||
         l->centroid_shares == NULL || (dot && l->centroid_extras == NULL) || l->cells == NULL || l->origin == NULL ||
-        writing == NULL || coarse_scores_reserve(&l->scores, nlist, NULL) != SEM_OK) {
-        l->writing.bytes = writing;
+        !codes_query_reserve(&l->writing, dim) || coarse_scores_reserve(&l->scores, nlist, NULL) != SEM_OK) {
         lists_free(l);
         return sem_fail_memory(err, "inverted lists");
     }
@@ -93,7 +79,7 @@ void lists_free(lists *l)
     coarse_scores_free(&l->scores);
     coarse_clear(&l->coarse);
     free(l->origin);
-    free(l->writing.bytes);
+    codes_query_free(&l->writing);
     free(l);
 }
 

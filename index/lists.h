@@ -175,8 +175,4 @@ static inline float lists_base(const lists *l, uint32_t cell, const float *score
     return cell < l->nlist ? scores[cell] * l->centroid_shares[cell] : 0.0f;
 }
 
-/* Bytes of memory for a code_query of this many dimensions; codes in it: lists_query_take. */
-size_t lists_query_size(size_t dim);
-void lists_query_take(code_query *q, size_t dim, void *memory); /* aligned to 64 bytes */
-
 #endif

@@ -76,7 +76,6 @@ static sem_status choose_queries(measurement *m, sem_error *err)
 /* A query that looks for its true neighbours. */
 typedef struct seeker {
     code_query codes;
-    void *memory; /* of the codes */
     code_candidate *near;
     size_t count;
     float threshold;
@@ -92,11 +91,9 @@ static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_er
 {
     const lists *l = m->in->lists;
     *k = (seeker){.threshold = -FLT_MAX};
-    k->memory = checked_alloc_aligned(1, lists_query_size(l->dim));
     k->near = checked_realloc(NULL, NEAR_ROOM, sizeof *k->near);
-    if (k->memory == NULL || k->near == NULL)
+    if (k->near == NULL || !codes_query_reserve(&k->codes, l->dim))
         return sem_fail_memory(err, "the recall curve");
-    lists_query_take(&k->codes, l->dim, k->memory);
     codes_prepare_bytes(&k->codes, m->sample.queries + q * m->in->view->rows->width, l->dim);
     return SEM_OK;
 }
@@ -174,7 +171,7 @@ static sem_status find_neighbours(measurement *m, size_t first, size_t count, se
     for (size_t q = 0; q < started; q++) {
         if (s == SEM_OK && !cancelled(m))
             settle(&seekers[q], m, &view, first + q);
-        free(seekers[q].memory);
+        codes_query_free(&seekers[q].codes);
         free(seekers[q].near);
     }
     rows_view_end(&view);

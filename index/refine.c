@@ -29,19 +29,17 @@ static void assign_chunk(void *context, size_t chunk)
 {
     refining *r = context;
     coarse_scores scores = {0};
-    code_query q;
-    void *memory = checked_alloc_aligned(1, lists_query_size(r->lists->dim));
-    if (memory == NULL || coarse_scores_reserve(&scores, r->lists->nlist, NULL) != SEM_OK) {
-        free(memory);
+    code_query q = {0};
+    if (!codes_query_reserve(&q, r->lists->dim) || coarse_scores_reserve(&scores, r->lists->nlist, NULL) != SEM_OK) {
+        codes_query_free(&q);
         atomic_store(&r->failed, true);
         return;
     }
-    lists_query_take(&q, r->lists->dim, memory);
     size_t from = chunk * CHUNK, to = r->n - from < CHUNK ? r->n : from + CHUNK;
     for (size_t i = from; i < to && !stopped(r); i++)
         r->cells[i] = lists_choose(r->lists, r->sample + i * r->wide, &q, &scores).cell;
     coarse_scores_free(&scores);
-    free(memory);
+    codes_query_free(&q);
 }
 
 static void set_means(const refining *r, double *sums, float *centroids)

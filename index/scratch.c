@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "index/dot.h"
-#include "index/lists.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +12,7 @@ sem_status scratch_create(search_scratch **out, size_t dim, sem_error *err)
     if (s == NULL)
         return sem_fail_memory(err, "a search");
     s->vector = checked_alloc_aligned(dot_width(dim), sizeof *s->vector);
-    void *codes = checked_alloc_aligned(1, lists_query_size(dim));
-    if (codes != NULL)
-        lists_query_take(&s->codes, dim, codes);
-    if (s->vector == NULL || codes == NULL) {
+    if (s->vector == NULL || !codes_query_reserve(&s->codes, dim)) {
         scratch_free(s);
         return sem_fail_memory(err, "a search");
     }
@@ -29,7 +25,7 @@ void scratch_free(search_scratch *s)
     if (s == NULL)
         return;
     free(s->vector);
-    free(s->codes.bytes);
+    codes_query_free(&s->codes);
     coarse_scores_free(&s->cells);
     free(s->candidates);
     free(s->met);

@@ -28,8 +28,7 @@ static void start(fixture *f, random_state *r, size_t count)
     f->c = (coarse){
         .kernel = codes_choose(), .count = count, .dim = DIM, .width = width, .bytes = f->bytes, .scales = f->scales};
     f->scores = f->all = (coarse_scores){0};
-    f->q.bytes = aligned_alloc(64, codes_query_width(DIM));
-    ck_assert_ptr_nonnull(f->q.bytes);
+    ck_assert(codes_query_reserve(&f->q, DIM));
     ck_ok(coarse_group(&f->c, &error));
     ck_ok(coarse_scores_reserve(&f->scores, count, &error));
     ck_ok(coarse_scores_reserve(&f->all, count, &error));
@@ -43,7 +42,7 @@ static void end(fixture *f)
     coarse_scores_free(&f->all);
     free(f->bytes);
     free(f->scales);
-    free(f->q.bytes);
+    codes_query_free(&f->q);
 }
 
 static void ask(fixture *f, random_state *r)

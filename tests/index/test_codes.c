@@ -51,7 +51,7 @@ static coded make_coded(random_state *r, size_t dim)
         codes_write_lane(c.blocks + i / CODES_LANES * codes_block_size(codes_lines(dim)), i % CODES_LANES,
                          c.rows + i * dim, c.centroid, dim, (uint32_t)i, c.scales[i]);
     }
-    lists_query_take(&c.q, dim, aligned(lists_query_size(dim)));
+    ck_assert(codes_query_reserve(&c.q, dim));
     codes_prepare(&c.q, c.query, dim);
     return c;
 }
@@ -64,7 +64,7 @@ static void free_coded(coded *c)
     free(c->blocks);
     free(c->bytes);
     free(c->nibbles);
-    free(c->q.bytes);
+    codes_query_free(&c->q);
 }
 
 static double product(const float *a, const float *b, size_t dim)
