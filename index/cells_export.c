@@ -81,24 +81,9 @@ static sem_status draw_sample(const exporting *e, float **out, size_t *count, se
     return SEM_OK;
 }
 
-/* Centroids as FAISS's cells take them, of unit length. */
-static float *centroids_of(const lists *l)
-{
-    size_t wide = l->dim + (l->centroid_extras != NULL);
-    float *c = checked_realloc(NULL, l->nlist, wide * sizeof *c);
-    for (size_t i = 0; c != NULL && i < l->nlist; i++) {
-        lists_get_centroid(l, i, c + i * wide);
-        for (size_t j = 0; j < l->dim; j++)
-            c[i * wide + j] /= l->longest;
-        if (wide > l->dim)
-            c[i * wide + l->dim] = l->centroid_extras[i] / l->longest;
-    }
-    return c;
-}
-
 static sem_status make_ivf(exporting *e, const lists *l, sem_error *err)
 {
-    float *sample = NULL, *centroids = centroids_of(l);
+    float *sample = NULL, *centroids = lists_unit_centroids(l);
     size_t count = 0;
     sem_status s = centroids == NULL ? sem_fail_memory(err, "centroids") : SEM_OK;
     if (s == SEM_OK && e->options->faiss_type == VECTOR_FAISS_SQ8)

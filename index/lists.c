@@ -120,6 +120,20 @@ void lists_get_centroid(const lists *l, size_t cell, float *centroid)
         memset(centroid, 0, l->dim * sizeof *centroid);
 }
 
+float *lists_unit_centroids(const lists *l)
+{
+    size_t wide = l->dim + (l->centroid_extras != NULL);
+    float *c = checked_realloc(NULL, l->nlist, wide * sizeof *c);
+    for (size_t i = 0; c != NULL && i < l->nlist; i++) {
+        lists_get_centroid(l, i, c + i * wide);
+        for (size_t j = 0; j < l->dim; j++)
+            c[i * wide + j] /= l->longest;
+        if (wide > l->dim)
+            c[i * wide + l->dim] = l->centroid_extras[i] / l->longest;
+    }
+    return c;
+}
+
 void lists_get_origin(const lists *l, size_t cell, float *origin)
 {
     lists_get_centroid(l, cell, origin);

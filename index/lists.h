@@ -94,6 +94,9 @@ void lists_set_centroid(lists *l, size_t cell, const float *centroid);
 sem_status lists_finish_centroids(lists *l, sem_error *err);
 /* dim floats; zeros for strangers. */
 void lists_get_centroid(const lists *l, size_t cell, float *centroid);
+/* All as k-means made them, of unit length: [nlist, dim], for metric dot [nlist, dim + 1],
+ * malloc'd. NULL: memory is out. */
+float *lists_unit_centroids(const lists *l);
 /* What the rows of the cell are coded against. */
 void lists_get_origin(const lists *l, size_t cell, float *origin);
 

@@ -154,27 +154,12 @@ static sem_status draw_sample(const training *t, uint32_t seen, float longest, s
     return SEM_OK;
 }
 
-/* Centroids as points: [nlist, point_dim]. */
-static float *old_centroids(const training *t)
-{
-    size_t dim = t->rows->dim, wide = point_dim(t);
-    float *c = checked_realloc(NULL, t->old->nlist, wide * sizeof *c);
-    for (size_t i = 0; c != NULL && i < t->old->nlist; i++) {
-        lists_get_centroid(t->old, i, c + i * wide);
-        for (size_t j = 0; j < dim; j++)
-            c[i * wide + j] /= t->old->longest;
-        if (wide > dim)
-            c[i * wide + dim] = t->old->centroid_extras[i] / t->old->longest;
-    }
-    return c;
-}
-
 /* centroids: [*made, point_dim], malloc'd. */
 static sem_status run_kmeans(const training *t, const float *sample, size_t n, size_t nlist, float **centroids,
                              size_t *made, sem_error *err)
 {
     size_t wide = point_dim(t);
-    float *start = t->old == NULL ? NULL : old_centroids(t);
+    float *start = t->old == NULL ? NULL : lists_unit_centroids(t->old);
     *centroids = checked_realloc(NULL, 2 * nlist + 1, wide * sizeof **centroids);
     if (*centroids == NULL || (t->old != NULL && start == NULL)) {
         free(start);
