@@ -11,22 +11,6 @@
  * times as many, and so does what has been done before at most half as much again. */
 enum { FIRST_ROWS = 3, MORE_ROWS = 4 };
 
-/* Documents that have been met: a table of docno + 1, 0 where it is free. */
-typedef struct met_documents {
-    uint64_t *table;
-    size_t mask;
-} met_documents;
-
-static bool meet(met_documents *met, uint32_t docno)
-{
-    size_t at = (size_t)(docno * UINT64_C(0x9E3779B97F4A7C15) >> 32) & met->mask;
-    for (; met->table[at] != 0; at = (at + 1) & met->mask)
-        if (met->table[at] == (uint64_t)docno + 1)
-            return false;
-    met->table[at] = (uint64_t)docno + 1;
-    return true;
-}
-
 /* A row's score as the search would give it. */
 static float row_score(const rows_view *view, const dot_kernel *kernel, const float *query, uint32_t row)
 {
@@ -62,20 +46,18 @@ static void rank_documents(const rows_view *view, const dot_kernel *kernel, cons
 }
 
 /* Keeps of each document the first row, up to k; what was found is best first. In place. */
-static sem_status keep_best(vector_hit *found, size_t found_count, size_t k, size_t *count, sem_error *err)
+static sem_status keep_best(search_scratch *scratch, vector_hit *found, size_t found_count, size_t k, size_t *count,
+                            sem_error *err)
 {
-    met_documents met = {.mask = 16};
-    while (met.mask < 2 * found_count)
-        met.mask *= 2;
-    met.table = calloc(met.mask, sizeof *met.table);
-    if (met.table == NULL)
-        return sem_fail_memory(err, "hits");
-    met.mask--;
+    const size_t most = found_count < k ? found_count : k;
     *count = 0;
+    sem_status status = scratch_reserve_met(scratch, most, err);
+    if (status != SEM_OK)
+        return status;
+    met_set met = scratch_meet_none(scratch, most);
     for (size_t i = 0; i < found_count && *count < k; i++)
-        if (meet(&met, found[i].docno))
+        if (met_add(&met, found[i].docno))
             found[(*count)++] = found[i];
-    free(met.table);
     return SEM_OK;
 }
 
@@ -109,7 +91,7 @@ sem_status passage_search(const rows_view *view, const lists *l, const faiss_cel
         status = f != NULL ? faiss_search(view, f, options, kernel, scratch, &wide, all, &found, plan, err)
                            : vector_search(view, l, options, kernel, scratch, &wide, all, &found, plan, err);
         if (status == SEM_OK)
-            status = keep_best(all, found, q->k, count, err);
+            status = keep_best(scratch, all, found, q->k, count, err);
         /* Fewer rows than asked for: there are no more. */
         if (*count == q->k || found < wide.k || wide.k >= live)
             break;

@@ -48,11 +48,18 @@ sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, s
     return SEM_OK;
 }
 
-sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err)
+/* Of a table of so many: a power of two, at least half of which stays free. */
+static size_t room_of(size_t count)
 {
     size_t room = 64;
     while (room < 2 * count)
         room *= 2;
+    return room;
+}
+
+sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err)
+{
+    const size_t room = room_of(count);
     if (room <= s->met_room)
         return SEM_OK;
     uint32_t *met = checked_realloc(s->met, room, sizeof *met);
@@ -61,6 +68,13 @@ sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err)
     s->met = met;
     s->met_room = room;
     return SEM_OK;
+}
+
+met_set scratch_meet_none(search_scratch *s, size_t count)
+{
+    const size_t room = room_of(count);
+    memset(s->met, 0xff, room * sizeof *s->met); /* UINT32_MAX */
+    return (met_set){.table = s->met, .mask = room - 1};
 }
 
 void scratch_pool_init(scratch_pool *p, size_t dim)

@@ -20,7 +20,7 @@ typedef struct search_scratch {
     size_t room; /* of candidates */
     code_candidate *candidates;
     size_t met_room; /* a power of two */
-    uint32_t *met;   /* [met_room] rows by hash: row_set_* of stages.c */
+    uint32_t *met;   /* [met_room] of scratch_meet_none */
 } search_scratch;
 
 sem_status scratch_create(search_scratch **out, size_t dim, sem_error *err);
@@ -28,8 +28,30 @@ void scratch_free(search_scratch *s); /* accepts NULL */
 /* Room for that many cells and candidates at least; what was in it may be lost. */
 sem_status scratch_reserve(search_scratch *s, size_t cells, size_t candidates, sem_error *err);
 
-/* Room to tell that many rows apart. */
+/* Room to tell that many rows or documents apart. */
 sem_status scratch_reserve_met(search_scratch *s, size_t count, sem_error *err);
+
+/* Rows or documents that were met: a set by open addressing, in a scratch's memory. */
+typedef struct met_set {
+    uint32_t *table; /* UINT32_MAX where it is free */
+    size_t mask;
+} met_set;
+
+/* None yet of at most count, for which there is room. A scratch has one set at a time. */
+met_set scratch_meet_none(search_scratch *s, size_t count);
+
+/* False: it was met before. number: not UINT32_MAX, which is no row's and no document's. */
+static inline bool met_add(met_set *met, uint32_t number)
+{
+    size_t at = number * UINT32_C(0x9e3779b1) & met->mask;
+    while (met->table[at] != UINT32_MAX) {
+        if (met->table[at] == number)
+            return false;
+        at = (at + 1) & met->mask;
+    }
+    met->table[at] = number;
+    return true;
+}
 
 /* As many as searched at one time. Any thread. */
 typedef struct scratch_pool {

@@ -5,7 +5,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <string.h>
 
 enum {
     PIECE = 32,      /* blocks scanned between two looks at how many candidates there are */
@@ -121,36 +120,17 @@ void stages_scan(stages *s, uint32_t cell)
     s->by_bits += atomic_load_explicit(&c->count, memory_order_relaxed);
 }
 
-/* --- rows of which both copies were met: a set by open addressing */
-
-enum { EMPTY = 0xff };
-
-/* False: it is there already. */
-static inline bool row_set_add(search_scratch *s, size_t mask, uint32_t row)
-{
-    size_t at = row * UINT32_C(0x9e3779b1) & mask;
-    while (s->met[at] != ROW_NONE) {
-        if (s->met[at] == row)
-            return false;
-        at = (at + 1) & mask;
-    }
-    s->met[at] = row;
-    return true;
-}
-
 /* Leaves one lane of each row, and none of rows that are hits already. */
 static void drop_repeated(stages *s)
 {
     search_scratch *scratch = s->scratch;
     const topk *best = &s->scan->best;
-    size_t room = 64, kept = 0;
-    while (room < 2 * (s->count + best->count))
-        room *= 2;
-    memset(scratch->met, EMPTY, room * sizeof *scratch->met);
+    met_set met = scratch_meet_none(scratch, s->count + best->count);
+    size_t kept = 0;
     for (size_t i = 0; i < best->count; i++)
-        row_set_add(scratch, room - 1, best->hits[i].row);
+        met_add(&met, best->hits[i].row);
     for (size_t i = 0; i < s->count; i++)
-        if (row_set_add(scratch, room - 1, lists_row(s->lists, scratch->candidates[i].place)))
+        if (met_add(&met, lists_row(s->lists, scratch->candidates[i].place)))
             scratch->candidates[kept++] = scratch->candidates[i];
     s->count = kept;
 }

@@ -199,7 +199,7 @@ static sem_status look_at_old(put_request *q, store_put *put, put_state *state, 
     if (status != SEM_OK)
         return status;
     if (!put->existed) {
-        if (q->record.next_docno > UINT32_MAX)
+        if (q->record.next_docno >= UINT32_MAX) /* which stands for no document */
             return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "collection \"%s\" has used up its document numbers", c->name);
         put->docno = (uint32_t)q->record.next_docno++;
         c->documents++;
