@@ -169,7 +169,7 @@ static double recall_of(world *w, const vector_query *q, const vector_hit *best,
 
 /* Each target is reached, less 0.01 and less what chance does to so few queries (two
  * standard errors), by what was asked from `from` to `to`; filter: of q. */
-static void expect_recall(world *w, vector_query q, size_t from, size_t to, const char *name)
+static void expect_recall_of_asked(world *w, vector_query q, size_t from, size_t to, const char *name)
 {
     vector_plan plans[TARGETS] = {0};
     double sums[TARGETS] = {0}, squares[TARGETS] = {0}, n = (double)(to - from);
@@ -195,7 +195,7 @@ static void expect_recall(world *w, vector_query q, size_t from, size_t to, cons
 
 static void expect_all_recalls(world *w, const char *name)
 {
-    expect_recall(w, (vector_query){0}, 0, ASKED, name);
+    expect_recall_of_asked(w, (vector_query){0}, 0, ASKED, name);
 }
 
 START_TEST(recall_holds_for_unseen_queries)
@@ -221,7 +221,7 @@ START_TEST(recall_holds_for_queries_like_those_logged)
     train(&w);
     vector_index_describe(w.index, &stats);
     ck_assert_uint_eq(stats.logged, LOGGED);
-    expect_recall(&w, (vector_query){0}, BANK_ASKED, ASKED, "logged and asked about health");
+    expect_recall_of_asked(&w, (vector_query){0}, BANK_ASKED, ASKED, "logged and asked about health");
     free_world(&w);
 }
 END_TEST
@@ -244,14 +244,14 @@ START_TEST(filter_never_lowers_recall)
             }
         char name[48];
         snprintf(name, sizeof name, "filter %g%% (%zu documents)", 100 * shares[i], left);
-        expect_recall(&w, (vector_query){.allowed = bits, .allowed_bits = N}, 0, ASKED, name);
+        expect_recall_of_asked(&w, (vector_query){.allowed = bits, .allowed_bits = N}, 0, ASKED, name);
     }
     /* What the filter leaves lies far from what is asked. */
     uint64_t bank[N / 64 + 1] = {0};
     for (uint32_t d = 0; d < BANK; d++)
         bank[d / 64] |= UINT64_C(1) << d % 64;
-    expect_recall(&w, (vector_query){.allowed = bank, .allowed_bits = N}, BANK_ASKED, ASKED,
-                  "only the bank's, asked about health");
+    expect_recall_of_asked(&w, (vector_query){.allowed = bank, .allowed_bits = N}, BANK_ASKED, ASKED,
+                           "only the bank's, asked about health");
     free_world(&w);
 }
 END_TEST
