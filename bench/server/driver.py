@@ -74,7 +74,7 @@ class Bench:
     def prepare(self, make):
         server = make()
         self.servers.append(server)
-        found = self.found[server.name] = {"search": {}, "insert": {}}
+        found = self.found[server.name] = {"durable": server.durable, "search": {}, "insert": {}}
         found["load"] = self.load(server, "load", f"rows={self.rows}", f"batch={BATCH}", self.vectors)
         found["memory_mb"] = server.memory_mb()
         for effort in server.efforts:
@@ -158,7 +158,7 @@ def show(bench):
             inserts = median(found, "insert", clients, "per_s")
             if None in figures or inserts is None:
                 continue
-            durable = "no" if name == "redis" else "yes"
+            durable = "yes" if found["durable"] else "no"
             print(
                 f"{name:10} {clients:7} {figures[0]:10,.0f} {figures[1]:8.2f} {figures[2]:8.2f} "
                 f"{figures[3]:7.4f} {inserts:10,.0f}  {durable}"

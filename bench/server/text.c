@@ -2,8 +2,7 @@
  * become documents with their vectors (the first generation's model has made them).
  * Then in turn, one query each: `search`, timed here, and `explain` of the same query,
  * whose own timings say how long tokenizing, encoding and scanning took in the daemon. */
-#include "proto/client.h"
-#include "proto/pack.h"
+#include "bench/server/caller.h"
 #include "bench/server/load.h"
 
 #include <jansson.h>
@@ -12,34 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { BATCH = 500, ANSWER_MS = 600000, QUERIES_MAX = 2000, CALM_SECONDS = 20 };
+enum { BATCH = 500, QUERIES_MAX = 2000 };
 
 typedef struct text_load {
     const load_options *o;
-    client *c;
-    buffer request;
+    caller caller;
     double whole[QUERIES_MAX], parts[QUERIES_MAX]; /* seconds */
     size_t asked;
 } text_load;
-
-static packer begin(text_load *l)
-{
-    packer p;
-    l->request.size = 0;
-    pack_init(&p, &l->request);
-    pack_array(&p, 1);
-    return p;
-}
-
-static sem_status call(text_load *l, const packer *p, const char *method, client_reply *reply, sem_error *err)
-{
-    if (p->failed)
-        return sem_fail_memory(err, "a request");
-    sem_status status = client_call(l->c, method, l->request.data, l->request.size, ANSWER_MS, reply, err);
-    return status == SEM_OK ? client_reply_status(reply, err) : status;
-}
 
 /* The next line's text, for json_decref; NULL at the end. */
 static json_t *next_text(FILE *file, char **line, size_t *size)
@@ -54,10 +34,9 @@ static json_t *next_text(FILE *file, char **line, size_t *size)
 
 static sem_status put(text_load *l, FILE *file, const float *vectors, size_t first, size_t count, sem_error *err)
 {
-    client_reply reply = {0};
     char *line = NULL;
     size_t size = 0;
-    packer p = begin(l);
+    packer p = caller_begin(&l->caller);
     pack_map(&p, 2);
     pack_str(&p, "generation");
     pack_uint(&p, 1);
@@ -67,21 +46,13 @@ static sem_status put(text_load *l, FILE *file, const float *vectors, size_t fir
     for (size_t i = first; i < first + count && fine; i++) {
         json_t *text = next_text(file, &line, &size);
         fine = json_is_string(text);
-        pack_map(&p, 3);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_str(&p, fine ? json_string_value(text) : "");
-        pack_str(&p, "vector");
-        pack_bin(&p, vectors + i * LOAD_DIM, LOAD_DIM * sizeof *vectors);
+        caller_pack_document(&p, i, fine ? json_string_value(text) : "", vectors + i * LOAD_DIM, LOAD_DIM);
         json_decref(text);
     }
     free(line);
     if (!fine)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s has no text number %zu", l->o->files[0], first);
-    sem_status status = call(l, &p, "upsert", &reply, err);
-    client_reply_free(&reply);
-    return status;
+    return caller_do(&l->caller, &p, "upsert", err);
 }
 
 static sem_status put_all(text_load *l, sem_error *err)
@@ -98,42 +69,10 @@ static sem_status put_all(text_load *l, sem_error *err)
     return status;
 }
 
-/* When the lists were trained, 0 before that. */
-static sem_status look(text_load *l, uint64_t *trained_at, sem_error *err)
-{
-    client_reply reply = {0};
-    packer p = begin(l);
-    pack_map(&p, 0);
-    sem_status status = call(l, &p, "collection.list", &reply, err);
-    for (uint32_t i = 0; status == SEM_OK && i < reply.value.via.array.size; i++) {
-        const msgpack_object *one = &reply.value.via.array.ptr[i];
-        if (object_is(object_get(one, "name"), "default"))
-            *trained_at = object_uint(object_get(object_get(one, "index"), "trained_at"), 0);
-    }
-    client_reply_free(&reply);
-    return status;
-}
-
-/* Until no training has come for longer than one takes. */
-static sem_status wait_for_lists(text_load *l, sem_error *err)
-{
-    const struct timespec pause = {.tv_sec = 1};
-    uint64_t trained_at = 0, before = 0;
-    sem_status status = SEM_OK;
-    for (int calm = 0; calm < CALM_SECONDS && status == SEM_OK; calm++) {
-        nanosleep(&pause, NULL);
-        before = trained_at;
-        status = look(l, &trained_at, err);
-        if (trained_at != before || trained_at == 0)
-            calm = 0;
-    }
-    return status;
-}
-
 static sem_status ask(text_load *l, const char *method, const char *text, client_reply *reply, sem_error *err)
 {
     const bool logs = strcmp(method, "search") == 0;
-    packer p = begin(l);
+    packer p = caller_begin(&l->caller);
     pack_map(&p, logs ? 3 : 2);
     pack_str(&p, "query");
     pack_str(&p, text);
@@ -143,7 +82,7 @@ static sem_status ask(text_load *l, const char *method, const char *text, client
         pack_str(&p, "log");
         pack_bool(&p, false);
     }
-    return call(l, &p, method, reply, err);
+    return caller_call(&l->caller, &p, method, reply, err);
 }
 
 static sem_status time_one(text_load *l, const char *text, sem_error *err)
@@ -192,13 +131,13 @@ static sem_status time_all(text_load *l, sem_error *err)
 
 sem_status load_text(const load_options *o, sem_error *err)
 {
-    static text_load l;
-    l = (text_load){.o = o};
-    sem_status status = client_connect(&l.c, o->address, 10000, err);
+    text_load l = {.o = o};
+    uint64_t count;
+    sem_status status = caller_open(&l.caller, o->address, err);
     if (status == SEM_OK)
         status = put_all(&l, err);
     if (status == SEM_OK)
-        status = wait_for_lists(&l, err);
+        status = caller_settle(&l.caller, "default", &count, err);
     if (status == SEM_OK)
         status = time_all(&l, err);
     if (status == SEM_OK) {
@@ -207,7 +146,6 @@ sem_status load_text(const load_options *o, sem_error *err)
         printf("{\"requests\": %zu, \"search_p50_ms\": %.3f, \"parts_p50_ms\": %.3f, \"ratio\": %.3f}\n", l.asked,
                1e3 * l.whole[l.asked / 2], 1e3 * l.parts[l.asked / 2], l.whole[l.asked / 2] / l.parts[l.asked / 2]);
     }
-    client_close(l.c);
-    buffer_free(&l.request);
+    caller_close(&l.caller);
     return status;
 }
