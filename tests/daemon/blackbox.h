@@ -112,39 +112,87 @@ static inline void box_kill(box *b)
     waitpid(b->daemon.pid, NULL, 0);
 }
 
-/* The parameters of an upsert of one document with this text. */
-static inline void box_document(buffer *out, unsigned id, const char *text)
+/* The parameters of an upsert (collection NULL: of the default one), up to its `count`
+ * documents, which box_pack_text() adds. */
+static inline packer box_begin_upsert(buffer *out, const char *collection, size_t count)
 {
     packer p;
     pack_init(&p, out);
     pack_array(&p, 1);
-    pack_map(&p, 1);
+    pack_map(&p, collection != NULL ? 2 : 1);
+    if (collection != NULL) {
+        pack_str(&p, "collection");
+        pack_str(&p, collection);
+    }
     pack_str(&p, "docs");
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "id");
-    pack_uint(&p, id);
-    pack_str(&p, "text");
-    pack_str(&p, text);
+    pack_array(&p, count);
+    return p;
 }
 
-/* One array with one map, from printf-like JSON with ' for ". */
+static inline void box_pack_text(packer *p, unsigned id, const char *text, size_t length)
+{
+    pack_map(p, 2);
+    pack_str(p, "id");
+    pack_uint(p, id);
+    pack_str(p, "text");
+    pack_strn(p, text, length);
+}
+
+/* The parameters of an upsert of one document with this text. */
+static inline void box_document(buffer *out, unsigned id, const char *text)
+{
+    packer p = box_begin_upsert(out, NULL, 1);
+    box_pack_text(&p, id, text, strlen(text));
+    ck_assert(!p.failed);
+}
+
+/* Parameters from a map, which is given up. */
+static inline void box_pack_json(buffer *out, json_t *map)
+{
+    packer p;
+    pack_init(&p, out);
+    pack_array(&p, 1);
+    ck_assert_ptr_nonnull(map);
+    json_pack_value(&p, map);
+    json_decref(map);
+    ck_assert(!p.failed);
+}
+
+/* The same from printf-like JSON with ' for ". */
 __attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out, const char *format, va_list args)
 {
     char *text;
-    packer pack;
     ck_assert_int_ge(vasprintf(&text, format, args), 0);
     for (char *c = text; *c != '\0'; c++)
         if (*c == '\'')
             *c = '"';
-    pack_init(&pack, out);
-    pack_array(&pack, 1);
     json_t *value = json_loads(text, 0, NULL);
     ck_assert_msg(value != NULL, "no JSON: %s", text);
-    json_pack_value(&pack, value);
-    json_decref(value);
+    box_pack_json(out, value);
     free(text);
-    ck_assert(!pack.failed);
+}
+
+__attribute__((format(printf, 3, 0))) static inline uint32_t box_vsend(client *c, const char *method,
+                                                                       const char *format, va_list args)
+{
+    sem_error error;
+    buffer params = {0};
+    uint32_t msgid;
+    box_params(&params, format, args);
+    ck_ok(client_send(c, method, params.data, params.size, &msgid, &error));
+    buffer_free(&params);
+    return msgid;
+}
+
+/* Sends a request without waiting for its answer; returns its msgid. */
+__attribute__((format(printf, 3, 4))) static inline uint32_t box_send(client *c, const char *method, const char *format,
+                                                                      ...)
+{
+    va_list args;
+    va_start(args, format);
+    uint32_t msgid = box_vsend(c, method, format, args);
+    va_end(args);
+    return msgid;
 }
 
 /* Sends params, which are given up, and returns the result or the error map. */

@@ -49,19 +49,8 @@ static inline void passages_text(buffer *out, unsigned seed, unsigned sentences)
 static inline void passages_upsert(box *b, const char *collection, unsigned id, const char *text, size_t length)
 {
     buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, collection);
-    pack_str(&p, "docs");
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "id");
-    pack_uint(&p, id);
-    pack_str(&p, "text");
-    pack_strn(&p, text, length);
+    packer p = box_begin_upsert(&params, collection, 1);
+    box_pack_text(&p, id, text, length);
     box_call_packed(b, "upsert", &params);
 }
 

@@ -201,21 +201,6 @@ static unsigned backups_found(bool unfinished)
     return count;
 }
 
-static void send_backup(box *b, const char *name)
-{
-    sem_error error;
-    buffer params = {0};
-    packer p;
-    uint32_t msgid;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "name");
-    pack_str(&p, name);
-    ck_ok(client_send(b->client, "backup", params.data, params.size, &msgid, &error));
-    buffer_free(&params);
-}
-
 START_TEST(killed_daemon_leaves_no_backup_that_is_not_whole)
 {
     box b, restored;
@@ -230,7 +215,7 @@ START_TEST(killed_daemon_leaves_no_backup_that_is_not_whole)
         char name[32], half[40];
         snprintf(name, sizeof name, "kill-%u", i);
         snprintf(half, sizeof half, "~%s", name);
-        send_backup(&b, name);
+        box_send(b.client, "backup", "{'name': '%s'}", name);
         usleep((useconds_t)random_below(&state, 900000));
         box_kill(&b);
         unsigned before = whole;
@@ -264,7 +249,7 @@ START_TEST(stopped_daemon_leaves_no_unfinished_backup)
         box_start(&b);
         load_documents(&b, 500);
         snprintf(name, sizeof name, "stop-%u", i);
-        send_backup(&b, name);
+        box_send(b.client, "backup", "{'name': '%s'}", name);
         box_stop(&b);
         ck_assert_uint_eq(backups_found(true), 0);
         if (backups_found(false) > 0)
@@ -293,8 +278,8 @@ START_TEST(backups_are_refused_with_the_reason)
     ck_assert_uint_eq(backups_found(true) + backups_found(false), 0);
     /* Two of one name: one of them is it, whether they meet or not. */
     unsigned succeeded = 0;
-    send_backup(&b, "twice");
-    send_backup(&b, "twice");
+    box_send(b.client, "backup", "{'name': 'twice'}");
+    box_send(b.client, "backup", "{'name': 'twice'}");
     for (int i = 0; i < 2; i++) {
         ck_ok(client_receive(b.client, BOX_TIMEOUT_MS, &reply, &error));
         ck_assert(!reply.is_error || strcmp(reply.code, "ALREADY_EXISTS") == 0);

@@ -17,20 +17,6 @@ static bool start(void)
     return true;
 }
 
-__attribute__((format(printf, 2, 3))) static uint32_t send_one(const char *method, const char *format, ...)
-{
-    sem_error error;
-    buffer params = {0};
-    uint32_t id;
-    va_list args;
-    va_start(args, format);
-    box_params(&params, format, args);
-    va_end(args);
-    ck_ok(client_send(b.client, method, params.data, params.size, &id, &error));
-    buffer_free(&params);
-    return id;
-}
-
 /* Texts of very different lengths. */
 static void text_number(int i, char text[1200])
 {
@@ -54,7 +40,7 @@ START_TEST(what_is_encoded_together_equals_what_is_encoded_alone)
     }
     for (int i = 0; i < MANY; i++) {
         text_number(i, text);
-        uint32_t id = send_one("encode", "{'texts': ['%s', '%d']}", text, i);
+        uint32_t id = box_send(b.client, "encode", "{'texts': ['%s', '%d']}", text, i);
         first = i == 0 ? id : first;
     }
     for (int i = 0; i < MANY; i++) {
@@ -87,14 +73,14 @@ START_TEST(one_bad_query_does_not_spoil_those_beside_it)
     box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'hello'}]}");
     for (int i = 0; i < MANY; i++) {
         if (i % 10 == 3)
-            ids[i] = send_one("encode", "{'texts': ['hello', '%s'], 'truncate': false}", text);
+            ids[i] = box_send(b.client, "encode", "{'texts': ['hello', '%s'], 'truncate': false}", text);
         else if (i % 10 == 5)
-            ids[i] = send_one("encode", "{'texts': ['hello'], 'prompt': 'nonesuch'}");
+            ids[i] = box_send(b.client, "encode", "{'texts': ['hello'], 'prompt': 'nonesuch'}");
         else if (i % 10 == 7)
-            ids[i] = send_one("search", "{'query': 'hello', 'collection': 'nonesuch'}");
+            ids[i] = box_send(b.client, "search", "{'query': 'hello', 'collection': 'nonesuch'}");
         else
-            ids[i] = send_one(i % 2 == 0 ? "search" : "encode", i % 2 == 0 ? "{'query': '%s'}" : "{'texts': ['%s']}",
-                              "hello");
+            ids[i] = box_send(b.client, i % 2 == 0 ? "search" : "encode",
+                              i % 2 == 0 ? "{'query': '%s'}" : "{'texts': ['%s']}", "hello");
     }
     for (int i = 0; i < MANY; i++) {
         client_reply reply;
@@ -132,7 +118,7 @@ START_TEST(a_query_overtakes_a_long_encode_that_has_begun)
         pack_str(&p, "where is the card that I ordered two weeks ago and why does nobody answer me");
     ck_ok(client_send(b.client, "encode", params.data, params.size, &bulk, &error));
     buffer_free(&params);
-    uint32_t query = send_one("encode", "{'texts': ['hello']}");
+    uint32_t query = box_send(b.client, "encode", "{'texts': ['hello']}");
     client_reply reply;
     ck_ok(client_receive(b.client, BOX_TIMEOUT_MS, &reply, &error));
     ck_assert_uint_eq(reply.msgid, query);
@@ -156,7 +142,7 @@ START_TEST(a_batch_that_does_not_fit_the_budget_is_answered_whole)
     char text[1200];
     for (int i = 0; i < MANY; i++) {
         text_number(i, text);
-        send_one("encode", "{'texts': ['%s']}", text);
+        box_send(b.client, "encode", "{'texts': ['%s']}", text);
     }
     for (int i = 0; i < MANY; i++) {
         client_reply reply;
@@ -185,8 +171,9 @@ START_TEST(encodes_that_nobody_waits_for_do_not_hold_up_the_end_and_writes_are_k
     box_call(&b, "encode", "{'texts': [%s]}", texts);
     uint64_t one = clock_monotonic_ms() - began + 1;
     for (int i = 0; i < LEFT; i++)
-        send_one("encode", "{'texts': [%s]}", texts);
-    uint32_t write = send_one("upsert", "{'docs': [{'id': 1, 'text': 'card'}]}"), ping = send_one("ping", "{}");
+        box_send(b.client, "encode", "{'texts': [%s]}", texts);
+    uint32_t write = box_send(b.client, "upsert", "{'docs': [{'id': 1, 'text': 'card'}]}"),
+             ping = box_send(b.client, "ping", "{}");
     ck_assert_uint_eq(write + 1, ping);
     for (uint32_t answered = write; answered != ping;) { /* from then on the daemon has read all that was sent */
         client_reply reply;

@@ -279,32 +279,10 @@ START_TEST(external_collections_hold_the_clients_vectors)
     if (!start())
         return;
     box_call(&b, "collection.create", "{'name': 'ext', 'options': {'vectors': 'external', 'dim': 2}}");
-    /* JSON has no bin: pack by hand. */
-    sem_error error;
-    buffer params = {0};
-    packer p;
-    float vectors[3][2] = {{2, 0}, {0, 3}, {1, 1}};
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, "ext");
-    pack_str(&p, "docs");
-    pack_array(&p, 3);
-    for (unsigned i = 0; i < 3; i++) {
-        pack_map(&p, 3);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_str(&p, "");
-        pack_str(&p, "vector");
-        pack_bin(&p, vectors[i], sizeof vectors[i]);
-    }
-    client_reply reply;
-    ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-    ck_assert(!reply.is_error);
-    client_reply_free(&reply);
-    buffer_free(&params);
+    const float vectors[3][2] = {{2, 0}, {0, 3}, {1, 1}};
+    buffer params = external_docs_pack(
+        &(external_docs){.collection = "ext", .count = 3, .dim = 2, .vectors = vectors[0], .stride = 2});
+    box_call_packed(&b, "upsert", &params);
     const msgpack_object *r = box_call(&b, "search", "{'collection': 'ext', 'like': 0}");
     ck_assert_uint_eq(object_uint(object_get(box_at(object_get(r, "hits"), 0), "id"), 9), 2);
     box_fails(&b, "INVALID_ARGUMENT", "search", "{'collection': 'ext', 'query': 'x'}");

@@ -105,20 +105,9 @@ static json_int_t number_of(const json_t *line)
 
 static const msgpack_object *call(const char *method, json_t *params)
 {
-    sem_error error;
     buffer bytes = {0};
-    packer pack;
-    pack_init(&pack, &bytes);
-    pack_array(&pack, 1);
-    ck_assert_ptr_nonnull(params);
-    json_pack_value(&pack, params);
-    json_decref(params);
-    box_forget_reply(&b);
-    ck_ok(client_call(b.client, method, bytes.data, bytes.size, BOX_TIMEOUT_MS, &b.reply, &error));
-    b.has_reply = true;
-    buffer_free(&bytes);
-    ck_ok(client_reply_status(&b.reply, &error));
-    return &b.reply.value;
+    box_pack_json(&bytes, params);
+    return box_call_packed(&b, method, &bytes);
 }
 
 static void load_documents(const char *path)

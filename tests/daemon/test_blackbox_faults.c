@@ -41,22 +41,12 @@ static void fill_external(unsigned count)
 
 START_TEST(a_delete_by_filter_that_a_crash_cut_off_is_finished_by_the_next_start)
 {
-    sem_error error;
-    uint32_t msgid;
-    buffer params = {0};
-    packer p;
     if (!box_create(&b, "golden/tiny-bert"))
         return;
     box_start(&b);
     fill_external(MANY);
     client *other = box_connect(&b);
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    json_t *what = json_loads("{\"collection\": \"many\", \"filter\": {\"field\": \"gone\", \"eq\": true}}", 0, NULL);
-    json_pack_value(&p, what);
-    json_decref(what);
-    ck_ok(client_send(other, "delete", params.data, params.size, &msgid, &error));
-    buffer_free(&params);
+    box_send(other, "delete", "{'collection': 'many', 'filter': {'field': 'gone', 'eq': true}}");
     uint64_t left = MANY;
     while (left == MANY)
         left = count_of("many");

@@ -207,16 +207,8 @@ START_TEST(who_waits_for_a_job_is_answered_in_time)
     ck_assert(object_is(object_get(box_call(&b, "job", "{}"), "state"), "running"));
     box_call(&b, "job", "{'cancel': true}");
     wait_for_state("cancelled");
-    uint32_t msgid;
-    buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "wait");
-    pack_bool(&p, true);
     client *waiting = box_connect(&b);
-    ck_ok(client_send(waiting, "finetune", params.data, params.size, &msgid, &error));
+    box_send(waiting, "finetune", "{'wait': true}");
     wait_for_state("running");
     time_t before = time(NULL);
     kill(b.daemon.pid, SIGTERM);
@@ -226,7 +218,6 @@ START_TEST(who_waits_for_a_job_is_answered_in_time)
     ck_assert(object_is(object_get(&reply.value, "state"), "cancelled"));
     client_reply_free(&reply);
     client_close(waiting);
-    buffer_free(&params);
     box_disconnect(&b);
     int status;
     ck_assert_int_eq(waitpid(b.daemon.pid, &status, 0), b.daemon.pid);

@@ -15,22 +15,13 @@ static void send_some(box *b)
 {
     sem_error error;
     buffer params = {0};
-    packer p;
     uint32_t msgid;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "docs");
-    pack_array(&p, DOCS_A_REQUEST);
+    packer p = box_begin_upsert(&params, NULL, DOCS_A_REQUEST);
     unsigned first = next_doc;
-    for (unsigned i = 0; i < DOCS_A_REQUEST; i++) {
+    for (unsigned i = 0; i < DOCS_A_REQUEST; i++, next_doc++) {
         char text[64];
-        snprintf(text, sizeof text, "document %u of the crash test", next_doc);
-        pack_map(&p, 2);
-        pack_str(&p, "id");
-        pack_uint(&p, next_doc++);
-        pack_str(&p, "text");
-        pack_str(&p, text);
+        int length = snprintf(text, sizeof text, "document %u of the crash test", next_doc);
+        box_pack_text(&p, next_doc, text, (size_t)length);
     }
     ck_assert_uint_lt(next_doc, DOCS_MAX);
     ck_ok(client_send(b->client, "upsert", params.data, params.size, &msgid, &error));
@@ -55,10 +46,8 @@ static bool take_answer(box *b)
 
 static unsigned missing_of(box *b, const unsigned *ids, unsigned count)
 {
-    sem_error error;
     buffer params = {0};
     packer p;
-    client_reply reply;
     unsigned missing = 0;
     pack_init(&p, &params);
     pack_array(&p, 1);
@@ -67,12 +56,9 @@ static unsigned missing_of(box *b, const unsigned *ids, unsigned count)
     pack_array(&p, count);
     for (unsigned i = 0; i < count; i++)
         pack_uint(&p, ids[i]);
-    ck_ok(client_call(b->client, "get", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-    ck_assert(!reply.is_error);
+    const msgpack_object *docs = box_call_packed(b, "get", &params);
     for (unsigned i = 0; i < count; i++)
-        missing += box_at(&reply.value, i)->type == MSGPACK_OBJECT_NIL;
-    client_reply_free(&reply);
-    buffer_free(&params);
+        missing += box_at(docs, i)->type == MSGPACK_OBJECT_NIL;
     return missing;
 }
 

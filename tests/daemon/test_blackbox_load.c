@@ -21,28 +21,15 @@ static bool start(const char *const *options, size_t count)
     return true;
 }
 
-__attribute__((format(printf, 3, 4))) static uint32_t send_call(client *c, const char *method, const char *format, ...)
-{
-    uint32_t msgid;
-    buffer params = {0};
-    va_list args;
-    va_start(args, format);
-    box_params(&params, format, args);
-    va_end(args);
-    ck_ok(client_send(c, method, params.data, params.size, &msgid, &error));
-    buffer_free(&params);
-    return msgid;
-}
-
 static void send_mixed(client *c, unsigned i)
 {
     switch (i % 6) {
-    case 0: send_call(c, "encode", "{'texts': ['my card', 'a fee %u']}", i); break;
-    case 1: send_call(c, "upsert", "{'docs': [{'id': %u, 'text': 'my card and a fee'}]}", i); break;
-    case 2: send_call(c, "search", "{'query': 'my card', 'k': 3, 'with': ['text', 'vector']}"); break;
-    case 3: send_call(c, "get", "{'ids': [%u], 'with': ['text', 'meta', 'vector']}", i); break;
-    case 4: send_call(c, "count", "{}"); break;
-    default: send_call(c, "delete", "{'ids': [%u]}", i); break;
+    case 0: box_send(c, "encode", "{'texts': ['my card', 'a fee %u']}", i); break;
+    case 1: box_send(c, "upsert", "{'docs': [{'id': %u, 'text': 'my card and a fee'}]}", i); break;
+    case 2: box_send(c, "search", "{'query': 'my card', 'k': 3, 'with': ['text', 'vector']}"); break;
+    case 3: box_send(c, "get", "{'ids': [%u], 'with': ['text', 'meta', 'vector']}", i); break;
+    case 4: box_send(c, "count", "{}"); break;
+    default: box_send(c, "delete", "{'ids': [%u]}", i); break;
     }
 }
 
@@ -103,7 +90,7 @@ START_TEST(requests_beyond_the_memory_for_them_are_refused_and_answered)
         ck_assert(buffer_append(&docs, one, (size_t)n));
     }
     for (unsigned i = 0; i < LARGE; i++)
-        send_call(b.client, "upsert", "{'docs': [%.*s]}", (int)docs.size, (const char *)docs.data);
+        box_send(b.client, "upsert", "{'docs': [%.*s]}", (int)docs.size, (const char *)docs.data);
     buffer_free(&docs);
     size_t refused = 0;
     take_answers(b.client, LARGE, &refused);
@@ -252,11 +239,7 @@ static void add_write(packer *p, uint32_t n)
     pack_map(p, 1);
     pack_str(p, "docs");
     pack_array(p, 1);
-    pack_map(p, 2);
-    pack_str(p, "id");
-    pack_uint(p, n);
-    pack_str(p, "text");
-    pack_str(p, "my card and a fee");
+    box_pack_text(p, n, "my card and a fee", strlen("my card and a fee"));
 }
 
 static void add_encode(packer *p, uint32_t n)

@@ -9,30 +9,14 @@ static box b;
 
 static void fill(const char *collection)
 {
-    sem_error error;
-    client_reply reply;
     buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, collection);
-    pack_str(&p, "docs");
-    pack_array(&p, DOCUMENTS);
+    packer p = box_begin_upsert(&params, collection, DOCUMENTS);
     for (unsigned i = 0; i < DOCUMENTS; i++) {
         char text[64];
-        snprintf(text, sizeof text, "card %u of account %u", i, i * 7 % 101);
-        pack_map(&p, 2);
-        pack_str(&p, "id");
-        pack_uint(&p, i);
-        pack_str(&p, "text");
-        pack_str(&p, text);
+        int length = snprintf(text, sizeof text, "card %u of account %u", i, i * 7 % 101);
+        box_pack_text(&p, i, text, (size_t)length);
     }
-    ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-    ck_ok(client_reply_status(&reply, &error));
-    client_reply_free(&reply);
-    buffer_free(&params);
+    box_call_packed(&b, "upsert", &params);
 }
 
 /* What is told of the collection's index, once it was trained. */

@@ -72,15 +72,11 @@ __attribute__((format(printf, 3, 4))) static void ask_and_wait(client **asker, c
                                                                ...)
 {
     va_list args;
-    buffer params = {0};
-    uint32_t msgid;
     ck_ok(client_connect(asker, server_address(here.server, 0), HERE_PATIENCE_MS, &error));
-    va_start(args, format);
-    box_params(&params, format, args);
-    va_end(args);
     atomic_store(&pauses, 1);
-    ck_ok(client_send(*asker, method, params.data, params.size, &msgid, &error));
-    buffer_free(&params);
+    va_start(args, format);
+    box_vsend(*asker, method, format, args);
+    va_end(args);
     sem_wait(&arrived);
 }
 
@@ -107,7 +103,6 @@ static void delete_by_ids(unsigned from, unsigned count)
 {
     buffer params = {0};
     packer p;
-    client_reply reply;
     pack_init(&p, &params);
     pack_array(&p, 1);
     pack_map(&p, 2);
@@ -117,11 +112,8 @@ static void delete_by_ids(unsigned from, unsigned count)
     pack_array(&p, count);
     for (unsigned i = 0; i < count; i++)
         pack_uint(&p, from + i);
-    ck_ok(client_call(b.client, "delete", params.data, params.size, HERE_PATIENCE_MS, &reply, &error));
-    ck_ok(client_reply_status(&reply, &error));
-    ck_assert_uint_eq(object_uint(object_get(&reply.value, "deleted"), 0), count);
-    client_reply_free(&reply);
-    buffer_free(&params);
+    const msgpack_object *result = box_call_packed(&b, "delete", &params);
+    ck_assert_uint_eq(object_uint(object_get(result, "deleted"), 0), count);
 }
 
 static void delete_some(bool by_filter, unsigned from, unsigned count)

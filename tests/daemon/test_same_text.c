@@ -157,7 +157,6 @@ START_TEST(update_of_same_text_keeps_the_vector)
     vector given, after;
     packer p;
     buffer params = {0};
-    client_reply reply;
     if (!start())
         return;
     /* One that no model made of this text: what keeps it did not encode. */
@@ -176,10 +175,7 @@ START_TEST(update_of_same_text_keeps_the_vector)
     pack_str(&p, "a card");
     pack_str(&p, "vector");
     pack_bin(&p, given.bytes, given.size);
-    ck_ok(client_call(b.client, "upsert", params.data, params.size, HERE_PATIENCE_MS, &reply, &error));
-    ck_ok(client_reply_status(&reply, &error));
-    client_reply_free(&reply);
-    buffer_free(&params);
+    box_call_packed(&b, "upsert", &params);
     vector_of(1, &given);
     box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'a card', 'meta': {'a': 1}}]}");
     vector_of(1, &after);
@@ -238,25 +234,10 @@ END_TEST
  * where it is handed to the writer. */
 static client *write_same_and_wait(void)
 {
-    static const char again[] = "{'docs': [{'id': 2, 'text': 'two'}, {'id': 1, 'text': 'first', 'meta': {'mine': 1}}]}";
     client *asker;
-    buffer params = {0};
-    uint32_t msgid;
-    json_t *value;
-    char text[sizeof again];
-    packer p;
     ck_ok(client_connect(&asker, server_address(here.server, 0), HERE_PATIENCE_MS, &error));
-    memcpy(text, again, sizeof text);
-    for (char *c = text; *c != '\0'; c++)
-        *c = *c == '\'' ? '"' : *c;
-    ck_assert_ptr_nonnull(value = json_loads(text, 0, NULL));
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    json_pack_value(&p, value);
-    json_decref(value);
     atomic_store(&pauses, 1);
-    ck_ok(client_send(asker, "upsert", params.data, params.size, &msgid, &error));
-    buffer_free(&params);
+    box_send(asker, "upsert", "{'docs': [{'id': 2, 'text': 'two'}, {'id': 1, 'text': 'first', 'meta': {'mine': 1}}]}");
     sem_wait(&arrived);
     return asker;
 }
