@@ -56,10 +56,14 @@ field_read read_string;   /* span: any valid UTF-8 */
 
 /* --- for writing readers */
 
-field_read read_k;    /* size_t, from 1 to limits->k */
+field_read read_k; /* size_t, from 1 to limits->k */
+/* A k that was not given: the default, which may be above a limit that was configured. */
+void limit_k(const parser *p, size_t *k);
 field_read read_mode; /* search_mode */
 
-/* An array of at most limits->ids ids, in the request's arena. */
+/* The head of an array of at most limits->ids ids. */
+sem_status expect_ids(parser *p, size_t *count, sem_error *err);
+/* Such an array, in the request's arena. */
 sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err);
 
 /* An array of at most limits->upsert_docs maps, each read by the table into an element of

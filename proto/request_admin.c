@@ -83,22 +83,23 @@ const method_form FORM_ENCODE = {
 
 /* --- collections */
 
-static sem_status read_passage_tokens(parser *p, void *target, sem_error *err)
+static sem_status read_uint32(parser *p, uint32_t low, uint32_t high, uint32_t *out, sem_error *err)
 {
     uint64_t value;
-    sem_status status = read_range(p, 1, PASSAGE_TOKENS_MAX, &value, err);
+    sem_status status = read_range(p, low, high, &value, err);
     if (status == SEM_OK)
-        *(uint32_t *)target = (uint32_t)value;
+        *out = (uint32_t)value;
     return status;
+}
+
+static sem_status read_passage_tokens(parser *p, void *target, sem_error *err)
+{
+    return read_uint32(p, 1, PASSAGE_TOKENS_MAX, target, err);
 }
 
 static sem_status read_passage_overlap(parser *p, void *target, sem_error *err)
 {
-    uint64_t value;
-    sem_status status = read_range(p, 0, PASSAGE_TOKENS_MAX, &value, err);
-    if (status == SEM_OK)
-        *(uint32_t *)target = (uint32_t)value;
-    return status;
+    return read_uint32(p, 0, PASSAGE_TOKENS_MAX, target, err);
 }
 
 static sem_status read_metric(parser *p, void *target, sem_error *err)
@@ -123,11 +124,7 @@ static sem_status read_vectors(parser *p, void *target, sem_error *err)
 
 static sem_status read_dim(parser *p, void *target, sem_error *err)
 {
-    uint64_t value;
-    sem_status status = read_range(p, 1, DIM_MAX, &value, err);
-    if (status == SEM_OK)
-        *(uint32_t *)target = (uint32_t)value;
-    return status;
+    return read_uint32(p, 1, DIM_MAX, target, err);
 }
 
 static sem_status read_rank_weight(parser *p, void *target, sem_error *err)

@@ -4,20 +4,16 @@
 static sem_status read_relevant(parser *p, void *target, sem_error *err)
 {
     request_judged *j = target;
-    value_head array;
-    sem_status status = expect(p, VALUE_ARRAY, "an array of ids", &array, err);
+    sem_status status = expect_ids(p, &j->relevant_count, err);
     if (status != SEM_OK)
         return status;
-    if (array.number > p->limits->ids)
-        return fail_limit(err, array.number, "ids", p->limits->ids, "limits.ids");
     const unsigned char *start = p->at.at;
-    for (size_t i = 0; i < array.number; i++) {
+    for (size_t i = 0; i < j->relevant_count; i++) {
         docid id;
         if (read_id(p, &id, err) != SEM_OK)
             return sem_error_prefix(err, "[%zu]", i);
     }
     j->relevant = (span){(const char *)start, (size_t)(p->at.at - start)};
-    j->relevant_count = (size_t)array.number;
     return SEM_OK;
 }
 
@@ -56,8 +52,7 @@ static void evaluate_defaults(request *r)
 static sem_status check_evaluate(parser *p, request *r, sem_error *err)
 {
     (void)err;
-    if (r->u.evaluate.k > p->limits->k) /* the default, where the limit was configured lower */
-        r->u.evaluate.k = p->limits->k;
+    limit_k(p, &r->u.evaluate.k);
     return SEM_OK;
 }
 

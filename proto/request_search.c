@@ -19,6 +19,12 @@ sem_status read_k(parser *p, void *target, sem_error *err)
     return SEM_OK;
 }
 
+void limit_k(const parser *p, size_t *k)
+{
+    if (*k > p->limits->k)
+        *k = p->limits->k;
+}
+
 sem_status read_mode(parser *p, void *target, sem_error *err)
 {
     static const char *const modes[] = {"dense", "lexical", "hybrid", NULL};
@@ -76,8 +82,7 @@ static sem_status check_search(parser *p, request *r, sem_error *err)
     if (r->u.search.mode == SEARCH_LEXICAL && (r->u.search.has_recall || r->u.search.nprobe > 0 || r->u.search.exact))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "recall, nprobe, exact: they are about vectors, and mode lexical compares none");
-    if (r->u.search.k > p->limits->k) /* the default, where the limit was configured lower */
-        r->u.search.k = p->limits->k;
+    limit_k(p, &r->u.search.k);
     return SEM_OK;
 }
 
@@ -168,30 +173,20 @@ static const field PAIR_FIELDS[] = {
 };
 static const field_table PAIR_TABLE = {PAIR_FIELDS, sizeof PAIR_FIELDS / sizeof *PAIR_FIELDS, NULL, false};
 
-static sem_status read_pair(parser *p, request_pair *pair, sem_error *err)
-{
-    sem_status status = fields_read(p, &PAIR_TABLE, pair, err);
-    if (status == SEM_OK && pair->by_id == (pair->text.data != NULL))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "id, text: exactly one of the two must be given");
-    return status;
-}
-
 static sem_status read_pairs(parser *p, void *target, sem_error *err)
 {
     request *r = target;
-    value_head array;
-    sem_status status = expect(p, VALUE_ARRAY, "an array of maps", &array, err);
+    void *found = NULL;
+    sem_status status =
+        read_maps(p, &PAIR_TABLE, sizeof *r->u.feedback.pairs, "pairs", &found, &r->u.feedback.count, err);
     if (status != SEM_OK)
         return status;
-    if (array.number > p->limits->upsert_docs)
-        return fail_limit(err, array.number, "pairs", p->limits->upsert_docs, "limits.upsert_docs");
-    r->u.feedback.pairs = arena_array(p, (size_t)array.number, sizeof *r->u.feedback.pairs);
-    if (r->u.feedback.pairs == NULL)
-        return sem_fail_memory(err, "pairs");
-    r->u.feedback.count = (size_t)array.number;
-    for (size_t i = 0; i < array.number; i++)
-        if (read_pair(p, &r->u.feedback.pairs[i], err) != SEM_OK)
-            return sem_error_prefix(err, "[%zu]", i);
+    r->u.feedback.pairs = found;
+    for (size_t i = 0; i < r->u.feedback.count; i++) {
+        const request_pair *pair = &r->u.feedback.pairs[i];
+        if (pair->by_id == (pair->text.data != NULL))
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "[%zu]: id, text: exactly one of the two must be given", i);
+    }
     return SEM_OK;
 }
 

@@ -112,7 +112,7 @@ sem_status read_id(parser *p, void *target, sem_error *err)
     return SEM_OK;
 }
 
-sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err)
+sem_status expect_ids(parser *p, size_t *count, sem_error *err)
 {
     value_head array;
     sem_status status = expect(p, VALUE_ARRAY, "an array of ids", &array, err);
@@ -120,14 +120,24 @@ sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err)
         return status;
     if (array.number > p->limits->ids)
         return fail_limit(err, array.number, "ids", p->limits->ids, "limits.ids");
-    docid *list = arena_array(p, (size_t)array.number, sizeof *list);
+    *count = (size_t)array.number;
+    return SEM_OK;
+}
+
+sem_status read_ids(parser *p, docid **ids, size_t *count, sem_error *err)
+{
+    size_t found;
+    sem_status status = expect_ids(p, &found, err);
+    if (status != SEM_OK)
+        return status;
+    docid *list = arena_array(p, found, sizeof *list);
     if (list == NULL)
         return sem_fail_memory(err, "ids");
-    for (size_t i = 0; i < array.number; i++)
+    for (size_t i = 0; i < found; i++)
         if (read_id(p, &list[i], err) != SEM_OK)
             return sem_error_prefix(err, "[%zu]", i);
     *ids = list;
-    *count = (size_t)array.number;
+    *count = found;
     return SEM_OK;
 }
 
