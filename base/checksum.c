@@ -1,5 +1,7 @@
 #include "base/checksum.h"
 
+#include "base/files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,14 +22,6 @@ uint64_t checksum_of(const void *data, size_t size)
 
 /* --- files */
 
-static sem_status failed(sem_error *err, const char *what, const char *path)
-{
-    sem_status code = errno == ENOENT                      ? SEM_NOT_FOUND
-                      : errno == ENOSPC || errno == EDQUOT ? SEM_RESOURCE_EXHAUSTED
-                                                           : SEM_INTERNAL;
-    return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
-}
-
 static sem_status write_all(int fd, const char *path, const char *data, size_t size, sem_error *err)
 {
     while (size > 0) {
@@ -35,7 +29,7 @@ static sem_status write_all(int fd, const char *path, const char *data, size_t s
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return failed(err, "copy", path);
+            return files_fail(err, "copy", path);
         data += n;
         size -= (size_t)n;
     }
@@ -52,7 +46,7 @@ static sem_status read_through(int fd, const char *path, int to_fd, XXH3_state_t
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            status = failed(err, "read", path);
+            status = files_fail(err, "read", path);
         if (n <= 0)
             break;
         (void)XXH3_64bits_update(sum, chunk, (size_t)n);
@@ -74,10 +68,10 @@ sem_status checksum_file(const char *path, int to_fd, uint64_t *sum, uint64_t *b
     *bytes = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return failed(err, "open", path);
+        return files_fail(err, "open", path);
     sem_status status = SEM_OK;
     if (fstat(fd, &st) != 0)
-        status = failed(err, "stat", path);
+        status = files_fail(err, "stat", path);
     else if (!S_ISREG(st.st_mode))
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: not a regular file", path);
     else if ((state = XXH3_createState()) == NULL)

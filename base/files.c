@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { COPY_CHUNK = 1 << 20, OPEN_FOLDERS = 16, FOLDER_DEPTH_MAX = 16 };
 
-static sem_status io_error(sem_error *err, const char *what, const char *path)
+sem_status files_fail(sem_error *err, const char *what, const char *path)
 {
-    sem_status code = errno == ENOENT                      ? SEM_NOT_FOUND
-                      : errno == ENOSPC || errno == EDQUOT ? SEM_RESOURCE_EXHAUSTED
-                                                           : SEM_INTERNAL;
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    sem_status code = errno == ENOENT ? SEM_NOT_FOUND : full ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL;
     return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
@@ -40,7 +40,7 @@ static sem_status read_all(int fd, const char *path, char *data, size_t size, se
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return io_error(err, "read", path);
+            return files_fail(err, "read", path);
         if (n == 0)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: ended after %zu of %zu bytes", path, done, size);
         done += (size_t)n;
@@ -56,7 +56,7 @@ static sem_status write_all(int fd, const char *path, const void *data, size_t s
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return io_error(err, "write", path);
+            return files_fail(err, "write", path);
         p += n;
         size -= (size_t)n;
     }
@@ -67,12 +67,12 @@ sem_status files_read(const char *path, size_t limit, char **data, size_t *size,
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return io_error(err, "open", path);
+        return files_fail(err, "open", path);
     struct stat st;
     sem_status status = SEM_OK;
     char *content = NULL;
     if (fstat(fd, &st) != 0)
-        status = io_error(err, "stat", path);
+        status = files_fail(err, "stat", path);
     else if (!S_ISREG(st.st_mode))
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s: not a regular file", path);
     else if ((uint64_t)st.st_size > limit)
@@ -97,8 +97,8 @@ sem_status files_sync_folder(const char *path, sem_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return io_error(err, "open folder", path);
-    sem_status status = fsync(fd) == 0 ? SEM_OK : io_error(err, "fsync folder", path);
+        return files_fail(err, "open folder", path);
+    sem_status status = fsync(fd) == 0 ? SEM_OK : files_fail(err, "fsync folder", path);
     close(fd);
     return status;
 }
@@ -130,14 +130,14 @@ sem_status files_write(const char *path, const void *data, size_t size, sem_erro
         return status;
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return io_error(err, "create", temporary);
+        return files_fail(err, "create", temporary);
     status = write_all(fd, temporary, data, size, err);
     if (status == SEM_OK && fsync(fd) != 0)
-        status = io_error(err, "fsync", temporary);
+        status = files_fail(err, "fsync", temporary);
     if (close(fd) != 0 && status == SEM_OK)
-        status = io_error(err, "close", temporary);
+        status = files_fail(err, "close", temporary);
     if (status == SEM_OK && rename(temporary, path) != 0)
-        status = io_error(err, "rename", temporary);
+        status = files_fail(err, "rename", temporary);
     if (status != SEM_OK) {
         unlink(temporary);
         return status;
@@ -157,14 +157,14 @@ sem_status files_make_folder(const char *path, sem_error *err)
         char end = *p;
         *p = '\0';
         if (mkdir(part, 0700) != 0 && errno != EEXIST)
-            return io_error(err, "create folder", part);
+            return files_fail(err, "create folder", part);
         *p = end;
         if (end == '\0')
             break;
     }
     struct stat st;
     if (stat(path, &st) != 0)
-        return io_error(err, "stat", path);
+        return files_fail(err, "stat", path);
     if (!S_ISDIR(st.st_mode))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s exists and is not a folder", path);
     return SEM_OK;
@@ -179,7 +179,7 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 sem_status files_remove_folder(const char *path, sem_error *err)
 {
     if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
-        return io_error(err, "remove", path);
+        return files_fail(err, "remove", path);
     return SEM_OK;
 }
 
@@ -187,27 +187,27 @@ static sem_status copy_file(const char *from, const char *to, sem_error *err)
 {
     int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
-        return io_error(err, "open", from);
+        return files_fail(err, "open", from);
     int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     char *chunk = malloc(COPY_CHUNK);
-    sem_status status = out < 0 ? io_error(err, "create", to) : chunk == NULL ? sem_fail_memory(err, to) : SEM_OK;
+    sem_status status = out < 0 ? files_fail(err, "create", to) : chunk == NULL ? sem_fail_memory(err, to) : SEM_OK;
     while (status == SEM_OK) {
         ssize_t n = read(in, chunk, COPY_CHUNK);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            status = io_error(err, "read", from);
+            status = files_fail(err, "read", from);
         else if (n == 0)
             break;
         else
             status = write_all(out, to, chunk, (size_t)n, err);
     }
     if (status == SEM_OK && fsync(out) != 0)
-        status = io_error(err, "fsync", to);
+        status = files_fail(err, "fsync", to);
     free(chunk);
     close(in);
     if (out >= 0 && close(out) != 0 && status == SEM_OK)
-        status = io_error(err, "close", to);
+        status = files_fail(err, "close", to);
     return status;
 }
 
@@ -231,7 +231,7 @@ static sem_status copy_entry(const char *from, const char *to, const char *name,
         return status;
     struct stat st;
     if (stat(source, &st) != 0)
-        return io_error(err, "stat", source);
+        return files_fail(err, "stat", source);
     if (S_ISREG(st.st_mode))
         return copy_file(source, target, err);
     if (S_ISDIR(st.st_mode))
@@ -244,7 +244,7 @@ static sem_status enter_folder(copied *now, DIR *folder, const char *from, const
 {
     struct stat st;
     if (fstat(dirfd(folder), &st) != 0)
-        return io_error(err, "stat", from);
+        return files_fail(err, "stat", from);
     *now = (copied){outer, st.st_dev, st.st_ino, outer != NULL ? outer->depth + 1 : 0};
     if (now->depth > FOLDER_DEPTH_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: folders nested deeper than %d", from, FOLDER_DEPTH_MAX);
@@ -259,16 +259,16 @@ static sem_status copy_folder(const char *from, const char *to, const copied *ou
     copied now;
     DIR *folder = opendir(from);
     if (folder == NULL)
-        return io_error(err, "open folder", from);
+        return files_fail(err, "open folder", from);
     sem_status status = enter_folder(&now, folder, from, outer, err);
     if (status == SEM_OK && mkdir(to, 0700) != 0)
-        status = io_error(err, "create folder", to);
+        status = files_fail(err, "create folder", to);
     while (status == SEM_OK) {
         errno = 0;
         struct dirent *entry = readdir(folder);
         if (entry == NULL) {
             if (errno != 0)
-                status = io_error(err, "read folder", from);
+                status = files_fail(err, "read folder", from);
             break;
         }
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
@@ -281,7 +281,7 @@ static sem_status copy_folder(const char *from, const char *to, const copied *ou
 sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem_error *err)
 {
     char *inner = realpath(path, NULL), *outer = inner != NULL ? realpath(folder, NULL) : NULL;
-    sem_status status = outer != NULL ? SEM_OK : io_error(err, "find", inner != NULL ? folder : path);
+    sem_status status = outer != NULL ? SEM_OK : files_fail(err, "find", inner != NULL ? folder : path);
     if (status == SEM_OK) {
         size_t length = strlen(outer);
         *inside = strncmp(inner, outer, length) == 0 &&
@@ -333,4 +333,14 @@ static uint64_t folder_bytes(int parent, const char *name, int depth)
 uint64_t files_folder_bytes(const char *path)
 {
     return folder_bytes(AT_FDCWD, path, 0);
+}
+
+sem_status files_room(const char *path, uint64_t *size, uint64_t *left, sem_error *err)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0)
+        return files_fail(err, "ask for the room of", path);
+    *size = (uint64_t)st.f_blocks * st.f_frsize;
+    *left = (uint64_t)st.f_bavail * st.f_frsize;
+    return SEM_OK;
 }

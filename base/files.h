@@ -36,6 +36,13 @@ sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 /* fsync of a folder, so that a rename in it lasts. */
 sem_status files_sync_folder(const char *path, sem_error *err);
 
+/* Bytes of the disk that path lies on: all, and those that are left to us. */
+sem_status files_room(const char *path, uint64_t *size, uint64_t *left, sem_error *err);
+
+/* "cannot WHAT PATH", by errno: SEM_NOT_FOUND, SEM_RESOURCE_EXHAUSTED where there is no
+ * room, else SEM_INTERNAL. */
+sem_status files_fail(sem_error *err, const char *what, const char *path);
+
 /* Bytes that the folder takes on disk (st_blocks), links not followed; 0 if it is missing. */
 uint64_t files_folder_bytes(const char *path);
 

@@ -5,15 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 sem_status export_file_fail(const export_file *f, sem_error *err)
 {
-    int cause = errno;
-    bool full = cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
-    return sem_fail(err, full ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL, "path: cannot write %s: %s", f->final,
-                    strerror(cause));
+    files_fail(err, "write", f->final);
+    return sem_error_prefix(err, "path");
 }
 
 static sem_status exists(const export_file *f, sem_error *err)
@@ -88,12 +85,10 @@ sem_status export_file_open(export_file *f, const char *directory, const char *s
 
 sem_status export_file_check_room(const export_file *f, uint64_t bytes, sem_error *err)
 {
-    struct statvfs st;
-    if (statvfs(f->folder, &st) != 0)
-        return sem_fail(err, SEM_INTERNAL, "cannot ask for the room in %s: %s", f->folder, strerror(errno));
-    uint64_t left = (uint64_t)st.f_bavail * st.f_frsize;
-    if (bytes <= left)
-        return SEM_OK;
+    uint64_t size, left;
+    sem_status status = files_room(f->folder, &size, &left, err);
+    if (status != SEM_OK || bytes <= left)
+        return status;
     return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "path: about %llu bytes are needed for %s, %llu are left on its disk",
                     (unsigned long long)bytes, f->final, (unsigned long long)left);
 }

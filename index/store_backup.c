@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -239,15 +238,15 @@ static sem_status settle_snapshots(backup_run *b, sem_error *err)
 static sem_status check_room(backup_run *b, sem_error *err)
 {
     char model[FILES_PATH_MAX];
-    struct statvfs st;
+    uint64_t size, left;
     for (size_t i = 0; i < b->base_count; i++)
         b->total += b->bases[i].used - b->bases[i].unused;
     for (size_t i = 0; i < b->count; i++)
         if (is_kept(&b->list[i]) && files_join(model, err, "%s/models/%s", b->s->path, b->list[i].model) == SEM_OK)
             b->total += files_folder_bytes(model);
-    if (statvfs(b->temporary, &st) != 0)
-        return sem_fail(err, SEM_INTERNAL, "cannot ask for the room in %s: %s", b->temporary, strerror(errno));
-    uint64_t size = (uint64_t)st.f_blocks * st.f_frsize, left = (uint64_t)st.f_bavail * st.f_frsize;
+    sem_status status = files_room(b->temporary, &size, &left, err);
+    if (status != SEM_OK)
+        return status;
     uint64_t need = b->total + environment_reserve(size) + MANIFEST_ROOM;
     if (need <= left)
         return SEM_OK;

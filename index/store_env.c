@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -15,14 +14,13 @@ enum {
 
 uint64_t environment_disk_free(const environment *e, uint64_t *size)
 {
-    struct statvfs st;
+    uint64_t left;
     const char *path;
-    if (mdb_env_get_path(e->env, &path) != 0 || statvfs(path, &st) != 0) {
+    if (mdb_env_get_path(e->env, &path) != 0 || files_room(path, size, &left, NULL) != SEM_OK) {
         *size = 0;
         return UINT64_MAX; /* unknown is no reason to refuse */
     }
-    *size = (uint64_t)st.f_blocks * st.f_frsize;
-    return (uint64_t)st.f_bavail * st.f_frsize;
+    return left;
 }
 
 /* LMDB calls a short write an I/O error; on a full disk that is what a write is. */

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 typedef struct restoring {
@@ -97,10 +96,10 @@ static sem_status check_files(restoring *r, sem_error *err)
 
 static sem_status check_room(const restoring *r, sem_error *err)
 {
-    struct statvfs st;
-    if (statvfs(r->parent, &st) != 0)
-        return sem_fail(err, SEM_INTERNAL, "cannot ask for the room in %s: %s", r->parent, strerror(errno));
-    uint64_t left = (uint64_t)st.f_bavail * st.f_frsize;
+    uint64_t size, left;
+    sem_status status = files_room(r->parent, &size, &left, err);
+    if (status != SEM_OK)
+        return status;
     return r->manifest.bytes <= left
                ? SEM_OK
                : sem_fail(err, SEM_RESOURCE_EXHAUSTED, "%s has %" PRIu64 " bytes of room, the backup takes %" PRIu64,
