@@ -147,7 +147,8 @@ static uint64_t expected_bytes(const run *r)
 {
     vector_index_stats stats;
     vector_index_describe(r->in->index, &stats);
-    bool floats = strcmp(stats.kind, "exact") == 0 || strcmp(r->turn->core->settings.index.faiss_type, "IVF,Flat") == 0;
+    space_options made = core_space_options(r->turn->core, 0, 0);
+    bool floats = strcmp(stats.kind, "exact") == 0 || made.faiss_type == VECTOR_FAISS_FLAT;
     uint64_t row = vector_index_dim(r->in->index) * (floats ? sizeof(float) : 1) + sizeof(int64_t);
     return vector_index_passages(r->in->index) * row;
 }

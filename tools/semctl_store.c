@@ -46,11 +46,10 @@ sem_status run_index_export(semctl *ctl, const command *c, const arguments *a, s
     sem_status status = call_long(ctl, c, a, "path", &reply, err);
     if (status != SEM_OK)
         return status;
-    uint64_t bytes = object_uint(object_get(&reply.value, "bytes"), 0);
     if (ctl->json)
-        printf("{\"bytes\": %" PRIu64 "}\n", bytes);
+        ctl_print_json(&reply, BIN_FLOAT32);
     else
-        printf("%s: %s\n", a->words[0], text_bytes(text, bytes));
+        printf("%s: %s\n", a->words[0], text_bytes(text, object_uint(object_get(&reply.value, "bytes"), 0)));
     client_reply_free(&reply);
     return SEM_OK;
 }
