@@ -346,19 +346,19 @@ static bool extend(lists *l, list_cell *cell)
     return true;
 }
 
-/* One lane more in a cell. Its place, or LISTS_NONE when there is no room. */
-static uint32_t append_to(lists *l, uint32_t c, uint32_t row, uint16_t scale, const float *vector)
+/* One lane more in a cell; false when there is no room. */
+static bool append_to(lists *l, uint32_t c, uint32_t row, uint16_t scale, const float *vector)
 {
     list_cell *cell = &l->cells[c];
     if (cell->lanes == cell->last->blocks * CODES_LANES && !extend(l, cell))
-        return LISTS_NONE;
+        return false;
     lists_get_origin(l, c, l->origin);
     uint32_t place = cell->last->first * CODES_LANES + cell->lanes;
     write_at(l, place, row, scale, vector, l->origin);
     cell->lanes++;
     atomic_store_explicit(&cell->last->used, (cell->lanes + CODES_LANES - 1) / CODES_LANES, memory_order_release);
     atomic_fetch_add_explicit(&cell->count, 1, memory_order_relaxed);
-    return place;
+    return true;
 }
 
 bool lists_append(lists *l, uint32_t row, const float *vector)
@@ -367,31 +367,15 @@ bool lists_append(lists *l, uint32_t row, const float *vector)
         return false;
     list_choice choice = lists_choose_or_stranger(l, vector, &l->writing, &l->scores);
     uint16_t scale = lists_code_row(l, row, vector);
-    l->newest[0] = append_to(l, choice.cell, row, scale, vector);
-    if (l->newest[0] == LISTS_NONE)
+    if (!append_to(l, choice.cell, row, scale, vector))
         return false;
-    l->newest[1] = choice.second == LISTS_NONE ? LISTS_NONE
-                                               : append_to(l, choice.second, row | LISTS_SECOND, scale, vector);
-    if (l->newest[1] != LISTS_NONE)
+    if (choice.second != LISTS_NONE && append_to(l, choice.second, row | LISTS_SECOND, scale, vector))
         atomic_fetch_add_explicit(&l->seconds, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->entries, 1, memory_order_relaxed);
     l->added_rows++;
     l->added_distance += choice.distance;
     atomic_store_explicit(&l->covered, row + 1, memory_order_release);
     return true;
-}
-
-/* The lanes stay empty. */
-void lists_take_back(lists *l)
-{
-    const float none = -INFINITY;
-    for (size_t i = 0; i < 2; i++) {
-        if (l->newest[i] == LISTS_NONE)
-            continue;
-        code_tail *tail = codes_tail(block_at(l, l->newest[i] / CODES_LANES), l->lines);
-        __atomic_store(&tail->offset[l->newest[i] % CODES_LANES], &none, __ATOMIC_RELEASE);
-    }
-    atomic_fetch_sub_explicit(&l->covered, 1, memory_order_release);
 }
 
 void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t place), void *context)

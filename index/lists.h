@@ -73,7 +73,6 @@ typedef struct lists {
     code_query writing;       /* the writer's scratch */
     coarse_scores scores;     /* the writer's scratch */
     float *origin;            /* [dim] the writer's scratch */
-    uint32_t newest[2];       /* the places of the last row that was appended, or LISTS_NONE; the writer's */
 
     int64_t trained_at_ms;
     size_t trained_rows;     /* live rows when k-means ran */
@@ -126,8 +125,6 @@ list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_q
 /* Appends the row that comes next (covered). False when there is no room: then it
  * and all later rows stay behind the lists. Writer only. */
 bool lists_append(lists *l, uint32_t row, const float *vector);
-/* Undoes the last lists_append, of a row that did not come to be. Writer only. */
-void lists_take_back(lists *l);
 
 static inline uint32_t lists_covered(const lists *l)
 {

@@ -199,11 +199,7 @@ sem_status rows_put_slot(rows *r, uint32_t docno, uint32_t slot, const float *ve
 {
     if (r->vectors->stored == NULL)
         return rows_put(r, docno, vector, err);
-    /* A slot is never overwritten: the same one means the same vector. */
-    uint32_t now = rows_row_of(r, docno);
-    if (now != ROW_NONE && rows_slot(r, now) == slot)
-        return SEM_OK;
-    return append(r, docno, slot, vector, err);
+    return rows_has_slot(r, docno, slot) ? SEM_OK : append(r, docno, slot, vector, err);
 }
 
 sem_status rows_put_dead(rows *r, uint32_t docno, uint32_t slot, sem_error *err)
@@ -238,6 +234,12 @@ uint32_t rows_row_of(const rows *r, uint32_t docno)
 {
     place *where = find_place(r, docno);
     return where == NULL ? ROW_NONE : atomic_load_explicit(where, memory_order_acquire);
+}
+
+bool rows_has_slot(const rows *r, uint32_t docno, uint32_t slot)
+{
+    uint32_t now = rows_row_of(r, docno);
+    return r->vectors->stored != NULL && now != ROW_NONE && rows_slot(r, now) == slot;
 }
 
 bool rows_alive(const rows *r, uint32_t row, uint32_t seen)

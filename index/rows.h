@@ -112,6 +112,10 @@ static inline uint32_t rows_passages(const rows *r, uint32_t row)
 /* The first row that holds a vector of the document now, or ROW_NONE. */
 uint32_t rows_row_of(const rows *r, uint32_t docno);
 
+/* Whether its vector, or that of its first passage, lies under the slot already: a slot is
+ * never overwritten, so it is the same vector. False without a store. */
+bool rows_has_slot(const rows *r, uint32_t docno, uint32_t slot);
+
 /* Whether the row was its document's when there were `seen` rows, and the
  * document still exists. */
 bool rows_alive(const rows *r, uint32_t row, uint32_t seen);

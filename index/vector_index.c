@@ -136,15 +136,8 @@ static sem_status check_finite(const vector_index *v, uint32_t docno, const floa
     return SEM_OK;
 }
 
-/* With `writing` held. Into its list first: a search that knows of the row finds it there. */
-static bool list_row(vector_index *v, const float *vector)
-{
-    lists *l = v->current->lists;
-    return l != NULL && lists_append(l, rows_count(v->current->rows), vector);
-}
-
-/* From FAISS nothing can be taken back: it gets rows that have come to be. Until then
- * they are compared one by one. */
+/* With `writing` held. From FAISS nothing can be taken back: it gets rows that have come to
+ * be. Until then they are compared one by one. */
 static void list_in_faiss(vector_index *v, uint32_t first, const float *vectors)
 {
     faiss_cells *f = v->current->faiss;
@@ -152,27 +145,28 @@ static void list_in_faiss(vector_index *v, uint32_t first, const float *vectors)
         (void)faiss_cells_append(f, row, vectors + (row - first) * v->options.dim);
 }
 
-static void finish_put(vector_index *v, uint32_t before, bool listed, const float *vector)
+/* With `writing` held. Into lists before anybody knows of the rows: a search that does
+ * finds them there. vectors: NULL, or [count, dim]. */
+static sem_status put_rows(vector_index *v, uint32_t docno, const uint32_t *slots, const float *vectors, size_t count,
+                           sem_error *err)
 {
     rows *r = v->current->rows;
-    if (listed && rows_count(r) == before)
-        lists_take_back(v->current->lists);
-    list_in_faiss(v, before, vector);
+    lists *l = v->current->lists;
+    uint32_t first = rows_count(r);
+    sem_status s = rows_add(r, docno, slots, vectors, count, err);
+    if (s != SEM_OK)
+        return s;
+    for (uint32_t i = 0; l != NULL && vectors != NULL && i < count; i++)
+        (void)lists_append(l, first + i, vectors + i * v->options.dim); /* what is in no list is scanned as it is */
+    rows_publish(r, docno, count);
+    list_in_faiss(v, first, vectors);
     atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
+    return SEM_OK;
 }
 
 sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err)
 {
-    sem_status s = check_finite(v, docno, vector, err);
-    if (s != SEM_OK)
-        return s;
-    pthread_mutex_lock(&v->writing);
-    uint32_t before = rows_count(v->current->rows);
-    bool listed = list_row(v, vector);
-    s = rows_put(v->current->rows, docno, vector, err);
-    finish_put(v, before, listed, vector);
-    pthread_mutex_unlock(&v->writing);
-    return s;
+    return vector_index_put_passages(v, docno, NULL, vector, 1, err);
 }
 
 sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot, const float *vector, sem_error *err)
@@ -181,10 +175,8 @@ sem_status vector_index_put_slot(vector_index *v, uint32_t docno, uint32_t slot,
     if (s != SEM_OK)
         return s;
     pthread_mutex_lock(&v->writing);
-    uint32_t before = rows_count(v->current->rows);
-    bool listed = vector != NULL && list_row(v, vector);
-    s = rows_put_slot(v->current->rows, docno, slot, vector, err);
-    finish_put(v, before, listed, vector);
+    if (!rows_has_slot(v->current->rows, docno, slot))
+        s = put_rows(v, docno, &slot, vector, 1, err);
     pthread_mutex_unlock(&v->writing);
     return s;
 }
@@ -198,17 +190,7 @@ sem_status vector_index_put_passages(vector_index *v, uint32_t docno, const uint
     if (s != SEM_OK)
         return s;
     pthread_mutex_lock(&v->writing);
-    rows *r = v->current->rows;
-    lists *l = v->current->lists;
-    uint32_t first = rows_count(r);
-    s = rows_add(r, docno, slots, vectors, count, err);
-    if (s == SEM_OK) {
-        for (uint32_t i = 0; l != NULL && i < count; i++)
-            (void)lists_append(l, first + i, vectors + i * v->options.dim); /* what is in no list is scanned as it is */
-        rows_publish(r, docno, count);
-        list_in_faiss(v, first, vectors);
-    }
-    atomic_store_explicit(&v->count, rows_documents(r), memory_order_relaxed);
+    s = put_rows(v, docno, slots, vectors, count, err);
     pthread_mutex_unlock(&v->writing);
     return s;
 }

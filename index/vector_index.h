@@ -49,8 +49,8 @@ typedef struct vector_index_options {
 sem_status vector_index_create(vector_index **out, const vector_index_options *options, sem_error *err);
 void vector_index_destroy(vector_index *v); /* accepts NULL; nothing may be under way */
 
-/* The document's vector (dim floats, copied); an older one of the same docno is
- * replaced in one step. Writer only. */
+/* Without a store: the document's vector (dim floats, copied); an older one of the same
+ * docno is replaced in one step. Writer only. */
 sem_status vector_index_put(vector_index *v, uint32_t docno, const float *vector, sem_error *err);
 /* The same with a store, where it lies under a slot. It is copied only until it is
  * packed; NULL: it is. */
