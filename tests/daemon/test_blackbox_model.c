@@ -119,7 +119,8 @@ static void pack_one(const collection *c, unsigned i, const document *d)
 static void do_upsert(collection *c)
 {
     enum { MAX = 8 };
-    uint32_t count = below(&ref, 4) == 0 ? MAX : 1;
+    static uint64_t written[IDS]; /* the last operation that wrote each */
+    uint32_t count = below(&ref, 4) == 0 ? MAX : 1, different = 0;
     begin(2);
     key_str("collection", c->name);
     pack_str(&p, "docs");
@@ -130,9 +131,11 @@ static void do_upsert(collection *c)
         /* A third changes the meta alone. */
         reference_change(&ref, c, i, d->exists && below(&ref, 3) == 0);
         pack_one(c, i, d);
+        different += written[i] != operation;
+        written[i] = operation;
     }
-    const msgpack_object *r = call("upsert");
-    ck_assert_uint_le(object_uint(object_get(r, "upserted"), UINT64_MAX), count);
+    uint64_t upserted = object_uint(object_get(call("upsert"), "upserted"), UINT64_MAX);
+    expect(upserted == different, "%llu of %u upserted", (unsigned long long)upserted, different);
 }
 
 static void do_delete(collection *c)
@@ -350,6 +353,7 @@ static void do_search(const collection *c)
 
 static void do_lexical(const collection *c)
 {
+    static bool seen[IDS];
     unsigned word = (unsigned)below(&ref, WORDS), expected = 0;
     condition f = random_condition(&ref, 1000);
     bool filtered = below(&ref, 3) == 0;
@@ -364,12 +368,15 @@ static void do_lexical(const collection *c)
     for (unsigned i = 0; i < IDS; i++)
         expected += c->docs[i].exists && has_word(c->docs[i].text, word) && (!filtered || passes(&c->docs[i], &f));
     const msgpack_object *hits = object_get(call("search"), "hits");
+    memset(seen, 0, sizeof seen);
     expect(box_count(hits) == expected, "%s: %zu of %u documents are found by %s", c->name, box_count(hits), expected,
            words[word]);
     for (size_t n = 0; n < expected; n++) {
         unsigned i = id_of(object_get(box_at(hits, n), "id"));
         expect(c->docs[i].exists && has_word(c->docs[i].text, word) && (!filtered || passes(&c->docs[i], &f)),
                "%s: document %u is found by %s", c->name, i, words[word]);
+        expect(!seen[i], "%s: document %u comes twice", c->name, i);
+        seen[i] = true;
     }
 }
 
