@@ -39,13 +39,10 @@ static const char *text_of(const json_t *line)
     return json_string_value(json_object_get(line, "text"));
 }
 
-/* The last search found what the reference finds. */
-static void expect_equal_hits(reference *r, const char *query, size_t k)
+/* The last search found the k best of these scores, 0: no hit. */
+static void expect_best(const reference *r, const double *scores, const char *query, size_t k)
 {
-    double *scores = malloc(r->count * sizeof *scores);
     size_t best[HITS_MAX], found = 0;
-    ck_assert_ptr_nonnull(scores);
-    reference_score(r, query, scores);
     for (size_t next; found < k && (next = reference_next(r, scores, best, found)) < r->count;)
         best[found++] = next;
     ck_assert_msg(w.count == found, "%zu hits, not %zu: %s", w.count, found, query);
@@ -58,6 +55,15 @@ static void expect_equal_hits(reference *r, const char *query, size_t k)
                       i, query, (unsigned long long)w.ids[i], real, best[i], expected);
         ck_assert_double_le(fabs(w.hits[i].score - real), 1e-6 * real);
     }
+}
+
+/* The last search found what the reference finds. */
+static void expect_equal_hits(reference *r, const char *query, size_t k)
+{
+    double *scores = malloc(r->count * sizeof *scores);
+    ck_assert_ptr_nonnull(scores);
+    reference_score(r, query, scores);
+    expect_best(r, scores, query, k);
     free(scores);
 }
 
@@ -135,6 +141,109 @@ START_TEST(changes_in_any_order_leave_what_building_at_once_would)
 }
 END_TEST
 
+/* --- frequent terms */
+
+/* Terms that are in these numbers of the documents, spread evenly. */
+static const struct {
+    const char *word;
+    size_t documents;
+} SPREAD[] = {{"one", 1},      {"few", 7},       {"some", 120},    {"rare", 300},     {"tenth", 6000},
+              {"above", 6001}, {"fifth", 12000}, {"third", 20000}, {"common", 36000}, {"everywhere", 60000}};
+enum { SPREAD_DOCS = 60000, SPREAD_WORDS = sizeof SPREAD / sizeof *SPREAD };
+
+static bool holds(size_t word, size_t doc)
+{
+    /* As Bresenham's line steps: exactly so many of all. The offset keeps words from going together. */
+    size_t at = (doc + 7919 * word) % SPREAD_DOCS, n = SPREAD[word].documents;
+    return at * n / SPREAD_DOCS != (at + 1) * n / SPREAD_DOCS;
+}
+
+static void spread_text(size_t doc, random_state *random, char out[256])
+{
+    size_t used = 0;
+    for (size_t i = 0; i < SPREAD_WORDS; i++)
+        for (size_t times = holds(i, doc) ? 1 + random_below(random, 3) : 0; times > 0; times--)
+            used += (size_t)snprintf(out + used, 256 - used, "%s ", SPREAD[i].word);
+    for (size_t pad = random_below(random, 7); pad > 0; pad--)
+        used += (size_t)snprintf(out + used, 256 - used, "everywhere ");
+}
+
+/* docs/lexical.md, "Which documents are scored", 1: sets the scores of those that are not
+ * to 0 and returns how many are left; *postings: of the terms that drive. asked: bits of words. */
+static size_t leave_candidates(double *scores, unsigned asked, size_t k, size_t *postings)
+{
+    static bool is_candidate[SPREAD_DOCS];
+    const size_t limit = SPREAD_DOCS / 10; /* more than the 5,000 that always drive */
+    size_t count = 0;
+    memset(is_candidate, 0, sizeof is_candidate);
+    *postings = 0;
+    for (size_t i = 0; i < SPREAD_WORDS; i++) { /* they are in order of rarity */
+        if ((asked >> i & 1) == 0 || (SPREAD[i].documents > limit && count >= k))
+            continue;
+        *postings += SPREAD[i].documents;
+        for (size_t d = 0; d < SPREAD_DOCS; d++) {
+            count += holds(i, d) && !is_candidate[d];
+            is_candidate[d] = is_candidate[d] || holds(i, d);
+        }
+    }
+    for (size_t d = 0; d < SPREAD_DOCS; d++)
+        scores[d] = is_candidate[d] ? scores[d] : 0;
+    return count;
+}
+
+/* How many of the k best of all were left out. */
+static size_t count_lost(const reference *r, const double *all, const double *left, size_t k)
+{
+    size_t best[HITS_MAX], found = 0, lost = 0;
+    for (size_t next; found < k && (next = reference_next(r, all, best, found)) < r->count; lost += left[next] <= 0)
+        best[found++] = next;
+    return lost;
+}
+
+START_TEST(terms_in_more_than_a_tenth_of_the_documents_only_add_to_scores)
+{
+    enum { K = 50, QUERIES = 60, DEPTH = 512 };
+    static double scores[SPREAD_DOCS], all[SPREAD_DOCS];
+    random_state random;
+    char text[256];
+    size_t compared = 0, lost = 0;
+    random_seed(&random, testing_seed());
+    reference r = reference_create(SPREAD_DOCS);
+    words_start(&w, MAP);
+    for (size_t i = 0; i < SPREAD_DOCS; i++) {
+        spread_text(i, &random, text);
+        words_write(&w, i, text);
+        reference_set(&r, i, text);
+    }
+    words_commit(&w);
+    words_catch_up(&w);
+    for (size_t i = 0; i < QUERIES; i++) {
+        size_t used = 0, postings;
+        /* The first queries are two words next to each other. A word that stands there more
+         * often weighs more, but is no rarer. */
+        unsigned asked = i + 1 < SPREAD_WORDS ? 3u << i : 1 + (unsigned)random_below(&random, (1 << SPREAD_WORDS) - 1);
+        for (size_t word = 0; word < SPREAD_WORDS; word++)
+            for (size_t times = (asked >> word & 1) != 0 ? 1 + random_below(&random, 3) : 0; times > 0; times--)
+                used += (size_t)snprintf(text + used, sizeof text - used, "%s ", SPREAD[word].word);
+        reference_score(&r, text, scores);
+        memcpy(all, scores, sizeof all);
+        size_t candidates = leave_candidates(scores, asked, K, &postings);
+        words_search(&w, text, K);
+        ck_assert_msg(w.plan.postings == postings, "%zu postings of %zu: %s", w.plan.postings, postings, text);
+        ck_assert_uint_eq(w.plan.candidates, candidates);
+        if (candidates > DEPTH) /* not all of them are scored then */
+            continue;
+        expect_best(&r, scores, text, K);
+        compared++;
+        lost += count_lost(&r, all, scores, K);
+    }
+    ck_assert_uint_gt(compared, 5);
+    ck_assert_uint_gt(lost, 0); /* or this would be plain BM25 */
+    reference_free(&r);
+    words_end(&w);
+}
+END_TEST
+
 /* One request names a document twice: the last entry counts, whatever the first did. */
 START_TEST(an_id_twice_in_one_request_leaves_the_last_text)
 {
@@ -199,6 +308,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, scores_are_those_of_plain_bm25_on_cranfield);
     tcase_add_test(tests, changes_in_any_order_leave_what_building_at_once_would);
+    tcase_add_test(tests, terms_in_more_than_a_tenth_of_the_documents_only_add_to_scores);
     tcase_add_test(tests, an_id_twice_in_one_request_leaves_the_last_text);
     tcase_add_test(tests, a_log_that_was_forgotten_too_early_makes_the_file_count_as_damaged);
     suite_add_tcase(suite, tests);
