@@ -5,14 +5,20 @@ enum { DOCUMENTS = 40, LONG = 60 };
 
 static box b;
 
-static bool start(const char *model)
+static bool start_with(const char *model, const char *metric)
 {
     if (!box_create(&b, model))
         return false;
     box_start(&b);
-    box_call(&b, "collection.create", "{'name': 'long', 'options': {'passage_tokens': %d, 'passage_overlap': %d}}",
-             TOKENS, OVERLAP);
+    box_call(&b, "collection.create",
+             "{'name': 'long', 'options': {'passage_tokens': %d, 'passage_overlap': %d, 'metric': '%s'}}", TOKENS,
+             OVERLAP, metric);
     return true;
+}
+
+static bool start(const char *model)
+{
+    return start_with(model, "cosine");
 }
 
 static void put(unsigned id, unsigned seed, unsigned sentences, buffer *text)
@@ -155,6 +161,43 @@ START_TEST(every_hit_is_its_best_passage_and_k_counts_documents)
             ck_assert_mem_eq(vector->via.bin.ptr, d->vectors + best * d->dim, d->dim * sizeof(float));
             /* Equal passages of one document are equally good. */
             size_t named = passage_at(d, range);
+            ck_assert_mem_eq(d->vectors + named * d->dim, d->vectors + best * d->dim, d->dim * sizeof(float));
+        }
+    }
+    for (unsigned i = 0; i < DOCUMENTS; i++)
+        cut_document_free(&all[i]);
+    buffer_free(&text);
+    box_stop(&b);
+}
+END_TEST
+
+/* Models give vectors of unit length, queries are as they come. */
+START_TEST(metric_dot_ranks_alike_and_scores_by_the_querys_length)
+{
+    enum { FACTOR = 3 };
+    if (!start_with("golden/tiny-bert", "dot"))
+        return;
+    buffer text = {0};
+    cut_document all[DOCUMENTS];
+    for (unsigned i = 0; i < DOCUMENTS; i++) {
+        put(i, i, 1 + i % 12, &text);
+        all[i] = passages_get(&b, "long", i);
+        passages_expect_right(&b, "long", i, (const char *)text.data, TOKENS + SPECIAL);
+    }
+    for (unsigned q = 0; q < DOCUMENTS; q += 5) {
+        float query[1024];
+        ck_assert_uint_le(all[q].dim, sizeof query / sizeof *query);
+        for (size_t i = 0; i < all[q].dim; i++)
+            query[i] = FACTOR * all[q].vectors[i];
+        const msgpack_object *hits = search_vector(query, all[q].dim, DOCUMENTS, q % 2 == 0);
+        ck_assert_uint_eq(box_count(hits), DOCUMENTS);
+        ck_assert_double_eq_tol(object_double(object_get(box_at(hits, 0), "score"), -2), FACTOR, 1e-4);
+        for (size_t i = 0; i < DOCUMENTS; i++) {
+            const msgpack_object *hit = box_at(hits, i);
+            const cut_document *d = &all[object_uint(object_get(hit, "id"), 0)];
+            float score;
+            size_t best = best_of(d, query, &score), named = passage_at(d, object_get(hit, "passage"));
+            ck_assert_double_eq_tol(object_double(object_get(hit, "score"), -2), (double)score, 1e-4);
             ck_assert_mem_eq(d->vectors + named * d->dim, d->vectors + best * d->dim, d->dim * sizeof(float));
         }
     }
@@ -365,6 +408,7 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_test(c, a_fact_at_the_end_of_a_long_text_is_found_with_its_bytes);
     tcase_add_test(c, every_hit_is_its_best_passage_and_k_counts_documents);
+    tcase_add_test(c, metric_dot_ranks_alike_and_scores_by_the_querys_length);
     tcase_add_test(c, like_goes_by_the_best_pair_of_passages);
     tcase_add_test(c, what_matches_a_filter_is_found_by_its_passages);
     tcase_add_test(c, an_update_grows_and_shrinks_a_document);

@@ -152,6 +152,50 @@ START_TEST(meta_change_encodes_nothing)
 }
 END_TEST
 
+/* All of a document's passages, one vector behind the other; how many there are. */
+static size_t passages_of(int id, vector *out)
+{
+    const msgpack_object *docs = box_call(&b, "get", "{'collection': 'long', 'ids': [%d], 'with': ['vector']}", id);
+    const msgpack_object *all = object_get(box_at(docs, 0), "passages");
+    vector one;
+    out->size = 0;
+    for (size_t i = 0; i < box_count(all); i++) {
+        copy_vector(object_get(box_at(all, i), "vector"), &one);
+        ck_assert_uint_le(out->size + one.size, sizeof out->bytes);
+        memcpy(out->bytes + out->size, one.bytes, one.size);
+        out->size += one.size;
+    }
+    return box_count(all);
+}
+
+START_TEST(meta_change_encodes_no_passage)
+{
+    static const char text[] = "the bank has a card. snow and water. a king in a tree. my fee is a limit.";
+    vector before, after;
+    if (!start())
+        return;
+    box_call(&b, "collection.create", "{'name': 'long', 'options': {'passage_tokens': 8, 'passage_overlap': 2}}");
+    box_call(&b, "upsert",
+             "{'collection': 'long', 'docs': [{'id': 1, 'text': '%s', 'meta': {'n': 1}}, {'id': 2, 'text': 'snow'}]}",
+             text);
+    size_t passages = passages_of(1, &before);
+    ck_assert_uint_gt(passages, 2);
+    uint64_t encoded = texts_encoded();
+    ck_assert_uint_eq(encoded, passages + 1);
+    box_call(&b, "upsert", "{'collection': 'long', 'docs': [{'id': 1, 'text': '%s', 'meta': {'n': 2}}]}", text);
+    ck_assert_uint_eq(texts_encoded(), encoded);
+    ck_assert_uint_eq(passages_of(1, &after), passages);
+    ck_assert(same_bits(&before, &after));
+    for (int n = 1; n <= 2; n++) {
+        const msgpack_object *hits = object_get(
+            box_call(&b, "search", "{'collection': 'long', 'query': 'snow', 'filter': {'field': 'n', 'eq': %d}}", n),
+            "hits");
+        ck_assert_uint_eq(box_count(hits), n == 2);
+    }
+    stop();
+}
+END_TEST
+
 START_TEST(update_of_same_text_keeps_the_vector)
 {
     vector given, after;
@@ -285,6 +329,7 @@ int main(void)
     TCase *t = tcase_create("same text");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, meta_change_encodes_nothing);
+    tcase_add_test(t, meta_change_encodes_no_passage);
     tcase_add_test(t, update_of_same_text_keeps_the_vector);
     tcase_add_test(t, same_new_and_changed_texts_may_come_together);
     tcase_add_test(t, texts_beyond_the_models_length_are_counted_all_the_same);
