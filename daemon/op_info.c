@@ -173,7 +173,7 @@ static void pack_index(packer *p, worker *w, const store_collection *c, space_in
     vector_index_stats stats = {.kind = "exact", .codes = "float32"};
     if (index != NULL)
         vector_index_describe(index->index, &stats);
-    pack_map(p, 8);
+    pack_map(p, 10);
     pack_lexical(p, w, c);
     pack_str(p, "kind");
     pack_str(p, stats.kind);
@@ -186,6 +186,10 @@ static void pack_index(packer *p, worker *w, const store_collection *c, space_in
         pack_int(p, stats.trained_at_ms);
     else
         pack_nil(p);
+    pack_str(p, "splits");
+    pack_uint(p, stats.splits);
+    pack_str(p, "merges");
+    pack_uint(p, stats.merges);
     pack_str(p, "queries");
     pack_uint(p, stats.queries);
     pack_str(p, "logged_queries");

@@ -238,6 +238,21 @@ void codes_write_lane(uint8_t *block, size_t lane, const float *vector, const fl
     __atomic_store(&tail->offset[lane], &offset, __ATOMIC_RELEASE);
 }
 
+void codes_copy_lane(uint8_t *to, size_t to_lane, const uint8_t *from, size_t from_lane, size_t lines)
+{
+    uint64_t *words = (uint64_t *)(void *)to;
+    const uint64_t *from_words = (const uint64_t *)(const void *)from;
+    for (size_t line = 0; line < lines; line++)
+        words[line * CODES_LANES + to_lane] = from_words[line * CODES_LANES + from_lane];
+    code_tail *tail = codes_tail(to, lines);
+    const code_tail *from_tail = codes_tail(from, lines);
+    tail->factor[to_lane] = from_tail->factor[from_lane];
+    tail->row[to_lane] = from_tail->row[from_lane];
+    tail->ones[to_lane] = from_tail->ones[from_lane];
+    tail->scale[to_lane] = from_tail->scale[from_lane];
+    __atomic_store(&tail->offset[to_lane], &from_tail->offset[from_lane], __ATOMIC_RELEASE);
+}
+
 void codes_clear_block(uint8_t *block, size_t lines)
 {
     memset(block, 0, codes_block_size(lines));

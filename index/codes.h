@@ -125,6 +125,8 @@ uint16_t codes_to_nibbles(const float *vector, size_t dim, uint8_t *nibbles);
  * the block meets an empty lane until all of it is there. */
 void codes_write_lane(uint8_t *block, size_t lane, const float *vector, const float *centroid, size_t dim, uint32_t row,
                       uint16_t scale);
+/* Copies a lane that is in use. */
+void codes_copy_lane(uint8_t *to, size_t to_lane, const uint8_t *from, size_t from_lane, size_t lines);
 void codes_clear_block(uint8_t *block, size_t lines); /* all lanes empty */
 
 typedef struct code_candidate {

@@ -112,6 +112,19 @@ sem_status kmeans_train(const kmeans_options *o, const float *sample, size_t n, 
     return s;
 }
 
+void kmeans_point(const float *row, size_t dim, float longest, float *point)
+{
+    double squares = 0;
+    for (size_t i = 0; i < dim; i++)
+        squares += (double)row[i] * row[i];
+    double length = longest > 0 ? (double)longest : sqrt(squares);
+    float scale = length > 0 ? (float)(1.0 / length) : 0.0f;
+    for (size_t i = 0; i < dim; i++)
+        point[i] = row[i] * scale;
+    if (longest > 0)
+        point[dim] = (float)sqrt(fmax(0.0, 1.0 - squares * (double)scale * (double)scale));
+}
+
 sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
                           size_t n, uint32_t *nearest, sem_error *err)
 {

@@ -26,6 +26,11 @@ typedef struct kmeans_options {
 sem_status kmeans_train(const kmeans_options *options, const float *sample, size_t n, float *centroids,
                         const atomic_bool *cancel, sem_error *err);
 
+/* A row as k-means takes it: point gets its dim floats at unit length. longest above 0: for metric
+ * dot, one float more, the dimension that makes all rows as long as the longest (Bachrach et al.
+ * 2014, section 3). */
+void kmeans_point(const float *row, size_t dim, float longest, float *point);
+
 /* The nearest of count centroids of each point, by dot product. */
 sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
                           size_t n, uint32_t *nearest, sem_error *err);

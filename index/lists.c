@@ -12,7 +12,6 @@ enum {
     EXTENT_BLOCKS_MAX = 64, /* extents of a cell double up to it */
     BLOCKS_MAX = 1 << 28,   /* so that a place fits into 32 bits */
     SPARE_ROWS = 8192,      /* for nibbles of rows to come, beside one more for each */
-    SECOND_AMONG = 16,      /* nearest centroids, of which one is that of the second cell */
     ASSIGN_WANTED = 32      /* one centroid in so many is looked for with groups: a cell is for long */
 };
 
@@ -89,6 +88,28 @@ void lists_set_centroid(lists *l, size_t cell, const float *centroid)
     if (l->centroid_extras != NULL)
         l->centroid_extras[cell] = centroid[l->dim];
     l->centroid_shares[cell] = 1.0f;
+}
+
+void lists_take_centroid(lists *l, size_t cell, const lists *from, size_t from_cell)
+{
+    memcpy(l->centroids + cell * l->width, from->centroids + from_cell * l->width, l->width);
+    l->centroid_scales[cell] = from->centroid_scales[from_cell];
+    if (l->centroid_extras != NULL)
+        l->centroid_extras[cell] = from->centroid_extras[from_cell];
+    l->centroid_shares[cell] = from->centroid_shares[from_cell];
+}
+
+void lists_inherit(lists *l, const lists *from)
+{
+    l->longest = from->longest;
+    l->typical = from->typical;
+    l->stranger_below = from->stranger_below;
+    l->trained_at_ms = from->trained_at_ms;
+    l->trained_rows = from->trained_rows;
+    l->trained_distance = from->trained_distance;
+    l->measured_rows = from->measured_rows;
+    l->moved = from->moved;
+    l->curve = from->curve;
 }
 
 sem_status lists_finish_centroids(lists *l, sem_error *err)
@@ -186,6 +207,7 @@ sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_err
         cell->lanes = (uint32_t)counts[c];
         atomic_init(&cell->head.used, cell->head.blocks);
         atomic_init(&cell->count, counts[c]);
+        cell->made_with = (uint32_t)counts[c];
         l->taken += cell->head.blocks;
         entries += counts[c];
     }
@@ -209,6 +231,13 @@ void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, 
                  const float *origin)
 {
     write_at(l, (size_t)l->cells[cell].head.first * CODES_LANES + n, row, scale, vector, origin);
+}
+
+void lists_copy(lists *l, size_t cell, size_t n, const lists *from, uint32_t place)
+{
+    size_t to = (size_t)l->cells[cell].head.first * CODES_LANES + n;
+    codes_copy_lane(block_at(l, to / CODES_LANES), to % CODES_LANES, block_at(from, place / CODES_LANES),
+                    place % CODES_LANES, l->lines);
 }
 
 static double squares(const float *vector, size_t dim)
@@ -250,13 +279,13 @@ static float between(const lists *l, const int8_t *a, int32_t a_sum, size_t a_ce
 
 typedef struct near_cells {
     size_t count;
-    uint32_t cells[SECOND_AMONG];
-    float scores[SECOND_AMONG]; /* falling */
+    uint32_t cells[LISTS_NEAR];
+    float scores[LISTS_NEAR]; /* falling */
 } near_cells;
 
 static void note_near(near_cells *n, uint32_t cell, float score)
 {
-    size_t at = n->count < SECOND_AMONG ? n->count++ : SECOND_AMONG - 1;
+    size_t at = n->count < LISTS_NEAR ? n->count++ : LISTS_NEAR - 1;
     for (; at > 0 && score > n->scores[at - 1]; at--) {
         n->scores[at] = n->scores[at - 1];
         n->cells[at] = n->cells[at - 1];
@@ -292,7 +321,7 @@ static uint32_t second_of(const lists *l, const near_cells *near, float squares_
     return best;
 }
 
-list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
+static near_cells find_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
 {
     codes_prepare_bytes(q, vector, l->dim);
     size_t listed = coarse_list(&l->coarse, q, l->nlist / ASSIGN_WANTED, scores);
@@ -301,9 +330,22 @@ list_choice lists_choose(const lists *l, const float *vector, code_query *q, coa
     for (size_t i = 0; i < listed; i++) {
         uint32_t c = scores->order[i];
         float score = scores->of[c] + (l->centroid_extras == NULL ? 0.0f : extra * l->centroid_extras[c]);
-        if (near.count < SECOND_AMONG || score > near.scores[SECOND_AMONG - 1])
+        if (near.count < LISTS_NEAR || score > near.scores[LISTS_NEAR - 1])
             note_near(&near, c, score);
     }
+    return near;
+}
+
+size_t lists_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores, uint32_t *cells)
+{
+    near_cells near = find_near(l, vector, q, scores);
+    memcpy(cells, near.cells, near.count * sizeof *cells);
+    return near.count;
+}
+
+list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
+{
+    near_cells near = find_near(l, vector, q, scores);
     double whole = (double)l->longest * l->longest;
     float squares_of_vector = l->centroid_extras == NULL ? (float)squares(vector, l->dim) : (float)whole;
     return (list_choice){.cell = near.cells[0],
@@ -378,14 +420,19 @@ bool lists_append(lists *l, uint32_t row, const float *vector)
     return true;
 }
 
-void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t place), void *context)
+void lists_each_of(const lists *l, uint32_t cell, lists_each_fn *f, void *context)
+{
+    for (const list_extent *e = &l->cells[cell].head; e != NULL;
+         e = atomic_load_explicit(&e->next, memory_order_acquire)) {
+        uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
+        for (uint32_t place = e->first * CODES_LANES; place < (e->first + used) * CODES_LANES; place++)
+            if (lists_has_row(l, place))
+                f(context, cell, place);
+    }
+}
+
+void lists_each(const lists *l, lists_each_fn *f, void *context)
 {
     for (size_t c = 0; c <= l->nlist; c++)
-        for (const list_extent *e = &l->cells[c].head; e != NULL;
-             e = atomic_load_explicit(&e->next, memory_order_acquire)) {
-            uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
-            for (uint32_t place = e->first * CODES_LANES; place < (e->first + used) * CODES_LANES; place++)
-                if (lists_has_row(l, place))
-                    f(context, (uint32_t)c, place);
-        }
+        lists_each_of(l, (uint32_t)c, f, context);
 }

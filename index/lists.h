@@ -46,6 +46,7 @@ typedef struct list_cell {
     list_extent *last;   /* the writer's */
     uint32_t lanes;      /* in use in the last extent; the writer's */
     atomic_size_t count; /* rows */
+    uint32_t made_with;  /* lanes when k-means or a split made it (upkeep.h); fixed while the lists are in use */
 } list_cell;
 
 typedef struct lists {
@@ -80,6 +81,7 @@ typedef struct lists {
     size_t added_rows;       /* since, without k-means; the writer's while the lists are in use */
     double added_distance;   /* their sum */
     size_t measured_rows;    /* live rows when the curve was measured */
+    size_t moved;            /* lanes that went to other cells since then */
     recall_curve curve;
 } lists;
 
@@ -89,6 +91,10 @@ void lists_free(lists *l); /* accepts NULL */
 
 /* centroid: dim floats, and one more for metric dot. */
 void lists_set_centroid(lists *l, size_t cell, const float *centroid);
+/* Takes what another has of a cell: its centroid, and what rows are coded against. */
+void lists_take_centroid(lists *l, size_t cell, const lists *from, size_t from_cell);
+/* Takes what training and measuring found. */
+void lists_inherit(lists *l, const lists *from);
 /* Once all are set, before anything else is done with them. */
 sem_status lists_finish_centroids(lists *l, sem_error *err);
 /* dim floats; zeros for strangers. */
@@ -111,12 +117,20 @@ sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_err
 void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,
                  const float *origin);
 
+/* The same for a row that is coded already, in a cell of the same centroid of other lists. */
+void lists_copy(lists *l, size_t cell, size_t n, const lists *from, uint32_t place);
+
 typedef struct list_choice {
     uint32_t cell;   /* of the nearest centroid (the first of equals) */
     uint32_t second; /* LISTS_NONE: none */
     double distance; /* 1 - ⟨row, centroid⟩ / longest² */
 } list_choice;
 
+/* Nearest centroids of a row, of which one is that of its second cell. */
+enum { LISTS_NEAR = 16 };
+
+/* Of a vector: cells[LISTS_NEAR] gets them, nearest first; how many. q and scores as in lists_choose. */
+size_t lists_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores, uint32_t *cells);
 /* The cells of a vector. q: its bytes and planes are scratch; scores too, with room for nlist. */
 list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
 /* The same, but the strangers' cell alone for a stranger. */
@@ -165,7 +179,9 @@ static inline const uint8_t *lists_nibbles(const lists *l, uint32_t row)
 }
 
 /* Calls f for every lane in use, cell by cell (strangers last). */
-void lists_each(const lists *l, void (*f)(void *context, uint32_t cell, uint32_t place), void *context);
+typedef void lists_each_fn(void *context, uint32_t cell, uint32_t place);
+void lists_each(const lists *l, lists_each_fn *f, void *context);
+void lists_each_of(const lists *l, uint32_t cell, lists_each_fn *f, void *context); /* of one cell */
 
 /* Prepares a query for these lists. */
 void lists_prepare(const lists *l, code_query *q, const float *vector);

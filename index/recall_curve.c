@@ -91,6 +91,15 @@ void recall_curve_begin(recall_curve *curve, size_t nlist)
     curve->at[curve->points++].nprobe = nlist;
 }
 
+void recall_curve_resize(recall_curve *curve, size_t nlist)
+{
+    curve_point all = curve->at[curve->points - 1];
+    while (curve->points > 1 && curve->at[curve->points - 2].nprobe >= nlist)
+        curve->points--;
+    all.nprobe = nlist;
+    curve->at[curve->points - 1] = all;
+}
+
 double recall_curve_thinned(size_t measured_rows, double live)
 {
     return live > 0.0 && (double)measured_rows > live ? (double)measured_rows / live : 1.0;

@@ -44,6 +44,9 @@ size_t curve_candidates(size_t depth, size_t f); /* depth times the f-th factor 
 /* Sets the numbers of cells that are measured: 1, 2, 4, … and all. */
 void recall_curve_begin(recall_curve *curve, size_t nlist);
 
+/* The same curve for another number of cells, of about the same size. */
+void recall_curve_resize(recall_curve *curve, size_t nlist);
+
 /* How much deeper the nearest of `live` rows lie among those that the curve was measured
  * on: where some were deleted since, what is left of a depth is as much less. */
 double recall_curve_thinned(size_t measured_rows, double live);

@@ -7,6 +7,7 @@
 #include "index/list_builder.h"
 #include "index/recall_measure.h"
 #include "index/refine.h"
+#include "index/upkeep.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +23,9 @@ enum {
     ROUNDS_REFINING = 3,
     COMPACT_MIN_DEAD = 1024, /* rows: below it there is nothing to gain */
     TAIL_MIN = 1024,         /* rows behind the lists that no search feels */
-    STRANGERS_MIN = 1024     /* rows that every search compares without feeling it */
+    STRANGERS_MIN = 1024,    /* rows that every search compares without feeling it */
+    SWEEP_MIN = 1024,        /* dead rows that no search feels */
+    EMPTY_MIN = 8            /* cells */
 };
 
 /* Cells are of √n rows by √n, times this. With 200,000 sentence embeddings in two cells
@@ -30,6 +33,14 @@ enum {
  * the centroids cost more than that saves. */
 static const double NLIST_FACTOR = 8.0;
 static const double DEAD_SHARE = 0.25;
+/* Half of what compaction waits for: leaving lanes behind is a copy, and copying the rows is more. */
+static const double SWEEP_SHARE = 0.125;
+/* A cell that is nearly empty costs a search no more than its centroid. */
+static const double EMPTY_SHARE = 1.0 / 16;
+/* Lanes in other cells than when the curve was measured. Fewer cannot move the recall of all
+ * queries by more than the promise leaves, even if it were lost for all of them; and a cell that
+ * was split has as many rows as those that the curve was measured with. */
+static const double MOVED_SHARE = 0.01;
 /* More strangers than this share of all are a new topic. */
 static const double STRANGERS_SHARE = 0.04;
 /* Growth after which the recall curve may have moved, and lists are worth packing. */
@@ -42,11 +53,25 @@ static bool has_drifted(const cells_state *c)
 
 cells_state training_state_of(const lists *l)
 {
+    upkeep_due due = upkeep_look(l);
     return (cells_state){.trained_rows = l->trained_rows,
                          .measured_rows = l->measured_rows,
                          .covered = lists_covered(l),
                          .entries = atomic_load_explicit(&l->entries, memory_order_relaxed),
-                         .strangers = lists_strangers(l)};
+                         .strangers = lists_strangers(l),
+                         .nlist = l->nlist,
+                         .keeps_up = true,
+                         .full = due.full,
+                         .empty = due.empty};
+}
+
+static bool wants_upkeep(const cells_state *c, size_t live, size_t tail)
+{
+    size_t dead = c->entries + tail > live ? c->entries + tail - live : 0;
+    if (!c->keeps_up)
+        return false;
+    return c->full > 0 || (dead >= SWEEP_MIN && (double)dead > SWEEP_SHARE * (double)c->entries) ||
+           (c->empty >= EMPTY_MIN && (double)c->empty > EMPTY_SHARE * (double)c->nlist);
 }
 
 bool training_has_grown(size_t live, size_t measured_rows)
@@ -70,29 +95,13 @@ unsigned training_needs(const vector_index_options *options, const rows *r, cons
         return needs | TRAINING_ASSIGN;
     if (training_has_grown(live, c->measured_rows))
         return needs | TRAINING_ASSIGN;
-    return needs;
+    return needs == TRAINING_NOTHING && wants_upkeep(c, live, tail) ? TRAINING_UPKEEP : needs;
 }
 
 static size_t choose_nlist(size_t live)
 {
     double nlist = NLIST_FACTOR * sqrt((double)live);
     return nlist > NLIST_MAX ? NLIST_MAX : nlist < 1 ? 1 : (size_t)nlist;
-}
-
-/* A row as k-means takes it: of unit length, for metric dot with the dimension that
- * makes all equally long (Bachrach et al. 2014, section 3). */
-static void write_point(const training *t, const float *row, float longest, float *point)
-{
-    size_t dim = t->rows->dim;
-    double squares = 0;
-    for (size_t i = 0; i < dim; i++)
-        squares += (double)row[i] * row[i];
-    double length = t->options->metric == METRIC_DOT ? (double)longest : sqrt(squares);
-    float scale = length > 0 ? (float)(1.0 / length) : 0.0f;
-    for (size_t i = 0; i < dim; i++)
-        point[i] = row[i] * scale;
-    if (t->options->metric == METRIC_DOT)
-        point[dim] = (float)sqrt(fmax(0.0, 1.0 - squares * (double)scale * (double)scale));
 }
 
 static size_t point_dim(const training *t)
@@ -143,12 +152,13 @@ static sem_status draw_sample(const training *t, uint32_t seen, float longest, s
     /* Selection sampling (Knuth 1997, 3.4.2 S); rows that die meanwhile only
      * make the sample smaller. */
     size_t left = *live;
+    float equal = t->options->metric == METRIC_DOT ? longest : 0.0f;
     *count = 0;
     for (uint32_t row = 0; row < seen && left > 0 && *count < want; row++) {
         if (!rows_alive(r, row, seen))
             continue;
         if (random_below(&random, left--) < want - *count)
-            write_point(t, rows_vector(t->view, row), longest, sample + (*count)++ * point_dim(t));
+            kmeans_point(rows_vector(t->view, row), r->dim, equal, sample + (*count)++ * point_dim(t));
     }
     *out = sample;
     return SEM_OK;
@@ -270,18 +280,9 @@ static sem_status same_cells(const training *t, lists **out, sem_error *err)
     sem_status s = lists_create(&l, old->nlist, old->dim, old->centroid_extras != NULL, err);
     if (s != SEM_OK)
         return s;
-    memcpy(l->centroids, old->centroids, l->nlist * l->width);
-    memcpy(l->centroid_scales, old->centroid_scales, l->nlist * sizeof *l->centroid_scales);
-    if (old->centroid_extras != NULL)
-        memcpy(l->centroid_extras, old->centroid_extras, l->nlist * sizeof *l->centroid_extras);
-    memcpy(l->centroid_shares, old->centroid_shares, l->nlist * sizeof *l->centroid_shares);
-    l->longest = old->longest;
-    l->typical = old->typical;
-    l->stranger_below = old->stranger_below;
-    l->trained_at_ms = old->trained_at_ms;
-    l->trained_rows = old->trained_rows;
-    l->measured_rows = old->measured_rows;
-    l->curve = old->curve;
+    for (size_t c = 0; c < l->nlist; c++)
+        lists_take_centroid(l, c, old, c);
+    lists_inherit(l, old);
     s = lists_finish_centroids(l, err);
     if (s == SEM_OK)
         *out = l;
@@ -301,6 +302,7 @@ static sem_status measure(const training *t, lists *l, uint32_t seen, sem_error 
                         .logged_count = t->logged_count,
                         .cancel = t->cancel};
     l->measured_rows = atomic_load_explicit(&l->entries, memory_order_relaxed);
+    l->moved = 0;
     return recall_measure(&l->curve, &in, err);
 }
 
@@ -321,6 +323,8 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
                         .threads = t->options->threads,
                         .cancel = t->cancel};
     s = list_builder_fill(l, &in, err);
+    for (size_t c = 0; !clustered && c < l->nlist; c++)
+        l->cells[c].made_with = t->old->cells[c].made_with;
     uint64_t packed = clock_monotonic_ms();
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
     if (s == SEM_OK && (clustered || training_has_grown(entries, l->measured_rows)))
@@ -334,6 +338,38 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
               "clustered=%s nlist=%zu rows=%zu cells_ms=%llu pack_ms=%llu measure_ms=%llu",
               clustered ? "true" : "false", l->nlist, entries, (unsigned long long)(cells - started),
               (unsigned long long)(packed - cells), (unsigned long long)(done - packed));
+    *out = l;
+    return SEM_OK;
+}
+
+sem_status training_keep_up(const training *t, lists **out, upkeep_done *done, sem_error *err)
+{
+    uint32_t covered = lists_covered(t->old), count = rows_count(t->rows);
+    upkeep_input in = {.rows = t->rows,
+                       .seen = covered < count ? covered : count,
+                       .old = t->old,
+                       .nlist_max = NLIST_MAX,
+                       .threads = t->options->threads,
+                       .cancel = t->cancel};
+    lists *l = NULL;
+    uint64_t started = clock_monotonic_ms();
+    sem_status s = upkeep_make(&in, &l, done, err);
+    if (s != SEM_OK)
+        return s;
+    uint64_t kept = clock_monotonic_ms();
+    size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
+    size_t lanes = entries + atomic_load_explicit(&l->seconds, memory_order_relaxed);
+    bool measures = (double)l->moved > MOVED_SHARE * (double)lanes;
+    if (measures)
+        s = measure(t, l, in.seen, err);
+    if (s != SEM_OK) {
+        lists_free(l);
+        return s;
+    }
+    log_event(t->log, LOG_LEVEL_INFO, "lists_kept_up",
+              "splits=%zu merges=%zu moved=%zu dead=%zu nlist=%zu rows=%zu keep_ms=%llu measure_ms=%llu", done->splits,
+              done->merges, done->moved, done->left, l->nlist, entries, (unsigned long long)(kept - started),
+              (unsigned long long)(clock_monotonic_ms() - kept));
     *out = l;
     return SEM_OK;
 }

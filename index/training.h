@@ -9,6 +9,7 @@
 #include "index/dot.h"
 #include "index/lists.h"
 #include "index/rows.h"
+#include "index/upkeep.h"
 #include "index/vector_index.h"
 
 #include <stdatomic.h>
@@ -21,7 +22,8 @@ typedef enum training_need {
     TRAINING_NOTHING = 0,
     TRAINING_COMPACT = 1, /* too many dead rows: copy the live ones */
     TRAINING_ASSIGN = 2,  /* too many rows behind the lists: put them into cells */
-    TRAINING_CLUSTER = 4  /* no lists yet, growth or drift: k-means */
+    TRAINING_CLUSTER = 4, /* no lists yet, growth or drift: k-means */
+    TRAINING_UPKEEP = 8   /* alone: cells far too full, many empty ones or many dead lanes (upkeep.h) */
 } training_need;
 
 /* What tells whether cells are still good, whoever searches them. */
@@ -31,6 +33,9 @@ typedef struct cells_state {
     uint32_t covered;     /* rows below it are in a cell */
     size_t entries;       /* rows in all cells */
     size_t strangers;     /* of these, those that are far from every centroid */
+    size_t nlist;
+    bool keeps_up;      /* upkeep.h knows them: then */
+    size_t full, empty; /* cells to be split or given up */
 } cells_state;
 
 /* cells: NULL where there are none. */
@@ -68,6 +73,9 @@ void training_cells_free(training_cells *c);
 /* Makes lists over the rows that there are now: with k-means (started from the
  * old centroids) where needs says so, else with the old centroids. */
 sem_status training_make_lists(const training *t, unsigned needs, lists **out, sem_error *err);
+/* Where upkeep is all that is needed: a successor of t->old, which is over the same rows. Recall is
+ * measured anew where much has moved. */
+sem_status training_keep_up(const training *t, lists **out, upkeep_done *done, sem_error *err);
 
 /* Compaction copies in three steps, so that the writer is kept waiting for the
  * last one only. First: the live rows below rows_count(from) at that moment,

@@ -31,10 +31,11 @@ struct vector_index {
     char *cache;                  /* owned; NULL: none */
     bool cache_tried;             /* index thread only */
     const dot_kernel *kernel;
-    atomic_size_t count;     /* live documents */
-    pthread_mutex_t writing; /* rank 1: held for each put and remove, and while the index thread swaps views */
-    pthread_mutex_t looking; /* rank 2: guards `current`; held for a few instructions */
-    view *current;           /* changed only with both locks: either one is enough to read it */
+    atomic_size_t count;          /* live documents */
+    atomic_size_t splits, merges; /* of cells, since the index was created */
+    pthread_mutex_t writing;      /* rank 1: held for each put and remove, and while the index thread swaps views */
+    pthread_mutex_t looking;      /* rank 2: guards `current`; held for a few instructions */
+    view *current;                /* changed only with both locks: either one is enough to read it */
     scratch_pool scratch;
     float *logged; /* [logged_count, dim] guarded by `looking` */
     size_t logged_count;
@@ -284,7 +285,9 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
     const lists *l = now->lists;
     const faiss_cells *f = now->faiss;
     bool exact = (l == NULL && f == NULL) || rows_live(now->rows) < v->options.exact_below;
-    *out = (vector_index_stats){.kind = exact       ? "exact"
+    *out = (vector_index_stats){.splits = atomic_load_explicit(&v->splits, memory_order_relaxed),
+                                .merges = atomic_load_explicit(&v->merges, memory_order_relaxed),
+                                .kind = exact       ? "exact"
                                         : f != NULL ? "faiss"
                                                     : "ivf",
                                 .codes = exact       ? "float32"
@@ -434,7 +437,7 @@ static sem_status copy_queries(vector_index *v, float **out, size_t *count, sem_
 
 /* Cells of the engine's kind; old: those there are, to go on from. */
 static sem_status make_cells(vector_index *v, training *t, unsigned needs, const view *old, lists **l, faiss_cells **f,
-                             sem_error *err)
+                             upkeep_done *done, sem_error *err)
 {
     if (old->lists == NULL && old->faiss == NULL && (needs & TRAINING_CLUSTER) == 0)
         return SEM_OK;
@@ -448,9 +451,10 @@ static sem_status make_cells(vector_index *v, training *t, unsigned needs, const
     float *logged = NULL;
     s = copy_queries(v, &logged, &t->logged_count, err);
     t->logged = logged;
-    if (s == SEM_OK)
-        s = v->options.engine == VECTOR_ENGINE_FAISS ? faiss_cells_make(t, needs, old->faiss, f, err)
-                                                     : training_make_lists(t, needs, l, err);
+    if (s == SEM_OK && v->options.engine == VECTOR_ENGINE_FAISS)
+        s = faiss_cells_make(t, needs, old->faiss, f, err);
+    else if (s == SEM_OK)
+        s = needs == TRAINING_UPKEEP ? training_keep_up(t, l, done, err) : training_make_lists(t, needs, l, err);
     free(logged);
     rows_view_end(&vectors);
     return s;
@@ -506,6 +510,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     faiss_cells *f = NULL;
     uint32_t *origin = NULL;
     uint32_t seen = 0;
+    upkeep_done done = {0};
     sem_status s = SEM_OK;
     if (needs == TRAINING_NOTHING)
         goto cleanup;
@@ -518,13 +523,17 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     if (s != SEM_OK)
         goto cleanup;
     training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
-    s = make_cells(v, &t, needs, now, &l, &f, err);
+    s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
         save_lists(v, l, r, log);
     if (s == SEM_OK)
         s = publish(v, r, l, f, compact, seen, err);
     else
         rows_release(r);
+    if (s == SEM_OK) {
+        atomic_fetch_add_explicit(&v->splits, done.splits, memory_order_relaxed);
+        atomic_fetch_add_explicit(&v->merges, done.merges, memory_order_relaxed);
+    }
 cleanup:
     view_release(now);
     free(origin);

@@ -128,6 +128,7 @@ typedef struct vector_index_stats {
     int64_t trained_at_ms; /* 0: never */
     size_t queries;        /* that recall was measured with */
     size_t logged;         /* of these, queries that were asked; the others are documents */
+    size_t splits, merges; /* cells that were split or given up between trainings, since the index was created */
     size_t curve_points;
     struct {
         size_t nprobe;

@@ -21,6 +21,7 @@ typedef struct place_here {
     bool live[N + MORE];
     size_t passages; /* of a document, at most; 0: documents are not cut */
     size_t counts[N + MORE];
+    bool crowded; /* what is put lies near document 0 */
     random_state random;
     float *centres;
     char cache[FILES_PATH_MAX];
@@ -42,9 +43,11 @@ static void put(place_here *p, uint64_t from, uint64_t to)
     ck_ok(store_write_begin(p->store, &w, &error));
     for (uint64_t n = from; n < to; n++) {
         p->counts[n] = p->passages > 0 ? 1 + (size_t)random_below(&p->random, p->passages) : 1;
-        for (size_t i = 0; i < p->counts[n]; i++)
-            clustered_point(&p->random, p->centres + random_below(&p->random, TOPICS) * DIM, DIM, 0.5f,
+        for (size_t i = 0; i < p->counts[n]; i++) {
+            const float *topic = p->centres + random_below(&p->random, TOPICS) * DIM;
+            clustered_point(&p->random, p->crowded ? vector_of(p, 0, 0) : topic, DIM, p->crowded ? 0.1f : 0.5f,
                             vector_of(p, n, i));
+        }
         store_put put = {
             .id = {.is_integer = true, .integer = n}, .text = "text", .text_length = 4, .vector = vector_of(p, n, 0)};
         if (p->passages > 0)
@@ -128,6 +131,14 @@ static vector_index *start(place_here *p)
     return v;
 }
 
+static vector_index_stats stats_of(vector_index *v)
+{
+    vector_index_stats stats;
+    vector_index_describe(v, &stats);
+    ck_assert_str_eq(stats.kind, "ivf");
+    return stats;
+}
+
 static void train(vector_index *v)
 {
     for (int i = 0; i < 4 && vector_index_wants_training(v); i++)
@@ -137,10 +148,7 @@ static void train(vector_index *v)
 
 static int64_t trained_at(vector_index *v)
 {
-    vector_index_stats stats;
-    vector_index_describe(v, &stats);
-    ck_assert_str_eq(stats.kind, "ivf");
-    return stats.trained_at_ms;
+    return stats_of(v).trained_at_ms;
 }
 
 static double best_score(place_here *p, const float *query, uint32_t docno)
@@ -262,6 +270,39 @@ START_TEST(passages_that_changed_since_lists_were_saved_are_right)
 }
 END_TEST
 
+START_TEST(cells_that_were_split_are_saved)
+{
+    place_here p;
+    setup(&p, 0);
+    vector_index *v = start(&p);
+    train(v);
+    vector_index_stats before = stats_of(v);
+    vector_index_destroy(v);
+    p.crowded = true;
+    put(&p, N, N + MORE);
+    erase(&p, 5);
+    v = start(&p);
+    train(v);
+    vector_index_stats split = stats_of(v);
+    ck_assert_int_eq(split.trained_at_ms, before.trained_at_ms);
+    ck_assert_uint_ge(split.splits, 1);
+    ck_assert_uint_gt(split.nlist, before.nlist);
+    check_search(&p, v);
+    vector_index_destroy(v);
+    erase(&p, N + 1);
+    v = start(&p);
+    train(v);
+    vector_index_stats again = stats_of(v);
+    ck_assert_int_eq(again.trained_at_ms, before.trained_at_ms);
+    ck_assert_uint_eq(again.splits, 0);
+    ck_assert_uint_eq(again.nlist, split.nlist);
+    ck_assert_uint_eq(vector_index_count(v), N + MORE - 2);
+    check_search(&p, v);
+    vector_index_destroy(v);
+    teardown(&p);
+}
+END_TEST
+
 static void flip_byte(const char *path, long offset)
 {
     FILE *f = fopen(path, "r+b");
@@ -326,6 +367,7 @@ int main(void)
     tcase_add_test(tests, a_start_goes_on_with_saved_lists_of_passages);
     tcase_add_test(tests, what_changed_since_lists_were_saved_is_right);
     tcase_add_test(tests, passages_that_changed_since_lists_were_saved_are_right);
+    tcase_add_test(tests, cells_that_were_split_are_saved);
     tcase_add_test(tests, damaged_lists_are_made_anew);
     tcase_add_test(tests, lists_that_cannot_be_saved_are_used_all_the_same);
     suite_add_tcase(suite, tests);
