@@ -13,12 +13,14 @@
  *   exact_below=5000
  *   seconds=1       to time each point
  *   turns=1         nothing of its own: see below
+ *   log=1           what the index writes into the log, on standard error: what each step took
  *
  * Prints JSON lines: first what building took, then a line for each point.
  *
  * With turns=1, for benchmarks that take turns, each line on standard input gets a
  * line of JSON: "build"; "points", the recall of every setting that there is to
  * sweep; "time single THREADS SECONDS POINT", the queries a second at one of them. */
+#include "base/log.h"
 #include "index/vector_index.h"
 
 #include <fcntl.h>
@@ -53,9 +55,9 @@ typedef struct bench {
     const int32_t *truth;           /* [asked, K] mapped */
     size_t dim, rows, asked, threads, exact_below;
     double seconds;
-    bool turns;
+    bool turns, logging;
     vector_index *index;
-    double build_seconds, train_seconds, grown_bytes;
+    double build_seconds, train_seconds, grown_bytes, peak_bytes;
 } bench;
 
 /* A setting of the search that is swept over. */
@@ -72,19 +74,30 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* What this process holds of memory of its own: mapped files are not counted. */
-static double own_bytes(void)
+static double status_bytes(const char *name)
 {
-    malloc_trim(0); /* what training has freed is not the index's */
     FILE *file = fopen("/proc/self/status", "r");
     char line[256];
     long kb = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, "RssAnon:", 8) == 0)
-            kb = strtol(line + 8, NULL, 10);
+        if (strncmp(line, name, strlen(name)) == 0)
+            kb = strtol(line + strlen(name), NULL, 10);
     if (file != NULL)
         fclose(file);
     return 1024.0 * (double)kb;
+}
+
+/* What this process holds of memory of its own: mapped files are not counted. */
+static double own_bytes(void)
+{
+    malloc_trim(0); /* what training has freed is not the index's */
+    return status_bytes("RssAnon:");
+}
+
+/* The most that it ever held; the mapped files were in memory before. */
+static double most_bytes(void)
+{
+    return status_bytes("VmHWM:") - status_bytes("RssFile:");
 }
 
 /* --- building */
@@ -94,6 +107,8 @@ static bool build(bench *b, sem_error *err)
     const vector_index_options options = {
         .dim = b->dim, .metric = METRIC_COSINE, .exact_below = b->exact_below, .threads = (unsigned)b->threads};
     const double memory = own_bytes(), start = now();
+    sem_log log;
+    log_init(&log, STDERR_FILENO, LOG_LEVEL_INFO);
     if (vector_index_create(&b->index, &options, err) != SEM_OK)
         return false;
     for (size_t i = 0; i < b->rows; i++)
@@ -101,10 +116,11 @@ static bool build(bench *b, sem_error *err)
             return false;
     const double filled = now();
     for (int i = 0; i < TRAINING_CALLS_MAX && vector_index_wants_training(b->index); i++)
-        if (vector_index_train(b->index, NULL, NULL, err) != SEM_OK)
+        if (vector_index_train(b->index, NULL, b->logging ? &log : NULL, err) != SEM_OK)
             return false;
     b->build_seconds = now() - start;
     b->train_seconds = now() - filled;
+    b->peak_bytes = most_bytes() - memory;
     b->grown_bytes = own_bytes() - memory;
     return true;
 }
@@ -116,10 +132,11 @@ static void print_build(const bench *b)
     vector_index_stats stats;
     vector_index_describe(b->index, &stats);
     const double besides = b->grown_bytes / (double)b->rows - (double)(b->dim * sizeof(float));
-    printf("{\"seconds\": %.3f, \"train_seconds\": %.3f, \"memory_mb\": %.1f, \"bytes_besides_float32\": %.1f, "
+    printf("{\"seconds\": %.3f, \"train_seconds\": %.3f, \"memory_mb\": %.1f, \"peak_mb\": %.1f, "
+           "\"bytes_besides_float32\": %.1f, "
            "\"rows\": %zu, \"kind\": \"%s\", \"codes\": \"%s\", \"nlist\": %zu}\n",
-           b->build_seconds, b->train_seconds, b->grown_bytes / 1e6, besides, b->rows, stats.kind, stats.codes,
-           stats.nlist);
+           b->build_seconds, b->train_seconds, b->grown_bytes / 1e6, b->peak_bytes / 1e6, besides, b->rows, stats.kind,
+           stats.codes, stats.nlist);
 }
 
 /* --- asking */
@@ -407,6 +424,8 @@ static bool set_option(bench *b, const char *argument)
     }
     if (strcmp(argument, "turns=1") == 0)
         return b->turns = true;
+    if (strcmp(argument, "log=1") == 0)
+        return b->logging = true;
     if (strncmp(argument, "seconds=", 8) != 0)
         return false;
     b->seconds = strtod(argument + 8, &end);

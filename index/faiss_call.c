@@ -1,5 +1,6 @@
 #include "index/faiss_call.h"
 
+#include <cblas.h>
 #include <faiss/c_api/error_c.h>
 
 #include <string.h>
@@ -23,5 +24,8 @@ sem_status faiss_check(int code, const char *what, sem_error *err)
 void faiss_use_threads(unsigned threads)
 {
     enum { THREADS_MAX = 1024 };
+    /* Who calls FAISS has divided the work already; threads of OpenBLAS besides would wait for one
+     * another in its pool. The encoder sets the same. */
+    openblas_set_num_threads(1);
     omp_set_num_threads(threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : (int)threads);
 }

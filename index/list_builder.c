@@ -16,6 +16,7 @@ static const double STRANGE_SHARE = 0.01;
 typedef struct builder {
     lists *lists;
     const builder_input *in;
+    panels panels;      /* of the centroids */
     uint32_t *cells;    /* [seen] ROW_NONE: dead */
     uint32_t *seconds;  /* [seen] LISTS_NONE: no second cell */
     uint16_t *scales;   /* [seen] of the nibbles */
@@ -34,33 +35,40 @@ static bool cancelled(const builder *b)
 /* What one thread works in. */
 typedef struct workbench {
     code_query q;
-    coarse_scores scores;
     rows_view view;
+    byte_rows bytes;
+    near_cells *near;     /* [CHUNK] */
+    uint32_t rows[CHUNK]; /* that have no cell yet */
+    size_t count;
 } workbench;
 
 static void workbench_free(workbench *w)
 {
+    if (w == NULL)
+        return;
     rows_view_end(&w->view);
     codes_query_free(&w->q);
-    coarse_scores_free(&w->scores);
+    byte_rows_free(&w->bytes);
+    free(w->near);
+    free(w);
 }
 
-static bool workbench_take(workbench *w, builder *b)
+static workbench *workbench_take(builder *b)
 {
-    *w = (workbench){0};
-    bool whole = codes_query_reserve(&w->q, b->lists->dim) &&
-                 coarse_scores_reserve(&w->scores, b->lists->nlist, NULL) == SEM_OK;
-    if (whole && rows_view_open(&w->view, b->in->view->rows, NULL) == SEM_OK)
-        return true;
+    workbench *w = calloc(1, sizeof *w);
+    if (w != NULL && codes_query_reserve(&w->q, b->lists->dim) && byte_rows_reserve(&w->bytes, CHUNK, b->lists->dim) &&
+        (w->near = checked_realloc(NULL, CHUNK, sizeof *w->near)) != NULL &&
+        rows_view_open(&w->view, b->in->view->rows, NULL) == SEM_OK)
+        return w;
     workbench_free(w);
     atomic_store(&b->failed, true);
-    return false;
+    return NULL;
 }
 
-static void assign_row(builder *b, workbench *w, uint32_t row)
+/* Nibbles of a row; without a cell it waits for the others of its chunk. */
+static void code_row(builder *b, workbench *w, uint32_t row)
 {
-    const builder_input *in = b->in;
-    if (!rows_alive(in->view->rows, row, in->seen)) {
+    if (!rows_alive(b->in->view->rows, row, b->in->seen)) {
         b->cells[row] = ROW_NONE;
         return;
     }
@@ -68,8 +76,17 @@ static void assign_row(builder *b, workbench *w, uint32_t row)
     b->scales[row] = lists_code_row(b->lists, row, vector);
     if (b->cells[row] != ROW_NONE)
         return;
-    list_choice c = in->old == NULL ? lists_choose(b->lists, vector, &w->q, &w->scores)
-                                    : lists_choose_or_stranger(b->lists, vector, &w->q, &w->scores);
+    byte_rows_set(&w->bytes, w->count, vector, lists_added_dimension(b->lists, vector));
+    w->rows[w->count++] = row;
+}
+
+static void assign_row(builder *b, workbench *w, size_t i)
+{
+    uint32_t row = w->rows[i];
+    const float *vector = rows_vector(&w->view, row);
+    list_choice c = lists_choose_of(b->lists, vector, &w->near[i], &w->q);
+    if (b->in->old != NULL)
+        c = lists_or_stranger(b->lists, vector, c);
     b->cells[row] = c.cell;
     b->seconds[row] = c.second;
     b->distances[row] = (float)c.distance;
@@ -78,13 +95,16 @@ static void assign_row(builder *b, workbench *w, uint32_t row)
 static void assign_chunk(void *context, size_t chunk)
 {
     builder *b = context;
-    workbench w;
-    if (!workbench_take(&w, b))
+    workbench *w = cancelled(b) ? NULL : workbench_take(b);
+    if (w == NULL)
         return;
     uint32_t from = (uint32_t)(chunk * CHUNK), to = b->in->seen - from < CHUNK ? b->in->seen : from + CHUNK;
-    for (uint32_t row = from; row < to && !cancelled(b); row++)
-        assign_row(b, &w, row);
-    workbench_free(&w);
+    for (uint32_t row = from; row < to; row++)
+        code_row(b, w, row);
+    panels_nearest(&b->panels, &w->bytes, 0, w->count, NEAREST_MAX, w->near);
+    for (size_t i = 0; i < w->count; i++)
+        assign_row(b, w, i);
+    workbench_free(w);
 }
 
 typedef struct carrying {
@@ -263,8 +283,19 @@ static sem_status builder_start(builder *b, sem_error *err)
     return lists_reserve_rows(b->lists, seen, err);
 }
 
+static sem_status assign(builder *b, sem_error *err)
+{
+    sem_status s = lists_panels(b->lists, &b->panels, err);
+    if (s != SEM_OK)
+        return s;
+    parallel_run(b->in->threads, ((size_t)b->in->seen + CHUNK - 1) / CHUNK, assign_chunk, b);
+    panels_free(&b->panels);
+    return check_work(b, err);
+}
+
 static void builder_end(builder *b)
 {
+    panels_free(&b->panels);
     free(b->cells);
     free(b->seconds);
     free(b->scales);
@@ -280,10 +311,8 @@ sem_status list_builder_fill(lists *l, const builder_input *in, sem_error *err)
     sem_status s = builder_start(&b, err);
     if (s == SEM_OK && in->old != NULL)
         s = carry_over(&b, err);
-    if (s == SEM_OK) {
-        parallel_run(in->threads, ((size_t)in->seen + CHUNK - 1) / CHUNK, assign_chunk, &b);
-        s = check_work(&b, err);
-    }
+    if (s == SEM_OK)
+        s = assign(&b, err);
     if (s == SEM_OK)
         s = sort_rows(&b, err);
     if (s == SEM_OK) {

@@ -259,7 +259,7 @@ void lists_prepare(const lists *l, code_query *q, const float *vector)
 
 /* What the vector is in the dimension that makes all equally long (Bachrach et al.
  * 2014, section 3): then the nearest by cosine has the largest product. */
-static float added_dimension(const lists *l, const float *vector)
+float lists_added_dimension(const lists *l, const float *vector)
 {
     if (l->centroid_extras == NULL)
         return 0.0f;
@@ -275,23 +275,6 @@ static float between(const lists *l, const int8_t *a, int32_t a_sum, size_t a_ce
     l->kernel->bytes(a, &row, 1, l->width, &sum);
     float product = (float)(sum - 128 * a_sum) * (l->centroid_scales[a_cell] * l->centroid_scales[b_cell]);
     return l->centroid_extras == NULL ? product : product + l->centroid_extras[a_cell] * l->centroid_extras[b_cell];
-}
-
-typedef struct near_cells {
-    size_t count;
-    uint32_t cells[LISTS_NEAR];
-    float scores[LISTS_NEAR]; /* falling */
-} near_cells;
-
-static void note_near(near_cells *n, uint32_t cell, float score)
-{
-    size_t at = n->count < LISTS_NEAR ? n->count++ : LISTS_NEAR - 1;
-    for (; at > 0 && score > n->scores[at - 1]; at--) {
-        n->scores[at] = n->scores[at - 1];
-        n->cells[at] = n->cells[at - 1];
-    }
-    n->scores[at] = score;
-    n->cells[at] = cell;
 }
 
 /* Of the nearest but the first: with r and r' the vector seen from the first centroid and
@@ -325,13 +308,11 @@ static near_cells find_near(const lists *l, const float *vector, code_query *q, 
 {
     codes_prepare_bytes(q, vector, l->dim);
     size_t listed = coarse_list(&l->coarse, q, l->nlist / ASSIGN_WANTED, scores);
-    float extra = added_dimension(l, vector);
-    near_cells near = {.scores = {-INFINITY}};
+    float extra = lists_added_dimension(l, vector);
+    near_cells near = {.keep = LISTS_NEAR};
     for (size_t i = 0; i < listed; i++) {
         uint32_t c = scores->order[i];
-        float score = scores->of[c] + (l->centroid_extras == NULL ? 0.0f : extra * l->centroid_extras[c]);
-        if (near.count < LISTS_NEAR || score > near.scores[LISTS_NEAR - 1])
-            note_near(&near, c, score);
+        near_cells_note(&near, c, scores->of[c] + (l->centroid_extras == NULL ? 0.0f : extra * l->centroid_extras[c]));
     }
     return near;
 }
@@ -343,27 +324,41 @@ size_t lists_near(const lists *l, const float *vector, code_query *q, coarse_sco
     return near.count;
 }
 
+list_choice lists_choose_of(const lists *l, const float *vector, const near_cells *near, code_query *q)
+{
+    double whole = (double)l->longest * l->longest;
+    float squares_of_vector = l->centroid_extras == NULL ? (float)squares(vector, l->dim) : (float)whole;
+    return (list_choice){.cell = near->cells[0],
+                         .second = second_of(l, near, squares_of_vector, q->bytes),
+                         .distance = 1.0 - (double)near->scores[0] / whole};
+}
+
 list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
 {
     near_cells near = find_near(l, vector, q, scores);
-    double whole = (double)l->longest * l->longest;
-    float squares_of_vector = l->centroid_extras == NULL ? (float)squares(vector, l->dim) : (float)whole;
-    return (list_choice){.cell = near.cells[0],
-                         .second = second_of(l, &near, squares_of_vector, q->bytes),
-                         .distance = 1.0 - (double)near.scores[0] / whole};
+    return lists_choose_of(l, vector, &near, q);
+}
+
+sem_status lists_panels(const lists *l, panels *out, sem_error *err)
+{
+    return panels_create(out, l->centroids, l->centroid_scales, l->centroid_extras, l->nlist, l->dim, err);
+}
+
+list_choice lists_or_stranger(const lists *l, const float *vector, list_choice chosen)
+{
+    bool strange = 1.0 - chosen.distance < (double)l->stranger_below;
+    if (l->centroid_extras != NULL && squares(vector, l->dim) > (double)l->longest * l->longest)
+        strange = true;
+    if (strange) {
+        chosen.cell = (uint32_t)l->nlist;
+        chosen.second = LISTS_NONE;
+    }
+    return chosen;
 }
 
 list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
 {
-    list_choice c = lists_choose(l, vector, q, scores);
-    bool strange = 1.0 - c.distance < (double)l->stranger_below;
-    if (l->centroid_extras != NULL && squares(vector, l->dim) > (double)l->longest * l->longest)
-        strange = true;
-    if (strange) {
-        c.cell = (uint32_t)l->nlist;
-        c.second = LISTS_NONE;
-    }
-    return c;
+    return lists_or_stranger(l, vector, lists_choose(l, vector, q, scores));
 }
 
 /* A new last extent, twice as large as the one before. */

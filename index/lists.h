@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "index/coarse.h"
 #include "index/codes.h"
+#include "index/nearest.h"
 #include "index/recall_curve.h"
 #include "index/rows.h"
 
@@ -127,12 +128,20 @@ typedef struct list_choice {
 } list_choice;
 
 /* Nearest centroids of a row, of which one is that of its second cell. */
-enum { LISTS_NEAR = 16 };
+enum { LISTS_NEAR = NEAREST_MAX };
 
 /* Of a vector: cells[LISTS_NEAR] gets them, nearest first; how many. q and scores as in lists_choose. */
 size_t lists_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores, uint32_t *cells);
 /* The cells of a vector. q: its bytes and planes are scratch; scores too, with room for nlist. */
 list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
+/* Likewise, of its nearest cells, from lists_panels. q: scratch. */
+list_choice lists_choose_of(const lists *l, const float *vector, const near_cells *near, code_query *q);
+/* The centroids for those who assign many rows (nearest.h). */
+sem_status lists_panels(const lists *l, panels *out, sem_error *err);
+/* What a vector is in the dimension that metric dot adds; else 0. */
+float lists_added_dimension(const lists *l, const float *vector);
+/* The strangers' cell alone for a stranger; else what was chosen. */
+list_choice lists_or_stranger(const lists *l, const float *vector, list_choice chosen);
 /* The same, but the strangers' cell alone for a stranger. */
 list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
 

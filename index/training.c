@@ -2,11 +2,11 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "base/random.h"
 #include "index/kmeans.h"
 #include "index/list_builder.h"
 #include "index/recall_measure.h"
 #include "index/refine.h"
+#include "index/training_sample.h"
 #include "index/upkeep.h"
 
 #include <math.h>
@@ -14,11 +14,13 @@
 #include <string.h>
 
 enum {
-    LISTS_MIN_ROWS = 256,     /* fewer are quicker to compare than to sort into cells */
-    NLIST_MAX = 16384,        /* CURVE_POINTS_MAX powers of two */
-    SAMPLE_PER_CENTROID = 40, /* k-means gains little from more */
-    GROUPED_FROM = 600,       /* cells from which on k-means goes in two steps */
-    ROUNDS_COLD = 8,
+    LISTS_MIN_ROWS = 256,      /* fewer are quicker to compare than to sort into cells */
+    NLIST_MAX = 16384,         /* CURVE_POINTS_MAX powers of two */
+    SAMPLE_PER_CENTROID = 40,  /* k-means gains little from more */
+    GROUPED_FROM = 600,        /* cells from which on k-means goes in two steps, */
+    GROUPED_PER_CENTROID = 12, /* with fewer rows, since some rounds over all cells follow, */
+    REFINED_PER_CENTROID = 40, /* with these */
+    ROUNDS_COLD = 6,
     ROUNDS_WARM = 4, /* from the old centroids it settles sooner */
     ROUNDS_REFINING = 3,
     COMPACT_MIN_DEAD = 1024, /* rows: below it there is nothing to gain */
@@ -104,71 +106,11 @@ static size_t choose_nlist(size_t live)
     return nlist > NLIST_MAX ? NLIST_MAX : nlist < 1 ? 1 : (size_t)nlist;
 }
 
-static size_t point_dim(const training *t)
-{
-    return t->rows->dim + (t->options->metric == METRIC_DOT);
-}
-
-/* Lengths of the live rows; 1 for cosine. */
-static void look_at_lengths(const training *t, uint32_t seen, float *longest, float *typical)
-{
-    *longest = *typical = 1.0f;
-    if (t->options->metric != METRIC_DOT)
-        return;
-    double most = 0, sum = 0;
-    size_t count = 0;
-    for (uint32_t row = 0; row < seen; row++) {
-        if (!rows_alive(t->rows, row, seen))
-            continue;
-        const float *x = rows_vector(t->view, row);
-        double squares = 0;
-        for (size_t i = 0; i < t->rows->dim; i++)
-            squares += (double)x[i] * x[i];
-        most = fmax(most, squares);
-        sum += sqrt(squares);
-        count++;
-    }
-    if (most <= 0)
-        return;
-    *longest = (float)sqrt(most);
-    *typical = (float)(sum / (double)count);
-}
-
-/* Live rows below seen as points, at most `want`: *count of them. */
-static sem_status draw_sample(const training *t, uint32_t seen, float longest, size_t want, float **out, size_t *count,
-                              size_t *live, sem_error *err)
-{
-    const rows *r = t->rows;
-    *live = 0;
-    for (uint32_t row = 0; row < seen; row++)
-        *live += rows_alive(r, row, seen);
-    if (want > *live)
-        want = *live;
-    float *sample = checked_realloc(NULL, want + 1, point_dim(t) * sizeof *sample);
-    if (sample == NULL)
-        return sem_fail_memory(err, "a sample for k-means");
-    random_state random;
-    random_seed(&random, seen);
-    /* Selection sampling (Knuth 1997, 3.4.2 S); rows that die meanwhile only
-     * make the sample smaller. */
-    size_t left = *live;
-    float equal = t->options->metric == METRIC_DOT ? longest : 0.0f;
-    *count = 0;
-    for (uint32_t row = 0; row < seen && left > 0 && *count < want; row++) {
-        if (!rows_alive(r, row, seen))
-            continue;
-        if (random_below(&random, left--) < want - *count)
-            kmeans_point(rows_vector(t->view, row), r->dim, equal, sample + (*count)++ * point_dim(t));
-    }
-    *out = sample;
-    return SEM_OK;
-}
-
 /* centroids: [*made, point_dim], malloc'd. */
 static sem_status run_kmeans(const training *t, const float *sample, size_t n, size_t nlist, float **centroids,
                              size_t *made, sem_error *err)
 {
-    size_t wide = point_dim(t);
+    size_t wide = training_point_dim(t);
     float *start = t->old == NULL ? NULL : lists_unit_centroids(t->old);
     *centroids = checked_realloc(NULL, 2 * nlist + 1, wide * sizeof **centroids);
     if (*centroids == NULL || (t->old != NULL && start == NULL)) {
@@ -212,38 +154,59 @@ static sem_status lists_around(const training *t, const training_cells *c, lists
 }
 
 /* The two steps of k-means leave points at the borders of groups far from their centroid;
- * some rounds over all cells repair that: with 200,000 sentence embeddings, 3,581 cells and
- * 48 of them probed, recall@10 rose from 0.955 to 0.971. */
-static sem_status refine(const training *t, training_cells *c, sem_error *err)
+ * some rounds over all cells repair that, with more rows than k-means itself needs. */
+static sem_status refine(const training *t, uint32_t seen, training_cells *c, sem_error *err)
 {
-    training_cells unit = *c; /* the sample's points are as long as 1 */
-    sem_status s = SEM_OK;
-    unit.longest = 1.0f;
-    for (int round = 0; s == SEM_OK && round < ROUNDS_REFINING; round++) {
-        lists *l = NULL;
-        s = lists_around(t, &unit, &l, err);
-        if (s == SEM_OK)
-            s = refine_cells(l, c->sample, c->sample_count, c->wide, t->options->threads, c->centroids, t->cancel, err);
-        lists_free(l);
-    }
+    uint32_t *drawn = NULL;
+    byte_rows points = {0};
+    size_t count = 0, live;
+    sem_status s = training_draw(t, seen, c->nlist * REFINED_PER_CENTROID, ~(uint64_t)seen, &drawn, &count, &live, err);
+    if (s == SEM_OK)
+        s = training_byte_points(t, drawn, count, c->longest, &points, err);
+    free(drawn);
+    refine_input in = {.points = &points,
+                       .count = count,
+                       .nlist = c->nlist,
+                       .wide = c->wide,
+                       .rounds = ROUNDS_REFINING,
+                       .threads = t->options->threads,
+                       .cancel = t->cancel};
+    if (s == SEM_OK)
+        s = refine_cells(&in, c->centroids, err);
+    byte_rows_free(&points);
+    return s;
+}
+
+static sem_status draw_sample(const training *t, uint32_t seen, size_t want, training_cells *out, sem_error *err)
+{
+    uint32_t *drawn = NULL;
+    training_lengths(t, seen, &out->longest, &out->typical);
+    rows_view_rest(t->view); /* from here on each part has a view of its own, for as long as it takes */
+    sem_status s = training_draw(t, seen, want, seen, &drawn, &out->sample_count, &out->live, err);
+    if (s == SEM_OK)
+        s = training_points(t, drawn, out->sample_count, out->longest, &out->sample, err);
+    free(drawn);
     return s;
 }
 
 sem_status training_cluster(const training *t, uint32_t seen, training_cells *out, sem_error *err)
 {
     size_t wanted = choose_nlist(rows_live(t->rows));
-    *out = (training_cells){.wide = point_dim(t)};
-    look_at_lengths(t, seen, &out->longest, &out->typical);
-    sem_status s = draw_sample(t, seen, out->longest, wanted * SAMPLE_PER_CENTROID, &out->sample, &out->sample_count,
-                               &out->live, err);
-    rows_view_rest(t->view); /* k-means takes long and has its sample */
+    bool grouped = wanted >= GROUPED_FROM;
+    *out = (training_cells){.wide = training_point_dim(t)};
+    sem_status s = draw_sample(t, seen, wanted * (grouped ? GROUPED_PER_CENTROID : SAMPLE_PER_CENTROID), out, err);
     size_t count = out->sample_count;
     if (s == SEM_OK && count < 2)
         s = sem_fail(err, SEM_FAILED_PRECONDITION, "%zu documents are too few for k-means", count);
     if (s == SEM_OK)
         s = run_kmeans(t, out->sample, count, wanted < count ? wanted : count - 1, &out->centroids, &out->nlist, err);
-    if (s == SEM_OK && out->nlist >= GROUPED_FROM)
-        s = refine(t, out, err);
+    if (t->options->engine != VECTOR_ENGINE_FAISS) { /* which has other uses for the sample */
+        free(out->sample);
+        out->sample = NULL;
+        out->sample_count = 0;
+    }
+    if (s == SEM_OK && grouped)
+        s = refine(t, seen, out, err);
     if (s != SEM_OK)
         training_cells_free(out);
     return s;

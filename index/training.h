@@ -61,7 +61,7 @@ typedef struct training {
 typedef struct training_cells {
     size_t nlist, wide; /* wide: dim, and for metric dot one more */
     float *centroids;   /* [nlist, wide] of unit length */
-    float *sample;      /* [sample_count, wide] rows as k-means took them: of unit length */
+    float *sample;      /* [sample_count, wide] rows as k-means took them: of unit length; NULL with our lists */
     size_t sample_count;
     float longest, typical; /* lengths of rows, 1 for cosine */
     size_t live;            /* rows */
