@@ -1,0 +1,114 @@
+/* A topic that grows: the daemon splits its cells in the background and goes on answering. */
+#include "tests/daemon/blackbox.h"
+#include "tests/daemon/external_docs.h"
+#include "tests/index/clustered.h"
+
+#include <unistd.h>
+
+enum { DIM = 16, DOCUMENTS = 3000, BATCH = 500, CROWD = 300, PATIENCE = 3000, TOPICS = 60 };
+
+static box b;
+
+static void insert(const float *vectors, unsigned first, unsigned count)
+{
+    for (unsigned at = first; at < first + count; at += BATCH) {
+        unsigned left = first + count - at;
+        buffer params = external_docs_pack(&(external_docs){.collection = "outside",
+                                                            .first = at,
+                                                            .count = left < BATCH ? left : BATCH,
+                                                            .dim = DIM,
+                                                            .vectors = vectors + (size_t)at * DIM,
+                                                            .stride = DIM});
+        box_call_packed(&b, "upsert", &params);
+    }
+}
+
+typedef struct told {
+    uint64_t trained_at, nlist, splits, merges;
+} told;
+
+static told tell(void)
+{
+    const msgpack_object *list = box_call(&b, "collection.list", NULL);
+    for (size_t i = 0; i < box_count(list); i++) {
+        const msgpack_object *one = box_at(list, i), *index = object_get(one, "index");
+        if (object_is(object_get(one, "name"), "outside"))
+            return (told){.trained_at = object_uint(object_get(index, "trained_at"), 0),
+                          .nlist = object_uint(object_get(index, "nlist"), 0),
+                          .splits = object_uint(object_get(index, "splits"), UINT64_MAX),
+                          .merges = object_uint(object_get(index, "merges"), UINT64_MAX)};
+    }
+    ck_abort_msg("there is no such collection");
+    return (told){0};
+}
+
+/* Asks until the index is trained and so many cells were split. */
+static told wait_for(uint64_t splits)
+{
+    told now = tell();
+    for (int tries = 0; tries < PATIENCE && (now.trained_at == 0 || now.splits < splits); tries++) {
+        usleep(10000);
+        now = tell();
+    }
+    ck_assert_uint_gt(now.trained_at, 0);
+    ck_assert_uint_ge(now.splits, splits);
+    return now;
+}
+
+/* The newest are like document 0 and each other: each one's neighbours are the others. */
+static void expect_crowd(void)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        const msgpack_object *hits = object_get(
+            box_call(&b, "search", "{'collection': 'outside', 'like': %u, 'k': 10}", DOCUMENTS + i * 7), "hits");
+        ck_assert_uint_eq(box_count(hits), 10);
+        for (size_t h = 0; h < 10; h++) {
+            uint64_t id = object_uint(object_get(box_at(hits, h), "id"), UINT64_MAX);
+            ck_assert(id == 0 || (id >= DOCUMENTS && id < DOCUMENTS + CROWD));
+        }
+    }
+}
+
+START_TEST(a_topic_that_grows_has_its_cells_split)
+{
+    random_state random;
+    if (!box_create(&b, "golden/tiny-bert"))
+        return;
+    b.options[0] = "index.exact_below=500";
+    box_start(&b);
+    random_seed(&random, testing_seed());
+    float *vectors = clustered_points(&random, DOCUMENTS + CROWD, DIM, TOPICS, 0.9f);
+    ck_assert_ptr_nonnull(vectors);
+    for (size_t i = DOCUMENTS; i < DOCUMENTS + CROWD; i++)
+        clustered_point(&random, vectors, DIM, 0.05f, vectors + i * DIM);
+    box_call(&b, "collection.create", "{'name': 'outside', 'options': {'vectors': 'external', 'dim': %d}}", DIM);
+    insert(vectors, 0, DOCUMENTS);
+    told before = wait_for(0);
+    ck_assert_uint_eq(before.splits, 0);
+    ck_assert_uint_eq(before.merges, 0);
+    insert(vectors, DOCUMENTS, CROWD);
+    expect_crowd();
+    told now = wait_for(1);
+    ck_assert_uint_eq(now.trained_at, before.trained_at);
+    ck_assert_uint_gt(now.nlist, before.nlist);
+    expect_crowd();
+    box_stop(&b);
+    box_start(&b);
+    told again = wait_for(0);
+    ck_assert_uint_eq(again.trained_at, before.trained_at);
+    ck_assert_uint_eq(again.nlist, now.nlist);
+    expect_crowd();
+    box_stop(&b);
+    free(vectors);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("upkeep");
+    TCase *t = tcase_create("upkeep");
+    tcase_set_timeout(t, 200);
+    tcase_add_test(t, a_topic_that_grows_has_its_cells_split);
+    suite_add_tcase(s, t);
+    return testing_run(s);
+}
