@@ -9,13 +9,6 @@ static void swap(code_candidate *a, code_candidate *b)
     *b = t;
 }
 
-static float median_score(float a, float b, float c)
-{
-    if (a < b)
-        return b < c ? b : a < c ? c : a;
-    return a < c ? a : b < c ? c : b;
-}
-
 /* Quickselect (Hoare 1961, algorithm 65) among candidates of equal score. */
 static void cut_equal(code_candidate *c, size_t count, size_t keep, candidate_before *before, const void *context)
 {
@@ -39,30 +32,66 @@ static void cut_equal(code_candidate *c, size_t count, size_t keep, candidate_be
     }
 }
 
-/* Quickselect with three parts, since equal vectors have equal scores. */
-float candidates_cut(code_candidate *c, size_t count, size_t keep, candidate_before *before, const void *context)
+/* Halves the range of scores until so many reach the lower bound as are wanted, `spare`
+ * more or less: counting is quicker than moving them, which quickselect does. False: they
+ * cannot be told apart, and more than that have exactly the score *low. */
+static bool find_bound(const code_kernel *kernel, const code_candidate *c, size_t count, size_t keep, size_t spare,
+                       float *low)
 {
-    size_t from = 0, to = count;
-    for (;;) {
-        float pivot = median_score(c[from].score, c[from + (to - from) / 2].score, c[to - 1].score);
-        size_t above = from, below = to;
-        for (size_t i = from; i < below;) {
-            if (c[i].score > pivot)
-                swap(&c[i++], &c[above++]);
-            else if (c[i].score < pivot)
-                swap(&c[i], &c[--below]);
-            else
-                i++;
-        }
-        if (keep <= above) {
-            to = above;
-        } else if (keep > below) {
-            from = below;
+    float high;
+    kernel->range(c, count, low, &high);
+    for (size_t able = count; able > keep + spare;) {
+        float middle = *low / 2 + high / 2;
+        bool neighbours = middle <= *low || middle >= high;
+        if (neighbours)
+            middle = high;
+        size_t above = kernel->count(c, count, middle);
+        if (above >= keep) {
+            *low = middle;
+            able = above;
         } else {
-            cut_equal(c + above, below - above, keep - above, before, context);
-            return pivot;
+            high = middle;
         }
+        if (neighbours)
+            return above >= keep && above <= keep + spare;
     }
+    return true;
+}
+
+/* Moves those that are above the bound to the front; how many. */
+static size_t move_above(code_candidate *c, size_t count, float bound)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++)
+        if (c[i].score > bound)
+            swap(&c[i], &c[at++]);
+    return at;
+}
+
+static size_t cut_to(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, size_t spare,
+                     float *threshold, candidate_before *before, const void *context)
+{
+    bool told_apart = find_bound(kernel, c, count, keep, spare, threshold);
+    size_t left = kernel->gather(c, count, *threshold);
+    if (told_apart)
+        return left;
+    size_t above = move_above(c, left, *threshold);
+    cut_equal(c + above, left - above, keep - above, before, context);
+    return keep;
+}
+
+float candidates_cut(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, candidate_before *before,
+                     const void *context)
+{
+    float threshold;
+    cut_to(kernel, c, count, keep, 0, &threshold, before, context);
+    return threshold;
+}
+
+size_t candidates_keep(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, float *threshold,
+                       candidate_before *before, const void *context)
+{
+    return cut_to(kernel, c, count, keep, keep / 4, threshold, before, context);
 }
 
 static bool nearer(const float *scores, uint32_t a, uint32_t b)
@@ -92,12 +121,13 @@ static size_t bin_of(float score, float highest, float scale)
     return bin < (float)(BINS - 1) ? (size_t)bin : BINS - 1;
 }
 
-/* Counts the scores by bins to know from which on they are wanted, then sorts those
- * alone: most cells are looked at three times and never compared with another. */
-void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores)
+/* Counts the scores by bins to know from which on they are wanted, and sorts those alone,
+ * which lie by bins already: most cells are never compared with another. */
+void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores,
+                      code_candidate *room)
 {
     uint32_t *rest = order + from;
-    size_t left = count - from, ends[BINS] = {0};
+    size_t left = count - from, starts[BINS + 1] = {0};
     if (want > left)
         want = left;
     if (want == 0)
@@ -112,17 +142,42 @@ void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, c
     if (!isfinite(scale))
         scale = 0.0f;
     for (size_t i = 0; i < left; i++)
-        ends[bin_of(scores[rest[i]], highest, scale)]++;
-    size_t last = 0, taken = ends[0];
-    while (taken < want)
-        taken += ends[++last];
-    /* Those of the wanted bins change places with what is in front. */
-    size_t front = 0;
+        starts[bin_of(scores[rest[i]], highest, scale) + 1]++;
+    size_t last = 0, front = starts[1];
+    while (front < want)
+        front += starts[++last + 1];
+    for (size_t bin = 1; bin <= BINS; bin++)
+        starts[bin] += starts[bin - 1];
     for (size_t i = 0; i < left; i++)
-        if (bin_of(scores[rest[i]], highest, scale) <= last) {
-            uint32_t chosen = rest[i];
-            rest[i] = rest[front];
-            rest[front++] = chosen;
-        }
+        room[starts[bin_of(scores[rest[i]], highest, scale)]++].place = rest[i];
+    for (size_t i = 0; i < left; i++)
+        rest[i] = room[i].place;
     sort_cells(rest, front, scores);
+}
+
+void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t from, size_t count, size_t want,
+                       const float *scores, code_candidate *room)
+{
+    uint32_t *rest = order + from;
+    size_t left = count - from, front = 0, back = 0;
+    if (want >= left)
+        return;
+    float bound;
+    for (size_t i = 0; i < left; i++)
+        room[i] = (code_candidate){.place = rest[i], .score = scores[rest[i]]};
+    if (want == 0 || !find_bound(kernel, room, left, want, 0, &bound)) {
+        candidates_order(order, from, count, want, scores, room);
+        return;
+    }
+    /* Those that are not chosen are collected where they have been read already. */
+    for (size_t i = 0; i < left; i++) {
+        code_candidate x = room[i];
+        bool chosen = x.score >= bound;
+        rest[front] = x.place;
+        room[back].place = x.place;
+        front += chosen;
+        back += !chosen;
+    }
+    for (size_t i = 0; i < back; i++)
+        rest[front + i] = room[i].place;
 }

@@ -1,4 +1,4 @@
-/* The best of a heap of candidates, by score and where scores are equal by the order
+/* The best of many candidates, by score and where scores are equal by the order
  * of documents' ids. */
 #ifndef SEM_INDEX_CANDIDATES_H
 #define SEM_INDEX_CANDIDATES_H
@@ -11,12 +11,24 @@
 
 typedef bool candidate_before(const void *context, uint32_t place_a, uint32_t place_b);
 
-/* Moves the best `keep` of count to the front, in no order; the least score among
- * them is returned. 0 < keep <= count. before decides between equal scores. */
-float candidates_cut(code_candidate *c, size_t count, size_t keep, candidate_before *before, const void *context);
+/* Leaves the best `keep` of count, in no order. 0 < keep <= count. before decides between
+ * equal scores. Returns a number that all of them reach and none of the others is above. */
+float candidates_cut(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, candidate_before *before,
+                     const void *context);
+
+/* The same with less work: leaves the best `keep` and up to a quarter more; how many.
+ * *threshold: what candidates_cut returns. */
+size_t candidates_keep(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, float *threshold,
+                       candidate_before *before, const void *context);
 
 /* The indices of the `want` highest scores of order[from..count), best first, are moved
- * to order[from..from + want). Equal scores: the smaller index first. */
-void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores);
+ * to order[from..from + want). Equal scores: the smaller index first. room: [count - from]
+ * scratch. */
+void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores,
+                      code_candidate *room);
+
+/* The same, but in no order. */
+void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t from, size_t count, size_t want,
+                       const float *scores, code_candidate *room);
 
 #endif

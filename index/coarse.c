@@ -1,6 +1,7 @@
 #include "index/coarse.h"
 
 #include "base/checked.h"
+#include "index/candidates.h"
 
 #include <float.h>
 #include <math.h>
@@ -8,32 +9,15 @@
 #include <string.h>
 
 enum {
-    /* Centroids: what fewer cost is less than what more cells would, which stand for
-     * those that groups miss. */
-    GROUPED_FROM = 6000,
-    ROUNDS = 4,
-    LEAST_SHARE = 3, /* one in so many is scored at least, */
-    A_WANTED = 8     /* and so many more for each that is wanted */
+    DIM_MIN = 128, /* with fewer dimensions bits tell little, and bytes are few */
+    A_WANTED = 2, /* centroids scored for each that is wanted, */
+    SPARE = 64,   /* and so many more */
+    PIECE = 32,   /* blocks scanned between two looks at how many there are */
+    FULL = 3      /* times what is wanted: then they are cut back */
 };
 
-static void score(const coarse *c, const uint8_t *bytes, const float *scales, size_t count, const code_query *q,
-                  float *scores)
-{
-    for (size_t at = 0; at < count; at += CODES_BATCH) {
-        const uint8_t *batch[CODES_BATCH];
-        int32_t sums[CODES_BATCH];
-        size_t n = count - at < CODES_BATCH ? count - at : CODES_BATCH;
-        for (size_t i = 0; i < n; i++)
-            batch[i] = bytes + (at + i) * c->width;
-        c->kernel->bytes(q->bytes, batch, n, c->width, sums);
-        for (size_t i = 0; i < n; i++) {
-            float s = codes_byte_score(q, sums[i], scales[at + i]);
-            scores[at + i] = isnan(s) ? -FLT_MAX : s;
-        }
-    }
-}
-
-static void score_members(const coarse *c, const code_query *q, const uint32_t *members, size_t count, float *scores)
+/* By their bytes. */
+static void score(const coarse *c, const code_query *q, const uint32_t *members, size_t count, float *scores)
 {
     for (size_t at = 0; at < count; at += CODES_BATCH) {
         const uint8_t *batch[CODES_BATCH];
@@ -49,122 +33,64 @@ static void score_members(const coarse *c, const code_query *q, const uint32_t *
     }
 }
 
-/* --- groups: a short spherical k-means over the centroids */
+/* --- bits */
 
-typedef struct grouping {
-    coarse *c;
-    float *vector, *sums, *scores; /* [dim], [groups, dim], [groups] */
-    code_query q;
-} grouping;
-
-static void set_group(grouping *g, size_t group, const float *vector)
+static size_t blocks_of(size_t count)
 {
-    coarse *c = g->c;
-    double squares = 0;
-    for (size_t i = 0; i < c->dim; i++)
-        squares += (double)vector[i] * (double)vector[i];
-    float scale = squares > 0 ? (float)(1.0 / sqrt(squares)) : 0.0f;
-    for (size_t i = 0; i < c->dim; i++)
-        g->vector[i] = vector[i] * scale;
-    c->group_scales[group] = codes_scale(codes_to_bytes(g->vector, c->dim, c->group_bytes + group * c->width));
+    return (count + CODES_LANES - 1) / CODES_LANES;
 }
 
-static void find_groups(grouping *g)
+static void find_mean(const coarse *c, float *vector, float *mean)
 {
-    coarse *c = g->c;
-    memset(g->sums, 0, c->groups * c->dim * sizeof *g->sums);
+    memset(mean, 0, c->dim * sizeof *mean);
     for (size_t i = 0; i < c->count; i++) {
-        codes_from_bytes(c->bytes + i * c->width, c->scales[i], c->dim, g->vector);
-        codes_prepare_bytes(&g->q, g->vector, c->dim);
-        score(c, c->group_bytes, c->group_scales, c->groups, &g->q, g->scores);
-        uint32_t best = 0;
-        for (uint32_t j = 1; j < c->groups; j++)
-            best = g->scores[j] > g->scores[best] ? j : best;
-        c->of[i] = best;
+        codes_from_bytes(c->bytes + i * c->width, c->scales[i], c->dim, vector);
         for (size_t j = 0; j < c->dim; j++)
-            g->sums[best * c->dim + j] += g->vector[j];
+            mean[j] += vector[j];
     }
+    for (size_t j = 0; j < c->dim; j++)
+        mean[j] /= (float)c->count;
 }
 
-static void sort_members(coarse *c)
-{
-    memset(c->starts, 0, (c->groups + 1) * sizeof *c->starts);
-    for (size_t i = 0; i < c->count; i++)
-        c->starts[c->of[i] + 1]++;
-    for (size_t g = 0; g < c->groups; g++)
-        c->starts[g + 1] += c->starts[g];
-    for (uint32_t i = 0; i < c->count; i++)
-        c->members[c->starts[c->of[i]]++] = i;
-    memmove(c->starts + 1, c->starts, c->groups * sizeof *c->starts);
-    c->starts[0] = 0;
-}
-
-static void run_rounds(grouping *g)
-{
-    coarse *c = g->c;
-    for (size_t i = 0; i < c->groups; i++) {
-        size_t from = i * c->count / c->groups;
-        codes_from_bytes(c->bytes + from * c->width, c->scales[from], c->dim, g->sums);
-        set_group(g, i, g->sums);
-    }
-    for (int round = 0; round < ROUNDS; round++) {
-        find_groups(g);
-        if (round + 1 < ROUNDS)
-            for (size_t i = 0; i < c->groups; i++)
-                set_group(g, i, g->sums + i * c->dim);
-    }
-    sort_members(c);
-}
-
-sem_status coarse_group(coarse *c, sem_error *err)
+sem_status coarse_prepare(coarse *c, sem_error *err)
 {
     coarse_clear(c);
-    if (c->count < GROUPED_FROM)
+    if (c->count <= 2 * (A_WANTED + SPARE) || c->dim < DIM_MIN)
         return SEM_OK;
-    size_t groups = (size_t)sqrt((double)c->count);
-    grouping g = {.c = c};
-    c->group_bytes = checked_alloc_aligned(groups, c->width);
-    c->group_scales = calloc(groups, sizeof *c->group_scales);
-    c->starts = calloc(groups + 1, sizeof *c->starts);
-    c->members = checked_realloc(NULL, c->count, sizeof *c->members);
-    c->of = checked_realloc(NULL, c->count, sizeof *c->of);
-    g.vector = checked_realloc(NULL, c->dim, sizeof *g.vector);
-    g.sums = checked_realloc(NULL, groups, c->dim * sizeof *g.sums);
-    g.scores = checked_realloc(NULL, groups, sizeof *g.scores);
-    bool whole = c->group_bytes != NULL && c->group_scales != NULL && c->starts != NULL && c->members != NULL &&
-                 c->of != NULL && g.vector != NULL && g.sums != NULL && g.scores != NULL &&
-                 codes_query_reserve(&g.q, c->dim);
-    if (whole) {
-        c->groups = groups;
-        run_rounds(&g);
+    size_t lines = codes_lines(c->dim), size = codes_block_size(lines);
+    float *vector = checked_realloc(NULL, c->dim, sizeof *vector), *mean = checked_realloc(NULL, c->dim, sizeof *mean);
+    c->blocks = checked_alloc_aligned(blocks_of(c->count), size);
+    if (vector != NULL && mean != NULL && c->blocks != NULL) {
+        find_mean(c, vector, mean);
+        for (size_t b = 0; b < blocks_of(c->count); b++)
+            codes_clear_block(c->blocks + b * size, lines);
+        for (uint32_t i = 0; i < c->count; i++) {
+            codes_from_bytes(c->bytes + i * c->width, c->scales[i], c->dim, vector);
+            codes_write_lane(c->blocks + i / CODES_LANES * size, i % CODES_LANES, vector, mean, c->dim, i, 0);
+        }
+    } else {
+        coarse_clear(c);
     }
-    free(g.vector);
-    free(g.sums);
-    free(g.scores);
-    codes_query_free(&g.q);
-    return whole ? SEM_OK : sem_fail_memory(err, "groups of centroids");
+    bool whole = c->blocks != NULL;
+    free(vector);
+    free(mean);
+    return whole ? SEM_OK : sem_fail_memory(err, "bits of centroids");
 }
 
 void coarse_clear(coarse *c)
 {
-    free(c->group_bytes);
-    free(c->group_scales);
-    free(c->starts);
-    free(c->members);
-    free(c->of);
-    c->group_bytes = NULL;
-    c->group_scales = NULL;
-    c->starts = c->members = c->of = NULL;
-    c->groups = 0;
+    free(c->blocks);
+    c->blocks = NULL;
 }
 
 /* --- queries */
 
 size_t coarse_least(const coarse *c, size_t want)
 {
-    if (c->groups == 0 || want > c->count / (2 * A_WANTED))
+    if (c->blocks == NULL || want > c->count / A_WANTED)
         return c->count;
-    return c->count / LEAST_SHARE + A_WANTED * want;
+    size_t least = A_WANTED * want + SPARE;
+    return least < c->count / 2 ? least : c->count;
 }
 
 sem_status coarse_scores_reserve(coarse_scores *s, size_t count, sem_error *err)
@@ -174,8 +100,8 @@ sem_status coarse_scores_reserve(coarse_scores *s, size_t count, sem_error *err)
     coarse_scores_free(s);
     s->of = checked_realloc(NULL, count, sizeof *s->of);
     s->order = checked_realloc(NULL, count, sizeof *s->order);
-    s->groups = checked_realloc(NULL, count, sizeof *s->groups);
-    if (s->of == NULL || s->order == NULL || s->groups == NULL) {
+    s->by_bits = checked_realloc(NULL, FULL * count + (PIECE + 1) * (size_t)CODES_LANES, sizeof *s->by_bits);
+    if (s->of == NULL || s->order == NULL || s->by_bits == NULL) {
         coarse_scores_free(s);
         return sem_fail_memory(err, "scores of centroids");
     }
@@ -187,67 +113,76 @@ void coarse_scores_free(coarse_scores *s)
 {
     free(s->of);
     free(s->order);
-    free(s->groups);
+    free(s->by_bits);
     *s = (coarse_scores){0};
 }
 
-/* The nearest group that was not taken yet; it is marked. */
-static size_t take_nearest(const coarse *c, float *group_scores)
+static bool smaller_place(const void *context, uint32_t a, uint32_t b)
 {
-    size_t best = 0;
-    for (size_t g = 1; g < c->groups; g++)
-        best = group_scores[g] > group_scores[best] ? g : best;
-    group_scores[best] = -INFINITY;
-    return best;
+    (void)context;
+    return a < b;
 }
 
-/* So that taking one more is not mistaken for one that was taken. */
-static void score_groups(const coarse *c, const code_query *q, float *group_scores)
+/* The best `keep` by their bits: s->by_bits. All are compared with the same mean, whose
+ * own product changes nothing in their order. */
+static size_t choose_by_bits(const coarse *c, const code_query *q, size_t keep, coarse_scores *s)
 {
-    score(c, c->group_bytes, c->group_scales, c->groups, q, group_scores);
-    for (size_t g = 0; g < c->groups; g++)
-        group_scores[g] = fmaxf(group_scores[g], -FLT_MAX);
+    size_t size = codes_block_size(q->lines), blocks = blocks_of(c->count), count = 0;
+    float threshold = -FLT_MAX;
+    for (size_t b = 0; b < blocks; b += PIECE) {
+        size_t n = blocks - b < PIECE ? blocks - b : PIECE;
+        const code_run run = {
+            .blocks = c->blocks + b * size, .count = n, .first_place = (uint32_t)(b * CODES_LANES)};
+        count += c->kernel->scan(q, &run, threshold, s->by_bits + count);
+        if (count >= FULL * keep)
+            count = candidates_keep(c->kernel, s->by_bits, count, keep, &threshold, smaller_place, NULL);
+    }
+    if (count > keep) {
+        candidates_cut(c->kernel, s->by_bits, count, keep, smaller_place, NULL);
+        count = keep;
+    }
+    return count;
 }
 
 size_t coarse_list(const coarse *c, const code_query *q, size_t want, coarse_scores *s)
 {
-    size_t least = coarse_least(c, want), listed = 0;
-    if (least >= c->count) {
-        score(c, c->bytes, c->scales, c->count, q, s->of);
-        for (uint32_t i = 0; i < c->count; i++)
-            s->order[i] = i;
-        return c->count;
-    }
+    size_t listed = 0, least = coarse_least(c, want);
     for (size_t i = 0; i < c->count; i++)
         s->of[i] = -INFINITY;
-    score_groups(c, q, s->groups);
-    while (listed < least) {
-        size_t group = take_nearest(c, s->groups), size = c->starts[group + 1] - c->starts[group];
-        const uint32_t *members = c->members + c->starts[group];
-        score_members(c, q, members, size, s->of);
-        memcpy(s->order + listed, members, size * sizeof *members);
-        listed += size;
+    if (least < c->count) {
+        listed = choose_by_bits(c, q, least, s);
+        for (size_t i = 0; i < listed; i++)
+            s->order[i] = s->by_bits[i].place;
+        score(c, q, s->order, listed, s->of);
     }
-    return listed;
+    if (listed < least) /* estimates that are no numbers are not found */
+        coarse_list_rest(c, q, listed, s);
+    return listed < least ? c->count : least;
 }
 
 void coarse_list_rest(const coarse *c, const code_query *q, size_t listed, coarse_scores *s)
 {
+    size_t from = listed;
     for (uint32_t i = 0; i < c->count; i++)
-        if (!(s->of[i] > -INFINITY)) {
-            score_members(c, q, &i, 1, s->of);
+        if (!(s->of[i] > -INFINITY))
             s->order[listed++] = i;
-        }
+    score(c, q, s->order + from, listed - from, s->of);
 }
 
-void coarse_rank_groups(const coarse *c, const code_query *q, coarse_scores *s, uint32_t *before)
+void coarse_rank(const coarse *c, const code_query *q, coarse_scores *s, uint32_t *ranks)
 {
-    uint32_t listed = 0;
-    if (c->groups > 0)
-        score_groups(c, q, s->groups);
-    for (size_t i = 0; i < c->groups; i++) {
-        size_t group = take_nearest(c, s->groups);
-        before[group] = listed;
-        listed += c->starts[group + 1] - c->starts[group];
-    }
+    memset(ranks, 0, c->count * sizeof *ranks);
+    if (c->blocks == NULL)
+        return;
+    const code_run all = {.blocks = c->blocks, .count = blocks_of(c->count)};
+    size_t found = c->kernel->scan(q, &all, -FLT_MAX, s->by_bits);
+    for (size_t i = 0; i < c->count; i++)
+        s->of[i] = -INFINITY;
+    for (size_t i = 0; i < found; i++)
+        s->of[s->by_bits[i].place] = s->by_bits[i].score;
+    for (uint32_t i = 0; i < c->count; i++)
+        s->order[i] = i;
+    candidates_order(s->order, 0, c->count, c->count, s->of, s->by_bits);
+    for (uint32_t i = 0; i < c->count; i++)
+        ranks[s->order[i]] = i;
 }

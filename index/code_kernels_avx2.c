@@ -51,15 +51,27 @@ INLINE __m256i sum_block(const code_query *q, const uint8_t *block)
     return _mm256_permute4x64_epi64(mixed, 0xd8);
 }
 
-TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const uint8_t *blocks,
-                                                                 size_t count, uint32_t first_place, float base,
+/* Two blocks ahead, across the ends of runs: more at once than the processor has places for
+ * would wait for each other. */
+INLINE void fetch_ahead(const code_run *run, size_t b, size_t size)
+{
+    enum { AHEAD = 2 };
+    const uint8_t *ahead = run->blocks + (b + AHEAD) * size;
+    if (b + AHEAD >= run->count && run->next != NULL)
+        ahead = run->next + (b + AHEAD - run->count) * size;
+    for (size_t i = 0; i < size; i += CODES_LINE)
+        __builtin_prefetch(ahead + i);
+}
+
+TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run,
                                                                  float threshold, code_candidate *out)
 {
     size_t found = 0, size = codes_block_size(q->lines);
     const __m256 per_one = _mm256_set1_ps(q->per_one), per_sum = _mm256_set1_ps(q->per_sum);
-    const __m256 rest = _mm256_set1_ps(q->rest), bases = _mm256_set1_ps(base), least = _mm256_set1_ps(threshold);
-    for (size_t b = 0; b < count; b++) {
-        const uint8_t *block = blocks + b * size;
+    const __m256 rest = _mm256_set1_ps(q->rest), bases = _mm256_set1_ps(run->base), least = _mm256_set1_ps(threshold);
+    for (size_t b = 0; b < run->count; b++) {
+        const uint8_t *block = run->blocks + b * size;
+        fetch_ahead(run, b, size);
         const code_tail *tail = codes_tail(block, q->lines);
         __m256 score = _mm256_cvtepi32_ps(sum_block(q, block));
         __m256i ones = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)(const void *)tail->ones));
@@ -77,7 +89,7 @@ TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_quer
         for (; passed != 0; passed &= passed - 1) {
             unsigned lane = (unsigned)__builtin_ctz(passed);
             out[found++] =
-                (code_candidate){.place = first_place + (uint32_t)b * CODES_LANES + lane, .score = scores[lane]};
+                (code_candidate){.place = run->first_place + (uint32_t)b * CODES_LANES + lane, .score = scores[lane]};
         }
     }
     return found;
@@ -131,7 +143,62 @@ TARGET static void nibbles(const int8_t *query, const uint8_t *const *rows, size
         sums[r] = one_row_of_nibbles(query, rows[r], width);
 }
 
-const code_kernel code_avx2 = {.name = "avx2", .scan = scan, .bytes = bytes, .nibbles = nibbles, .available = has_avx2};
+/* The scores of four candidates and, between them, places. */
+INLINE __m256 load_four(const code_candidate *c)
+{
+    return _mm256_loadu_ps((const float *)(const void *)c);
+}
+
+enum { SCORES = 0xaa };
+
+TARGET static size_t count_candidates(const code_candidate *c, size_t count, float least)
+{
+    const __m256 bound = _mm256_set1_ps(least);
+    size_t able = 0, i = 0;
+    for (; i + 4 <= count; i += 4) {
+        unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(load_four(c + i), bound, _CMP_GE_OQ));
+        able += (size_t)__builtin_popcount(mask & SCORES);
+    }
+    return able + code_generic.count(c + i, count - i, least);
+}
+
+TARGET static void range(const code_candidate *c, size_t count, float *low, float *high)
+{
+    __m256 least = _mm256_set1_ps(c[0].score), most = least;
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        __m256 x = load_four(c + i);
+        least = _mm256_blend_ps(least, _mm256_min_ps(x, least), SCORES);
+        most = _mm256_blend_ps(most, _mm256_max_ps(x, most), SCORES);
+    }
+    float lows[8], highs[8];
+    _mm256_storeu_ps(lows, least);
+    _mm256_storeu_ps(highs, most);
+    code_generic.range(c, 1, low, high);
+    for (size_t j = 1; j < 8; j += 2) {
+        *low = lows[j] < *low ? lows[j] : *low;
+        *high = highs[j] > *high ? highs[j] : *high;
+    }
+    for (; i < count; i++) {
+        *low = c[i].score < *low ? c[i].score : *low;
+        *high = c[i].score > *high ? c[i].score : *high;
+    }
+}
+
+/* Without a branch that depends on a score. */
+TARGET static size_t gather(code_candidate *c, size_t count, float least)
+{
+    return code_generic.gather(c, count, least);
+}
+
+const code_kernel code_avx2 = {.name = "avx2",
+                               .scan = scan,
+                               .bytes = bytes,
+                               .nibbles = nibbles,
+                               .count = count_candidates,
+                               .range = range,
+                               .gather = gather,
+                               .available = has_avx2};
 
 #else
 

@@ -17,13 +17,12 @@ static uint32_t sum_of_planes(const code_query *q, const uint64_t *words, size_t
 
 /* A lane may be written meanwhile; then its offset is -INFINITY before and after what
  * is read of it here, or the whole lane is there. */
-__attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const uint8_t *blocks, size_t count,
-                                                          uint32_t first_place, float base, float threshold,
-                                                          code_candidate *out)
+__attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run,
+                                                          float threshold, code_candidate *out)
 {
     size_t found = 0, size = codes_block_size(q->lines);
-    for (size_t b = 0; b < count; b++) {
-        const uint8_t *block = blocks + b * size;
+    for (size_t b = 0; b < run->count; b++) {
+        const uint8_t *block = run->blocks + b * size;
         const code_tail *tail = codes_tail(block, q->lines);
         for (size_t lane = 0; lane < CODES_LANES; lane++) {
             float sum = (float)(int32_t)sum_of_planes(q, (const uint64_t *)(const void *)block, lane);
@@ -33,10 +32,10 @@ __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, c
             score = score + q->rest;
             score = score * tail->factor[lane];
             score = score + tail->offset[lane];
-            score = score + base;
+            score = score + run->base;
             if (score >= threshold)
                 out[found++] =
-                    (code_candidate){.place = first_place + (uint32_t)(b * CODES_LANES + lane), .score = score};
+                    (code_candidate){.place = run->first_place + (uint32_t)(b * CODES_LANES + lane), .score = score};
         }
     }
     return found;
@@ -64,5 +63,40 @@ static void nibbles(const int8_t *query, const uint8_t *const *rows, size_t coun
     }
 }
 
-const code_kernel code_generic = {
-    .name = "generic", .scan = scan, .bytes = bytes, .nibbles = nibbles, .available = always};
+static size_t count_candidates(const code_candidate *c, size_t count, float least)
+{
+    size_t able = 0;
+    for (size_t i = 0; i < count; i++)
+        able += c[i].score >= least;
+    return able;
+}
+
+static void range(const code_candidate *c, size_t count, float *low, float *high)
+{
+    *low = *high = c[0].score;
+    for (size_t i = 1; i < count; i++) {
+        *low = c[i].score < *low ? c[i].score : *low;
+        *high = c[i].score > *high ? c[i].score : *high;
+    }
+}
+
+/* Without a branch that depends on a score: half of them would be foretold wrong. */
+static size_t gather(code_candidate *c, size_t count, float least)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        code_candidate x = c[i];
+        c[at] = x;
+        at += x.score >= least;
+    }
+    return at;
+}
+
+const code_kernel code_generic = {.name = "generic",
+                                  .scan = scan,
+                                  .bytes = bytes,
+                                  .nibbles = nibbles,
+                                  .count = count_candidates,
+                                  .range = range,
+                                  .gather = gather,
+                                  .available = always};

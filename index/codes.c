@@ -40,11 +40,22 @@ static uint16_t round_scale_up(float scale)
     return (uint16_t)((bits + 0xffff) >> 16);
 }
 
+/* Reductions go in so many parts that they fit the widest registers. */
+enum { PARTS = 16 };
+
 static float largest(const float *vector, size_t dim)
 {
-    float most = 0;
-    for (size_t i = 0; i < dim; i++)
-        most = fmaxf(most, fabsf(vector[i]));
+    float parts[PARTS] = {0}, most = 0;
+    size_t i = 0;
+    for (; i + PARTS <= dim; i += PARTS)
+        for (size_t j = 0; j < PARTS; j++) {
+            float size = fabsf(vector[i + j]);
+            parts[j] = size > parts[j] ? size : parts[j];
+        }
+    for (size_t j = 0; j < PARTS; j++)
+        most = parts[j] > most ? parts[j] : most;
+    for (; i < dim; i++)
+        most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
     return most;
 }
 
@@ -56,11 +67,19 @@ static uint16_t choose_scale(const float *vector, size_t dim, float *inverse)
     return half;
 }
 
-static int to_byte(float x)
+/* To the nearest whole number, for |x| < 2^22: what is behind the point falls off the end
+ * of the sum. lrintf does the same, one number at a time. */
+static inline int nearest(float x)
+{
+    const float shift = 12582912.0f; /* 1.5 * 2^23 */
+    return (int)((x + shift) - shift);
+}
+
+static inline int to_byte(float x)
 {
     /* The rounded-up scale keeps it within BYTE_MAX but for the rounding of the
      * quotient itself. */
-    int byte = (int)lrintf(x);
+    int byte = nearest(x);
     return byte > BYTE_MAX ? BYTE_MAX : byte < -BYTE_MAX ? -BYTE_MAX : byte;
 }
 
@@ -122,27 +141,73 @@ void codes_stretch(code_query *q, float by)
     q->rest *= by;
 }
 
+typedef struct extent {
+    float low, high, sum;
+} extent;
+
+static extent measure_extent(const float *vector, size_t dim)
+{
+    float lows[PARTS], highs[PARTS], sums[PARTS] = {0};
+    extent e = {.low = vector[0], .high = vector[0]};
+    for (size_t j = 0; j < PARTS; j++)
+        lows[j] = highs[j] = vector[0];
+    size_t i = 0;
+    for (; i + PARTS <= dim; i += PARTS)
+        for (size_t j = 0; j < PARTS; j++) {
+            float x = vector[i + j];
+            lows[j] = x < lows[j] ? x : lows[j];
+            highs[j] = x > highs[j] ? x : highs[j];
+            sums[j] += x;
+        }
+    for (; i < dim; i++) {
+        e.low = vector[i] < e.low ? vector[i] : e.low;
+        e.high = vector[i] > e.high ? vector[i] : e.high;
+        e.sum += vector[i];
+    }
+    for (size_t j = 0; j < PARTS; j++) {
+        e.low = lows[j] < e.low ? lows[j] : e.low;
+        e.high = highs[j] > e.high ? highs[j] : e.high;
+        e.sum += sums[j];
+    }
+    return e;
+}
+
+/* The p-th bits of eight bytes, in the order of the bytes: the product brings each to a
+ * place of its own in the highest byte. */
+static inline uint64_t bits_of_eight(uint64_t bytes, size_t p)
+{
+    return ((bytes >> p & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080)) >> 56;
+}
+
+static void write_planes(const uint8_t levels[CODES_LINE], uint64_t planes[CODES_PLANES])
+{
+    memset(planes, 0, CODES_PLANES * sizeof *planes);
+    for (size_t i = 0; i < CODES_LINE; i += 8) {
+        uint64_t bytes = 0;
+        for (size_t j = 0; j < 8; j++)
+            bytes |= (uint64_t)levels[i + j] << 8 * j;
+        for (size_t p = 0; p < CODES_PLANES; p++)
+            planes[p] |= bits_of_eight(bytes, p) << i;
+    }
+}
+
 void codes_prepare(code_query *q, const float *vector, size_t dim)
 {
     codes_prepare_bytes(q, vector, dim);
-    float low = vector[0], high = vector[0], sum = 0;
-    for (size_t i = 0; i < dim; i++) {
-        low = fminf(low, vector[i]);
-        high = fmaxf(high, vector[i]);
-        sum += vector[i];
+    extent e = measure_extent(vector, dim);
+    float step = (e.high - e.low) / LEVELS_OF_4_BITS, inverse = step > 0 ? 1.0f / step : 0.0f;
+    for (size_t line = 0; line < q->lines; line++) {
+        uint8_t levels[CODES_LINE] = {0};
+        size_t from = line * CODES_LINE, count = dim - from < CODES_LINE ? dim - from : CODES_LINE;
+        for (size_t i = 0; i < count; i++) {
+            int level = nearest((vector[from + i] - e.low) * inverse);
+            levels[i] = (uint8_t)(level < 0 ? 0 : level > LEVELS_OF_4_BITS ? LEVELS_OF_4_BITS : level);
+        }
+        write_planes(levels, q->planes + line * CODES_PLANES);
     }
-    float step = (high - low) / LEVELS_OF_4_BITS, inverse = step > 0 ? 1.0f / step : 0.0f;
-    memset(q->planes, 0, q->lines * CODES_PLANES * sizeof *q->planes);
-    for (size_t i = 0; i < dim; i++) {
-        long level = lrintf((vector[i] - low) * inverse);
-        level = level < 0 ? 0 : level > LEVELS_OF_4_BITS ? LEVELS_OF_4_BITS : level;
-        uint64_t *line = q->planes + i / CODES_LINE * CODES_PLANES;
-        for (size_t p = 0; p < CODES_PLANES; p++)
-            line[p] |= (uint64_t)(level >> p & 1) << i % CODES_LINE;
-    }
-    q->per_one = 2 * low;
+    q->per_one = 2 * e.low;
     q->per_sum = 2 * step;
-    q->rest = -sum;
+    q->rest = -e.sum;
 }
 
 /* --- nibbles */
@@ -164,7 +229,6 @@ static int to_nibble(float x)
  * is lost then; all of x times `unit`. */
 static float fit_scale(const float *vector, size_t dim, float unit, float inverse, float squares, float *lost)
 {
-    enum { PARTS = 8 };
     float along[PARTS] = {0}, product = 0;
     int32_t codes = 0;
     for (size_t i = 0; i < dim; i++) {

@@ -134,16 +134,29 @@ typedef struct code_candidate {
     float score;
 } code_candidate;
 
+/* Blocks that lie one behind the other and are coded against one centroid. */
+typedef struct code_run {
+    const uint8_t *blocks;
+    size_t count;
+    uint32_t first_place; /* of the first lane */
+    float base;           /* ⟨query, centroid⟩ */
+    const uint8_t *next;  /* blocks that will be compared next: the memory is asked for them. NULL: not known */
+} code_run;
+
 typedef struct code_kernel {
     const char *name; /* "generic", "avx2", "avx512" */
-    /* Appends to out the lanes of `count` blocks whose estimate is at least the
-     * threshold (finite), in order; returns how many. base: ⟨query, centroid⟩. out
-     * has room for all lanes and 8 more. */
-    size_t (*scan)(const code_query *q, const uint8_t *blocks, size_t count, uint32_t first_place, float base,
-                   float threshold, code_candidate *out);
+    /* Appends to out the lanes of a run whose estimate is at least the threshold
+     * (finite), in order; returns how many. out has room for all lanes and 8 more. */
+    size_t (*scan)(const code_query *q, const code_run *run, float threshold, code_candidate *out);
     /* sums[i] = Σ query rows[i], for count <= CODES_BATCH rows of `width` bytes. */
     void (*bytes)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
     void (*nibbles)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
+    /* How many candidates have at least that score, and the least and the highest score
+     * of all (count > 0). */
+    size_t (*count)(const code_candidate *c, size_t count, float least);
+    void (*range)(const code_candidate *c, size_t count, float *low, float *high);
+    /* Leaves those with at least that score, in their order, and none of the others; how many. */
+    size_t (*gather)(code_candidate *c, size_t count, float least);
     bool (*available)(void); /* whether this machine can run it */
 } code_kernel;
 

@@ -12,7 +12,7 @@ enum {
     EXTENT_BLOCKS_MAX = 64, /* extents of a cell double up to it */
     BLOCKS_MAX = 1 << 28,   /* so that a place fits into 32 bits */
     SPARE_ROWS = 8192,      /* for nibbles of rows to come, beside one more for each */
-    ASSIGN_WANTED = 32      /* one centroid in so many is looked for with groups: a cell is for long */
+    ASSIGN_WANTED = 64      /* nearest centroids that are looked for: a cell is for long */
 };
 
 /* What counts against a second cell whose row lies in the same direction from it as
@@ -130,7 +130,7 @@ sem_status lists_finish_centroids(lists *l, sem_error *err)
                          .width = l->width,
                          .bytes = l->centroids,
                          .scales = l->centroid_scales};
-    return l->centroid_extras == NULL ? coarse_group(&l->coarse, err) : SEM_OK;
+    return l->centroid_extras == NULL ? coarse_prepare(&l->coarse, err) : SEM_OK;
 }
 
 void lists_get_centroid(const lists *l, size_t cell, float *centroid)
@@ -306,8 +306,8 @@ static uint32_t second_of(const lists *l, const near_cells *near, float squares_
 
 static near_cells find_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
 {
-    codes_prepare_bytes(q, vector, l->dim);
-    size_t listed = coarse_list(&l->coarse, q, l->nlist / ASSIGN_WANTED, scores);
+    codes_prepare(q, vector, l->dim);
+    size_t listed = coarse_list(&l->coarse, q, ASSIGN_WANTED, scores);
     float extra = lists_added_dimension(l, vector);
     near_cells near = {.keep = LISTS_NEAR};
     for (size_t i = 0; i < listed; i++) {

@@ -3,7 +3,7 @@
 #include <math.h>
 
 static const size_t depths[CURVE_DEPTHS] = {10, 30, 100, 300, 1000};
-enum { DEEPEST = 1000, SECOND_SPARE = 10 /* rows: for a small k */ };
+enum { DEEPEST = 1000 };
 static const double factors[CURVE_FACTORS] = {1.5, 2.5, 4, 6, 9, 14, 20, 32};
 
 /* What is promised is the recall asked less 0.01; half of that is left to chance in
@@ -33,7 +33,7 @@ static size_t depth_of(double k)
 /* For k hits. */
 static size_t second_of(const recall_curve *curve, size_t k)
 {
-    return (size_t)ceil((double)k * (double)curve->second[depth_of((double)k)]) + SECOND_SPARE;
+    return (size_t)ceil((double)k * (double)curve->second[depth_of((double)k)]) + CURVE_SPARE;
 }
 
 typedef double value_fn(const curve_point *point, size_t d, size_t f);

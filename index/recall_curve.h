@@ -11,6 +11,7 @@
 enum {
     CURVE_POINTS_MAX = 16, /* 1, 2, 4, … and nlist */
     CURVE_FACTORS = 8,     /* candidates that the bits leave, as multiples of the depth */
+    CURVE_SPARE = 5,       /* rows whose floats are compared besides, for a small depth */
     CURVE_DEPTHS = 5       /* recall@10, @30, @100, @300 and @1000 */
 };
 

@@ -40,7 +40,7 @@ typedef struct tallies {
 typedef struct neighbour {
     float estimate;   /* by its bits */
     uint32_t cell_at; /* where its cell comes in the order of probing */
-    uint32_t listed;  /* centroids of groups that are nearer than that of its cell */
+    uint32_t listed;  /* centroids that are nearer by their bits than that of its cell */
     uint32_t rank;    /* of its row among the neighbours */
 } neighbour;
 
@@ -114,7 +114,7 @@ static void seek_piece(seeker *k, const measurement *m, uint32_t from, uint32_t 
                 k->near[k->count++] = (code_candidate){.place = row + j, .score = score};
         }
         if (k->count > NEAR_ROOM - CODES_BATCH) {
-            k->threshold = candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
+            k->threshold = candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, smaller_place, NULL);
             k->count = NEAR;
         }
     }
@@ -144,7 +144,7 @@ static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
                .exclude = m->sample.own[q],
                .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
     if (k->count > NEAR) {
-        candidates_cut(k->near, k->count, NEAR, smaller_place, NULL);
+        candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, smaller_place, NULL);
         k->count = NEAR;
     }
     for (size_t i = 0; i < k->count; i++)
@@ -184,7 +184,7 @@ typedef struct bench {
     uint16_t *slot_of;       /* [seen] 1 + the rank of the neighbour, 0 for other rows */
     uint32_t rows[DEEPEST];  /* the neighbours, nearest first */
     size_t count;            /* of them */
-    uint32_t *groups_before; /* [groups] of coarse_rank_groups */
+    uint32_t *ranks;         /* [nlist] of coarse_rank */
     neighbour lanes[2 * DEEPEST];
     size_t lane_count;
     uint32_t above[2 * DEEPEST]; /* lanes met that come before the i-th of these and not before the one ahead */
@@ -212,8 +212,11 @@ static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at,
         uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
         for (uint32_t from = 0; from < used; from += SCAN_PIECE) {
             uint32_t n = used - from < SCAN_PIECE ? used - from : SCAN_PIECE, first = e->first + from;
-            size_t found = l->kernel->scan(&b->scratch->codes, l->blocks + first * codes_block_size(l->lines), n,
-                                           first * CODES_LANES, base, least, b->scanned);
+            const code_run run = {.blocks = l->blocks + first * codes_block_size(l->lines),
+                                  .count = n,
+                                  .first_place = first * CODES_LANES,
+                                  .base = base};
+            size_t found = l->kernel->scan(&b->scratch->codes, &run, least, b->scanned);
             for (size_t i = 0; i < found; i++)
                 f(b, l, lists_row(l, b->scanned[i].place), cell, cell_at, b->scanned[i].score);
         }
@@ -223,11 +226,10 @@ static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at,
 static void note_neighbour(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate)
 {
     uint16_t slot = b->slot_of[row];
-    bool grouped = l->coarse.groups > 0 && cell < l->nlist;
     if (slot != 0 && b->lane_count < 2 * b->count)
         b->lanes[b->lane_count++] = (neighbour){.estimate = estimate,
                                                 .cell_at = cell_at,
-                                                .listed = grouped ? b->groups_before[l->coarse.of[cell]] : 0,
+                                                .listed = cell < l->nlist ? b->ranks[cell] : 0,
                                                 .rank = (uint32_t)slot - 1};
 }
 
@@ -304,10 +306,10 @@ static void add_second(bench *b, const measurement *m)
             break;
         b->sums.neighbours[d] += (double)depth;
         for (size_t s = 0; s < SECONDS; s++) {
-            size_t keep = (size_t)ceilf((float)depth * seconds[s]) + 10;
+            size_t keep = (size_t)ceilf((float)depth * seconds[s]) + CURVE_SPARE;
             if (keep >= b->count)
                 break;
-            candidates_cut(ranked, b->count, keep, smaller_place, NULL);
+            candidates_cut(m->in->lists->kernel, ranked, b->count, keep, smaller_place, NULL);
             for (size_t i = keep; i < b->count; i++)
                 b->sums.second[d][s] += ranked[i].place < depth;
         }
@@ -346,10 +348,10 @@ static void measure_query(bench *b, const measurement *m, size_t q)
     take_neighbours(b, m, q);
     lists_prepare(l, &b->scratch->codes, m->sample.queries + q * m->in->view->rows->width);
     coarse_scores *cells = &b->scratch->cells;
-    coarse_rank_groups(&l->coarse, &b->scratch->codes, cells, b->groups_before);
+    coarse_rank(&l->coarse, &b->scratch->codes, cells, b->ranks);
     coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
     const uint32_t *order = cells->order;
-    candidates_order(cells->order, 0, l->nlist, l->nlist, cells->of);
+    candidates_order(cells->order, 0, l->nlist, l->nlist, cells->of, cells->by_bits);
     find_lanes(b, l);
     b->sums.queries++;
     if (b->lane_count == 0)
@@ -387,8 +389,8 @@ static sem_status bench_create(bench **out, const measurement *m, sem_error *err
     if (b == NULL)
         return sem_fail_memory(err, "the recall curve");
     b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
-    b->groups_before = calloc(m->in->lists->coarse.groups + 1, sizeof *b->groups_before);
-    sem_status s = b->slot_of == NULL || b->groups_before == NULL ? sem_fail_memory(err, "the recall curve")
+    b->ranks = calloc(m->in->lists->nlist, sizeof *b->ranks);
+    sem_status s = b->slot_of == NULL || b->ranks == NULL ? sem_fail_memory(err, "the recall curve")
                                                                   : scratch_create(&b->scratch, m->in->lists->dim, err);
     if (s == SEM_OK)
         s = scratch_reserve(b->scratch, m->in->lists->nlist, 1, err);
@@ -402,7 +404,7 @@ static void bench_free(bench *b)
         return;
     scratch_free(b->scratch);
     free(b->slot_of);
-    free(b->groups_before);
+    free(b->ranks);
     free(b);
 }
 

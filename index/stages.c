@@ -9,6 +9,7 @@
 enum {
     PIECE = 32,      /* blocks scanned between two looks at how many candidates there are */
     FULL = 3,        /* times `first`: then the candidates are cut back */
+    NEAREST = 8,     /* cells scanned first */
     AHEAD = 8,       /* rows of nibbles asked for before they are compared */
     FLOATS_AHEAD = 4 /* rows of floats */
 };
@@ -39,6 +40,21 @@ sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scr
     return SEM_OK;
 }
 
+/* The next `want` cells, the nearest few of them first, so that what is scanned later meets
+ * a high threshold. */
+static void order_cells(stages *s, size_t want)
+{
+    coarse_scores *cells = &s->scratch->cells;
+    if (want > s->listed - s->ordered)
+        want = s->listed - s->ordered;
+    size_t end = s->ordered + want;
+    const code_kernel *kernel = s->lists->kernel;
+    candidates_choose(kernel, cells->order, s->ordered, s->listed, want, cells->of, cells->by_bits);
+    if (want > 2 * NEAREST)
+        candidates_choose(kernel, cells->order, s->ordered, end, NEAREST, cells->of, cells->by_bits);
+    s->ordered = end;
+}
+
 uint32_t stages_cell(stages *s, size_t n, size_t ahead)
 {
     const lists *l = s->lists;
@@ -54,8 +70,7 @@ uint32_t stages_cell(stages *s, size_t n, size_t ahead)
          * costs a few passes over the rest. */
         if (want < s->ordered)
             want = s->ordered;
-        candidates_order(cells->order, s->ordered, s->listed, want, cells->of);
-        s->ordered = s->ordered + want < s->listed ? s->ordered + want : s->listed;
+        order_cells(s, want);
         s->coarse_ns += clock_monotonic_ns() - began;
     }
     return cells->order[n];
@@ -92,32 +107,53 @@ static void select_candidates(stages *s, size_t added)
     s->count = kept;
 }
 
-static void scan_extent(stages *s, const list_extent *e, float base)
+static void scan_extent(stages *s, const list_extent *e, float base, const uint8_t *next)
 {
     const lists *l = s->lists;
     size_t size = codes_block_size(l->lines);
     uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
     for (uint32_t b = 0; b < used; b += PIECE) {
         uint32_t n = used - b < PIECE ? used - b : PIECE, first = e->first + b;
-        size_t added = l->kernel->scan(&s->scratch->codes, l->blocks + first * size, n, first * CODES_LANES, base,
-                                       s->threshold, s->scratch->candidates + s->count);
+        const code_run run = {.blocks = l->blocks + first * size,
+                              .count = n,
+                              .first_place = first * CODES_LANES,
+                              .base = base,
+                              .next = b + n < used ? NULL : next};
+        size_t added = l->kernel->scan(&s->scratch->codes, &run, s->threshold, s->scratch->candidates + s->count);
         s->count += added;
         if (s->selective && added > 0)
             select_candidates(s, added);
-        if (s->count >= FULL * s->first) {
-            s->threshold = candidates_cut(s->scratch->candidates, s->count, s->first, comes_first, s);
-            s->count = s->first;
-        }
+        if (s->count >= FULL * s->first)
+            s->count = candidates_keep(l->kernel, s->scratch->candidates, s->count, s->first, &s->threshold,
+                                       comes_first, s);
     }
 }
 
-void stages_scan(stages *s, uint32_t cell)
+/* Where what is compared after an extent begins: its cell's next one, or the next cell. */
+static const uint8_t *begin_of(const lists *l, const list_extent *e)
 {
-    const list_cell *c = &s->lists->cells[cell];
-    float base = lists_base(s->lists, cell, s->scratch->cells.of);
-    for (const list_extent *e = &c->head; e != NULL; e = atomic_load_explicit(&e->next, memory_order_acquire))
-        scan_extent(s, e, base);
+    return e == NULL ? NULL : l->blocks + e->first * codes_block_size(l->lines);
+}
+
+void stages_scan(stages *s, uint32_t cell, uint32_t next_cell)
+{
+    const lists *l = s->lists;
+    const list_cell *c = &l->cells[cell];
+    const list_extent *after = next_cell == LISTS_NONE ? NULL : &l->cells[next_cell].head;
+    float base = lists_base(l, cell, s->scratch->cells.of);
+    for (const list_extent *e = &c->head, *next; e != NULL; e = next) {
+        next = atomic_load_explicit(&e->next, memory_order_acquire);
+        scan_extent(s, e, base, begin_of(l, next != NULL ? next : after));
+    }
     s->by_bits += atomic_load_explicit(&c->count, memory_order_relaxed);
+}
+
+uint32_t stages_peek(const stages *s, size_t n)
+{
+    const uint32_t *order = s->scratch->cells.order;
+    if (n + 1 < s->ordered)
+        __builtin_prefetch(&s->lists->cells[order[n + 1]]);
+    return n < s->ordered ? order[n] : LISTS_NONE;
 }
 
 /* Leaves one lane of each row, and none of rows that are hits already. */
@@ -194,13 +230,13 @@ void stages_finish(stages *s)
     uint64_t began = clock_monotonic_ns();
     code_candidate *c = s->scratch->candidates;
     if (s->count > s->first) {
-        candidates_cut(c, s->count, s->first, comes_first, s);
+        candidates_cut(s->lists->kernel, c, s->count, s->first, comes_first, s);
         s->count = s->first;
     }
     drop_repeated(s);
     score_nibbles(s);
     if (s->count > s->second) {
-        candidates_cut(c, s->count, s->second, comes_first, s);
+        candidates_cut(s->lists->kernel, c, s->count, s->second, comes_first, s);
         s->count = s->second;
     }
     uint64_t floats = clock_monotonic_ns();

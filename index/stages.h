@@ -34,8 +34,10 @@ sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scr
                         size_t cells, uint32_t covered, sem_error *err);
 /* The n-th nearest cell, n < nlist; ahead: how many will be asked for at least. */
 uint32_t stages_cell(stages *s, size_t n, size_t ahead);
-/* The bits of a cell. */
-void stages_scan(stages *s, uint32_t cell);
+/* The n-th cell if its place in the order is known by now, or LISTS_NONE. */
+uint32_t stages_peek(const stages *s, size_t n);
+/* The bits of a cell. next_cell: the one that comes after it, or LISTS_NONE. */
+void stages_scan(stages *s, uint32_t cell, uint32_t next_cell);
 /* How many candidates there are: when fewer than hits are wanted, more cells are due. */
 static inline size_t stages_found(const stages *s)
 {

@@ -240,7 +240,7 @@ static void scan_cells(search *s, plan *p, size_t *probed)
     const topk *best = &s->scan.best;
     bool adapts = s->query->allowed != NULL && s->query->nprobe == 0;
     size_t met = 0, passing = 0;
-    stages_scan(&s->stages, (uint32_t)l->nlist);
+    stages_scan(&s->stages, (uint32_t)l->nlist, LISTS_NONE);
     for (*probed = 0;; ++*probed) {
         if (*probed >= p->effort.nprobe || *probed == l->nlist) {
             stages_finish(&s->stages);
@@ -252,7 +252,7 @@ static void scan_cells(search *s, plan *p, size_t *probed)
                 break;
         }
         uint32_t cell = stages_cell(&s->stages, *probed, p->effort.nprobe);
-        stages_scan(&s->stages, cell);
+        stages_scan(&s->stages, cell, stages_peek(&s->stages, *probed + 1));
         met += atomic_load_explicit(&l->cells[cell].count, memory_order_relaxed);
         if (p->enough > 0)
             passing += count_passing(s, cell);

@@ -1,7 +1,6 @@
 #include "tests/common/testing.h"
 #include "tests/index/clustered.h"
 
-#include "index/candidates.h"
 #include "index/codes.h"
 #include "index/lists.h"
 
@@ -82,16 +81,21 @@ START_TEST(every_level_finds_the_same_candidates)
     for (size_t d = 0; d < DIMS; d++) {
         coded c = make_coded(&r, dims[d]);
         static code_candidate expected[LANES + 8], found[LANES + 8];
-        float base = (float)product(c.query, c.centroid, c.dim), threshold = -FLT_MAX;
+        float threshold = -FLT_MAX;
+        const code_run run = {.blocks = c.blocks,
+                              .count = BLOCKS,
+                              .first_place = 80,
+                              .base = (float)product(c.query, c.centroid, c.dim),
+                              .next = d % 2 == 0 ? c.blocks : NULL};
         for (int round = 0; round < 3; round++) {
-            size_t count = code_generic.scan(&c.q, c.blocks, BLOCKS, 80, base, threshold, expected);
+            size_t count = code_generic.scan(&c.q, &run, threshold, expected);
             ck_assert(round > 0 || count == LANES);
             for (size_t l = 0; l < 2; l++) {
                 if (!levels[l]->available()) {
                     printf("skipped: this machine has no %s\n", levels[l]->name);
                     continue;
                 }
-                ck_assert_uint_eq(levels[l]->scan(&c.q, c.blocks, BLOCKS, 80, base, threshold, found), count);
+                ck_assert_uint_eq(levels[l]->scan(&c.q, &run, threshold, found), count);
                 ck_assert_mem_eq(found, expected, count * sizeof *found);
             }
             threshold = expected[random_below(&r, count)].score;
@@ -149,8 +153,9 @@ START_TEST(estimates_are_near_the_products)
     double bits = 0, bytes = 0, nibbles = 0;
     coded c = make_coded(&r, WIDE);
     static code_candidate found[LANES + 8];
-    size_t count =
-        code_generic.scan(&c.q, c.blocks, BLOCKS, 0, (float)product(c.query, c.centroid, WIDE), -FLT_MAX, found);
+    const code_run run = {
+        .blocks = c.blocks, .count = BLOCKS, .base = (float)product(c.query, c.centroid, WIDE)};
+    size_t count = code_generic.scan(&c.q, &run, -FLT_MAX, found);
     ck_assert_uint_eq(count, LANES);
     for (size_t i = 0; i < LANES; i++) {
         const uint8_t *row = c.bytes + i * codes_width(WIDE);
@@ -183,7 +188,8 @@ START_TEST(empty_lanes_are_never_candidates)
     static code_candidate found[LANES + 8];
     for (size_t b = 0; b < BLOCKS; b += 2)
         codes_clear_block(c.blocks + b * size, codes_lines(100));
-    ck_assert_uint_eq(codes_choose()->scan(&c.q, c.blocks, BLOCKS, 0, 0.0f, -FLT_MAX, found), LANES / 2);
+    const code_run run = {.blocks = c.blocks, .count = BLOCKS};
+    ck_assert_uint_eq(codes_choose()->scan(&c.q, &run, -FLT_MAX, found), LANES / 2);
     for (size_t i = 0; i < LANES / 2; i++)
         ck_assert_uint_eq(found[i].place / CODES_LANES % 2, 1);
     free_coded(&c);
@@ -211,69 +217,6 @@ END_TEST
 
 /* --- the best of many */
 
-static bool smaller(const void *context, uint32_t a, uint32_t b)
-{
-    (void)context;
-    return a < b;
-}
-
-static int by_score(const void *a, const void *b)
-{
-    const code_candidate *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-START_TEST(a_cut_keeps_the_best_and_breaks_ties_by_order)
-{
-    enum { MANY = 500 };
-    random_state r;
-    random_seed(&r, testing_seed());
-    for (size_t round = 0; round < 300; round++) {
-        code_candidate c[MANY], sorted[MANY];
-        size_t count = 1 + random_below(&r, MANY), keep = 1 + random_below(&r, count);
-        uint64_t values = 1 + random_below(&r, round % 3 == 0 ? 3 : 1000);
-        for (size_t i = 0; i < count; i++)
-            c[i] = (code_candidate){.place = (uint32_t)(i * 7919 % count), .score = (float)random_below(&r, values)};
-        memcpy(sorted, c, sizeof c);
-        qsort(sorted, count, sizeof *sorted, by_score);
-        ck_assert_float_eq(candidates_cut(c, count, keep, smaller, NULL), sorted[keep - 1].score);
-        qsort(c, keep, sizeof *c, by_score);
-        for (size_t i = 0; i < keep; i++)
-            ck_assert_float_eq(c[i].score, sorted[i].score);
-        /* 7919 is a prime: places are unique unless it divides the count. */
-        for (size_t i = 0; i < keep; i++)
-            ck_assert_uint_eq(c[i].place, sorted[i].place);
-    }
-}
-END_TEST
-
-START_TEST(cells_come_in_order_however_they_are_asked_for)
-{
-    enum { CELLS = 300 };
-    random_state r;
-    random_seed(&r, testing_seed());
-    for (int round = 0; round < 50; round++) {
-        float scores[CELLS];
-        uint32_t order[CELLS];
-        for (uint32_t i = 0; i < CELLS; i++) {
-            order[i] = i;
-            scores[i] = (float)random_below(&r, 100);
-        }
-        for (size_t from = 0; from < CELLS;) {
-            size_t want = 1 + random_below(&r, 80);
-            candidates_order(order, from, CELLS, want, scores);
-            from += want;
-        }
-        for (size_t i = 1; i < CELLS; i++) {
-            float before = scores[order[i - 1]], here = scores[order[i]];
-            ck_assert(before > here || (before == here && order[i - 1] < order[i]));
-        }
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("codes");
@@ -284,8 +227,6 @@ int main(void)
     tcase_add_test(tc, estimates_are_near_the_products);
     tcase_add_test(tc, empty_lanes_are_never_candidates);
     tcase_add_test(tc, vectors_of_zeros_have_codes);
-    tcase_add_test(tc, a_cut_keeps_the_best_and_breaks_ties_by_order);
-    tcase_add_test(tc, cells_come_in_order_however_they_are_asked_for);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }

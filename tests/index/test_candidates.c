@@ -1,0 +1,186 @@
+/* Choosing the best of many, by every kernel's way of counting them. */
+#include "tests/common/testing.h"
+
+#include "base/random.h"
+#include "index/candidates.h"
+
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MANY = 500 };
+
+static const code_kernel *const levels[] = {&code_generic, &code_avx2, &code_avx512};
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+static const code_kernel *level(int i)
+{
+    if (levels[i]->available())
+        return levels[i];
+    printf("skipped: this machine has no %s\n", levels[i]->name);
+    return NULL;
+}
+
+static bool smaller(const void *context, uint32_t a, uint32_t b)
+{
+    (void)context;
+    return a < b;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const code_candidate *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+/* Few different scores in some rounds, and scores below and above zero. */
+static size_t make_candidates(random_state *r, size_t round, code_candidate c[MANY], code_candidate sorted[MANY])
+{
+    size_t count = 1 + random_below(r, MANY);
+    uint64_t values = 1 + random_below(r, round % 3 == 0 ? 3 : 1000);
+    float unit = round % 5 == 0 ? 1e30f : 0.01f;
+    for (size_t i = 0; i < count; i++) {
+        float score = ((float)random_below(r, values) - (float)values / 3) * unit;
+        /* 7919 is a prime beyond MANY: all places differ. */
+        c[i] = sorted[i] = (code_candidate){.place = (uint32_t)(i * 7919 % 100003), .score = score};
+    }
+    qsort(sorted, count, sizeof *sorted, by_score);
+    return count;
+}
+
+START_TEST(a_cut_keeps_the_best_and_breaks_ties_by_order)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const code_kernel *kernel = level(_i);
+    for (size_t round = 0; kernel != NULL && round < 300; round++) {
+        code_candidate c[MANY], sorted[MANY];
+        size_t count = make_candidates(&r, round, c, sorted), keep = 1 + random_below(&r, count);
+        float bound = candidates_cut(kernel, c, count, keep, smaller, NULL);
+        ck_assert(bound <= sorted[keep - 1].score && (keep == count || bound >= sorted[keep].score));
+        qsort(c, keep, sizeof *c, by_score);
+        ck_assert_mem_eq(c, sorted, keep * sizeof *c);
+    }
+}
+END_TEST
+
+START_TEST(a_rough_cut_keeps_the_best_and_few_others)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const code_kernel *kernel = level(_i);
+    for (size_t round = 0; kernel != NULL && round < 300; round++) {
+        code_candidate c[MANY], sorted[MANY];
+        size_t count = make_candidates(&r, round, c, sorted), keep = 1 + random_below(&r, count);
+        float bound;
+        size_t left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
+        ck_assert(left >= keep && left <= keep + keep / 4);
+        ck_assert(bound <= sorted[left - 1].score && (left == count || bound >= sorted[left].score));
+        qsort(c, left, sizeof *c, by_score);
+        ck_assert_mem_eq(c, sorted, left * sizeof *c);
+    }
+}
+END_TEST
+
+START_TEST(all_kernels_count_and_gather_alike)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const code_kernel *kernel = level(_i);
+    for (size_t round = 0; kernel != NULL && round < 300; round++) {
+        code_candidate c[MANY], same[MANY], sorted[MANY];
+        size_t count = make_candidates(&r, round, c, sorted);
+        memcpy(same, c, sizeof c);
+        float least = round % 7 == 0 ? FLT_MAX : c[random_below(&r, count)].score, low, high;
+        kernel->range(c, count, &low, &high);
+        ck_assert_float_eq(low, sorted[count - 1].score);
+        ck_assert_float_eq(high, sorted[0].score);
+        size_t able = code_generic.count(c, count, least);
+        ck_assert_uint_eq(able, code_generic.gather(c, count, least));
+        ck_assert_uint_eq(able, kernel->count(same, count, least));
+        ck_assert_uint_eq(able, kernel->gather(same, count, least));
+        ck_assert_mem_eq(same, c, able * sizeof *c);
+    }
+}
+END_TEST
+
+enum { CELLS = 300 };
+
+static void make_cells(random_state *r, float scores[CELLS], uint32_t order[CELLS])
+{
+    for (uint32_t i = 0; i < CELLS; i++) {
+        order[i] = i;
+        scores[i] = (float)random_below(r, 100);
+    }
+}
+
+START_TEST(cells_come_in_order_however_they_are_asked_for)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    code_candidate room[CELLS];
+    for (int round = 0; round < 50; round++) {
+        float scores[CELLS];
+        uint32_t order[CELLS];
+        make_cells(&r, scores, order);
+        for (size_t from = 0; from < CELLS;) {
+            size_t want = 1 + random_below(&r, 80);
+            candidates_order(order, from, CELLS, want, scores, room);
+            from += want;
+        }
+        for (size_t i = 1; i < CELLS; i++) {
+            float before = scores[order[i - 1]], here = scores[order[i]];
+            ck_assert(before > here || (before == here && order[i - 1] < order[i]));
+        }
+    }
+}
+END_TEST
+
+static int by_number(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+START_TEST(the_same_cells_are_chosen_without_order)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    code_candidate room[CELLS];
+    const code_kernel *kernel = level(_i);
+    for (int round = 0; kernel != NULL && round < 50; round++) {
+        float scores[CELLS];
+        uint32_t order[CELLS], expected[CELLS];
+        make_cells(&r, scores, order);
+        for (size_t i = 0; round % 2 == 0 && i < CELLS; i++)
+            scores[i] += (float)i / CELLS; /* no two alike */
+        memcpy(expected, order, sizeof order);
+        candidates_order(expected, 0, CELLS, CELLS, scores, room);
+        for (size_t from = 0; from < CELLS;) {
+            size_t want = 1 + random_below(&r, 80), end = from + want < CELLS ? from + want : CELLS;
+            candidates_choose(kernel, order, from, CELLS, want, scores, room);
+            qsort(order + from, end - from, sizeof *order, by_number);
+            qsort(expected + from, end - from, sizeof *order, by_number);
+            ck_assert_mem_eq(order + from, expected + from, (end - from) * sizeof *order);
+            from = end;
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("candidates");
+    TCase *tc = tcase_create("candidates");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, a_cut_keeps_the_best_and_breaks_ties_by_order, 0, LEVELS);
+    tcase_add_loop_test(tc, a_rough_cut_keeps_the_best_and_few_others, 0, LEVELS);
+    tcase_add_loop_test(tc, all_kernels_count_and_gather_alike, 0, LEVELS);
+    tcase_add_test(tc, cells_come_in_order_however_they_are_asked_for);
+    tcase_add_loop_test(tc, the_same_cells_are_chosen_without_order, 0, LEVELS);
+    suite_add_tcase(suite, tc);
+    return testing_run(suite);
+}
