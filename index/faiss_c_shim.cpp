@@ -150,6 +150,11 @@ int faiss_write_index(const FaissIndex *idx, FILE *f)
     return guarded([&] { faiss::write_index(unwrap(idx), f); });
 }
 
+int faiss_read_index(FILE *f, int io_flags, FaissIndex **p_out)
+{
+    return guarded([&] { *p_out = wrap(faiss::read_index(f, io_flags)); });
+}
+
 // --- MetaIndexes_c.h
 
 int faiss_IndexIDMap_new(FaissIndexIDMap **p_index, FaissIndex *index)
@@ -217,6 +222,11 @@ int faiss_IndexIVF_search_preassigned(const FaissIndexIVF *index, idx_t n, const
         static_cast<const faiss::IndexIVF *>(unwrap(index))
             ->search_preassigned(n, x, k, assign, centroid_dis, distances, labels, store_pairs != 0);
     });
+}
+
+FaissIndex *faiss_IndexIVF_quantizer(const FaissIndexIVF *index)
+{
+    return wrap(static_cast<const faiss::IndexIVF *>(unwrap(index))->quantizer);
 }
 
 size_t faiss_IndexIVF_get_list_size(const FaissIndexIVF *index, size_t list_no)

@@ -45,6 +45,13 @@ cells_state faiss_cells_state(const faiss_cells *f)
 
 /* --- strangers */
 
+sem_status faiss_cells_reserve_strangers(faiss_cells *f, size_t count, sem_error *err)
+{
+    f->strangers_room = count + STRANGERS_SPARE;
+    f->strangers = checked_realloc(NULL, f->strangers_room, sizeof *f->strangers);
+    return f->strangers == NULL ? sem_fail_memory(err, "FAISS's cells") : SEM_OK;
+}
+
 static bool is_strange(const faiss_cells *f, const float *vector, float nearness)
 {
     if (nearness < f->stranger_below)
@@ -219,11 +226,9 @@ static sem_status same_cells(faiss_cells *f, const faiss_cells *old, sem_error *
 static sem_status begin(faiss_cells *f, const training *t, const faiss_cells *old, uint32_t seen, sem_error *err)
 {
     f->dim = t->rows->dim;
-    f->strangers_room = (old == NULL ? seen / 4 : seen) + STRANGERS_SPARE;
-    f->strangers = checked_realloc(NULL, f->strangers_room, sizeof *f->strangers);
-    if (f->strangers == NULL)
-        return sem_fail_memory(err, "FAISS's cells");
-    sem_status s = old == NULL ? cluster(f, t, seen, err) : same_cells(f, old, err);
+    sem_status s = faiss_cells_reserve_strangers(f, old == NULL ? seen / 4 : seen, err);
+    if (s == SEM_OK)
+        s = old == NULL ? cluster(f, t, seen, err) : same_cells(f, old, err);
     if (s == SEM_OK)
         f->nlist = faiss_ivf_nlist(f->ivf);
     return s;

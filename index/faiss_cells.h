@@ -40,6 +40,8 @@ typedef struct faiss_cells {
 sem_status faiss_cells_make(const training *t, unsigned needs, const faiss_cells *old, faiss_cells **out,
                             sem_error *err);
 void faiss_cells_free(faiss_cells *f); /* accepts NULL */
+/* Room for so many strangers and some more, of cells that have none yet. */
+sem_status faiss_cells_reserve_strangers(faiss_cells *f, size_t count, sem_error *err);
 
 /* Appends the row that comes next (covered) and is complete. False when there is no room:
  * then it and all later rows stay outside. Writer only. */

@@ -129,18 +129,16 @@ static sem_status train(trained **out, const faiss_ivf_options *o, sem_error *er
     return SEM_OK;
 }
 
-/* Takes t. */
-static sem_status create_over(faiss_ivf **out, trained *t, sem_error *err)
+/* Takes t, and index too if it succeeds. */
+static sem_status put_together(faiss_ivf **out, trained *t, FaissIndex *index, sem_error *err)
 {
     faiss_ivf *f = calloc(1, sizeof *f);
-    sem_status s = f == NULL ? sem_fail_memory(err, "an inverted file")
-                             : faiss_check(faiss_clone_index(t->empty, &f->index), "copying an inverted file", err);
-    if (s != SEM_OK) {
+    if (f == NULL) {
         trained_release(t);
-        free(f);
-        return s;
+        return sem_fail_memory(err, "an inverted file");
     }
     f->trained = t;
+    f->index = index;
     /* Else searches that never end would keep the writer out. */
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
@@ -149,6 +147,21 @@ static sem_status create_over(faiss_ivf **out, trained *t, sem_error *err)
     pthread_rwlockattr_destroy(&attributes);
     *out = f;
     return SEM_OK;
+}
+
+/* Takes t. */
+static sem_status create_over(faiss_ivf **out, trained *t, sem_error *err)
+{
+    FaissIndex *index = NULL;
+    sem_status s = faiss_check(faiss_clone_index(t->empty, &index), "copying an inverted file", err);
+    if (s != SEM_OK) {
+        trained_release(t);
+        return s;
+    }
+    s = put_together(out, t, index, err);
+    if (s != SEM_OK)
+        faiss_Index_free(index);
+    return s;
 }
 
 sem_status faiss_ivf_create(faiss_ivf **out, const faiss_ivf_options *options, sem_error *err)
@@ -260,6 +273,65 @@ sem_status faiss_ivf_write(faiss_ivf *f, size_t nprobe, FILE *to, sem_error *err
     faiss_IndexIVF_set_nprobe(f->index, nprobe);
     sem_status s = faiss_check(faiss_write_index(f->index, to), "writing an inverted file", err);
     faiss_IndexIVF_set_nprobe(f->index, f->trained->nlist);
+    return s;
+}
+
+static sem_status write_one(const FaissIndex *index, FILE *to, sem_error *err)
+{
+    return faiss_check(faiss_write_index(index, to), "writing an inverted file", err);
+}
+
+static sem_status read_one(FaissIndex **index, FILE *from, sem_error *err)
+{
+    return faiss_check(faiss_read_index(from, 0, index), "reading an inverted file", err);
+}
+
+sem_status faiss_ivf_save(faiss_ivf *f, FILE *to, sem_error *err)
+{
+    const trained *t = f->trained;
+    sem_status s = write_one(t->empty, to, err);
+    if (s == SEM_OK && t->assigner != t->quantizer)
+        s = write_one(t->assigner, to, err);
+    return s == SEM_OK ? write_one(f->index, to, err) : s;
+}
+
+static sem_status read_trained(trained **out, const faiss_ivf_options *o, FILE *from, sem_error *err)
+{
+    trained *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return sem_fail_memory(err, "an inverted file");
+    atomic_init(&t->references, 1);
+    t->dim = o->dim;
+    t->nlist = o->nlist;
+    t->type = o->type;
+    t->longest = o->longest;
+    sem_status s = read_one(&t->empty, from, err);
+    if (s == SEM_OK)
+        t->assigner = t->quantizer = faiss_IndexIVF_quantizer(t->empty);
+    if (s == SEM_OK && t->longest > 0)
+        s = read_one(&t->assigner, from, err);
+    if (s == SEM_OK)
+        *out = t;
+    else
+        trained_release(t);
+    return s;
+}
+
+sem_status faiss_ivf_load(faiss_ivf **out, const faiss_ivf_options *options, FILE *from, sem_error *err)
+{
+    trained *t = NULL;
+    FaissIndex *index = NULL;
+    sem_status s = read_trained(&t, options, from, err);
+    if (s != SEM_OK)
+        return s;
+    s = read_one(&index, from, err);
+    if (s != SEM_OK) {
+        trained_release(t);
+        return s;
+    }
+    s = put_together(out, t, index, err);
+    if (s != SEM_OK)
+        faiss_Index_free(index);
     return s;
 }
 

@@ -48,6 +48,11 @@ sem_status faiss_ivf_add(faiss_ivf *f, const uint32_t *ids, const float *vectors
 /* Writes it as FAISS reads it, with nprobe for whoever does not choose one. Nobody else may use it. */
 sem_status faiss_ivf_write(faiss_ivf *f, size_t nprobe, FILE *to, sem_error *err);
 
+/* Writes all that faiss_ivf_load needs, and reads it from where the file stands. Of the
+ * options dim, type, nlist and longest are what they were. Nobody else may use it. */
+sem_status faiss_ivf_save(faiss_ivf *f, FILE *to, sem_error *err);
+sem_status faiss_ivf_load(faiss_ivf **out, const faiss_ivf_options *options, FILE *from, sem_error *err);
+
 /* What a search found, and its memory, to be used again. Begins as {0}. */
 typedef struct faiss_found {
     size_t room, count;

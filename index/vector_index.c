@@ -6,6 +6,7 @@
 #include "index/cells_export.h"
 #include "index/dot.h"
 #include "index/faiss_cells.h"
+#include "index/faiss_file.h"
 #include "index/lists.h"
 #include "index/lists_file.h"
 #include "index/passage_search.h"
@@ -465,13 +466,16 @@ static sem_status make_cells(vector_index *v, training *t, unsigned needs, const
 static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem_log *log, sem_error *err)
 {
     lists_file f;
+    faiss_cells *cells = NULL;
     sem_error why;
     rows *r = NULL;
     uint32_t seen;
     uint64_t began = clock_monotonic_ms();
     v->cache_tried = true;
     *loaded = false;
-    sem_status s = lists_file_load(v->cache, v->options.dim, v->options.metric == METRIC_DOT, &f, &why);
+    sem_status s = v->options.engine == VECTOR_ENGINE_FAISS
+                       ? faiss_file_load(v->cache, &v->options, &cells, &f, &why)
+                       : lists_file_load(v->cache, v->options.dim, v->options.metric == METRIC_DOT, &f, &why);
     if (s != SEM_OK && s != SEM_NOT_FOUND) {
         char text[SEM_ERROR_MESSAGE_MAX];
         log_event(log, LOG_LEVEL_WARNING, "lists_not_loaded", "message=%s", log_value(text, sizeof text, why.message));
@@ -480,23 +484,27 @@ static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem
         return SEM_OK;
     s = lists_file_rows(&f, now->rows, &r, &seen, err);
     if (s == SEM_OK) {
-        s = publish(v, r, f.lists, NULL, true, seen, err);
+        s = publish(v, r, f.lists, cells, true, seen, err);
         f.lists = NULL;
+        cells = NULL;
     }
     if (s == SEM_OK)
         log_event(log, LOG_LEVEL_INFO, "lists_loaded", "rows=%u ms=%llu", f.rows,
                   (unsigned long long)(clock_monotonic_ms() - began));
     lists_file_free(&f);
+    faiss_cells_free(cells);
     *loaded = s == SEM_OK;
     return s;
 }
 
 /* Without the file the next start takes longer, no more. */
-static void save_lists(const vector_index *v, const lists *l, const rows *r, sem_log *log)
+static void save_lists(const vector_index *v, const lists *l, faiss_cells *f, const rows *r, sem_log *log)
 {
     sem_error why;
     char text[SEM_ERROR_MESSAGE_MAX];
-    if (l != NULL && v->cache != NULL && lists_file_save(v->cache, l, r, &why) != SEM_OK)
+    if (v->cache == NULL || (l == NULL && f == NULL))
+        return;
+    if ((l != NULL ? lists_file_save(v->cache, l, r, &why) : faiss_file_save(v->cache, f, r, &why)) != SEM_OK)
         log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why.message));
 }
 
@@ -515,7 +523,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     if (needs == TRAINING_NOTHING)
         goto cleanup;
     bool loaded = false;
-    if (now->lists == NULL && v->cache != NULL && !v->cache_tried && v->options.engine == VECTOR_ENGINE_SEMD)
+    if (now->lists == NULL && now->faiss == NULL && v->cache != NULL && !v->cache_tried)
         s = load_lists(v, now, &loaded, log, err);
     if (s != SEM_OK || loaded)
         goto cleanup;
@@ -525,7 +533,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
     s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
-        save_lists(v, l, r, log);
+        save_lists(v, l, f, r, log);
     if (s == SEM_OK)
         s = publish(v, r, l, f, compact, seen, err);
     else

@@ -30,6 +30,15 @@ static void expect_all_promises(faiss_box *w)
     ck_assert(object_is(object_get(plan, "kind"), "exact"));
 }
 
+static uint64_t trained_at(faiss_box *w)
+{
+    const msgpack_object *list = box_call(&w->b, "collection.list", "{}");
+    for (size_t c = 0; c < box_count(list); c++)
+        if (object_is(object_get(box_at(list, c), "name"), "ext"))
+            return object_uint(object_get(object_get(box_at(list, c), "index"), "trained_at"), 0);
+    ck_abort_msg("no collection ext");
+}
+
 START_TEST(the_same_requests_are_answered_by_faiss)
 {
     static const char *const options[] = {"index.engine=faiss"};
@@ -44,10 +53,12 @@ START_TEST(the_same_requests_are_answered_by_faiss)
     expect_all_promises(&w);
     delete_some(&w);
     expect_all_promises(&w);
+    uint64_t trained = trained_at(&w);
     box_stop(&w.b);
     box_start(&w.b);
     ck_assert_double_ge(recall_of(&w, NULL, 0, false), LEAST_RECALL);
     wait_for_lists(&w, "faiss", "IVF,SQ8");
+    ck_assert_uint_eq(trained_at(&w), trained); /* they were saved */
     expect_all_promises(&w);
     box_stop(&w.b);
     free(w.vectors);

@@ -161,7 +161,7 @@ static size_t lines_of(const char *command, char names[][96], size_t max)
 }
 
 /* What begins like FAISS's names but is ours. */
-#define OURS "grep -vE '^faiss_(check|use_threads|measure|search|(ivf|cells|found)_[a-z_]+)$'"
+#define OURS "grep -vE '^faiss_(check|use_threads|measure|search|(ivf|cells|found|file)_[a-z_]+)$'"
 
 /* The shim is one object, so this program holds all that it defines. */
 START_TEST(the_shim_defines_what_is_called_and_nothing_else)
