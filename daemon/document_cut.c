@@ -85,7 +85,11 @@ sem_status document_cut_skip(document_cut *to, sem_error *err)
 sem_status document_cut_add(document_cut *to, document_cutter *c, const char *text, size_t length, sem_error *err)
 {
     const model_config *settings = model_get_config(c->model);
-    const passage_limits limits = {.tokens = c->tokens, .overlap = c->overlap, .max_tokens = settings->max_tokens};
+    const passage_limits limits = {.tokens = c->tokens,
+                                   .overlap = c->overlap,
+                                   .max_tokens = settings->max_tokens,
+                                   .between = c->between,
+                                   .context = c->context};
     if (c->cutter == NULL)
         c->cutter = calloc(1, sizeof *c->cutter);
     if (c->cutter == NULL)

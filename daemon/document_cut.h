@@ -6,6 +6,7 @@
 #include "model/model.h"
 #include "index/store.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,9 @@ size_t document_cut_row(const document_cut *c, size_t i);
 typedef struct document_cutter {
     const model *model; /* borrowed */
     uint32_t tokens, overlap;
-    struct passage_cutter *cutter; /* owned; NULL until a document is cut */
+    struct passage_cutter *cutter;  /* owned; NULL until a document is cut */
+    bool (*between)(void *context); /* NULL, or called now and then; false stops with SEM_CANCELLED */
+    void *context;
 } document_cutter;
 
 /* by: a collection with passage_tokens. Passages get shorter where the model takes less. */

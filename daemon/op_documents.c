@@ -260,6 +260,8 @@ static sem_status cut_documents(worker *w, task *t, serving *s, const store_coll
     document_cutter cutter;
     sem_status status = SEM_OK;
     document_cutter_begin(&cutter, s->model, c);
+    cutter.between = worker_between;
+    cutter.context = &l;
     for (size_t i = 0; i < q->u.upsert.count && status == SEM_OK; i++) {
         const span *text = &q->u.upsert.docs[i].text;
         status = t->same[i] ? document_cut_skip(cut, err) : document_cut_add(cut, &cutter, text->data, text->size, err);
@@ -272,7 +274,7 @@ static sem_status cut_documents(worker *w, task *t, serving *s, const store_coll
             status = task_check_deadline(t, err);
     }
     document_cutter_end(&cutter);
-    return status;
+    return status == SEM_CANCELLED ? task_check_deadline(t, err) : status;
 }
 
 /* Cuts all documents but those that keep their vectors, and encodes their passages: row

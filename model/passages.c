@@ -18,6 +18,9 @@ enum { PARTS = 8, BYTES_A_TOKEN = 4 };
 /* With less room than this beside prompt and special tokens passages would be crumbs. */
 enum { ROOM_MIN = 8 };
 
+/* Half a millisecond's work or so: what waits for a pause has waited longer for the network. */
+enum { PAUSE_BYTES = 16 << 10 };
+
 /* A sentence (or several short ones, or a part of a long one), with the white space before it. */
 typedef struct passage_unit {
     uint32_t from, to;
@@ -34,6 +37,8 @@ typedef struct cutting {
     size_t before;  /* tokens of the prompt */
     size_t limit;   /* tokens of a passage's text */
     size_t overlap;
+    const passage_limits *limits; /* for its pauses */
+    size_t worked;                /* bytes tokenized since the last one */
 } cutting;
 
 void passage_cutter_free(passage_cutter *c)
@@ -44,6 +49,15 @@ void passage_cutter_free(passage_cutter *c)
     *c = (passage_cutter){0};
 }
 
+static sem_status pause_now_and_then(cutting *k, size_t bytes, sem_error *err)
+{
+    k->worked += bytes;
+    if (k->worked < PAUSE_BYTES || k->limits->between == NULL)
+        return SEM_OK;
+    k->worked = 0;
+    return k->limits->between(k->limits->context) ? SEM_OK : sem_fail(err, SEM_CANCELLED, "cutting was cancelled");
+}
+
 /* Tokens of text from..to behind a prompt, without special ones; *over: there are more
  * than `limit`, and how many is not told. */
 static sem_status count_tokens(cutting *k, const char *prompt, size_t from, size_t to, size_t limit, size_t *count,
@@ -52,6 +66,9 @@ static sem_status count_tokens(cutting *k, const char *prompt, size_t from, size
     token_batch *b = &k->c->counted;
     const char *text = k->text + from;
     size_t length = to - from, before = strlen(prompt);
+    sem_status status = pause_now_and_then(k, length, err);
+    if (status != SEM_OK)
+        return status;
     token_batch_clear(b);
     if (before > 0) {
         char *joined = token_batch_room(b, before + length);
@@ -62,7 +79,7 @@ static sem_status count_tokens(cutting *k, const char *prompt, size_t from, size
         text = joined;
         length += before;
     }
-    sem_status status = tokenizer_encode(k->tokens, text, length, limit + k->special, b, over, err);
+    status = tokenizer_encode(k->tokens, text, length, limit + k->special, b, over, err);
     *count = status == SEM_OK ? b->tokens - k->special : 0;
     return status;
 }
@@ -264,7 +281,8 @@ static sem_status measure(cutting *k, const passage_limits *limits, sem_error *e
 sem_status passages_cut(passage_cutter *c, const tokenizer *t, const char *prompt, const passage_limits *limits,
                         const char *text, size_t length, sem_error *err)
 {
-    cutting k = {.c = c, .tokens = t, .prompt = prompt != NULL ? prompt : "", .text = text, .length = length};
+    cutting k = {
+        .c = c, .tokens = t, .prompt = prompt != NULL ? prompt : "", .text = text, .length = length, .limits = limits};
     bool whole = false;
     c->count = 0;
     if (length > UINT32_MAX)

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "model/tokenizer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@ typedef struct passage_limits {
     size_t tokens;     /* of a passage's text, at most; special tokens and prompt are not counted */
     size_t overlap;    /* tokens of the passage before that are repeated, at most; <= tokens / 2 */
     size_t max_tokens; /* of prompt, text and special tokens together: the model's limit */
+    /* Called after about every 16 KiB that were tokenized; false stops with SEM_CANCELLED; or NULL. */
+    bool (*between)(void *context);
+    void *context;
 } passage_limits;
 
 /* Texts in the form that the tokenizer sees; working memory that is used again. Zeroed is empty. */

@@ -332,6 +332,44 @@ START_TEST(the_same_text_is_cut_the_same)
 }
 END_TEST
 
+typedef struct pauses {
+    size_t count, stop_at;
+} pauses;
+
+static bool pause_here(void *context)
+{
+    pauses *p = context;
+    return ++p->count != p->stop_at;
+}
+
+/* Whoever cuts a megabyte lets others work meanwhile. */
+START_TEST(a_long_text_is_cut_with_pauses_that_change_nothing)
+{
+    enum { LENGTH = 1 << 20 };
+    static char text[LENGTH];
+    if (!open_kind(0))
+        return;
+    size_t length = 0;
+    for (unsigned i = 0; length + 64 < LENGTH; i++)
+        length += (size_t)sprintf(text + length, "Sentence %u is of %u words or so. ", i, 5 + i % 3);
+    cut(text, length, 128, 32);
+    size_t count = cutter.count;
+    passage *first = malloc(count * sizeof *first);
+    ck_assert_ptr_nonnull(first);
+    memcpy(first, cutter.passages, count * sizeof *first);
+    pauses p = {0};
+    passage_limits limits = {.tokens = 128, .overlap = 32, .max_tokens = 256, .between = pause_here, .context = &p};
+    ck_ok(passages_cut(&cutter, tok, "", &limits, text, length, &error));
+    ck_assert_uint_eq(cutter.count, count);
+    ck_assert_mem_eq(cutter.passages, first, count * sizeof *first);
+    ck_assert_uint_gt(p.count, LENGTH / (32 << 10));
+    free(first);
+    p = (pauses){.stop_at = 3};
+    ck_fails(passages_cut(&cutter, tok, "", &limits, text, length, &error), SEM_CANCELLED);
+    ck_assert_uint_eq(p.count, 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("passages");
@@ -349,6 +387,7 @@ int main(void)
     tcase_add_loop_test(c, long_sentences_are_cut_between_words, 0, 3);
     tcase_add_loop_test(c, the_prompt_counts_towards_the_models_limit, 0, 3);
     tcase_add_test(c, the_same_text_is_cut_the_same);
+    tcase_add_test(c, a_long_text_is_cut_with_pauses_that_change_nothing);
     suite_add_tcase(s, c);
     return testing_run(s);
 }
