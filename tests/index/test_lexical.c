@@ -168,6 +168,26 @@ static void spread_text(size_t doc, random_state *random, char out[256])
         used += (size_t)snprintf(out + used, 256 - used, "everywhere ");
 }
 
+/* A word that stands there more often weighs more, but is no rarer. Returns which are asked
+ * for, as bits. */
+static unsigned spread_query(size_t number, random_state *random, char out[256])
+{
+    static const size_t first[SPREAD_WORDS] = {0, 0, 0, 1, 0, 3, 3, 3, 0, 0};
+    unsigned asked = 1 + (unsigned)random_below(random, (1 << SPREAD_WORDS) - 1), some = 0;
+    if (number < SPREAD_WORDS) /* two words next to each other */
+        asked = number == 0 ? 0 : 3u << (number - 1);
+    size_t used = 0;
+    for (size_t i = 0; i < SPREAD_WORDS; i++) {
+        size_t times = (asked >> i & 1) != 0 ? 1 + random_below(random, 3) : 0;
+        if (number == 0) /* in which the frequent ones weigh most */
+            times = first[i];
+        some |= times > 0 ? 1u << i : 0;
+        for (; times > 0; times--)
+            used += (size_t)snprintf(out + used, 256 - used, "%s ", SPREAD[i].word);
+    }
+    return some;
+}
+
 /* docs/lexical.md, "Which documents are scored", 1: sets the scores of those that are not
  * to 0 and returns how many are left; *postings: of the terms that drive. asked: bits of words. */
 static size_t leave_candidates(double *scores, unsigned asked, size_t k, size_t *postings)
@@ -218,13 +238,8 @@ START_TEST(terms_in_more_than_a_tenth_of_the_documents_only_add_to_scores)
     words_commit(&w);
     words_catch_up(&w);
     for (size_t i = 0; i < QUERIES; i++) {
-        size_t used = 0, postings;
-        /* The first queries are two words next to each other. A word that stands there more
-         * often weighs more, but is no rarer. */
-        unsigned asked = i + 1 < SPREAD_WORDS ? 3u << i : 1 + (unsigned)random_below(&random, (1 << SPREAD_WORDS) - 1);
-        for (size_t word = 0; word < SPREAD_WORDS; word++)
-            for (size_t times = (asked >> word & 1) != 0 ? 1 + random_below(&random, 3) : 0; times > 0; times--)
-                used += (size_t)snprintf(text + used, sizeof text - used, "%s ", SPREAD[word].word);
+        size_t postings;
+        unsigned asked = spread_query(i, &random, text);
         reference_score(&r, text, scores);
         memcpy(all, scores, sizeof all);
         size_t candidates = leave_candidates(scores, asked, K, &postings);
