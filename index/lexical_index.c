@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     CACHE_KIB = 32 << 10,
@@ -251,14 +252,28 @@ static const char *misfit(lexical_index *x, store_read *r)
     return load(x, NULL) == SEM_OK ? NULL : "it cannot be read";
 }
 
+/* SQLite would only say that it cannot open what is no file, and go on saying so. */
+static sem_status check_kind(lexical_index *x, const char *path, bool folder, sem_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || (folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode)))
+        return SEM_OK;
+    x->db.damaged = true;
+    return sem_fail(err, SEM_INTERNAL, "%s is no %s", path, folder ? "folder" : "regular file");
+}
+
 static sem_status open_file(lexical_index *x, sem_error *err)
 {
     char path[FILES_PATH_MAX], folder[FILES_PATH_MAX];
     sem_status status = files_join(folder, err, "%s/lexical", store_path(x->store));
     if (status == SEM_OK)
+        status = check_kind(x, folder, true, err);
+    if (status == SEM_OK)
         status = files_make_folder(folder, err);
     if (status == SEM_OK)
         status = files_join(path, err, "%s/%s", store_path(x->store), LEXICAL_FILE);
+    if (status == SEM_OK)
+        status = check_kind(x, path, false, err);
     return status == SEM_OK ? lexical_db_open(&x->db, path, true, CACHE_KIB, err) : status;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* What main names. */
 typedef struct named_things {
@@ -132,6 +133,15 @@ static bool model_is_named(const char *name, const named_things *n)
 
 typedef bool is_named(const char *name, const named_things *n);
 
+static sem_status remove_leftover(store *s, const char *path, sem_error *err)
+{
+    char quoted[FILES_PATH_MAX];
+    sem_status status = files_remove_folder(path, err);
+    if (status == SEM_OK)
+        log_event(s->log, LOG_LEVEL_INFO, "leftover_removed", "path=%s", log_value(quoted, sizeof quoted, path));
+    return status;
+}
+
 static sem_status clean_folder(store *s, const char *path, is_named *named, const named_things *n, sem_error *err)
 {
     char entry[FILES_PATH_MAX];
@@ -144,14 +154,19 @@ static sem_status clean_folder(store *s, const char *path, is_named *named, cons
             continue;
         status = files_join(entry, err, "%s/%s", path, e->d_name);
         if (status == SEM_OK)
-            status = files_remove_folder(entry, err);
-        if (status == SEM_OK) {
-            char quoted[FILES_PATH_MAX];
-            log_event(s->log, LOG_LEVEL_INFO, "leftover_removed", "path=%s", log_value(quoted, sizeof quoted, entry));
-        }
+            status = remove_leftover(s, entry, err);
     }
     closedir(folder);
     return status;
+}
+
+/* What lies in the place of the caches' folder is worth no more than caches. */
+static sem_status clean_caches(store *s, const char *path, const named_things *n, sem_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        return remove_leftover(s, path, err);
+    return clean_folder(s, path, cache_is_named, n, err);
 }
 
 static sem_status read_names(store *s, named_things *n, sem_error *err)
@@ -190,7 +205,7 @@ sem_status folders_clean(store *s, sem_error *err)
     if (status == SEM_OK)
         status = clean_folder(s, models, model_is_named, &n, err);
     if (status == SEM_OK)
-        status = clean_folder(s, cache, cache_is_named, &n, err);
+        status = clean_caches(s, cache, &n, err);
     if (status == SEM_OK)
         status = try_clean_places(s, &n, err);
     store_generations_free(n.list, n.count);

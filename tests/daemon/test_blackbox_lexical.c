@@ -2,6 +2,7 @@
 #include "tests/daemon/blackbox.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static box b;
@@ -236,12 +237,18 @@ START_TEST(a_dropped_collection_is_forgotten_and_its_name_starts_empty)
 }
 END_TEST
 
-static const char *index_file(void)
+/* The path of something below the store. */
+static const char *below(const char *name)
 {
     static char path[FILES_PATH_MAX];
     sem_error error;
-    ck_ok(files_join(path, &error, "%s/lexical/index.db", b.storage + strlen("storage.path=")));
+    ck_ok(files_join(path, &error, "%s/%s", b.storage + strlen("storage.path="), name));
     return path;
+}
+
+static const char *index_file(void)
+{
+    return below("lexical/index.db");
 }
 
 /* The file is a cache: killed, missing, cut or full of something else, the index
@@ -269,6 +276,49 @@ START_TEST(the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged
         box_call(&b, "delete", "{'ids': [0]}");
         ck_assert_uint_eq(matches("refund"), 64u + (unsigned)round);
         box_call(&b, "upsert", "{'docs': [{'id': 0, 'text': 'refund'}]}");
+    }
+    box_stop(&b);
+}
+END_TEST
+
+static void replace(const char *name, bool by_folder)
+{
+    sem_error error;
+    ck_ok(files_remove_folder(below(name), &error));
+    if (by_folder)
+        ck_assert_int_eq(mkdir(below(name), 0700), 0);
+    else
+        ck_ok(files_write(below(name), "not what it should be", 21, &error));
+}
+
+static bool is_folder(const char *name)
+{
+    struct stat st;
+    return stat(below(name), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Caches are made anew whatever lies in their place; the store is sound without them. */
+START_TEST(files_and_folders_in_the_place_of_caches_are_replaced)
+{
+    static const struct {
+        const char *name;
+        bool by_folder;
+    } wrong[] = {{"lexical/index.db", true}, {"lexical", false}, {"cache", false}};
+    enum { COUNT = sizeof wrong / sizeof *wrong };
+    if (!start())
+        return;
+    fill();
+    for (unsigned i = 0; i <= COUNT; i++) {
+        box_stop(&b);
+        for (unsigned k = 0; k < COUNT; k++)
+            if (i == COUNT ? k > 0 : k == i)
+                replace(wrong[k].name, wrong[k].by_folder);
+        ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
+        if (i == COUNT)
+            ck_assert_int_eq(box_semctl("verify --rebuild %s/data", testing_folder()), 0);
+        box_start(&b);
+        ck_assert_uint_eq(matches("refund"), 64);
+        ck_assert(is_folder("cache") && is_folder("lexical") && !is_folder("lexical/index.db"));
     }
     box_stop(&b);
 }
@@ -335,6 +385,7 @@ int main(void)
     tcase_add_test(tests, what_cannot_be_searched_for_words_says_why);
     tcase_add_test(tests, a_dropped_collection_is_forgotten_and_its_name_starts_empty);
     tcase_add_test(tests, the_index_comes_back_after_a_kill_without_its_file_and_from_a_damaged_one);
+    tcase_add_test(tests, files_and_folders_in_the_place_of_caches_are_replaced);
     tcase_add_test(tests, a_file_that_goes_bad_meanwhile_is_made_anew);
     tcase_add_test(tests, a_filter_leaves_all_hits_that_match_it);
     suite_add_tcase(suite, tests);
