@@ -148,14 +148,15 @@ sem_status vector_index_set_queries(vector_index *v, const float *queries, size_
 void vector_index_settle(vector_index *v);
 
 /* Whether training would pay: enough rows and no lists, growth or drift since
- * k-means, many rows behind the lists, or many dead rows. Any thread. */
+ * k-means, many rows behind the lists, many dead rows, or cells that are far too
+ * full or empty. Any thread. */
 bool vector_index_wants_training(vector_index *v);
-/* Does what is due, at once: loads saved lists, the first time; leaves dead rows behind; trains k-means (spherical,
- * FAISS) or packs the cells there are anew; measures the recall curve
- * where it may have moved; swaps the result in. Nothing due: nothing done. One
- * call may leave something due (ask again), no call changes what a search
- * finds exactly. Index thread only. *cancel set: returns SEM_CANCELLED and the
- * index is as before. */
+/* Does what is due, at once: loads saved lists, the first time; leaves dead rows
+ * behind; trains k-means (spherical, FAISS), packs the cells there are anew, or
+ * splits and merges some of them; measures the recall curve where it may have
+ * moved; swaps the result in. Nothing due: nothing done. One call may leave
+ * something due (ask again), no call changes what a search finds exactly. Index
+ * thread only. *cancel set: returns SEM_CANCELLED and the index is as before. */
 sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err);
 
 #endif
