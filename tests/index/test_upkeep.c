@@ -354,10 +354,13 @@ int main(void)
     tcase_add_test(tc, cells_that_deletes_empty_are_given_up);
     tcase_add_test(tc, equal_vectors_are_not_split_for_ever);
     tcase_add_test(tc, upkeep_that_is_cancelled_leaves_all_as_it_was);
-    tcase_add_test(tc, nothing_to_do_is_a_copy_without_dead_lanes);
-    tcase_add_test(tc, rows_that_came_meanwhile_are_left_to_the_writer);
-    tcase_add_test(tc, every_living_row_keeps_its_lanes);
-    tcase_add_test(tc, every_living_row_keeps_its_lanes_for_metric_dot);
+    TCase *lanes = tcase_create("lanes");
+    tcase_set_timeout(lanes, 300);
+    tcase_add_test(lanes, nothing_to_do_is_a_copy_without_dead_lanes);
+    tcase_add_test(lanes, rows_that_came_meanwhile_are_left_to_the_writer);
+    tcase_add_test(lanes, every_living_row_keeps_its_lanes);
+    tcase_add_test(lanes, every_living_row_keeps_its_lanes_for_metric_dot);
     suite_add_tcase(suite, tc);
+    suite_add_tcase(suite, lanes);
     return testing_run(suite);
 }
