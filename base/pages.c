@@ -1,5 +1,6 @@
 #include "base/pages.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -68,6 +69,35 @@ void *pages_alloc_huge(size_t bytes)
 }
 
 #endif
+
+static bool read_instead(void *memory, int fd, size_t offset, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = pread(fd, (char *)memory + done, bytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return false;
+        }
+        done += (size_t)n;
+    }
+    return true;
+}
+
+bool pages_map_file(void *memory, int fd, size_t offset, size_t bytes)
+{
+    if (bytes == 0)
+        return true;
+#ifndef __SANITIZE_ADDRESS__ /* under which memory is malloc's */
+    const size_t page = page_size();
+    if ((uintptr_t)memory % page == 0 && offset % page == 0 &&
+        mmap(memory, (bytes + page - 1) / page * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+             (off_t)offset) != MAP_FAILED)
+        return true;
+#endif
+    return read_instead(memory, fd, offset, bytes);
+}
 
 void *pages_reserve(size_t bytes)
 {

@@ -14,6 +14,12 @@ void pages_free(void *memory, size_t bytes); /* accepts NULL */
  * again and again: a walk through it meets fewer pages. Freed with pages_free. */
 void *pages_alloc_huge(size_t bytes);
 
+/* What lies in a file from `offset` on (a multiple of a page) takes the place of memory from
+ * pages_alloc or pages_alloc_huge, up to the end of the last page: it is read when it is looked at,
+ * and what is written stays in memory. Where that cannot be, all is read at once. False: it could
+ * not be read, and errno says why. */
+bool pages_map_file(void *memory, int fd, size_t offset, size_t bytes);
+
 /* Address space for `bytes` bytes, aligned to a page, that takes no memory and may
  * not be touched; NULL when there is none. Freed with pages_release. */
 void *pages_reserve(size_t bytes);

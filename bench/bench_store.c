@@ -3,13 +3,17 @@
  * opened again and an index filled, as a start does; then it is searched.
  *
  *   bench_store [folder=build/bench-store] [vectors=200000] [dim=384] [request=64] [group=8] [queries=20] [keep=0]
+ *               [lists=0] [clusters=0] [threads=2]
  *
  * request: documents in one put; group: puts that share one commit; keep=1: the
- * store that is there is used. Prints documents a second, bytes on disk and in memory a
+ * store that is there is used; lists=1: then inverted lists are made and saved, unless
+ * they are there, and an index starts with them, as a daemon's does; queries besides are then
+ * searched through lists. clusters: vectors lie around so many points, at random without. Prints documents a second, bytes on disk and in memory a
  * vector, how long opening and filling take with what the page cache has, and
  * exact queries a second over the map and over a copy in memory, by turns. */
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "index/store.h"
 #include "index/vector_index.h"
@@ -22,7 +26,7 @@
 
 typedef struct setup {
     char folder[FILES_PATH_MAX];
-    size_t vectors, dim, request, group, queries, keep;
+    size_t vectors, dim, request, group, queries, keep, lists, clusters, threads;
 } setup;
 
 static void check(sem_status status, const sem_error *err)
@@ -50,7 +54,10 @@ static setup parse(int argc, char **argv)
                .request = option(argc, argv, "request", 64),
                .group = option(argc, argv, "group", 8),
                .queries = option(argc, argv, "queries", 20),
-               .keep = option(argc, argv, "keep", 0)};
+               .keep = option(argc, argv, "keep", 0),
+               .lists = option(argc, argv, "lists", 0),
+               .clusters = option(argc, argv, "clusters", 0),
+               .threads = option(argc, argv, "threads", 2)};
     for (int i = 1; i < argc; i++)
         if (strncmp(argv[i], "folder=", 7) == 0)
             snprintf(s.folder, sizeof s.folder, "%s", argv[i] + 7);
@@ -89,12 +96,27 @@ static void unit_vector(random_state *random, float *out, size_t dim)
         out[i] = (float)((double)out[i] / sqrt(sum));
 }
 
+/* Vector number n: from a pool of 1,024, or between one of them and one of its own. */
+static const float *vector_at(const setup *s, const float *pool, size_t n, float *own)
+{
+    if (s->clusters == 0)
+        return pool + n % 1024 * s->dim;
+    random_state random;
+    random_seed(&random, n + 2);
+    const float *centre = pool + n % s->clusters % 1024 * s->dim;
+    unit_vector(&random, own, s->dim);
+    for (size_t i = 0; i < s->dim; i++)
+        own[i] = 0.8f * centre[i] + 0.6f * own[i]; /* of unit length, nearly */
+    return own;
+}
+
 static void load(const setup *s, store *st, uint32_t collection)
 {
     sem_error err;
     random_state random;
     random_seed(&random, 1);
     float *pool = malloc(1024 * s->dim * sizeof *pool);
+    float *own = malloc(s->request * s->dim * sizeof *own);
     store_put *puts = calloc(s->request, sizeof *puts);
     for (size_t i = 0; i < 1024; i++)
         unit_vector(&random, pool + i * s->dim, s->dim);
@@ -108,7 +130,7 @@ static void load(const setup *s, store *st, uint32_t collection)
                 puts[count] = (store_put){.id = {.is_integer = true, .integer = done},
                                           .text = "a text of some forty bytes, as titles are",
                                           .text_length = 41,
-                                          .vector = pool + done % 1024 * s->dim};
+                                          .vector = vector_at(s, pool, done, own + count * s->dim)};
             check(store_documents_put(w, collection, STORE_SPACE_EXTERNAL, s->dim, 0, 0, puts, count, &seq, &err),
                   &err);
         }
@@ -118,6 +140,7 @@ static void load(const setup *s, store *st, uint32_t collection)
     printf("load      %zu vectors in %.2f s: %.0f a second, %.1f MB/s\n", s->vectors, seconds,
            (double)s->vectors / seconds, (double)(s->vectors * s->dim * 4) / seconds / 1e6);
     free(pool);
+    free(own);
     free(puts);
 }
 
@@ -187,7 +210,7 @@ static vector_index *make_index(const setup *s, store *st, store_read *r, uint32
     return f.index;
 }
 
-static double search_seconds(const setup *s, vector_index *index, store_read *r)
+static double search_seconds(const setup *s, vector_index *index, store_read *r, bool exact)
 {
     random_state random;
     sem_error err;
@@ -198,7 +221,7 @@ static double search_seconds(const setup *s, vector_index *index, store_read *r)
     uint64_t began = clock_monotonic_ns();
     for (size_t i = 0; i < s->queries; i++) {
         unit_vector(&random, query, s->dim);
-        vector_query q = {.vector = query, .k = 10, .exact = true, .read = r};
+        vector_query q = {.vector = query, .k = 10, .exact = exact, .recall = 0.95, .read = r};
         check(vector_index_search(index, &q, hits, &count, NULL, &err), &err);
     }
     free(query);
@@ -215,13 +238,52 @@ static void compare(const setup *s, store *st, uint32_t c)
     vector_index *index[2] = {make_index(s, st, r, c, true), make_index(s, st, r, c, false)};
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 2; i++) {
-            double seconds = search_seconds(s, index[i], r);
+            double seconds = search_seconds(s, index[i], r, true);
             best[i] = seconds < best[i] ? seconds : best[i];
         }
     printf("exact     in place %.1f a second, memory %.1f: ratio %.3f\n", (double)s->queries / best[0],
            (double)s->queries / best[1], best[1] / best[0]);
     vector_index_destroy(index[0]);
     vector_index_destroy(index[1]);
+    store_read_end(r);
+}
+
+/* An index as a daemon has it, with its lists' file; what the first queries take. */
+static void start_with_lists(const setup *s, store *st, uint32_t c)
+{
+    enum { FIRST = 10, TRAININGS = 8 };
+    filling f = {.status = SEM_OK};
+    sem_error err;
+    store_read *r;
+    sem_log log;
+    char cache[FILES_PATH_MAX + 16];
+    log_init(&log, STDOUT_FILENO, LOG_LEVEL_INFO);
+    snprintf(cache, sizeof cache, "%s/bench.lists", s->folder);
+    vector_index_options options = {.dim = s->dim,
+                                    .exact_below = 2000,
+                                    .threads = (unsigned)s->threads,
+                                    .store = st,
+                                    .space = STORE_SPACE_EXTERNAL,
+                                    .collection = c,
+                                    .cache = cache};
+    uint64_t began = clock_monotonic_ns();
+    check(store_read_begin(st, &r, &err), &err);
+    check(vector_index_create(&f.index, &options, &err), &err);
+    check(store_slot_walk(r, STORE_SPACE_EXTERNAL, c, fill_in_place, &f, &err), &err);
+    check(f.status, &f.err);
+    uint64_t filled = clock_monotonic_ns();
+    check(vector_index_train(f.index, NULL, &log, &err), &err); /* maps the file, where there is one */
+    uint64_t ready = clock_monotonic_ns();
+    setup few = *s;
+    few.queries = FIRST;
+    double first = search_seconds(&few, f.index, r, false), again = search_seconds(&few, f.index, r, false);
+    printf("start     filled in %.1f ms, lists in %.1f ms; the first %d queries took %.2f ms, once more %.2f ms; "
+           "%.1f bytes of memory a vector\n",
+           (double)(filled - began) / 1e6, (double)(ready - filled) / 1e6, FIRST, first * 1e3, again * 1e3,
+           anonymous_bytes() / (double)s->vectors);
+    for (int i = 0; i < TRAININGS && vector_index_wants_training(f.index); i++)
+        check(vector_index_train(f.index, NULL, &log, &err), &err);
+    vector_index_destroy(f.index);
     store_read_end(r);
 }
 
@@ -242,6 +304,8 @@ int main(int argc, char **argv)
     st = open_store(&s);
     printf("open      %.1f ms\n", (double)(clock_monotonic_ns() - began) / 1e6);
     show_bytes(&s, st);
+    if (s.lists > 0)
+        start_with_lists(&s, st, c);
     if (s.queries > 0)
         compare(&s, st, c);
     store_close(st);

@@ -79,6 +79,7 @@ void lists_free(lists *l)
     coarse_clear(&l->coarse);
     free(l->origin);
     codes_query_free(&l->writing);
+    lists_saved_free(l->saved);
     free(l);
 }
 
@@ -185,7 +186,14 @@ sem_status lists_reserve_rows(lists *l, size_t count, sem_error *err)
     return l->nibbles != NULL ? SEM_OK : sem_fail_memory(err, "inverted lists");
 }
 
-sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_error *err)
+void lists_meet_all(const lists *l)
+{
+    lists_meet_blocks(l, 0, l->saved == NULL ? 0 : l->saved->blocks);
+    for (size_t row = 0; l->saved != NULL && row < l->saved->rows; row += SAVED_ROWS)
+        (void)lists_nibbles(l, (uint32_t)row);
+}
+
+sem_status lists_lay_out(lists *l, const size_t *counts, size_t seconds, sem_error *err)
 {
     size_t blocks = 0;
     for (size_t c = 0; c <= l->nlist; c++)
@@ -213,8 +221,15 @@ sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_err
     }
     atomic_init(&l->entries, entries - seconds);
     atomic_init(&l->seconds, seconds);
-    clear_blocks(l, 0, l->taken);
     return SEM_OK;
+}
+
+sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_error *err)
+{
+    sem_status s = lists_lay_out(l, counts, seconds, err);
+    if (s == SEM_OK)
+        clear_blocks(l, 0, l->taken);
+    return s;
 }
 
 uint16_t lists_code_row(lists *l, uint32_t row, const float *vector)
@@ -391,6 +406,7 @@ static bool append_to(lists *l, uint32_t c, uint32_t row, uint16_t scale, const 
         return false;
     lists_get_origin(l, c, l->origin);
     uint32_t place = cell->last->first * CODES_LANES + cell->lanes;
+    lists_meet_blocks(l, place / CODES_LANES, 1);
     write_at(l, place, row, scale, vector, l->origin);
     cell->lanes++;
     atomic_store_explicit(&cell->last->used, (cell->lanes + CODES_LANES - 1) / CODES_LANES, memory_order_release);

@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "index/coarse.h"
 #include "index/codes.h"
+#include "index/lists_saved.h"
 #include "index/nearest.h"
 #include "index/recall_curve.h"
 #include "index/rows.h"
@@ -69,6 +70,7 @@ typedef struct lists {
     size_t capacity;          /* blocks */
     size_t row_capacity;      /* rows */
     size_t taken;             /* blocks; the writer's */
+    lists_saved *saved;       /* owned; NULL: nothing is mapped from a file */
     _Atomic uint32_t covered; /* rows below it are in a cell, or were dead already */
     atomic_size_t entries;    /* rows in all cells */
     atomic_size_t seconds;    /* of these, those that are there twice */
@@ -113,6 +115,8 @@ uint16_t lists_code_row(lists *l, uint32_t row, const float *vector);
 /* Room for counts[c] lanes in cell c, packed, and behind them for rows to come. `seconds`
  * of them are second copies. */
 sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_error *err);
+/* The same, but what is in the lanes is the caller's: they are not empty. */
+sem_status lists_lay_out(lists *l, const size_t *counts, size_t seconds, sem_error *err);
 /* Codes a row (with LISTS_SECOND: its second copy) as the n-th of a cell's first extent.
  * Any thread, while nobody reads; origin: what lists_get_origin says. */
 void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,
@@ -159,6 +163,29 @@ static inline size_t lists_strangers(const lists *l)
     return atomic_load_explicit(&l->cells[l->nlist].count, memory_order_relaxed);
 }
 
+/* Before a run of blocks is looked at or written to. Any thread. */
+static inline void lists_meet_blocks(const lists *l, size_t first, size_t count)
+{
+    lists_saved *s = l->saved;
+    if (s == NULL || first >= s->blocks || count == 0)
+        return;
+    size_t last = first + count <= s->blocks ? first + count - 1 : s->blocks - 1;
+    for (size_t i = first / SAVED_BLOCKS; i <= last / SAVED_BLOCKS; i++)
+        if (!atomic_load_explicit(&s->blocks_met[i], memory_order_acquire))
+            lists_saved_meet_blocks(s, l->blocks, l->lines, i);
+}
+
+/* Whether a section was met that its checksum does not fit: what such lists found is void.
+ * Accepts NULL. */
+static inline bool lists_damaged(const lists *l)
+{
+    return l != NULL && l->saved != NULL && atomic_load_explicit(&l->saved->damaged, memory_order_acquire);
+}
+
+/* Meets everything. */
+void lists_meet_all(const lists *l);
+
+/* Of a block that was met. */
 static inline const code_tail *lists_tail(const lists *l, uint32_t place)
 {
     return codes_tail(l->blocks + place / CODES_LANES * codes_block_size(l->lines), l->lines);
@@ -168,6 +195,7 @@ static inline const code_tail *lists_tail(const lists *l, uint32_t place)
 static inline bool lists_has_row(const lists *l, uint32_t place)
 {
     float offset;
+    lists_meet_blocks(l, place / CODES_LANES, 1);
     __atomic_load(&lists_tail(l, place)->offset[place % CODES_LANES], &offset, __ATOMIC_ACQUIRE);
     return offset > -INFINITY;
 }
@@ -184,6 +212,9 @@ static inline bool lists_is_second(const lists *l, uint32_t place)
 
 static inline const uint8_t *lists_nibbles(const lists *l, uint32_t row)
 {
+    lists_saved *s = l->saved;
+    if (s != NULL && row < s->rows && !atomic_load_explicit(&s->rows_met[row / SAVED_ROWS], memory_order_acquire))
+        lists_saved_meet_rows(s, l->nibbles, row / SAVED_ROWS);
     return l->nibbles + (size_t)row * l->nibbles_width;
 }
 

@@ -3,6 +3,8 @@
 #include "base/checked.h"
 #include "base/checksum.h"
 #include "base/files.h"
+#include "base/pages.h"
+#include "index/lists_saved.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 3, PART_ALIGN = 4096, PARTS = 9 };
+enum { FILE_VERSION = 4, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 
-/* A part of the file, in the order in which they lie. */
+/* A part of the file, in the order in which they lie. Those that are mapped have their checksums
+ * in parts of their own. */
 typedef struct part {
     uint64_t bytes, checksum;
 } part;
@@ -48,7 +51,14 @@ typedef struct saved_cell {
     uint32_t first, blocks, count, unused;
 } saved_cell;
 
-static void list_pieces(const lists *l, const lists_file *f, saved_cell *cells, piece out[PARTS])
+/* Of the sections of what is mapped. */
+typedef struct section_sums {
+    uint64_t *blocks, *rows;
+} section_sums;
+
+/* blocks: in all cells. */
+static void list_pieces(const lists *l, const lists_file *f, size_t blocks, saved_cell *cells, const section_sums *sums,
+                        piece out[PARTS])
 {
     size_t extras = l->centroid_extras == NULL ? 0 : l->nlist * sizeof *l->centroid_extras;
     const piece all[PARTS] = {{f->docnos, f->rows * sizeof *f->docnos},
@@ -58,7 +68,9 @@ static void list_pieces(const lists *l, const lists_file *f, saved_cell *cells, 
                               {l->centroid_shares, l->nlist * sizeof *l->centroid_shares},
                               {l->centroid_extras, extras},
                               {cells, (l->nlist + 1) * sizeof *cells},
-                              {l->blocks, l->taken * codes_block_size(l->lines)},
+                              {sums->blocks, lists_saved_sections(blocks, SAVED_BLOCKS) * sizeof *sums->blocks},
+                              {sums->rows, lists_saved_sections(f->rows, SAVED_ROWS) * sizeof *sums->rows},
+                              {l->blocks, blocks * codes_block_size(l->lines)},
                               {l->nibbles, f->rows * l->nibbles_width}};
     memcpy(out, all, sizeof all);
 }
@@ -115,7 +127,8 @@ static void fill_head(head *h, const lists *l, uint32_t count, const piece piece
     h->stranger_below = l->stranger_below;
     h->curve = l->curve;
     for (size_t i = 0; i < PARTS; i++)
-        h->parts[i] = (part){.bytes = pieces[i].bytes, .checksum = checksum_of(pieces[i].data, pieces[i].bytes)};
+        h->parts[i] = (part){.bytes = pieces[i].bytes,
+                             .checksum = i < READ_PARTS ? checksum_of(pieces[i].data, pieces[i].bytes) : 0};
     h->checksum = checksum_of(h, offsetof(head, checksum));
 }
 
@@ -145,37 +158,61 @@ static void note_cells(const lists *l, saved_cell *cells)
     }
 }
 
+/* What is only there to be written. */
+typedef struct saving {
+    head *head;
+    saved_cell *cells;
+    section_sums sums;
+    lists_file file;
+} saving;
+
+static sem_status saving_start(saving *v, const lists *l, const rows *r, sem_error *err)
+{
+    *v = (saving){.file.rows = lists_covered(l)};
+    v->head = malloc(sizeof *v->head);
+    v->cells = checked_realloc(NULL, l->nlist + 1, sizeof *v->cells);
+    v->file.docnos = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.docnos);
+    v->file.slots = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.slots);
+    v->sums.blocks = lists_saved_sums(l->blocks, l->taken, codes_block_size(l->lines), SAVED_BLOCKS);
+    v->sums.rows = lists_saved_sums(l->nibbles, v->file.rows, l->nibbles_width, SAVED_ROWS);
+    if (v->head == NULL || v->cells == NULL || v->file.docnos == NULL || v->file.slots == NULL ||
+        v->sums.blocks == NULL || v->sums.rows == NULL)
+        return sem_fail_memory(err, "a file of lists");
+    for (uint32_t row = 0; row < v->file.rows; row++) {
+        v->file.docnos[row] = rows_docno(r, row);
+        v->file.slots[row] = rows_slot(r, row);
+    }
+    note_cells(l, v->cells);
+    return SEM_OK;
+}
+
+static void saving_end(saving *v)
+{
+    free(v->head);
+    free(v->cells);
+    free(v->sums.blocks);
+    free(v->sums.rows);
+    lists_file_free(&v->file);
+}
+
 sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err)
 {
     char beside[FILES_PATH_MAX];
     piece pieces[PARTS];
-    lists_file f = {.rows = lists_covered(l)};
-    head *h = malloc(sizeof *h);
-    saved_cell *cells = checked_realloc(NULL, l->nlist + 1, sizeof *cells);
-    f.docnos = checked_realloc(NULL, (size_t)f.rows + 1, sizeof *f.docnos);
-    f.slots = checked_realloc(NULL, (size_t)f.rows + 1, sizeof *f.slots);
-    sem_status status = SEM_OK;
-    if (h == NULL || cells == NULL || f.docnos == NULL || f.slots == NULL)
-        status = sem_fail_memory(err, "a file of lists");
+    saving v;
+    sem_status status = saving_start(&v, l, r, err);
     if (status == SEM_OK)
         status = files_join(beside, err, "%s.new", path);
     if (status == SEM_OK) {
-        for (uint32_t row = 0; row < f.rows; row++) {
-            f.docnos[row] = rows_docno(r, row);
-            f.slots[row] = rows_slot(r, row);
-        }
-        note_cells(l, cells);
-        list_pieces(l, &f, cells, pieces);
-        fill_head(h, l, f.rows, pieces);
-        status = write_file(beside, h, pieces, err);
+        list_pieces(l, &v.file, l->taken, v.cells, &v.sums, pieces);
+        fill_head(v.head, l, v.file.rows, pieces);
+        status = write_file(beside, v.head, pieces, err);
     }
     if (status == SEM_OK && rename(beside, path) != 0) {
         status = io_fail("rename to", path, err);
         unlink(beside);
     }
-    free(h);
-    free(cells);
-    lists_file_free(&f);
+    saving_end(&v);
     return status;
 }
 
@@ -226,19 +263,30 @@ static bool cells_agree(const lists *l, const saved_cell *cells)
     return true;
 }
 
-static sem_status read_parts(int fd, const head *h, const char *path, lists_file *f, saved_cell *cells, size_t from,
-                             size_t to, sem_error *err)
+static size_t padded(uint64_t bytes)
 {
-    piece pieces[PARTS];
-    list_pieces(f->lists, f, cells, pieces);
-    for (size_t i = from; i < to; i++) {
-        if (pieces[i].bytes != h->parts[i].bytes)
-            return damaged(path, "a part has another size than it should", err);
+    return (size_t)(bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
+}
+
+static sem_status read_parts(int fd, const head *h, const char *path, const piece pieces[PARTS], sem_error *err)
+{
+    for (size_t i = 0; i < READ_PARTS; i++) {
         if (!read_all(fd, pieces[i].data, pieces[i].bytes))
             return damaged(path, "it is too short", err);
         if (checksum_of(pieces[i].data, pieces[i].bytes) != h->parts[i].checksum)
             return damaged(path, "the checksum of a part is wrong", err);
     }
+    return SEM_OK;
+}
+
+static sem_status map_parts(int fd, const head *h, const char *path, const lists *l, sem_error *err)
+{
+    size_t at = padded(sizeof *h);
+    for (size_t i = 0; i < READ_PARTS; i++)
+        at += padded(h->parts[i].bytes);
+    if (!pages_map_file(l->blocks, fd, at, h->parts[READ_PARTS].bytes) ||
+        !pages_map_file(l->nibbles, fd, at + padded(h->parts[READ_PARTS].bytes), h->parts[READ_PARTS + 1].bytes))
+        return io_fail("map", path, err);
     return SEM_OK;
 }
 
@@ -251,22 +299,11 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
         counts[c] = cells[c].count;
     sem_status status = lists_reserve_rows(f->lists, h->rows, err);
     if (status == SEM_OK)
-        status = lists_reserve(f->lists, counts, h->seconds, err);
+        status = lists_lay_out(f->lists, counts, h->seconds, err);
     free(counts);
     if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
         status = damaged(path, "its cells do not fit together", err);
     return status;
-}
-
-static bool rows_agree(const lists *l, uint32_t count)
-{
-    for (size_t b = 0; b < l->taken; b++)
-        for (uint32_t lane = 0; lane < CODES_LANES; lane++) {
-            uint32_t place = (uint32_t)(b * CODES_LANES) + lane;
-            if (lists_tail(l, place)->offset[lane] > -INFINITY && lists_row(l, place) >= count)
-                return false;
-        }
-    return true;
 }
 
 static void take_numbers(lists *l, const head *h)
@@ -284,28 +321,62 @@ static void take_numbers(lists *l, const head *h)
     atomic_store_explicit(&l->covered, (uint32_t)h->rows, memory_order_release);
 }
 
-static sem_status load(int fd, const char *path, const head *h, lists_file *f, sem_error *err)
+/* Memory for what is read. */
+static sem_status loading_start(const head *h, lists_file *f, saved_cell **cells, section_sums *sums, sem_error *err)
 {
-    enum { SMALL_PARTS = 7 };
-    saved_cell *cells = checked_realloc(NULL, h->nlist + 1, sizeof *cells);
+    *cells = checked_realloc(NULL, h->nlist + 1, sizeof **cells);
+    sums->blocks = calloc(lists_saved_sections(h->blocks, SAVED_BLOCKS) + 1, sizeof *sums->blocks);
+    sums->rows = calloc(lists_saved_sections(h->rows, SAVED_ROWS) + 1, sizeof *sums->rows);
     f->rows = (uint32_t)h->rows;
     f->docnos = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->docnos);
     f->slots = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->slots);
     sem_status status = lists_create(&f->lists, h->nlist, h->dim, h->dot != 0, err);
-    if (status == SEM_OK && (cells == NULL || f->docnos == NULL || f->slots == NULL))
+    if (status == SEM_OK &&
+        (*cells == NULL || sums->blocks == NULL || sums->rows == NULL || f->docnos == NULL || f->slots == NULL))
         status = sem_fail_memory(err, "inverted lists");
+    return status;
+}
+
+/* Whether the parts are as large as the head's numbers make them, and the file as large as they are. */
+static sem_status check_sizes(const head *h, const char *path, const piece pieces[PARTS], size_t file_bytes,
+                              sem_error *err)
+{
+    size_t bytes = padded(sizeof *h);
+    for (size_t i = 0; i < PARTS; i++) {
+        if (pieces[i].bytes != h->parts[i].bytes)
+            return damaged(path, "a part has another size than it should", err);
+        bytes += padded(pieces[i].bytes);
+    }
+    return file_bytes < bytes ? damaged(path, "it is too short", err) : SEM_OK;
+}
+
+static sem_status load(int fd, const char *path, const head *h, size_t file_bytes, lists_file *f, sem_error *err)
+{
+    saved_cell *cells = NULL;
+    section_sums sums = {0};
+    piece pieces[PARTS];
+    sem_status status = loading_start(h, f, &cells, &sums, err);
+    if (status == SEM_OK) {
+        list_pieces(f->lists, f, h->blocks, cells, &sums, pieces);
+        status = check_sizes(h, path, pieces, file_bytes, err);
+    }
     if (status == SEM_OK)
-        status = read_parts(fd, h, path, f, cells, 0, SMALL_PARTS, err);
+        status = read_parts(fd, h, path, pieces, err);
     if (status == SEM_OK)
         status = make_room(h, path, f, cells, err);
     if (status == SEM_OK)
-        status = read_parts(fd, h, path, f, cells, SMALL_PARTS, PARTS, err);
-    if (status == SEM_OK && !rows_agree(f->lists, f->rows))
-        status = damaged(path, "it names rows that it does not have", err);
+        status = map_parts(fd, h, path, f->lists, err);
+    if (status == SEM_OK) {
+        status = lists_saved_create(&f->lists->saved, h->blocks, codes_block_size(f->lists->lines), sums.blocks,
+                                    h->rows, f->lists->nibbles_width, sums.rows, err);
+        sums = (section_sums){0};
+    }
     if (status == SEM_OK)
         status = lists_finish_centroids(f->lists, err);
     if (status == SEM_OK)
         take_numbers(f->lists, h);
+    free(sums.blocks);
+    free(sums.rows);
     free(cells);
     return status;
 }
@@ -328,7 +399,7 @@ sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *o
         if (h->parts[i].bytes > (uint64_t)st.st_size)
             status = damaged(path, "it is too short", err);
     if (status == SEM_OK)
-        status = load(fd, path, h, out, err);
+        status = load(fd, path, h, (size_t)st.st_size, out, err);
     close(fd);
     free(h);
     if (status != SEM_OK)

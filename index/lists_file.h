@@ -21,7 +21,8 @@
  * first, then in its place. */
 sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err);
 
-/* What was read: lists that cover `rows` rows, which were of these documents. */
+/* What was read: lists that cover `rows` rows, which were of these documents. Their blocks and
+ * nibbles are mapped, and found damaged only when they are looked at (lists_damaged). */
 typedef struct lists_file {
     lists *lists;
     uint32_t rows;

@@ -114,6 +114,7 @@ static void scan_extent(stages *s, const list_extent *e, float base, const uint8
     uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
     for (uint32_t b = 0; b < used; b += PIECE) {
         uint32_t n = used - b < PIECE ? used - b : PIECE, first = e->first + b;
+        lists_meet_blocks(l, first, n);
         const code_run run = {.blocks = l->blocks + first * size,
                               .count = n,
                               .first_place = first * CODES_LANES,

@@ -65,6 +65,12 @@ static void view_release(view *v)
     free(v);
 }
 
+/* Lists that nothing was found wrong with; NULL: there are none. */
+static lists *lists_of(const view *v)
+{
+    return lists_damaged(v->lists) ? NULL : v->lists;
+}
+
 static view *view_acquire(vector_index *v)
 {
     pthread_mutex_lock(&v->looking);
@@ -250,9 +256,9 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
         s = rows_view_begin(&vectors, now->rows, query->read, err);
         if (s != SEM_OK)
             break;
-        s = passage_search(&vectors, now->lists, now->faiss, &v->options, v->kernel, scratch, query, hits, count, plan,
-                           err);
-        missed = rows_view_missed(&vectors);
+        const lists *l = lists_of(now);
+        s = passage_search(&vectors, l, now->faiss, &v->options, v->kernel, scratch, query, hits, count, plan, err);
+        missed = rows_view_missed(&vectors) || lists_damaged(l); /* found just now */
         rows_view_end(&vectors);
     }
     view_release(now);
@@ -265,7 +271,7 @@ sem_status vector_index_search(vector_index *v, const vector_query *query, vecto
 sem_status vector_index_export(vector_index *v, const index_export *how, index_exported *out, sem_error *err)
 {
     view *now = view_acquire(v);
-    sem_status s = cells_export(now->rows, now->lists, now->faiss, &v->options, how, out, err);
+    sem_status s = cells_export(now->rows, lists_of(now), now->faiss, &v->options, how, out, err);
     view_release(now);
     return s;
 }
@@ -283,7 +289,7 @@ _Static_assert(sizeof((vector_index_stats *)0)->curve / sizeof((vector_index_sta
 void vector_index_describe(vector_index *v, vector_index_stats *out)
 {
     view *now = view_acquire(v);
-    const lists *l = now->lists;
+    const lists *l = lists_of(now);
     const faiss_cells *f = now->faiss;
     bool exact = (l == NULL && f == NULL) || rows_live(now->rows) < v->options.exact_below;
     *out = (vector_index_stats){.splits = atomic_load_explicit(&v->splits, memory_order_relaxed),
@@ -312,11 +318,12 @@ void vector_index_describe(vector_index *v, vector_index_stats *out)
 static unsigned needs_of(const vector_index *v, const view *now)
 {
     cells_state state = {0};
-    if (now->lists != NULL)
-        state = training_state_of(now->lists);
+    const lists *l = lists_of(now);
+    if (l != NULL)
+        state = training_state_of(l);
     else if (now->faiss != NULL)
         state = faiss_cells_state(now->faiss);
-    return training_needs(&v->options, now->rows, now->lists != NULL || now->faiss != NULL ? &state : NULL);
+    return training_needs(&v->options, now->rows, l != NULL || now->faiss != NULL ? &state : NULL);
 }
 
 bool vector_index_wants_training(vector_index *v)
@@ -440,7 +447,7 @@ static sem_status copy_queries(vector_index *v, float **out, size_t *count, sem_
 static sem_status make_cells(vector_index *v, training *t, unsigned needs, const view *old, lists **l, faiss_cells **f,
                              upkeep_done *done, sem_error *err)
 {
-    if (old->lists == NULL && old->faiss == NULL && (needs & TRAINING_CLUSTER) == 0)
+    if (t->old == NULL && old->faiss == NULL && (needs & TRAINING_CLUSTER) == 0)
         return SEM_OK;
     rows_view vectors;
     sem_status s = rows_view_open(&vectors, t->rows, err);
@@ -508,10 +515,25 @@ static void save_lists(const vector_index *v, const lists *l, faiss_cells *f, co
         log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why.message));
 }
 
+/* Lists to go on from: all of them are looked at before anything is made of them. */
+static const lists *take_old(const view *now, sem_log *log)
+{
+    if (now->lists != NULL)
+        lists_meet_all(now->lists);
+    if (lists_damaged(now->lists))
+        log_event(log, LOG_LEVEL_WARNING, "lists_damaged",
+                  "message=\"a checksum of the saved lists is wrong: they "
+                  "are made anew, and search is exact until then\"");
+    return lists_of(now);
+}
+
 sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err)
 {
     view *now = view_acquire(v);
     unsigned needs = needs_of(v, now);
+    const lists *usable = needs == TRAINING_NOTHING ? NULL : take_old(now, log);
+    if (needs != TRAINING_NOTHING && usable != now->lists)
+        needs = needs_of(v, now);
     bool compact = (needs & TRAINING_COMPACT) != 0;
     rows *r = NULL;
     lists *l = NULL;
@@ -530,7 +552,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     s = take_rows(now->rows, compact, &r, &origin, &seen, cancel, err);
     if (s != SEM_OK)
         goto cleanup;
-    training t = {.rows = r, .old = now->lists, .origin = origin, .cancel = cancel, .log = log};
+    training t = {.rows = r, .old = usable, .origin = origin, .cancel = cancel, .log = log};
     s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
         save_lists(v, l, f, r, log);

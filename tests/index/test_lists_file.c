@@ -3,6 +3,7 @@
 #include "tests/index/clustered.h"
 
 #include "base/files.h"
+#include "index/recall_curve.h"
 #include "index/store.h"
 #include "index/vector_index.h"
 
@@ -351,6 +352,94 @@ static int64_t expect_unused(place_here *p, int64_t before)
     return at;
 }
 
+static long file_bytes(const char *path)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    return (long)st.st_size;
+}
+
+/* Nibbles are last in the file, the blocks of bits before them. */
+static long in_nibbles(const char *path)
+{
+    return file_bytes(path) - 4096 - 8192;
+}
+
+static long in_blocks(const char *path)
+{
+    enum { NIBBLES_BYTES = (N * 64 + 4095) / 4096 * 4096 };
+    return file_bytes(path) - NIBBLES_BYTES - 8192;
+}
+
+static void check_damaged_section(long (*where)(const char *path))
+{
+    place_here p;
+    vector_index_stats stats;
+    setup(&p, OURS, 0);
+    vector_index *v = start(&p);
+    train(v);
+    int64_t at = trained_at(&p, v);
+    vector_index_destroy(v);
+    flip_byte(p.cache, where(p.cache));
+    v = start(&p);
+    usleep(2000);
+    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_assert_int_eq(trained_at(&p, v), at); /* nobody has looked yet */
+    check_search(&p, v);
+    vector_index_describe(v, &stats);
+    ck_assert_str_eq(stats.kind, "exact");
+    ck_assert(vector_index_wants_training(v));
+    train(v);
+    ck_assert_int_gt(trained_at(&p, v), at);
+    check_search(&p, v);
+    vector_index_destroy(v);
+    v = start(&p); /* what was made anew was saved */
+    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    check_search(&p, v);
+    ck_assert_int_gt(trained_at(&p, v), at);
+    ck_assert(!vector_index_wants_training(v));
+    vector_index_destroy(v);
+    teardown(&p);
+}
+
+START_TEST(damaged_bits_are_found_at_their_first_use)
+{
+    check_damaged_section(in_blocks);
+}
+END_TEST
+
+START_TEST(damaged_nibbles_are_found_at_their_first_use)
+{
+    check_damaged_section(in_nibbles);
+}
+END_TEST
+
+START_TEST(lists_that_are_made_go_on_from_nothing_damaged)
+{
+    place_here p;
+    setup(&p, OURS, 0);
+    vector_index *v = start(&p);
+    train(v);
+    int64_t at = trained_at(&p, v);
+    vector_index_destroy(v);
+    flip_byte(p.cache, in_blocks(p.cache));
+    v = start(&p);
+    usleep(2000);
+    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_assert_int_eq(trained_at(&p, v), at);
+    for (uint64_t n = 0; n < N / 2; n++) { /* so many that lists are due before anybody searches */
+        erase(&p, n);
+        vector_index_remove(v, (uint32_t)n);
+    }
+    ck_assert(vector_index_wants_training(v));
+    train(v);
+    ck_assert_int_gt(trained_at(&p, v), at);
+    check_search(&p, v);
+    vector_index_destroy(v);
+    teardown(&p);
+}
+END_TEST
+
 START_TEST(damaged_lists_are_made_anew)
 {
     enum { PLACES = 10 };
@@ -366,9 +455,11 @@ START_TEST(damaged_lists_are_made_anew)
     at = expect_unused(&p, at);
     flip_byte(p.cache, 9);
     at = expect_unused(&p, at);
-    /* Pads between parts say nothing: offsets that lie in parts. FAISS's have one checksum for all. */
+    /* Pads between parts say nothing: offsets that lie in parts. FAISS's have one checksum for all, ours
+     * are read up to the blocks. */
+    long head = 4096L * (1 + (long)sizeof(recall_curve) / 4096);
     for (int i = 1; i < PLACES; i += _i == FAISS ? 5 : 2) {
-        flip_byte(p.cache, (long)(st.st_size / PLACES * i + 64));
+        flip_byte(p.cache, _i == FAISS ? (long)(st.st_size / PLACES * i + 64) : head + 4000L * i);
         at = expect_unused(&p, at);
     }
     ck_assert_int_eq(truncate(p.cache, st.st_size - 5000), 0);
@@ -423,6 +514,9 @@ int main(void)
     tcase_add_test(tests, cells_that_were_split_are_saved);
     tcase_add_loop_test(tests, damaged_lists_are_made_anew, OURS, FAISS + 1);
     tcase_add_test(tests, lists_of_another_engine_or_type_are_made_anew);
+    tcase_add_test(tests, damaged_bits_are_found_at_their_first_use);
+    tcase_add_test(tests, damaged_nibbles_are_found_at_their_first_use);
+    tcase_add_test(tests, lists_that_are_made_go_on_from_nothing_damaged);
     tcase_add_loop_test(tests, lists_that_cannot_be_saved_are_used_all_the_same, OURS, FAISS + 1);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
