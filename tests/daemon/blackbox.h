@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 enum { BOX_TIMEOUT_MS = 200000, BOX_OPTIONS_MAX = 24 };
 
@@ -240,6 +241,23 @@ __attribute__((format(printf, 3, 4))) static inline const msgpack_object *box_ca
     box_call_on(b, b->client, method, format, args);
     va_end(args);
     return box_result(b, method);
+}
+
+/* Until the latest job is in this state. One that ended in another fails the test with its reason. */
+static inline void box_wait_for_job(box *b, const char *state)
+{
+    static const char *const ends[] = {"done", "failed", "cancelled"};
+    for (;;) {
+        const msgpack_object *job = box_call(b, "job", "{}"), *now = object_get(job, "state");
+        const msgpack_object *reason = object_get(job, "reason");
+        bool told = reason != NULL && reason->type == MSGPACK_OBJECT_STR;
+        if (object_is(now, state))
+            return;
+        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+            ck_assert_msg(!object_is(now, ends[i]), "the job is %s, not %s: %.*s", ends[i], state,
+                          told ? (int)reason->via.str.size : 0, told ? reason->via.str.ptr : "");
+        usleep(20000);
+    }
 }
 
 /* semctl's exit status; what it prints is in semctl.log. */

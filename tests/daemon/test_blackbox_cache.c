@@ -120,17 +120,6 @@ START_TEST(prompts_have_vectors_of_their_own)
 }
 END_TEST
 
-static void wait_for_job(void)
-{
-    for (;;) {
-        const msgpack_object *job = box_call(&b, "job", "{}");
-        if (object_is(object_get(job, "state"), "done"))
-            return;
-        ck_assert(!object_is(object_get(job, "state"), "failed"));
-        usleep(20000);
-    }
-}
-
 START_TEST(no_vector_outlives_its_generation)
 {
     float first[DIM], second[DIM], now[DIM];
@@ -145,7 +134,7 @@ START_TEST(no_vector_outlives_its_generation)
     encode("where is my refund", false, first);
     encode("where is my refund", false, first);
     box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
-    wait_for_job();
+    box_wait_for_job(&b, "done");
     encode("where is my refund", true, second);
     encode("where is my refund", false, now);
     check_equal(now, second);

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MANY = 45000, A_REQUEST = 1000, LOAD_PATIENCE = 600 };
+enum { MANY = 45000, A_REQUEST = 1000 };
 
 static box b;
 
@@ -145,23 +145,10 @@ START_TEST(full_disk_is_refused_and_recovers)
 }
 END_TEST
 
-static void wait_for_job(const char *state)
-{
-    for (int i = 0; i < LOAD_PATIENCE; i++) {
-        const msgpack_object *now = object_get(box_call(&b, "job", "{}"), "state");
-        if (object_is(now, state))
-            return;
-        ck_assert_msg(object_is(now, "queued") || object_is(now, "running"), "%.*s", (int)now->via.str.size,
-                      now->via.str.ptr);
-        usleep(20000);
-    }
-    ck_abort_msg("the job did not end");
-}
-
 static void load(const char *path)
 {
     box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
-    wait_for_job("done");
+    box_wait_for_job(&b, "done");
 }
 
 static bool start_with_documents(char model[FILES_PATH_MAX])
@@ -311,7 +298,7 @@ START_TEST(a_model_that_embeds_nothing_seeds_nothing)
     box_call(&b, "encode", "{'texts': ['one']}");
     /* Nor is it served by a job that no gate holds up. */
     box_call(&b, "model.load", "{'path': '%s', 'gate': false}", model);
-    wait_for_job("failed");
+    box_wait_for_job(&b, "failed");
     box_stop(&b);
 }
 END_TEST

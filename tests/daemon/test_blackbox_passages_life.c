@@ -94,7 +94,8 @@ END_TEST
 
 typedef struct traffic {
     client *client;
-    unsigned searches, writes, failed, wrong;
+    unsigned searches, failed, wrong;
+    atomic_uint writes;
     atomic_bool stop;
     pthread_t thread;
 } traffic;
@@ -148,18 +149,6 @@ static void *traffic_main(void *argument)
     return NULL;
 }
 
-static void wait_for_job(void)
-{
-    for (;;) {
-        const msgpack_object *job = box_call(&b, "job", "{}"), *reason = object_get(job, "reason");
-        if (object_is(object_get(job, "state"), "done"))
-            break;
-        ck_assert_msg(!object_is(object_get(job, "state"), "failed"), "the job failed: %.*s",
-                      reason != NULL ? (int)reason->via.str.size : 0, reason != NULL ? reason->via.str.ptr : "");
-        usleep(20000);
-    }
-}
-
 static uint64_t generation(void)
 {
     return object_uint(object_get(box_call(&b, "info", NULL), "generation"), 0);
@@ -175,9 +164,10 @@ START_TEST(a_new_generation_cuts_with_its_own_tokenizer_while_it_is_written_and_
     ck_assert_ptr_nonnull(realpath(testing_shared("golden/family-bert-cased-sqrt-f16-prompts"), path));
     ck_assert_int_eq(pthread_create(&t.thread, NULL, traffic_main, &t), 0);
     box_call(&b, "model.load", "{'path': '%s'}", path);
-    wait_for_job();
+    box_wait_for_job(&b, "done");
     ck_assert_uint_eq(generation(), 2);
-    usleep(100000);
+    for (unsigned until = atomic_load(&t.writes) + 8; atomic_load(&t.writes) < until;)
+        usleep(1000); /* every document is written once more */
     atomic_store(&t.stop, true);
     pthread_join(t.thread, NULL);
     ck_assert_uint_eq(t.failed, 0);
@@ -194,7 +184,7 @@ START_TEST(a_new_generation_cuts_with_its_own_tokenizer_while_it_is_written_and_
     ck_assert_uint_ne(others, passages); /* or the tokenizers would be no different */
     put(5, 3000, 30);
     box_call(&b, "rollback", "{}");
-    wait_for_job();
+    box_wait_for_job(&b, "done");
     ck_assert_uint_eq(generation(), 1);
     expect_all_right(TOKENS + SPECIAL);
     client_close(t.client);
@@ -226,7 +216,7 @@ START_TEST(a_kill_while_a_generation_is_made_leaves_the_old_or_the_new_one)
     }
     uint64_t before = generation();
     box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
-    wait_for_job();
+    box_wait_for_job(&b, "done");
     ck_assert_uint_gt(generation(), before);
     expect_all_right(MODEL_TOKENS);
     end();
