@@ -103,11 +103,6 @@ static sem_status read_freed(verify *v, const MDB_val *key, const MDB_val *value
     return SEM_OK;
 }
 
-static bool was_dropped(verify *v, uint32_t number, uint32_t collection)
-{
-    return verify_collection(v, collection) == NULL && set_of(v, number, collection) == NULL;
-}
-
 /* --- places */
 
 static void check_values(verify *v, const space *sp, uint32_t collection, const char *name, const void *row, size_t dim)
@@ -252,19 +247,13 @@ static void compare_places(verify *v)
 
 /* --- what lies in a space */
 
-/* A vector that is no place's: freed, of a group that was cut off, or of what was
- * dropped; anything else nobody would ever remove. */
+/* A vector that is no place's: freed, of a group that was cut off (where no slot is counted
+ * the first one was), or of what was dropped; anything else nobody would ever remove. */
 static void check_owned(verify *v, const space *sp, uint32_t collection, uint32_t slot)
 {
     const slot_set *set = set_of(v, sp->number, collection);
     char name[VERIFY_NAME];
-    if (set == NULL) {
-        if (!was_dropped(v, sp->number, collection))
-            verify_report(v, "%s: slot %u of %s is there, but no slot was given out", sp->in.name, slot,
-                          verify_collection_name(v, collection, name));
-        return;
-    }
-    if (slot < slots_of(set) && !bit(set->named, slot) && !bit(set->freed, slot) && !set->all_freed)
+    if (set != NULL && slot < slots_of(set) && !bit(set->named, slot) && !bit(set->freed, slot) && !set->all_freed)
         verify_report(v, "%s: slot %u of %s holds a vector that nothing names and that is not freed", sp->in.name, slot,
                       verify_collection_name(v, collection, name));
 }
