@@ -10,10 +10,10 @@
 
 enum {
     DIM_MIN = 128, /* with fewer dimensions bits tell little, and bytes are few */
-    A_WANTED = 2, /* centroids scored for each that is wanted, */
-    SPARE = 64,   /* and so many more */
-    PIECE = 32,   /* blocks scanned between two looks at how many there are */
-    FULL = 3      /* times what is wanted: then they are cut back */
+    A_WANTED = 2,  /* centroids scored for each that is wanted, */
+    SPARE = 64,    /* and so many more */
+    PIECE = 32,    /* blocks scanned between two looks at how many there are */
+    FULL = 3       /* times what is wanted: then they are cut back */
 };
 
 /* By their bytes. */
@@ -66,7 +66,8 @@ sem_status coarse_prepare(coarse *c, sem_error *err)
             codes_clear_block(c->blocks + b * size, lines);
         for (uint32_t i = 0; i < c->count; i++) {
             codes_from_bytes(c->bytes + i * c->width, c->scales[i], c->dim, vector);
-            codes_write_lane(c->blocks + i / CODES_LANES * size, i % CODES_LANES, vector, mean, c->dim, i, 0);
+            codes_write_lane(c->kernel, c->blocks + i / CODES_LANES * size, i % CODES_LANES, vector, mean, c->dim, i,
+                             0);
         }
     } else {
         coarse_clear(c);
@@ -131,8 +132,7 @@ static size_t choose_by_bits(const coarse *c, const code_query *q, size_t keep, 
     float threshold = -FLT_MAX;
     for (size_t b = 0; b < blocks; b += PIECE) {
         size_t n = blocks - b < PIECE ? blocks - b : PIECE;
-        const code_run run = {
-            .blocks = c->blocks + b * size, .count = n, .first_place = (uint32_t)(b * CODES_LANES)};
+        const code_run run = {.blocks = c->blocks + b * size, .count = n, .first_place = (uint32_t)(b * CODES_LANES)};
         count += c->kernel->scan(q, &run, threshold, s->by_bits + count);
         if (count >= FULL * keep)
             count = candidates_keep(c->kernel, s->by_bits, count, keep, &threshold, smaller_place, NULL);

@@ -3,7 +3,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2")))
+#define TARGET      __attribute__((target("avx2")))
+#define CODE_TARGET TARGET
+#include "index/code_encoding.h"
 /* A lane may be written while its block is read: see the generic level. */
 #define INLINE TARGET __attribute__((always_inline, no_sanitize("thread"))) static inline
 
@@ -198,6 +200,8 @@ const code_kernel code_avx2 = {.name = "avx2",
                                .count = count_candidates,
                                .range = range,
                                .gather = gather,
+                               .residual = code_residual,
+                               .to_nibbles = code_nibbles_of,
                                .available = has_avx2};
 
 #else

@@ -3,7 +3,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2")))
+#define TARGET      __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2")))
+#define CODE_TARGET TARGET
+#include "index/code_encoding.h"
 /* A lane may be written while its block is read: see the generic level. */
 #define INLINE TARGET __attribute__((always_inline, no_sanitize("thread"))) static inline
 
@@ -71,7 +73,8 @@ INLINE size_t scan_lines(const code_query *q, size_t lines, const code_run *run,
         __mmask8 passed = _mm256_cmp_ps_mask(t, least, _CMP_GE_OQ);
         if (passed == 0)
             continue;
-        __m256i places = _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(run->first_place + (uint32_t)b * CODES_LANES)));
+        __m256i places =
+            _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(run->first_place + (uint32_t)b * CODES_LANES)));
         __m512i pairs = _mm512_or_si512(_mm512_cvtepu32_epi64(places),
                                         _mm512_slli_epi64(_mm512_cvtepu32_epi64(_mm256_castps_si256(t)), 32));
         _mm512_storeu_si512(out + found, _mm512_maskz_compress_epi64(passed, pairs));
@@ -220,6 +223,8 @@ const code_kernel code_avx512 = {.name = "avx512",
                                  .count = count_candidates,
                                  .range = range,
                                  .gather = gather,
+                                 .residual = code_residual,
+                                 .to_nibbles = code_nibbles_of,
                                  .available = has_all};
 
 #else

@@ -1,3 +1,4 @@
+#include "index/code_encoding.h"
 #include "index/codes.h"
 
 static bool always(void)
@@ -17,8 +18,8 @@ static uint32_t sum_of_planes(const code_query *q, const uint64_t *words, size_t
 
 /* A lane may be written meanwhile; then its offset is -INFINITY before and after what
  * is read of it here, or the whole lane is there. */
-__attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run,
-                                                          float threshold, code_candidate *out)
+__attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run, float threshold,
+                                                          code_candidate *out)
 {
     size_t found = 0, size = codes_block_size(q->lines);
     for (size_t b = 0; b < run->count; b++) {
@@ -99,4 +100,6 @@ const code_kernel code_generic = {.name = "generic",
                                   .count = count_candidates,
                                   .range = range,
                                   .gather = gather,
+                                  .residual = code_residual,
+                                  .to_nibbles = code_nibbles_of,
                                   .available = always};

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEVELS_OF_4_BITS = 15, BYTE_MAX = 127, BYTE_ZERO = 128, NIBBLE_MAX = 15, NIBBLE_ZERO = 8 };
+enum { LEVELS_OF_4_BITS = 15, BYTE_MAX = 127, BYTE_ZERO = 128 };
 
 const code_kernel *codes_choose(void)
 {
@@ -219,82 +219,24 @@ static uint16_t round_scale(float scale)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static int to_nibble(float x)
+uint16_t codes_to_nibbles(const code_kernel *kernel, const float *vector, size_t dim, uint8_t *nibbles)
 {
-    int n = (int)(x + NIBBLE_ZERO);
-    return n < 0 ? 0 : n > NIBBLE_MAX ? NIBBLE_MAX : n;
+    return round_scale(kernel->to_nibbles(vector, dim, nibbles));
 }
 
-/* The scale that keeps ⟨x, code⟩ at |x|² where a step of the code is 2 / inverse, and what
- * is lost then; all of x times `unit`. */
-static float fit_scale(const float *vector, size_t dim, float unit, float inverse, float squares, float *lost)
-{
-    float along[PARTS] = {0}, product = 0;
-    int32_t codes = 0;
-    for (size_t i = 0; i < dim; i++) {
-        float x = vector[i] * unit;
-        int code = 2 * to_nibble(x * inverse) - NIBBLE_MAX;
-        along[i % PARTS] += (float)code * x;
-        codes += code * code;
-    }
-    for (size_t i = 0; i < PARTS; i++)
-        product += along[i];
-    float scale = squares / product; /* signs agree: the product is above 0 */
-    *lost = scale * scale * (float)codes - squares;
-    return scale;
-}
-
-uint16_t codes_to_nibbles(const float *vector, size_t dim, uint8_t *nibbles)
-{
-    /* In root mean squares: 16 steps lose least of a normal distribution there. */
-    static const float widest = 2.6f;
-    float most = largest(vector, dim), unit = most >= 1e-30f ? 1.0f / most : 0.0f, squares = 0;
-    memset(nibbles, 0, codes_nibbles_width(dim));
-    if (unit <= 0)
-        return 0;
-    for (size_t i = 0; i < dim; i++)
-        squares += vector[i] * unit * (vector[i] * unit);
-    /* With a few large dimensions the whole range loses less. */
-    float clipped = NIBBLE_ZERO / (widest * sqrtf(squares / (float)dim)), whole = NIBBLE_MAX / 2.0f, inverse = whole;
-    float lost, lost_clipped, scale = fit_scale(vector, dim, unit, whole, squares, &lost);
-    float other = fit_scale(vector, dim, unit, clipped, squares, &lost_clipped);
-    if (lost_clipped < lost) {
-        scale = other;
-        inverse = clipped;
-    }
-    for (size_t i = 0; i < dim; i++) {
-        size_t line = i / (2 * CODES_LINE), at = i % (2 * CODES_LINE);
-        int n = to_nibble(vector[i] * unit * inverse);
-        nibbles[line * CODES_LINE + at % CODES_LINE] |= (uint8_t)(n << (at < CODES_LINE ? 0 : 4));
-    }
-    return round_scale(scale * most);
-}
-
-void codes_write_lane(uint8_t *block, size_t lane, const float *vector, const float *centroid, size_t dim, uint32_t row,
-                      uint16_t scale)
+void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, const float *vector,
+                      const float *centroid, size_t dim, uint32_t row, uint16_t scale)
 {
     size_t lines = codes_lines(dim);
-    uint64_t *words = (uint64_t *)(void *)block;
-    double squares = 0, sizes = 0, along = 0, signs = 0;
+    uint64_t *words = (uint64_t *)(void *)block + lane;
+    code_residual_sums sums;
+    kernel->residual(vector, centroid, dim, words, &sums);
     uint16_t ones = 0;
-    for (size_t line = 0; line < lines; line++) {
-        uint64_t bits = 0;
-        size_t end = dim - line * CODES_LINE < CODES_LINE ? dim - line * CODES_LINE : CODES_LINE;
-        for (size_t i = 0; i < end; i++) {
-            float c = centroid[line * CODES_LINE + i], r = vector[line * CODES_LINE + i] - c;
-            bool up = r > 0;
-            bits |= (uint64_t)up << i;
-            squares += (double)r * r;
-            sizes += fabs((double)r);
-            along += (double)c * r;
-            signs += up ? (double)c : -(double)c;
-        }
-        words[line * CODES_LANES + lane] = bits;
-        ones = (uint16_t)(ones + __builtin_popcountll(bits));
-    }
+    for (size_t line = 0; line < lines; line++)
+        ones = (uint16_t)(ones + __builtin_popcountll(words[line * CODES_LANES]));
     code_tail *tail = codes_tail(block, lines);
-    double factor = sizes > 0 ? squares / sizes : 0.0;
-    float offset = (float)(along - factor * signs);
+    double factor = sums.sizes > 0 ? sums.squares / sums.sizes : 0.0;
+    float offset = (float)(sums.along - factor * sums.signs);
     tail->factor[lane] = (float)factor;
     tail->row[lane] = row;
     tail->ones[lane] = ones;

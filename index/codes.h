@@ -78,6 +78,8 @@ static inline code_tail *codes_tail(const uint8_t *block, size_t lines)
 
 float codes_scale(uint16_t half);
 
+typedef struct code_kernel code_kernel;
+
 /* A query in both forms. */
 typedef struct code_query {
     size_t dim, lines, width;
@@ -119,12 +121,12 @@ uint16_t codes_to_bytes(const float *vector, size_t dim, uint8_t *bytes);
 void codes_from_bytes(const uint8_t *bytes, float scale, size_t dim, float *vector);
 
 /* vector as [codes_nibbles_width(dim)] bytes; returns its scale. */
-uint16_t codes_to_nibbles(const float *vector, size_t dim, uint8_t *nibbles);
+uint16_t codes_to_nibbles(const code_kernel *kernel, const float *vector, size_t dim, uint8_t *nibbles);
 
 /* Writes the bits and all numbers of one lane, the offset last, so that a reader of
  * the block meets an empty lane until all of it is there. */
-void codes_write_lane(uint8_t *block, size_t lane, const float *vector, const float *centroid, size_t dim, uint32_t row,
-                      uint16_t scale);
+void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, const float *vector,
+                      const float *centroid, size_t dim, uint32_t row, uint16_t scale);
 /* Copies a lane that is in use. */
 void codes_copy_lane(uint8_t *to, size_t to_lane, const uint8_t *from, size_t from_lane, size_t lines);
 void codes_clear_block(uint8_t *block, size_t lines); /* all lanes empty */
@@ -143,7 +145,12 @@ typedef struct code_run {
     const uint8_t *next;  /* blocks that will be compared next: the memory is asked for them. NULL: not known */
 } code_run;
 
-typedef struct code_kernel {
+/* Of r = x - c, with s its signs: |r|², Σ|r|, ⟨c, r⟩, Σ s c. */
+typedef struct code_residual_sums {
+    double squares, sizes, along, signs;
+} code_residual_sums;
+
+struct code_kernel {
     const char *name; /* "generic", "avx2", "avx512" */
     /* Appends to out the lanes of a run whose estimate is at least the threshold
      * (finite), in order; returns how many. out has room for all lanes and 8 more. */
@@ -157,8 +164,12 @@ typedef struct code_kernel {
     void (*range)(const code_candidate *c, size_t count, float *low, float *high);
     /* Leaves those with at least that score, in their order, and none of the others; how many. */
     size_t (*gather)(code_candidate *c, size_t count, float least);
+    /* The bits of r = vector - centroid, a word for each line at words[line * CODES_LANES]. */
+    void (*residual)(const float *vector, const float *centroid, size_t dim, uint64_t *words, code_residual_sums *out);
+    /* Fills nibbles [codes_nibbles_width(dim)]; returns their scale. */
+    float (*to_nibbles)(const float *vector, size_t dim, uint8_t *nibbles);
     bool (*available)(void); /* whether this machine can run it */
-} code_kernel;
+};
 
 extern const code_kernel code_generic, code_avx2, code_avx512;
 

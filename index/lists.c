@@ -234,12 +234,13 @@ sem_status lists_reserve(lists *l, const size_t *counts, size_t seconds, sem_err
 
 uint16_t lists_code_row(lists *l, uint32_t row, const float *vector)
 {
-    return codes_to_nibbles(vector, l->dim, l->nibbles + (size_t)row * l->nibbles_width);
+    return codes_to_nibbles(l->kernel, vector, l->dim, l->nibbles + (size_t)row * l->nibbles_width);
 }
 
 static void write_at(lists *l, size_t place, uint32_t row, uint16_t scale, const float *vector, const float *origin)
 {
-    codes_write_lane(block_at(l, place / CODES_LANES), place % CODES_LANES, vector, origin, l->dim, row, scale);
+    codes_write_lane(l->kernel, block_at(l, place / CODES_LANES), place % CODES_LANES, vector, origin, l->dim, row,
+                     scale);
 }
 
 void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,

@@ -34,12 +34,12 @@ static inline void lists_check_lane(void *context, uint32_t cell, uint32_t place
     c->counts[second]++;
     c->lanes[cell]++;
     const float *vector = rows_vector(c->view, row);
-    uint16_t scale = codes_to_nibbles(vector, l->dim, c->nibbles);
+    uint16_t scale = codes_to_nibbles(l->kernel, vector, l->dim, c->nibbles);
     ck_assert_mem_eq(c->nibbles, lists_nibbles(l, row), l->nibbles_width);
     size_t lane = place % CODES_LANES;
     const uint8_t *there = l->blocks + place / CODES_LANES * codes_block_size(l->lines);
     lists_get_origin(l, cell, c->origin);
-    codes_write_lane(c->block, lane, vector, c->origin, l->dim, row | (second ? LISTS_SECOND : 0), scale);
+    codes_write_lane(l->kernel, c->block, lane, vector, c->origin, l->dim, row | (second ? LISTS_SECOND : 0), scale);
     for (size_t line = 0; line < l->lines; line++)
         ck_assert_mem_eq(c->block + line * CODES_LINE + lane * 8, there + line * CODES_LINE + lane * 8, 8);
     const code_tail *a = codes_tail(c->block, l->lines), *b = codes_tail(there, l->lines);

@@ -46,9 +46,9 @@ static coded make_coded(random_state *r, size_t dim)
         codes_clear_block(c.blocks + b * codes_block_size(codes_lines(dim)), codes_lines(dim));
     for (size_t i = 0; i < LANES; i++) {
         c.byte_scales[i] = codes_to_bytes(c.rows + i * dim, dim, c.bytes + i * codes_width(dim));
-        c.scales[i] = codes_to_nibbles(c.rows + i * dim, dim, c.nibbles + i * codes_nibbles_width(dim));
-        codes_write_lane(c.blocks + i / CODES_LANES * codes_block_size(codes_lines(dim)), i % CODES_LANES,
-                         c.rows + i * dim, c.centroid, dim, (uint32_t)i, c.scales[i]);
+        c.scales[i] = codes_to_nibbles(&code_generic, c.rows + i * dim, dim, c.nibbles + i * codes_nibbles_width(dim));
+        codes_write_lane(&code_generic, c.blocks + i / CODES_LANES * codes_block_size(codes_lines(dim)),
+                         i % CODES_LANES, c.rows + i * dim, c.centroid, dim, (uint32_t)i, c.scales[i]);
     }
     ck_assert(codes_query_reserve(&c.q, dim));
     codes_prepare(&c.q, c.query, dim);
@@ -145,6 +145,66 @@ START_TEST(every_level_sums_the_same_bytes_and_nibbles)
 }
 END_TEST
 
+START_TEST(every_level_gives_the_same_codes)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t d = 0; d < DIMS; d++) {
+        coded c = make_coded(&r, dims[d]);
+        size_t size = codes_block_size(codes_lines(c.dim)), width = codes_nibbles_width(c.dim);
+        uint8_t *block = aligned(size), *nibbles = aligned(width);
+        for (size_t l = 0; l < 2; l++) {
+            if (!levels[l]->available())
+                continue;
+            for (size_t i = 0; i < LANES; i++) {
+                const float *row = c.rows + i * c.dim;
+                codes_write_lane(levels[l], block, i % CODES_LANES, row, c.centroid, c.dim, (uint32_t)i, c.scales[i]);
+                ck_assert_uint_eq(codes_to_nibbles(levels[l], row, c.dim, nibbles), c.scales[i]);
+                ck_assert_mem_eq(nibbles, c.nibbles + i * width, width);
+                if (i % CODES_LANES == CODES_LANES - 1)
+                    ck_assert_mem_eq(block, c.blocks + i / CODES_LANES * size, size);
+            }
+        }
+        free(block);
+        free(nibbles);
+        free_coded(&c);
+    }
+}
+END_TEST
+
+/* What a lane holds, by its definition. */
+START_TEST(lanes_hold_signs_and_their_numbers)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t d = 0; d < DIMS; d++) {
+        coded c = make_coded(&r, dims[d]);
+        size_t lines = codes_lines(c.dim), size = codes_block_size(lines);
+        for (size_t i = 0; i < LANES; i++) {
+            const uint8_t *block = c.blocks + i / CODES_LANES * size;
+            const uint64_t *words = (const uint64_t *)(const void *)block + i % CODES_LANES;
+            const code_tail *tail = codes_tail(block, lines);
+            double squares = 0, sizes = 0, along = 0, signs = 0;
+            size_t ones = 0;
+            for (size_t j = 0; j < c.dim; j++) {
+                double o = c.centroid[j], x = c.rows[i * c.dim + j] - c.centroid[j];
+                ck_assert_int_eq(words[j / CODES_LINE * CODES_LANES] >> j % CODES_LINE & 1, x > 0);
+                ones += x > 0;
+                squares += x * x;
+                sizes += fabs(x);
+                along += o * x;
+                signs += x > 0 ? o : -o;
+            }
+            double factor = sizes > 0 ? squares / sizes : 0;
+            ck_assert_uint_eq(tail->ones[i % CODES_LANES], ones);
+            ck_assert_double_eq_tol((double)tail->factor[i % CODES_LANES], factor, 1e-5);
+            ck_assert_double_eq_tol((double)tail->offset[i % CODES_LANES], along - factor * signs, 1e-5);
+        }
+        free_coded(&c);
+    }
+}
+END_TEST
+
 START_TEST(estimates_are_near_the_products)
 {
     random_state r;
@@ -153,8 +213,7 @@ START_TEST(estimates_are_near_the_products)
     double bits = 0, bytes = 0, nibbles = 0;
     coded c = make_coded(&r, WIDE);
     static code_candidate found[LANES + 8];
-    const code_run run = {
-        .blocks = c.blocks, .count = BLOCKS, .base = (float)product(c.query, c.centroid, WIDE)};
+    const code_run run = {.blocks = c.blocks, .count = BLOCKS, .base = (float)product(c.query, c.centroid, WIDE)};
     size_t count = code_generic.scan(&c.q, &run, -FLT_MAX, found);
     ck_assert_uint_eq(count, LANES);
     for (size_t i = 0; i < LANES; i++) {
@@ -205,10 +264,10 @@ START_TEST(vectors_of_zeros_have_codes)
     codes_from_bytes(bytes, codes_scale(0), 100, back);
     ck_assert_mem_eq(back, none, sizeof none);
     uint8_t nibbles[64];
-    ck_assert_uint_eq(codes_to_nibbles(none, 100, nibbles), 0);
+    ck_assert_uint_eq(codes_to_nibbles(&code_generic, none, 100, nibbles), 0);
     uint8_t *block = aligned(codes_block_size(2));
     codes_clear_block(block, 2);
-    codes_write_lane(block, 3, none, none, 100, 7, 0);
+    codes_write_lane(&code_generic, block, 3, none, none, 100, 7, 0);
     ck_assert_float_eq(codes_tail(block, 2)->factor[3], 0.0f);
     ck_assert_float_eq(codes_tail(block, 2)->offset[3], 0.0f);
     free(block);
@@ -224,6 +283,8 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, every_level_finds_the_same_candidates);
     tcase_add_test(tc, every_level_sums_the_same_bytes_and_nibbles);
+    tcase_add_test(tc, every_level_gives_the_same_codes);
+    tcase_add_test(tc, lanes_hold_signs_and_their_numbers);
     tcase_add_test(tc, estimates_are_near_the_products);
     tcase_add_test(tc, empty_lanes_are_never_candidates);
     tcase_add_test(tc, vectors_of_zeros_have_codes);
