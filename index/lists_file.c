@@ -103,7 +103,20 @@ static bool write_all(int fd, const void *data, size_t bytes)
     return true;
 }
 
-static void fill_head(head *h, const lists *l, uint32_t count, const piece pieces[PARTS])
+/* What is noted while nobody changes the lists. Later rows go into blocks of their own, or into
+ * lanes behind those in use: of a block that has some left, what it held is here. */
+struct lists_saving {
+    const lists *lists;
+    head *head;
+    saved_cell *cells;
+    section_sums sums;
+    lists_file file;
+    uint32_t *end_blocks; /* [ends_count] growing */
+    uint8_t *ends;        /* [ends_count] blocks */
+    size_t ends_count;
+};
+
+static void fill_head(head *h, const lists *l, uint32_t count)
 {
     memset(h, 0, sizeof *h);
     memcpy(h->magic, MAGIC, sizeof MAGIC);
@@ -126,93 +139,157 @@ static void fill_head(head *h, const lists *l, uint32_t count, const piece piece
     h->longest = l->longest;
     h->stranger_below = l->stranger_below;
     h->curve = l->curve;
+}
+
+static void sum_parts(head *h, const piece pieces[PARTS])
+{
     for (size_t i = 0; i < PARTS; i++)
         h->parts[i] = (part){.bytes = pieces[i].bytes,
                              .checksum = i < READ_PARTS ? checksum_of(pieces[i].data, pieces[i].bytes) : 0};
     h->checksum = checksum_of(h, offsetof(head, checksum));
 }
 
-static sem_status write_file(const char *path, const head *h, const piece pieces[PARTS], sem_error *err)
+static void note_cells(lists_saving *v)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return io_fail("create", path, err);
-    bool well = write_all(fd, h, sizeof *h);
-    for (size_t i = 0; i < PARTS && well; i++)
-        well = write_all(fd, pieces[i].data, pieces[i].bytes);
-    well = well && fsync(fd) == 0;
-    sem_status status = well ? SEM_OK : io_fail("write", path, err);
-    close(fd);
-    if (!well)
-        unlink(path);
-    return status;
-}
-
-static void note_cells(const lists *l, saved_cell *cells)
-{
+    const lists *l = v->lists;
+    size_t size = codes_block_size(l->lines);
     for (size_t c = 0; c <= l->nlist; c++) {
         const list_extent *e = &l->cells[c].head;
-        cells[c] = (saved_cell){.first = e->first,
-                                .blocks = e->blocks,
-                                .count = (uint32_t)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed)};
+        uint32_t count = (uint32_t)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed);
+        v->cells[c] = (saved_cell){.first = e->first, .blocks = e->blocks, .count = count};
+        if (count % CODES_LANES == 0)
+            continue;
+        uint32_t last = e->first + e->blocks - 1;
+        v->end_blocks[v->ends_count] = last;
+        memcpy(v->ends + v->ends_count * size, l->blocks + last * size, size);
+        v->ends_count++;
     }
 }
 
-/* What is only there to be written. */
-typedef struct saving {
-    head *head;
-    saved_cell *cells;
-    section_sums sums;
-    lists_file file;
-} saving;
-
-static sem_status saving_start(saving *v, const lists *l, const rows *r, sem_error *err)
+sem_status lists_saving_start(lists_saving **out, const lists *l, const rows *r, sem_error *err)
 {
-    *v = (saving){.file.rows = lists_covered(l)};
+    lists_saving *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return sem_fail_memory(err, "a file of lists");
+    v->lists = l;
+    v->file.rows = lists_covered(l);
     v->head = malloc(sizeof *v->head);
     v->cells = checked_realloc(NULL, l->nlist + 1, sizeof *v->cells);
+    v->end_blocks = checked_realloc(NULL, l->nlist + 1, sizeof *v->end_blocks);
+    v->ends = checked_realloc(NULL, l->nlist + 1, codes_block_size(l->lines));
     v->file.docnos = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.docnos);
     v->file.slots = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.slots);
-    v->sums.blocks = lists_saved_sums(l->blocks, l->taken, codes_block_size(l->lines), SAVED_BLOCKS);
-    v->sums.rows = lists_saved_sums(l->nibbles, v->file.rows, l->nibbles_width, SAVED_ROWS);
-    if (v->head == NULL || v->cells == NULL || v->file.docnos == NULL || v->file.slots == NULL ||
-        v->sums.blocks == NULL || v->sums.rows == NULL)
+    if (v->head == NULL || v->cells == NULL || v->end_blocks == NULL || v->ends == NULL || v->file.docnos == NULL ||
+        v->file.slots == NULL) {
+        lists_saving_end(v);
         return sem_fail_memory(err, "a file of lists");
+    }
     for (uint32_t row = 0; row < v->file.rows; row++) {
         v->file.docnos[row] = rows_docno(r, row);
         v->file.slots[row] = rows_slot(r, row);
     }
-    note_cells(l, v->cells);
+    note_cells(v);
+    fill_head(v->head, l, v->file.rows);
+    *out = v;
     return SEM_OK;
 }
 
-static void saving_end(saving *v)
+void lists_saving_end(lists_saving *v)
 {
+    if (v == NULL)
+        return;
     free(v->head);
     free(v->cells);
+    free(v->end_blocks);
+    free(v->ends);
     free(v->sums.blocks);
     free(v->sums.rows);
     lists_file_free(&v->file);
+    free(v);
 }
 
-sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err)
+/* Calls f with one section of blocks after the other, as they were noted. */
+typedef bool section_fn(void *context, size_t section, const uint8_t *blocks, size_t bytes);
+
+static sem_status each_section(const lists_saving *v, section_fn *f, void *context, bool *well, sem_error *err)
+{
+    size_t size = codes_block_size(v->lists->lines), end = 0;
+    uint8_t *buffer = checked_realloc(NULL, SAVED_BLOCKS, size);
+    if (buffer == NULL)
+        return sem_fail_memory(err, "a section of a file of lists");
+    *well = true;
+    for (size_t from = 0; from < v->head->blocks && *well; from += SAVED_BLOCKS) {
+        size_t count = v->head->blocks - from < SAVED_BLOCKS ? v->head->blocks - from : SAVED_BLOCKS;
+        for (size_t i = 0; i < count; i++) {
+            bool noted = end < v->ends_count && v->end_blocks[end] == from + i;
+            memcpy(buffer + i * size, noted ? v->ends + end * size : v->lists->blocks + (from + i) * size, size);
+            end += noted;
+        }
+        *well = f(context, from / SAVED_BLOCKS, buffer, count * size);
+    }
+    free(buffer);
+    return SEM_OK;
+}
+
+static bool sum_section(void *context, size_t section, const uint8_t *blocks, size_t bytes)
+{
+    ((lists_saving *)context)->sums.blocks[section] = checksum_of(blocks, bytes);
+    return true;
+}
+
+static bool write_section(void *context, size_t section, const uint8_t *blocks, size_t bytes)
+{
+    (void)section;
+    return write_all(*(const int *)context, blocks, bytes);
+}
+
+static sem_status sum_sections(lists_saving *v, sem_error *err)
+{
+    const lists *l = v->lists;
+    bool well;
+    v->sums.blocks = calloc(lists_saved_sections(v->head->blocks, SAVED_BLOCKS) + 1, sizeof *v->sums.blocks);
+    v->sums.rows = lists_saved_sums(l->nibbles, v->file.rows, l->nibbles_width, SAVED_ROWS);
+    if (v->sums.blocks == NULL || v->sums.rows == NULL)
+        return sem_fail_memory(err, "a file of lists");
+    return each_section(v, sum_section, v, &well, err);
+}
+
+static sem_status write_file(const lists_saving *v, const char *path, const piece pieces[PARTS], sem_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return io_fail("create", path, err);
+    sem_status status = SEM_OK;
+    bool well = write_all(fd, v->head, sizeof *v->head);
+    for (size_t i = 0; i < PARTS && well && status == SEM_OK; i++)
+        if (i == READ_PARTS)
+            status = each_section(v, write_section, &fd, &well, err);
+        else
+            well = write_all(fd, pieces[i].data, pieces[i].bytes);
+    if (status == SEM_OK && !(well && fsync(fd) == 0))
+        status = io_fail("write", path, err);
+    close(fd);
+    if (status != SEM_OK)
+        unlink(path);
+    return status;
+}
+
+sem_status lists_saving_write(lists_saving *v, const char *path, sem_error *err)
 {
     char beside[FILES_PATH_MAX];
     piece pieces[PARTS];
-    saving v;
-    sem_status status = saving_start(&v, l, r, err);
+    sem_status status = sum_sections(v, err);
     if (status == SEM_OK)
         status = files_join(beside, err, "%s.new", path);
     if (status == SEM_OK) {
-        list_pieces(l, &v.file, l->taken, v.cells, &v.sums, pieces);
-        fill_head(v.head, l, v.file.rows, pieces);
-        status = write_file(beside, v.head, pieces, err);
+        list_pieces(v->lists, &v->file, v->head->blocks, v->cells, &v->sums, pieces);
+        sum_parts(v->head, pieces);
+        status = write_file(v, beside, pieces, err);
     }
     if (status == SEM_OK && rename(beside, path) != 0) {
         status = io_fail("rename to", path, err);
         unlink(beside);
     }
-    saving_end(&v);
     return status;
 }
 

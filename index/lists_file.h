@@ -17,9 +17,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Replaces the file by lists that nobody changes meanwhile, of these rows: beside it
- * first, then in its place. */
-sem_status lists_file_save(const char *path, const lists *l, const rows *r, sem_error *err);
+/* What a file of lists will say, noted before anybody else has them: from then on rows may be
+ * appended, which the file will not have. */
+typedef struct lists_saving lists_saving;
+
+/* Of lists that nobody changes meanwhile, of these rows. l must outlive it. */
+sem_status lists_saving_start(lists_saving **out, const lists *l, const rows *r, sem_error *err);
+/* Replaces the file, once for each saving: beside it first, then in its place. One thread,
+ * while others search and append. */
+sem_status lists_saving_write(lists_saving *v, const char *path, sem_error *err);
+void lists_saving_end(lists_saving *v); /* accepts NULL */
 
 /* What was read: lists that cover `rows` rows, which were of these documents. Their blocks and
  * nibbles are mapped, and found damaged only when they are looked at (lists_damaged). */

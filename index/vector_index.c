@@ -505,14 +505,33 @@ static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem
 }
 
 /* Without the file the next start takes longer, no more. */
-static void save_lists(const vector_index *v, const lists *l, faiss_cells *f, const rows *r, sem_log *log)
+static void warn_not_saved(sem_log *log, const sem_error *why)
 {
-    sem_error why;
     char text[SEM_ERROR_MESSAGE_MAX];
-    if (v->cache == NULL || (l == NULL && f == NULL))
-        return;
-    if ((l != NULL ? lists_file_save(v->cache, l, r, &why) : faiss_file_save(v->cache, f, r, &why)) != SEM_OK)
-        log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why.message));
+    log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why->message));
+}
+
+/* Publishes what was made, and saves it: our lists after searches have them, since a disk may
+ * take long; FAISS's before, since rows that come later change them in place. Takes ownership
+ * of r, l and f. */
+static sem_status publish_and_save(vector_index *v, rows *r, lists *l, faiss_cells *f, bool compacted, uint32_t seen,
+                                   sem_log *log, sem_error *err)
+{
+    lists_saving *saving = NULL;
+    sem_error why;
+    if (v->cache != NULL && f != NULL && faiss_file_save(v->cache, f, r, &why) != SEM_OK)
+        warn_not_saved(log, &why);
+    if (v->cache != NULL && l != NULL && lists_saving_start(&saving, l, r, &why) != SEM_OK)
+        warn_not_saved(log, &why);
+    sem_status s = publish(v, r, l, f, compacted, seen, err);
+    if (s == SEM_OK && saving != NULL) {
+        view *now = view_acquire(v); /* keeps the lists: only this thread replaces them */
+        if (lists_saving_write(saving, v->cache, &why) != SEM_OK)
+            warn_not_saved(log, &why);
+        view_release(now);
+    }
+    lists_saving_end(saving);
+    return s;
 }
 
 /* Lists to go on from: all of them are looked at before anything is made of them. */
@@ -555,9 +574,7 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
     training t = {.rows = r, .old = usable, .origin = origin, .cancel = cancel, .log = log};
     s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
-        save_lists(v, l, f, r, log);
-    if (s == SEM_OK)
-        s = publish(v, r, l, f, compact, seen, err);
+        s = publish_and_save(v, r, l, f, compact, seen, log, err);
     else
         rows_release(r);
     if (s == SEM_OK) {

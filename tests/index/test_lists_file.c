@@ -7,6 +7,8 @@
 #include "index/store.h"
 #include "index/vector_index.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -471,6 +473,69 @@ START_TEST(damaged_lists_are_made_anew)
 }
 END_TEST
 
+static void *train_in_thread(void *index)
+{
+    static sem_error failed;
+    return vector_index_train(index, NULL, NULL, &failed) == SEM_OK ? index : NULL;
+}
+
+static bool fill_more(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot,
+                      const void *vector)
+{
+    return docno < N || fill_one(context, docno, version, ordinal, slot, vector);
+}
+
+/* Saves what comes out of a pipe. */
+static void drain(int from, const char *path)
+{
+    char buffer[65536];
+    FILE *to = fopen(path, "wb");
+    ck_assert_ptr_nonnull(to);
+    for (ssize_t n; (n = read(from, buffer, sizeof buffer)) != 0;) {
+        ck_assert_int_gt(n, 0);
+        ck_assert_uint_eq(fwrite(buffer, 1, (size_t)n, to), (size_t)n);
+    }
+    ck_assert_int_eq(fclose(to), 0);
+}
+
+/* A pipe in the place of the file holds the saving up until somebody reads. */
+START_TEST(lists_are_used_and_grow_while_they_are_saved)
+{
+    place_here p;
+    char beside[FILES_PATH_MAX];
+    pthread_t thread;
+    store_read *r;
+    void *trained;
+    setup(&p, OURS, 0);
+    ck_ok(files_join(beside, &error, "%s.new", p.cache));
+    ck_assert_int_eq(mkfifo(beside, 0600), 0);
+    vector_index *v = start(&p);
+    ck_assert_int_eq(pthread_create(&thread, NULL, train_in_thread, v), 0);
+    int fd = open(beside, O_RDONLY);
+    ck_assert_int_ge(fd, 0);
+    int64_t at = trained_at(&p, v); /* which asks whether searches go through lists */
+    check_search(&p, v);
+    put(&p, N, N + MORE);
+    ck_ok(store_read_begin(p.store, &r, &error));
+    ck_ok(store_slot_walk(r, STORE_SPACE_EXTERNAL, p.collection, fill_more, v, &error));
+    store_read_end(r);
+    check_search(&p, v);
+    drain(fd, p.cache);
+    ck_assert_int_eq(close(fd), 0);
+    ck_assert_int_eq(pthread_join(thread, &trained), 0);
+    ck_assert_ptr_eq(trained, v);
+    vector_index_destroy(v);
+    erase(&p, N + 1);
+    v = start(&p);
+    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_assert_uint_eq(vector_index_count(v), N + MORE - 1);
+    check_search(&p, v);
+    ck_assert_int_eq(trained_at(&p, v), at); /* no section was found damaged */
+    vector_index_destroy(v);
+    teardown(&p);
+}
+END_TEST
+
 START_TEST(lists_of_another_engine_or_type_are_made_anew)
 {
     place_here p;
@@ -514,6 +579,7 @@ int main(void)
     tcase_add_test(tests, cells_that_were_split_are_saved);
     tcase_add_loop_test(tests, damaged_lists_are_made_anew, OURS, FAISS + 1);
     tcase_add_test(tests, lists_of_another_engine_or_type_are_made_anew);
+    tcase_add_test(tests, lists_are_used_and_grow_while_they_are_saved);
     tcase_add_test(tests, damaged_bits_are_found_at_their_first_use);
     tcase_add_test(tests, damaged_nibbles_are_found_at_their_first_use);
     tcase_add_test(tests, lists_that_are_made_go_on_from_nothing_damaged);
