@@ -1,5 +1,6 @@
 #include "index/candidates.h"
 
+#include <float.h>
 #include <math.h>
 
 static void swap(code_candidate *a, code_candidate *b)
@@ -34,15 +35,18 @@ static void cut_equal(code_candidate *c, size_t count, size_t keep, candidate_be
 
 /* Halves the range of scores until so many reach the lower bound as are wanted, `spare`
  * more or less: counting is quicker than moving them, which quickselect does. False: they
- * cannot be told apart, and more than that have exactly the score *low. */
+ * cannot be told apart, and more than that have exactly the score *low. What is infinite
+ * counts as the largest number, since nothing lies halfway to it. */
 static bool find_bound(const code_kernel *kernel, const code_candidate *c, size_t count, size_t keep, size_t spare,
                        float *low)
 {
     float high;
     kernel->range(c, count, low, &high);
+    *low = *low < FLT_MAX ? *low : FLT_MAX;
+    high = high < FLT_MAX ? high : FLT_MAX;
     for (size_t able = count; able > keep + spare;) {
         float middle = *low / 2 + high / 2;
-        bool neighbours = middle <= *low || middle >= high;
+        bool neighbours = !(middle > *low && middle < high);
         if (neighbours)
             middle = high;
         size_t above = kernel->count(c, count, middle);
@@ -76,6 +80,10 @@ static size_t cut_to(const code_kernel *kernel, code_candidate *c, size_t count,
     if (told_apart)
         return left;
     size_t above = move_above(c, left, *threshold);
+    if (above >= keep) { /* all of these are infinite */
+        cut_equal(c, above, keep, before, context);
+        return keep;
+    }
     cut_equal(c + above, left - above, keep - above, before, context);
     return keep;
 }

@@ -5,14 +5,23 @@
 
 #include "index/codes.h"
 
+#include <float.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef bool candidate_before(const void *context, uint32_t place_a, uint32_t place_b);
 
+/* Products of huge vectors may be -INFINITY, or no number where 0 is multiplied with infinity: what
+ * chooses among scores knows neither. */
+static inline float candidate_score(float score)
+{
+    return score > -FLT_MAX ? score : -FLT_MAX;
+}
+
 /* Leaves the best `keep` of count, in no order. 0 < keep <= count. before decides between
- * equal scores. Returns a number that all of them reach and none of the others is above. */
+ * equal scores, of which none is -INFINITY or no number. Returns a number that all of them reach
+ * and none of the others is above, but for those that are infinite. */
 float candidates_cut(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, candidate_before *before,
                      const void *context);
 

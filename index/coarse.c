@@ -28,7 +28,7 @@ static void score(const coarse *c, const code_query *q, const uint32_t *members,
         c->kernel->bytes(q->bytes, batch, n, c->width, sums);
         for (size_t i = 0; i < n; i++) {
             float s = codes_byte_score(q, sums[i], c->scales[members[at + i]]);
-            scores[members[at + i]] = isnan(s) ? -FLT_MAX : s;
+            scores[members[at + i]] = candidate_score(s); /* -INFINITY: it has none yet */
         }
     }
 }

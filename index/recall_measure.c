@@ -296,9 +296,8 @@ static void add_second(bench *b, const measurement *m)
         const uint8_t *const nibbles = lists_nibbles(l, b->rows[i]);
         int32_t sum;
         l->kernel->nibbles(b->scratch->codes.bytes, &nibbles, 1, l->nibbles_width, &sum);
-        ranked[i] =
-            (code_candidate){.place = (uint32_t)i,
-                             .score = codes_nibble_score(&b->scratch->codes, sum, codes_scale(m->scales[b->rows[i]]))};
+        float score = codes_nibble_score(&b->scratch->codes, sum, codes_scale(m->scales[b->rows[i]]));
+        ranked[i] = (code_candidate){.place = (uint32_t)i, .score = candidate_score(score)};
     }
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
         size_t depth = curve_depth(d);

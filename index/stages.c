@@ -65,7 +65,7 @@ uint32_t stages_cell(stages *s, size_t n, size_t ahead)
             coarse_list_rest(&l->coarse, &s->scratch->codes, s->listed, cells);
             s->listed = l->nlist;
         }
-        size_t want = n + 1 - s->ordered < ahead - s->ordered ? ahead - s->ordered : n + 1 - s->ordered;
+        size_t want = (n < ahead ? ahead : n + 1) - s->ordered;
         /* Beyond what was planned in steps that grow, so that going through all cells
          * costs a few passes over the rest. */
         if (want < s->ordered)
@@ -201,7 +201,7 @@ static void score_nibbles(stages *s)
         for (size_t i = 0; i < n; i++) {
             uint32_t place = c[first + i].place;
             float scale = codes_scale(lists_tail(l, place)->scale[place % CODES_LANES]);
-            c[first + i].score = codes_nibble_score(&s->scratch->codes, sums[i], scale);
+            c[first + i].score = candidate_score(codes_nibble_score(&s->scratch->codes, sums[i], scale));
         }
     }
     s->by_codes += s->count;

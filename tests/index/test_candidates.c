@@ -3,8 +3,10 @@
 
 #include "base/random.h"
 #include "index/candidates.h"
+#include "index/stages.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +109,36 @@ START_TEST(all_kernels_count_and_gather_alike)
 }
 END_TEST
 
+/* What huge numbers give: infinite scores between others, few or more than are kept. */
+START_TEST(infinite_scores_are_the_best)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    const code_kernel *kernel = level(_i);
+    for (size_t round = 0; kernel != NULL && round < 300; round++) {
+        code_candidate c[MANY], sorted[MANY];
+        size_t count = make_candidates(&r, round, c, sorted), keep = 1 + random_below(&r, count);
+        uint64_t one_in = 1 + random_below(&r, 20);
+        for (size_t i = 0; i < count; i++)
+            if (random_below(&r, one_in) == 0)
+                c[i].score = round % 4 == 0 ? FLT_MAX : INFINITY;
+        c[random_below(&r, count)].score = round % 2 == 0 ? -FLT_MAX : 0;
+        memcpy(sorted, c, count * sizeof *c);
+        qsort(sorted, count, sizeof *sorted, by_score);
+        float bound;
+        size_t left = keep;
+        if (round % 3 == 0)
+            left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
+        else
+            bound = candidates_cut(kernel, c, count, keep, smaller, NULL);
+        ck_assert(left >= keep && left <= keep + keep / 4);
+        ck_assert(bound <= sorted[left - 1].score);
+        qsort(c, left, sizeof *c, by_score);
+        ck_assert_mem_eq(c, sorted, left * sizeof *c);
+    }
+}
+END_TEST
+
 enum { CELLS = 300 };
 
 static void make_cells(random_state *r, float scores[CELLS], uint32_t order[CELLS])
@@ -171,6 +203,32 @@ START_TEST(the_same_cells_are_chosen_without_order)
 }
 END_TEST
 
+/* The first as many as were planned; then each time no more than there were, and the nearest. */
+START_TEST(cells_beyond_those_planned_come_in_growing_steps)
+{
+    enum { PLANNED = 10 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    sem_error error;
+    search_scratch scratch = {0};
+    lists l = {.kernel = codes_choose(), .nlist = CELLS};
+    stages s = {.lists = &l, .scratch = &scratch, .listed = CELLS};
+    ck_ok(coarse_scores_reserve(&scratch.cells, CELLS, &error));
+    make_cells(&r, scratch.cells.of, scratch.cells.order);
+    for (size_t n = 0, from = 0; n < CELLS; from = n) {
+        stages_cell(&s, n, PLANNED);
+        size_t end = s.ordered;
+        ck_assert_uint_gt(end, n);
+        ck_assert_uint_le(end, from == 0 ? PLANNED : 2 * from);
+        for (; n < end; n++)
+            for (size_t later = end; later < CELLS; later++)
+                ck_assert(scratch.cells.of[stages_cell(&s, n, PLANNED)] >=
+                          scratch.cells.of[scratch.cells.order[later]]);
+    }
+    coarse_scores_free(&scratch.cells);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("candidates");
@@ -179,8 +237,10 @@ int main(void)
     tcase_add_loop_test(tc, a_cut_keeps_the_best_and_breaks_ties_by_order, 0, LEVELS);
     tcase_add_loop_test(tc, a_rough_cut_keeps_the_best_and_few_others, 0, LEVELS);
     tcase_add_loop_test(tc, all_kernels_count_and_gather_alike, 0, LEVELS);
+    tcase_add_loop_test(tc, infinite_scores_are_the_best, 0, LEVELS);
     tcase_add_test(tc, cells_come_in_order_however_they_are_asked_for);
     tcase_add_loop_test(tc, the_same_cells_are_chosen_without_order, 0, LEVELS);
+    tcase_add_test(tc, cells_beyond_those_planned_come_in_growing_steps);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }
