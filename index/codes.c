@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,14 @@ uint16_t codes_to_nibbles(const code_kernel *kernel, const float *vector, size_t
     return round_scale(kernel->to_nibbles(vector, dim, nibbles));
 }
 
+/* An offset of -INFINITY would say that the lane is empty: its row would be in no list, and missed by
+ * those who measure recall too. */
+static float within_floats(double x)
+{
+    const double most = (double)FLT_MAX;
+    return x > most ? FLT_MAX : x > -most ? (float)x : -FLT_MAX;
+}
+
 void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, const float *vector,
                       const float *centroid, size_t dim, uint32_t row, uint16_t scale)
 {
@@ -236,7 +245,7 @@ void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, co
         ones = (uint16_t)(ones + __builtin_popcountll(words[line * CODES_LANES]));
     code_tail *tail = codes_tail(block, lines);
     double factor = sums.sizes > 0 ? sums.squares / sums.sizes : 0.0;
-    float offset = (float)(sums.along - factor * sums.signs);
+    float offset = within_floats(sums.along - factor * sums.signs);
     tail->factor[lane] = (float)factor;
     tail->row[lane] = row;
     tail->ones[lane] = ones;

@@ -119,6 +119,49 @@ START_TEST(huge_numbers_leave_the_order_defined)
 }
 END_TEST
 
+/* The share of the exact hits that are found. */
+static double recall_beside_exact(world *w, vector_query q)
+{
+    sem_error error;
+    float query[DIM];
+    vector_hit hits[K], exact[K];
+    size_t count, exact_count, found = 0;
+    for (size_t i = 0; i < QUERIES; i++) {
+        random_vector(w, random_below(&w->random, TOPICS), query);
+        q.vector = query;
+        const vector_query all = {.vector = query, .k = K, .exact = true};
+        ck_ok(vector_index_search(w->index, &q, hits, &count, NULL, &error));
+        ck_ok(vector_index_search(w->index, &all, exact, &exact_count, NULL, &error));
+        ck_assert_uint_eq(count, K);
+        ck_assert_uint_eq(exact_count, K);
+        for (size_t h = 0; h < K; h++)
+            for (size_t e = 0; e < K; e++)
+                found += hits[h].docno == exact[e].docno;
+    }
+    return (double)found / (QUERIES * K);
+}
+
+/* Products of such vectors are infinite, or no numbers where a whole number in them is 0: lists are
+ * of little use then, but searches end and give what they promise. */
+START_TEST(vectors_of_huge_length_keep_the_recall_asked)
+{
+    vector_index_options options = usual;
+    options.metric = METRIC_DOT;
+    world w = make_world(&options, 0);
+    float vector[DIM];
+    for (uint32_t d = 0; d < 5000; d++) {
+        random_vector(&w, random_below(&w.random, TOPICS), vector);
+        for (size_t i = 0; i < DIM; i++)
+            vector[i] *= _i == 0 ? 1e19f : _i == 1 ? 1e28f : d % 10 == 0 ? 1e30f : 1.0f;
+        put(&w, d, vector);
+    }
+    train(&w);
+    ck_assert_double_ge(recall_beside_exact(&w, (vector_query){.k = K, .recall = 0.95}), 0.93);
+    ck_assert_double_gt(recall_beside_exact(&w, (vector_query){.k = K, .nprobe = 3}), 0.0);
+    free_world(&w);
+}
+END_TEST
+
 /* --- writing */
 
 START_TEST(puts_and_removes_are_seen_at_once_with_and_without_lists)
@@ -269,6 +312,7 @@ int main(void)
     tcase_add_test(tc, what_makes_no_sense_is_refused);
     tcase_add_test(tc, dot_metric_keeps_the_recall_asked);
     tcase_add_test(tc, huge_numbers_leave_the_order_defined);
+    tcase_add_loop_test(tc, vectors_of_huge_length_keep_the_recall_asked, 0, 3);
     tcase_add_test(tc, puts_and_removes_are_seen_at_once_with_and_without_lists);
     tcase_add_test(tc, compaction_keeps_every_document_and_its_last_vector);
     tcase_add_test(tc, a_small_index_is_compacted_too);
