@@ -6,11 +6,12 @@
  *               [lists=0] [clusters=0] [threads=2]
  *
  * request: documents in one put; group: puts that share one commit; keep=1: the
- * store that is there is used; lists=1: then inverted lists are made and saved, unless
- * they are there, and an index starts with them, as a daemon's does; queries besides are then
- * searched through lists. clusters: vectors lie around so many points, at random without. Prints documents a second, bytes on disk and in memory a
- * vector, how long opening and filling take with what the page cache has, and
- * exact queries a second over the map and over a copy in memory, by turns. */
+ * store that is there is used; clusters: vectors lie around so many points, at random
+ * without; lists=1: an index starts with its saved lists and is asked ten queries, as
+ * a daemon's is, and then trains what there is to train and saves it: a second run with
+ * keep=1 finds lists. Prints documents a second, bytes on disk and in memory a vector,
+ * how long opening and filling take with what the page cache has, and exact queries a
+ * second over the map and over a copy in memory, by turns. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -187,19 +188,24 @@ static bool fill_memory(void *context, uint32_t docno, uint64_t version, const v
     return f->status == SEM_OK;
 }
 
-static vector_index *make_index(const setup *s, store *st, store_read *r, uint32_t c, bool in_place)
+static vector_index_options in_place_options(const setup *s, store *st, uint32_t c)
+{
+    return (vector_index_options){.dim = s->dim,
+                                  .exact_below = SIZE_MAX,
+                                  .threads = 1,
+                                  .store = st,
+                                  .space = STORE_SPACE_EXTERNAL,
+                                  .collection = c};
+}
+
+static vector_index *make_index(const setup *s, const vector_index_options *options, store_read *r, uint32_t c)
 {
     filling f = {.status = SEM_OK};
     sem_error err;
-    vector_index_options options = {.dim = s->dim, .exact_below = SIZE_MAX, .threads = 1};
-    if (in_place) {
-        options.store = st;
-        options.space = STORE_SPACE_EXTERNAL;
-        options.collection = c;
-    }
+    bool in_place = options->store != NULL;
     double before = anonymous_bytes();
     uint64_t began = clock_monotonic_ns();
-    check(vector_index_create(&f.index, &options, &err), &err);
+    check(vector_index_create(&f.index, options, &err), &err);
     if (in_place)
         check(store_slot_walk(r, STORE_SPACE_EXTERNAL, c, fill_in_place, &f, &err), &err);
     else
@@ -234,8 +240,10 @@ static void compare(const setup *s, store *st, uint32_t c)
     sem_error err;
     store_read *r;
     double best[2] = {1e9, 1e9};
+    const vector_index_options in_place = in_place_options(s, st, c);
+    const vector_index_options memory = {.dim = s->dim, .exact_below = SIZE_MAX, .threads = 1};
     check(store_read_begin(st, &r, &err), &err);
-    vector_index *index[2] = {make_index(s, st, r, c, true), make_index(s, st, r, c, false)};
+    vector_index *index[2] = {make_index(s, &in_place, r, c), make_index(s, &memory, r, c)};
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 2; i++) {
             double seconds = search_seconds(s, index[i], r, true);
@@ -252,38 +260,30 @@ static void compare(const setup *s, store *st, uint32_t c)
 static void start_with_lists(const setup *s, store *st, uint32_t c)
 {
     enum { FIRST = 10, TRAININGS = 8 };
-    filling f = {.status = SEM_OK};
     sem_error err;
     store_read *r;
     sem_log log;
     char cache[FILES_PATH_MAX + 16];
     log_init(&log, STDOUT_FILENO, LOG_LEVEL_INFO);
     snprintf(cache, sizeof cache, "%s/bench.lists", s->folder);
-    vector_index_options options = {.dim = s->dim,
-                                    .exact_below = 2000,
-                                    .threads = (unsigned)s->threads,
-                                    .store = st,
-                                    .space = STORE_SPACE_EXTERNAL,
-                                    .collection = c,
-                                    .cache = cache};
-    uint64_t began = clock_monotonic_ns();
+    vector_index_options options = in_place_options(s, st, c);
+    options.exact_below = 2000;
+    options.threads = (unsigned)s->threads;
+    options.cache = cache;
     check(store_read_begin(st, &r, &err), &err);
-    check(vector_index_create(&f.index, &options, &err), &err);
-    check(store_slot_walk(r, STORE_SPACE_EXTERNAL, c, fill_in_place, &f, &err), &err);
-    check(f.status, &f.err);
+    vector_index *index = make_index(s, &options, r, c);
     uint64_t filled = clock_monotonic_ns();
-    check(vector_index_train(f.index, NULL, &log, &err), &err); /* maps the file, where there is one */
+    check(vector_index_train(index, NULL, &log, &err), &err); /* maps the file, where there is one */
     uint64_t ready = clock_monotonic_ns();
     setup few = *s;
     few.queries = FIRST;
-    double first = search_seconds(&few, f.index, r, false), again = search_seconds(&few, f.index, r, false);
-    printf("start     filled in %.1f ms, lists in %.1f ms; the first %d queries took %.2f ms, once more %.2f ms; "
+    double first = search_seconds(&few, index, r, false), again = search_seconds(&few, index, r, false);
+    printf("start     lists in %.1f ms; the first %d queries took %.2f ms, once more %.2f ms; "
            "%.1f bytes of memory a vector\n",
-           (double)(filled - began) / 1e6, (double)(ready - filled) / 1e6, FIRST, first * 1e3, again * 1e3,
-           anonymous_bytes() / (double)s->vectors);
-    for (int i = 0; i < TRAININGS && vector_index_wants_training(f.index); i++)
-        check(vector_index_train(f.index, NULL, &log, &err), &err);
-    vector_index_destroy(f.index);
+           (double)(ready - filled) / 1e6, FIRST, first * 1e3, again * 1e3, anonymous_bytes() / (double)s->vectors);
+    for (int i = 0; i < TRAININGS && vector_index_wants_training(index); i++)
+        check(vector_index_train(index, NULL, &log, &err), &err);
+    vector_index_destroy(index);
     store_read_end(r);
 }
 
