@@ -37,7 +37,7 @@ typedef struct cutting {
     size_t before;  /* tokens of the prompt */
     size_t limit;   /* tokens of a passage's text */
     size_t overlap;
-    const passage_limits *limits; /* for its pauses */
+    const passage_limits *limits; /* as they were given */
     size_t worked;                /* bytes tokenized since the last one */
 } cutting;
 
@@ -255,8 +255,9 @@ static sem_status make_passage(cutting *k, size_t *first, size_t *covered, sem_e
     return status;
 }
 
-static sem_status measure(cutting *k, const passage_limits *limits, sem_error *err)
+static sem_status measure(cutting *k, sem_error *err)
 {
+    const passage_limits *limits = k->limits;
     bool over;
     token_batch_clear(&k->c->counted);
     /* The special tokens are those of an empty text. */
@@ -288,7 +289,7 @@ sem_status passages_cut(passage_cutter *c, const tokenizer *t, const char *promp
     if (length > UINT32_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a text of %zu bytes; passages are cut of at most %u", length,
                         UINT32_MAX);
-    sem_status status = measure(&k, limits, err);
+    sem_status status = measure(&k, err);
     if (status == SEM_OK)
         status = check_fit(&k, 0, length, &whole, err);
     if (status == SEM_OK && whole)
