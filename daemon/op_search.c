@@ -556,6 +556,7 @@ static sem_status answer_explain(search *s, sem_error *err)
     if (status == SEM_OK) {
         answer a;
         x->ns[STEP_FETCH] = clock_monotonic_ns() - began;
+        x->lexical = s->words;
         answer_begin(&a, s->task);
         explanation_pack(&a.pack, x, s->task, s->serving, &s->collection, &hits);
         status = send_hits(s, &a, NULL, err);

@@ -148,7 +148,6 @@ static sem_status run(search *s, const float *encoded, sem_error *err)
     if (x != NULL) {
         x->ns[STEP_FILTER] += filtered - waited;
         x->ns[STEP_LEXICAL] += waited - began + clock_monotonic_ns() - filtered;
-        x->lexical = s->words;
     }
     return status;
 }
