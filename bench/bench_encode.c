@@ -23,13 +23,12 @@
  * input, and each gets a line of JSON: "round"; "one N", N of the texts one by one;
  * "tokenize", that alone; "vectors FILE"; "ids FILE", one JSON list a text; "memory". */
 #include "model/model.h"
+#include "bench/helpers.h"
 
 #include <jansson.h>
 
 #include <math.h>
 #include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +74,7 @@ typedef struct bench {
     bool one, turns;
     worker workers[THREADS_MAX];
     pthread_barrier_t barrier;
-    crew *helping; /* the threads at one text; NULL with one thread */
-    sem_t wanted;  /* posted once for each helper and text */
-    atomic_bool over;
+    helpers helpers; /* the other threads, while texts are encoded one by one */
     pthread_mutex_t lock;
     size_t next;         /* guarded by lock: the next text, or the next in order */
     size_t tokens, left; /* of all texts; not yet taken, guarded by lock */
@@ -158,7 +155,7 @@ static size_t take(worker *w)
     return count;
 }
 
-/* shared: with the crew's help, as a lone query is. */
+/* shared: with the helpers, as a lone query is. */
 static bool encode_texts(worker *w, size_t count, bool shared)
 {
     bench *b = w->b;
@@ -170,15 +167,8 @@ static bool encode_texts(worker *w, size_t count, bool shared)
         tokens += p->length;
     }
     const encoder *e = model_get_encoder(b->m);
-    sem_status status = SEM_OK;
-    if (shared && crew_lead(b->helping)) {
-        for (size_t i = 1; i < b->threads; i++)
-            sem_post(&b->wanted);
-        status = encoder_forward_shared(e, w->scratch, b->helping, w->ids, w->lengths, count, w->out, &w->err);
-        crew_dismiss(b->helping);
-    } else {
-        status = encoder_forward(e, w->scratch, w->ids, w->lengths, count, w->out, &w->err);
-    }
+    sem_status status = shared ? helpers_forward(&b->helpers, e, w->scratch, w->ids, w->lengths, count, w->out, &w->err)
+                               : encoder_forward(e, w->scratch, w->ids, w->lengths, count, w->out, &w->err);
     if (status != SEM_OK)
         return false;
     for (size_t i = 0; i < count; i++)
@@ -235,7 +225,7 @@ static bool run_one(bench *b, size_t which, double *took)
     double from = seconds();
     token_batch_clear(&w->tokens);
     w->which[0] = which;
-    w->failed = !tokenize_text(w, which) || !encode_texts(w, 1, b->helping != NULL);
+    w->failed = !tokenize_text(w, which) || !encode_texts(w, 1, true);
     *took = seconds() - from;
     return !w->failed;
 }
@@ -254,42 +244,11 @@ static bool run_each(bench *b, size_t count)
     return true;
 }
 
-static bool stay(void *context)
-{
-    (void)context;
-    return false;
-}
-
-/* Sleeps until a text comes, as a worker of the daemon would. */
-static void *help(void *argument)
-{
-    bench *b = argument;
-    while (sem_wait(&b->wanted) != 0 || !atomic_load(&b->over))
-        crew_help(b->helping, stay, NULL);
-    return NULL;
-}
-
 static bool run_single(bench *b, size_t count)
 {
-    pthread_t threads[THREADS_MAX];
-    size_t started = 1;
     sem_error err;
-    if (b->threads == 1)
-        return run_each(b, count);
-    if (crew_create(&b->helping, b->threads < CREW_MEMBERS_MAX ? b->threads : CREW_MEMBERS_MAX, &err) != SEM_OK)
-        return false;
-    atomic_store(&b->over, false);
-    bool fine = sem_init(&b->wanted, 0, 0) == 0;
-    while (fine && started < b->threads && pthread_create(&threads[started], NULL, help, b) == 0)
-        started++;
-    fine = fine && started == b->threads && run_each(b, count);
-    atomic_store(&b->over, true);
-    for (size_t i = 1; i < started; i++)
-        sem_post(&b->wanted);
-    for (size_t i = 1; i < started; i++)
-        pthread_join(threads[i], NULL);
-    crew_destroy(b->helping);
-    b->helping = NULL;
+    bool fine = helpers_start(&b->helpers, b->threads, &err) == SEM_OK && run_each(b, count);
+    helpers_stop(&b->helpers);
     return fine;
 }
 

@@ -12,11 +12,11 @@
  * single texts; cpu_ratio compares processor time and one_cost_p10_ms the tenths that
  * were quickest, which other load disturbs less. */
 #include "base/buffer.h"
-#include "base/crew.h"
 #include "base/files.h"
 #include "base/process.h"
 #include "model/model.h"
 #include "proto/pack.h"
+#include "bench/helpers.h"
 
 #include <jansson.h>
 
@@ -25,8 +25,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +50,7 @@ typedef struct bench {
     pthread_mutex_t lock;
     size_t next; /* guarded by lock: the next text in order */
     bool failed; /* the same */
-    crew *crew;  /* at one text; NULL with one thread */
-    sem_t wanted;
-    atomic_bool over;
+    helpers helpers;
 } bench;
 
 static double seconds(clockid_t clock)
@@ -354,20 +350,6 @@ static bool run_outside(bench *b, double *wall, double *cpu)
 
 /* --- one text at a time */
 
-static bool leave(void *context)
-{
-    (void)context;
-    return false;
-}
-
-static void *help(void *argument)
-{
-    bench *b = argument;
-    while (sem_wait(&b->wanted) != 0 || !atomic_load(&b->over))
-        crew_help(b->crew, leave, NULL);
-    return NULL;
-}
-
 /* One text as a worker of the daemon encodes a lone query. */
 static bool encode_one(bench *b, encoder_scratch *s, token_batch *batch, float *out, size_t text)
 {
@@ -375,14 +357,8 @@ static bool encode_one(bench *b, encoder_scratch *s, token_batch *batch, float *
     token_batch_clear(batch);
     if (model_tokenize(b->m, "", b->texts[text], strlen(b->texts[text]), batch, NULL, &err) != SEM_OK)
         return false;
-    bool leads = b->crew != NULL && batch->tokens <= ENCODER_SHARED_TOKENS && crew_lead(b->crew);
-    for (size_t i = 1; leads && i < crew_members(b->crew); i++)
-        sem_post(&b->wanted);
-    sem_status status = encoder_forward_shared(model_get_encoder(b->m), s, leads ? b->crew : NULL, batch->ids,
-                                               batch->lengths, batch->texts, out, &err);
-    if (leads)
-        crew_dismiss(b->crew);
-    return status == SEM_OK;
+    return helpers_forward(&b->helpers, model_get_encoder(b->m), s, batch->ids, batch->lengths, batch->texts, out,
+                           &err) == SEM_OK;
 }
 
 static bool time_inside(bench *b, encoder_scratch *s, token_batch *batch, float *out, size_t from, size_t to,
@@ -451,23 +427,11 @@ static bool run_single(bench *b, double p50[2], double p10[2])
 /* The same with the threads that help. */
 static bool run_single_crew(bench *b, double p50[2], double p10[2])
 {
-    pthread_t threads[CREW_MEMBERS_MAX];
-    size_t started = 1, members = b->threads < CREW_MEMBERS_MAX ? b->threads : CREW_MEMBERS_MAX;
     sem_error err;
-    if (members == 1)
-        return run_single(b, p50, p10);
-    if (crew_create(&b->crew, members, &err) != SEM_OK || sem_init(&b->wanted, 0, 0) != 0)
-        return complain("cannot make a crew");
-    while (started < members && pthread_create(&threads[started], NULL, help, b) == 0)
-        started++;
-    bool fine = started == members && run_single(b, p50, p10);
-    atomic_store(&b->over, true);
-    for (size_t i = 1; i < started; i++)
-        sem_post(&b->wanted);
-    for (size_t i = 1; i < started; i++)
-        pthread_join(threads[i], NULL);
-    crew_destroy(b->crew);
-    b->crew = NULL;
+    if (helpers_start(&b->helpers, b->threads, &err) != SEM_OK)
+        return complain(err.message);
+    bool fine = run_single(b, p50, p10);
+    helpers_stop(&b->helpers);
     return fine;
 }
 

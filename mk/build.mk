@@ -59,6 +59,7 @@ daemon_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 semctl_SRC := $(wildcard tools/semctl*.c)
 demo_SRC := $(wildcard tools/demo/*.c)
 bench_SRC := $(wildcard bench/bench_*.c)
+bench_shared_SRC := $(filter-out $(bench_SRC),$(wildcard bench/*.c))
 server_SRC := $(wildcard bench/server/*.c)
 
 # What each program, and a test of each folder, may link.
@@ -131,9 +132,9 @@ $(BUILD)/bench_server: $(call objects,$(server_SRC)) $(call lib,proto base)
 	$(Q)$(CC) $(LDFLAGS) $^ $(SMALL_LIBS) $$(pkg-config --libs hiredis libpq) -o $@
 
 # Benchmarks stand beside the daemon's libraries: bench/bench_x.c -> build/bench_x.
-$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.c.o $(call lib,$(up_to_daemon))
+$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.c.o $(call objects,$(bench_shared_SRC)) $(call lib,$(up_to_daemon))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
-OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(demo_SRC) $(bench_SRC) $(server_SRC))
+OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(demo_SRC) $(bench_SRC) $(bench_shared_SRC) $(server_SRC))
 -include $(wildcard $(OBJECTS:.o=.d))
