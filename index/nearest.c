@@ -111,6 +111,18 @@ void panels_free(panels *p)
     *p = (panels){0};
 }
 
+/* PANELS_AT_ONCE panels with rows [from, from + count). */
+static void note_panels(const panels *p, size_t panel, const byte_rows *rows, size_t from, size_t count,
+                        near_cells *near)
+{
+    for (size_t r = 0; r < count; r += ROWS_AT_ONCE) {
+        size_t at[ROWS_AT_ONCE], here = count - r < ROWS_AT_ONCE ? count - r : ROWS_AT_ONCE;
+        for (size_t i = 0; i < ROWS_AT_ONCE; i++)
+            at[i] = from + r + (i < here ? i : here - 1);
+        p->kernel->tile(p, panel, rows, at, here, near + r);
+    }
+}
+
 void panels_nearest(const panels *p, const byte_rows *rows, size_t from, size_t count, size_t keep, near_cells *near)
 {
     enum { ROWS = 256 /* that stay in the cache while all panels go by */ };
@@ -119,7 +131,7 @@ void panels_nearest(const panels *p, const byte_rows *rows, size_t from, size_t 
     for (size_t at = 0; at < count; at += ROWS) {
         size_t here = count - at < ROWS ? count - at : ROWS;
         for (size_t panel = 0; panel < p->padded / PANEL_LANES; panel += PANELS_AT_ONCE)
-            p->kernel->tile(p, panel, rows, from + at, here, near + at);
+            note_panels(p, panel, rows, from + at, here, near + at);
     }
     for (size_t i = 0; i < count; i++)
         if (near[i].count == 0)

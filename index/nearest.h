@@ -16,10 +16,11 @@
 #include <stdint.h>
 
 enum {
-    NEAREST_MAX = 16,  /* centroids that a row hears of, at most */
-    PANEL_LANES = 16,  /* centroids in a panel */
-    PANEL_STEP = 4,    /* dimensions that lie together */
-    PANELS_AT_ONCE = 4 /* that a kernel takes; centroids are padded to so many panels */
+    NEAREST_MAX = 16,   /* centroids that a row hears of, at most */
+    PANEL_LANES = 16,   /* centroids in a panel */
+    PANEL_STEP = 4,     /* dimensions that lie together */
+    PANELS_AT_ONCE = 4, /* that a kernel takes; centroids are padded to so many panels */
+    ROWS_AT_ONCE = 4    /* that it takes with them */
 };
 
 /* The nearest centroids that a row has met. */
@@ -64,9 +65,10 @@ typedef struct panels {
 
 struct nearest_kernel {
     const char *name; /* "generic", "avx2", "avx512" */
-    /* Notes PANELS_AT_ONCE panels for rows [from, from + count), whose near_cells are near[0..count). */
-    void (*tile)(const panels *p, size_t first_panel, const byte_rows *rows, size_t from, size_t count,
-                 near_cells *near);
+    /* Notes PANELS_AT_ONCE panels for rows at[0..count), whose near_cells are near[0..count). Behind
+     * them `at` repeats the last one, so that there are always as many to go through. */
+    void (*tile)(const panels *p, size_t first_panel, const byte_rows *rows, const size_t at[ROWS_AT_ONCE],
+                 size_t count, near_cells *near);
     bool (*available)(void); /* whether this machine can run it */
 };
 

@@ -8,7 +8,7 @@
 #define TARGET __attribute__((target("avx2")))
 #define INLINE TARGET __attribute__((always_inline)) static inline
 
-enum { ROWS_AT_ONCE = 4, HALF = PANEL_LANES / 2 };
+enum { HALF = PANEL_LANES / 2 };
 
 static bool has_avx2(void)
 {
@@ -73,17 +73,12 @@ TARGET static void four_rows(const panels *p, size_t cell, const byte_rows *rows
         note(p, cell, sums[r], rows, at[r], &near[r]);
 }
 
-static void tile(const panels *p, size_t first_panel, const byte_rows *rows, size_t from, size_t count,
-                 near_cells *near)
+static void tile(const panels *p, size_t first_panel, const byte_rows *rows, const size_t at[ROWS_AT_ONCE],
+                 size_t count, near_cells *near)
 {
-    for (size_t r = 0; r < count; r += ROWS_AT_ONCE) {
-        size_t at[ROWS_AT_ONCE], here = count - r < ROWS_AT_ONCE ? count - r : ROWS_AT_ONCE;
-        for (size_t i = 0; i < ROWS_AT_ONCE; i++) /* where rows are missing the last one is taken again */
-            at[i] = from + r + (i < here ? i : here - 1);
-        size_t first = first_panel * PANEL_LANES;
-        for (size_t cell = first; cell < first + PANELS_AT_ONCE * PANEL_LANES; cell += HALF)
-            four_rows(p, cell, rows, at, here, near + r);
-    }
+    size_t first = first_panel * PANEL_LANES;
+    for (size_t cell = first; cell < first + PANELS_AT_ONCE * PANEL_LANES; cell += HALF)
+        four_rows(p, cell, rows, at, count, near);
 }
 
 const nearest_kernel nearest_avx2 = {.name = "avx2", .tile = tile, .available = has_avx2};

@@ -8,8 +8,6 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")))
 #define INLINE TARGET __attribute__((always_inline)) static inline
 
-enum { ROWS_AT_ONCE = 4 };
-
 static bool has_all(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -45,8 +43,8 @@ INLINE __m512i spread(const int8_t *four)
 }
 
 /* Four rows with four panels: sixteen chains of sums. */
-TARGET static void four_rows(const panels *p, size_t panel, const byte_rows *rows, const size_t at[ROWS_AT_ONCE],
-                             size_t count, near_cells *near)
+TARGET static void tile(const panels *p, size_t panel, const byte_rows *rows, const size_t at[ROWS_AT_ONCE],
+                        size_t count, near_cells *near)
 {
     const __m512i zero = _mm512_setzero_si512();
     __m512i a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
@@ -84,17 +82,6 @@ TARGET static void four_rows(const panels *p, size_t panel, const byte_rows *row
     for (size_t r = 0; r < count; r++)
         for (size_t n = 0; n < PANELS_AT_ONCE; n++)
             note(p, panel + n, sums[r][n], rows, at[r], &near[r]);
-}
-
-static void tile(const panels *p, size_t first_panel, const byte_rows *rows, size_t from, size_t count,
-                 near_cells *near)
-{
-    for (size_t r = 0; r < count; r += ROWS_AT_ONCE) {
-        size_t at[ROWS_AT_ONCE], here = count - r < ROWS_AT_ONCE ? count - r : ROWS_AT_ONCE;
-        for (size_t i = 0; i < ROWS_AT_ONCE; i++) /* where rows are missing the last one is taken again */
-            at[i] = from + r + (i < here ? i : here - 1);
-        four_rows(p, first_panel, rows, at, here, near + r);
-    }
 }
 
 const nearest_kernel nearest_avx512 = {.name = "avx512", .tile = tile, .available = has_all};

@@ -11,15 +11,15 @@ static int32_t product(const uint8_t *panel, size_t lane, const int8_t *row, siz
     return sum;
 }
 
-static void tile(const panels *p, size_t first_panel, const byte_rows *rows, size_t from, size_t count,
-                 near_cells *near)
+static void tile(const panels *p, size_t first_panel, const byte_rows *rows, const size_t at[ROWS_AT_ONCE],
+                 size_t count, near_cells *near)
 {
     size_t first = first_panel * PANEL_LANES;
     for (size_t i = 0; i < count; i++)
         for (size_t c = first; c < first + PANELS_AT_ONCE * PANEL_LANES && c < p->count; c++) {
             const uint8_t *panel = p->bytes + c / PANEL_LANES * PANEL_LANES * p->width;
-            int32_t sum = product(panel, c % PANEL_LANES, rows->bytes + (from + i) * p->width, p->width);
-            float score = nearest_score(p, c, rows, from + i, sum);
+            int32_t sum = product(panel, c % PANEL_LANES, rows->bytes + at[i] * p->width, p->width);
+            float score = nearest_score(p, c, rows, at[i], sum);
             if (score >= near_cells_threshold(&near[i])) /* not a NaN */
                 near_cells_note(&near[i], (uint32_t)c, score);
         }
