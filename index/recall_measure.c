@@ -181,10 +181,10 @@ static sem_status find_neighbours(measurement *m, size_t first, size_t count, se
 /* What one thread works in. */
 typedef struct bench {
     search_scratch *scratch;
-    uint16_t *slot_of;       /* [seen] 1 + the rank of the neighbour, 0 for other rows */
-    uint32_t rows[DEEPEST];  /* the neighbours, nearest first */
-    size_t count;            /* of them */
-    uint32_t *ranks;         /* [nlist] of coarse_rank */
+    uint16_t *slot_of;      /* [seen] 1 + the rank of the neighbour, 0 for other rows */
+    uint32_t rows[DEEPEST]; /* the neighbours, nearest first */
+    size_t count;           /* of them */
+    uint32_t *ranks;        /* [nlist] of coarse_rank */
     neighbour lanes[2 * DEEPEST];
     size_t lane_count;
     uint32_t above[2 * DEEPEST]; /* lanes met that come before the i-th of these and not before the one ahead */
@@ -390,7 +390,7 @@ static sem_status bench_create(bench **out, const measurement *m, sem_error *err
     b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
     b->ranks = calloc(m->in->lists->nlist, sizeof *b->ranks);
     sem_status s = b->slot_of == NULL || b->ranks == NULL ? sem_fail_memory(err, "the recall curve")
-                                                                  : scratch_create(&b->scratch, m->in->lists->dim, err);
+                                                          : scratch_create(&b->scratch, m->in->lists->dim, err);
     if (s == SEM_OK)
         s = scratch_reserve(b->scratch, m->in->lists->nlist, 1, err);
     *out = b;
