@@ -7,9 +7,8 @@
 #include <string.h>
 
 enum {
-    MEMBERS_EACH = 4,   /* at least: fewer say little about where a centroid belongs */
-    SAMPLE_EACH = 40,   /* as a training has it: k-means gains little from more */
-    GROUPED_FROM = 600, /* centroids from which on k-means goes in two steps */
+    MEMBERS_EACH = 4, /* at least: fewer say little about where a centroid belongs */
+    SAMPLE_EACH = 40, /* as a training has it: k-means gains little from more */
     ROUNDS = 8
 };
 
@@ -74,11 +73,9 @@ sem_status cell_split_centroids(const cell_split *c, float **centroids, size_t *
         return SEM_OK;
     sem_status status = splitting_begin(&s, want, err);
     kmeans_options options = {.dim = s.wide, .k = want, .rounds = ROUNDS, .threads = c->threads, .seed = c->count};
-    size_t count = want;
+    size_t count = 0;
     if (status == SEM_OK)
-        status = want < GROUPED_FROM
-                     ? kmeans_train(&options, s.points, s.count, s.centroids, c->cancel, err)
-                     : kmeans_train_grouped(&options, s.points, s.count, s.centroids, &count, c->cancel, err);
+        status = kmeans_train_grouped(&options, s.points, s.count, s.centroids, &count, c->cancel, err);
     if (status == SEM_OK)
         status = kmeans_nearest(s.centroids, count, s.wide, c->threads, s.points, s.count, s.nearest, err);
     if (status == SEM_OK)

@@ -33,6 +33,20 @@ extern const dot_kernel dot_generic, dot_avx2, dot_avx512;
  * amx is avx512 here) lowers it. */
 const dot_kernel *dot_choose(void);
 
+/* ⟨a, b⟩ of dim floats, of any width and wherever they lie, summed in double: for means over many
+ * rows. */
+static inline double dot_double(const float *a, const float *b, size_t dim)
+{
+    double sums[4] = {0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++)
+            sums[j] += (double)(a[i + j] * b[i + j]);
+    for (; i < dim; i++)
+        sums[0] += (double)(a[i] * b[i]);
+    return sums[0] + sums[1] + sums[2] + sums[3];
+}
+
 /* dim rounded up to whole lanes. */
 static inline size_t dot_width(size_t dim)
 {

@@ -125,6 +125,19 @@ void kmeans_point(const float *row, size_t dim, float longest, float *point)
         point[dim] = (float)sqrt(fmax(0.0, 1.0 - squares * (double)scale * (double)scale));
 }
 
+void kmeans_sort(const uint32_t *cells, size_t n, size_t count, size_t *starts, uint32_t *order)
+{
+    memset(starts, 0, (count + 1) * sizeof *starts);
+    for (size_t i = 0; i < n; i++)
+        starts[cells[i] + 1]++;
+    for (size_t c = 0; c < count; c++)
+        starts[c + 1] += starts[c];
+    for (size_t i = 0; i < n; i++)
+        order[starts[cells[i]]++] = (uint32_t)i;
+    memmove(starts + 1, starts, count * sizeof *starts);
+    starts[0] = 0;
+}
+
 sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
                           size_t n, uint32_t *nearest, sem_error *err)
 {

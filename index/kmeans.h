@@ -31,13 +31,19 @@ sem_status kmeans_train(const kmeans_options *options, const float *sample, size
  * 2014, section 3). */
 void kmeans_point(const float *row, size_t dim, float longest, float *point);
 
+/* n points by cell, of which there are count: cells[n] of the points; starts[count + 1] gets where
+ * a cell's points begin in order[n], in which each cell's come in theirs. */
+void kmeans_sort(const uint32_t *cells, size_t n, size_t count, size_t *starts, uint32_t *order);
+
 /* The nearest of count centroids of each point, by dot product. */
 sem_status kmeans_nearest(const float *centroids, size_t count, size_t dim, unsigned threads, const float *points,
                           size_t n, uint32_t *nearest, sem_error *err);
 
-/* The same as kmeans_train in two steps: √k groups, and in each as many centroids as
- * its share of the points asks for. Takes about √k / 2 times less work; the points
- * at the borders of groups are a little farther from their centroid. *made: centroids,
+enum { KMEANS_GROUPED_FROM = 600 /* centroids: fewer are found as quickly in one step */ };
+
+/* The same as kmeans_train in two steps, from KMEANS_GROUPED_FROM centroids on: √k groups, and in
+ * each as many centroids as its share of the points asks for. Takes about √k / 2 times less work;
+ * the points at the borders of groups are a little farther from their centroid. *made: centroids,
  * about k; there must be room for k + √k. */
 sem_status kmeans_train_grouped(const kmeans_options *options, const float *sample, size_t n, float *centroids,
                                 size_t *made, const atomic_bool *cancel, sem_error *err);

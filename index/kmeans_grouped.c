@@ -76,18 +76,6 @@ static sem_status find_groups(groups *g, const float *sample, size_t n, const at
     return s;
 }
 
-static void sort_points(groups *g, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        g->starts[g->of_point[i] + 1]++;
-    for (size_t c = 0; c < g->count; c++)
-        g->starts[c + 1] += g->starts[c];
-    for (size_t i = 0; i < n; i++)
-        g->members[g->starts[g->of_point[i]]++] = (uint32_t)i;
-    memmove(g->starts + 1, g->starts, g->count * sizeof *g->starts);
-    g->starts[0] = 0;
-}
-
 static void note_failure(groups *g, sem_status s, const sem_error *error)
 {
     pthread_mutex_lock(&g->lock);
@@ -172,7 +160,7 @@ static sem_status split_all(groups *g, unsigned threads, size_t *made, sem_error
 {
     parallel_run(threads, (g->n + CHUNK - 1) / CHUNK, sort_chunk, g);
     if (g->status == SEM_OK) {
-        sort_points(g, g->n);
+        kmeans_sort(g->of_point, g->n, g->count, g->starts, g->members);
         share_out(g, made);
         parallel_run(threads, g->count, split_one, g);
     }
@@ -189,7 +177,7 @@ sem_status kmeans_train_grouped(const kmeans_options *o, const float *sample, si
     groups g = {
         .o = &alone, .count = (size_t)sqrt((double)o->k), .n = n, .sample = sample, .out = centroids, .cancel = cancel};
     *made = 0;
-    if (g.count < 2 || n <= o->k) {
+    if (o->k < KMEANS_GROUPED_FROM || n <= o->k) {
         *made = o->k;
         return kmeans_train(o, sample, n, centroids, cancel, err);
     }

@@ -1,6 +1,7 @@
 #include "index/list_builder.h"
 
 #include "base/checked.h"
+#include "index/dot.h"
 #include "index/parallel.h"
 
 #include <math.h>
@@ -189,20 +190,9 @@ static sem_status sort_rows(builder *b, sem_error *err)
 static float share_of(const builder *b, const rows_view *view, size_t cell, const float *centroid)
 {
     const lists *l = b->lists;
-    double along = 0, squares = 0;
-    for (size_t i = b->starts[cell]; i < b->starts[cell + 1]; i++) {
-        const float *row = rows_vector(view, b->order[i] & ~LISTS_SECOND);
-        double sums[4] = {0};
-        size_t j = 0;
-        for (; j + 4 <= l->dim; j += 4)
-            for (size_t k = 0; k < 4; k++)
-                sums[k] += (double)(row[j + k] * centroid[j + k]);
-        for (; j < l->dim; j++)
-            sums[0] += (double)(row[j] * centroid[j]);
-        along += sums[0] + sums[1] + sums[2] + sums[3];
-    }
-    for (size_t j = 0; j < l->dim; j++)
-        squares += (double)centroid[j] * centroid[j];
+    double along = 0, squares = dot_double(centroid, centroid, l->dim);
+    for (size_t i = b->starts[cell]; i < b->starts[cell + 1]; i++)
+        along += dot_double(rows_vector(view, b->order[i] & ~LISTS_SECOND), centroid, l->dim);
     size_t rows_here = b->starts[cell + 1] - b->starts[cell];
     return rows_here == 0 || squares <= 0 ? 1.0f : (float)(along / squares / (double)rows_here);
 }

@@ -372,11 +372,6 @@ list_choice lists_or_stranger(const lists *l, const float *vector, list_choice c
     return chosen;
 }
 
-list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores)
-{
-    return lists_or_stranger(l, vector, lists_choose(l, vector, q, scores));
-}
-
 /* A new last extent, twice as large as the one before. */
 static bool extend(lists *l, list_cell *cell)
 {
@@ -419,7 +414,7 @@ bool lists_append(lists *l, uint32_t row, const float *vector)
 {
     if (row != atomic_load_explicit(&l->covered, memory_order_relaxed) || row >= l->row_capacity)
         return false;
-    list_choice choice = lists_choose_or_stranger(l, vector, &l->writing, &l->scores);
+    list_choice choice = lists_or_stranger(l, vector, lists_choose(l, vector, &l->writing, &l->scores));
     uint16_t scale = lists_code_row(l, row, vector);
     if (!append_to(l, choice.cell, row, scale, vector))
         return false;

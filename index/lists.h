@@ -146,8 +146,6 @@ sem_status lists_panels(const lists *l, panels *out, sem_error *err);
 float lists_added_dimension(const lists *l, const float *vector);
 /* The strangers' cell alone for a stranger; else what was chosen. */
 list_choice lists_or_stranger(const lists *l, const float *vector, list_choice chosen);
-/* The same, but the strangers' cell alone for a stranger. */
-list_choice lists_choose_or_stranger(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
 
 /* Appends the row that comes next (covered). False when there is no room: then it
  * and all later rows stay behind the lists. Writer only. */

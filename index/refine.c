@@ -1,6 +1,7 @@
 #include "index/refine.h"
 
 #include "base/checked.h"
+#include "index/kmeans.h"
 #include "index/parallel.h"
 
 #include <math.h>
@@ -85,21 +86,6 @@ static void assign_chunk(void *context, size_t chunk)
     free(near);
 }
 
-/* Counting sort. */
-static void sort_points(refining *r)
-{
-    size_t nlist = r->in->nlist;
-    memset(r->starts, 0, (nlist + 1) * sizeof *r->starts);
-    for (size_t i = 0; i < r->in->count; i++)
-        r->starts[r->cells[i] + 1]++;
-    for (size_t c = 0; c < nlist; c++)
-        r->starts[c + 1] += r->starts[c];
-    for (size_t i = 0; i < r->in->count; i++)
-        r->order[r->starts[r->cells[i]]++] = (uint32_t)i;
-    memmove(r->starts + 1, r->starts, nlist * sizeof *r->starts);
-    r->starts[0] = 0;
-}
-
 /* Whole lines at a time: the compiler takes several dimensions at once. */
 static void add_point(float *sum, const int8_t *bytes, float scale, size_t width)
 {
@@ -150,7 +136,7 @@ static sem_status go_round(refining *r, sem_error *err)
     if (in->cancel != NULL && atomic_load(in->cancel))
         return sem_fail(err, SEM_CANCELLED, "k-means was cancelled");
     if (!atomic_load(&r->failed)) {
-        sort_points(r);
+        kmeans_sort(r->cells, in->count, in->nlist, r->starts, r->order);
         parallel_run(in->threads, (in->nlist + CELLS - 1) / CELLS, set_means, r);
     }
     return atomic_load(&r->failed) ? sem_fail_memory(err, "k-means") : SEM_OK;

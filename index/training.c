@@ -17,9 +17,8 @@ enum {
     LISTS_MIN_ROWS = 256,      /* fewer are quicker to compare than to sort into cells */
     NLIST_MAX = 16384,         /* CURVE_POINTS_MAX powers of two */
     SAMPLE_PER_CENTROID = 40,  /* k-means gains little from more */
-    GROUPED_FROM = 600,        /* cells from which on k-means goes in two steps, */
-    GROUPED_PER_CENTROID = 12, /* with fewer rows, since some rounds over all cells follow, */
-    REFINED_PER_CENTROID = 40, /* with these */
+    GROUPED_PER_CENTROID = 12, /* k-means in two steps takes fewer rows: some rounds over all cells */
+    REFINED_PER_CENTROID = 40, /* follow, with these */
     ROUNDS_COLD = 6,
     ROUNDS_WARM = 4, /* from the old centroids it settles sooner */
     ROUNDS_REFINING = 3,
@@ -124,9 +123,7 @@ static sem_status run_kmeans(const training *t, const float *sample, size_t n, s
                               .seed = n,
                               .start = start,
                               .start_count = start == NULL ? 0 : t->old->nlist};
-    *made = nlist;
-    sem_status s = nlist < GROUPED_FROM ? kmeans_train(&options, sample, n, *centroids, t->cancel, err)
-                                        : kmeans_train_grouped(&options, sample, n, *centroids, made, t->cancel, err);
+    sem_status s = kmeans_train_grouped(&options, sample, n, *centroids, made, t->cancel, err);
     free(start);
     return s;
 }
@@ -192,7 +189,7 @@ static sem_status draw_sample(const training *t, uint32_t seen, size_t want, tra
 sem_status training_cluster(const training *t, uint32_t seen, training_cells *out, sem_error *err)
 {
     size_t wanted = choose_nlist(rows_live(t->rows));
-    bool grouped = wanted >= GROUPED_FROM;
+    bool grouped = wanted >= KMEANS_GROUPED_FROM;
     *out = (training_cells){.wide = training_point_dim(t)};
     sem_status s = draw_sample(t, seen, wanted * (grouped ? GROUPED_PER_CENTROID : SAMPLE_PER_CENTROID), out, err);
     size_t count = out->sample_count;

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "index/cell_split.h"
+#include "index/dot.h"
 #include "index/parallel.h"
 
 #include <stdlib.h>
@@ -360,18 +361,6 @@ static void copy_lane(void *context, uint32_t cell, uint32_t place)
     lists_copy(k->lists, to, k->next[to]++, k->old, place);
 }
 
-static double product(const float *a, const float *b, size_t dim)
-{
-    double sums[4] = {0};
-    size_t i = 0;
-    for (; i + 4 <= dim; i += 4)
-        for (size_t j = 0; j < 4; j++)
-            sums[j] += (double)(a[i + j] * b[i + j]);
-    for (; i < dim; i++)
-        sums[0] += (double)(a[i] * b[i]);
-    return sums[0] + sums[1] + sums[2] + sums[3];
-}
-
 /* How much of a child's centroid its rows have in common, on average: all of them moved. */
 static void find_shares(keeper *k, const rows_view *view, double *along, float *centroid)
 {
@@ -382,12 +371,12 @@ static void find_shares(keeper *k, const rows_view *view, double *along, float *
             if (cell == LISTS_NONE || cell < k->kept)
                 continue;
             lists_get_centroid(l, cell, centroid);
-            along[cell - k->kept] += product(rows_vector(view, k->movers[i].row), centroid, l->dim);
+            along[cell - k->kept] += dot_double(rows_vector(view, k->movers[i].row), centroid, l->dim);
         }
     for (size_t i = 0; i < k->made; i++) {
         size_t lanes = atomic_load_explicit(&l->cells[k->kept + i].count, memory_order_relaxed);
         lists_get_centroid(l, k->kept + i, centroid);
-        double squares = product(centroid, centroid, l->dim);
+        double squares = dot_double(centroid, centroid, l->dim);
         if (lanes > 0 && squares > 0)
             l->centroid_shares[k->kept + i] = (float)(along[i] / squares / (double)lanes);
     }
