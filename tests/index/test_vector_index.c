@@ -69,31 +69,19 @@ START_TEST(what_makes_no_sense_is_refused)
 }
 END_TEST
 
-/* Lengths from 1 to 2.5, and later some that are longer than all that was trained. */
+/* Later with some that are longer than all that was trained. */
 START_TEST(dot_metric_keeps_the_recall_asked)
 {
-    vector_index_options options = usual;
-    options.metric = METRIC_DOT;
-    world w = make_world(&options, 0);
-    float vector[DIM];
-    for (uint32_t d = 0; d < N; d++) {
-        random_vector(&w, random_below(&w.random, TOPICS), vector);
-        for (size_t i = 0; i < DIM; i++)
-            vector[i] *= 1.0f + (float)(d % 7) / 4;
-        put(&w, d, vector);
-    }
+    vector_index_options options;
+    world w = make_dot_world(&options, N);
     ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .exact = true}, 0, TOPICS, NULL), 1.0);
     train(&w);
     ck_assert_str_eq(kind_of(&w), "ivf");
     static const double targets[] = {0.80, 0.90, 0.95, 0.99};
     for (size_t i = 0; i < 4; i++)
         expect_recall_of(&w, (vector_query){.k = K, .recall = targets[i]}, 0, TOPICS, "dot");
-    for (uint32_t d = 0; d < 500; d++) {
-        random_vector(&w, random_below(&w.random, TOPICS), vector);
-        for (size_t i = 0; i < DIM; i++)
-            vector[i] *= 3.0f;
-        put(&w, d, vector);
-    }
+    for (uint32_t d = 0; d < 500; d++)
+        put_of_length(&w, d, random_below(&w.random, TOPICS), 3.0f);
     for (size_t i = 0; i < 4; i++)
         expect_recall_of(&w, (vector_query){.k = K, .recall = targets[i]}, 0, TOPICS, "longer");
     free_world(&w);

@@ -56,6 +56,16 @@ static inline void put_random(world *w, uint32_t docno, size_t first_topic, size
     put(w, docno, vector);
 }
 
+/* For metric dot. */
+static inline void put_of_length(world *w, uint32_t docno, size_t topic, float length)
+{
+    float vector[DIM];
+    random_vector(w, topic, vector);
+    for (size_t i = 0; i < DIM; i++)
+        vector[i] *= length;
+    put(w, docno, vector);
+}
+
 static inline world make_world(const vector_index_options *options, size_t n)
 {
     sem_error error;
@@ -68,6 +78,17 @@ static inline world make_world(const vector_index_options *options, size_t n)
     ck_ok(vector_index_create(&w.index, options, &error));
     for (uint32_t i = 0; i < n; i++)
         put_random(&w, i, 0, TOPICS);
+    return w;
+}
+
+/* Of metric dot, with lengths from 1 to 2.5. */
+static inline world make_dot_world(vector_index_options *options, size_t n)
+{
+    *options = usual;
+    options->metric = METRIC_DOT;
+    world w = make_world(options, 0);
+    for (uint32_t d = 0; d < n; d++)
+        put_of_length(&w, d, random_below(&w.random, TOPICS), 1.0f + (float)(d % 7) / 4);
     return w;
 }
 
@@ -156,22 +177,36 @@ static inline double expect_right_hits(world *w, const vector_query *q, vector_p
 typedef struct measured {
     double mean;
     double noise; /* two standard errors of the mean */
+    double rows;  /* that a query was compared with, on average; all three sums until measured_end */
 } measured;
 
-/* Recall over fresh queries from some topics; the template says how. */
+static inline void measured_add(measured *m, world *w, const vector_query *q, vector_plan *plan)
+{
+    double recall = expect_right_hits(w, q, plan);
+    m->mean += recall;
+    m->noise += recall * recall;
+    m->rows += (double)plan->scanned;
+}
+
+static inline measured measured_end(measured m)
+{
+    double mean = m.mean / QUERIES, squares = m.noise / QUERIES;
+    return (measured){
+        .mean = mean, .noise = 2 * sqrt(fmax(0.0, squares - mean * mean) / QUERIES), .rows = m.rows / QUERIES};
+}
+
+/* Recall over fresh queries from some topics; the template says how. plan: the last one's, or NULL. */
 static inline measured measure(world *w, vector_query q, size_t first_topic, size_t topics, vector_plan *plan)
 {
     float query[DIM];
-    double sum = 0, squares = 0;
+    vector_plan own;
+    measured m = {0};
     q.vector = query;
     for (size_t i = 0; i < QUERIES; i++) {
         random_vector(w, first_topic + random_below(&w->random, topics), query);
-        double recall = expect_right_hits(w, &q, plan);
-        sum += recall;
-        squares += recall * recall;
+        measured_add(&m, w, &q, plan != NULL ? plan : &own);
     }
-    double mean = sum / QUERIES;
-    return (measured){.mean = mean, .noise = 2 * sqrt(fmax(0.0, squares / QUERIES - mean * mean) / QUERIES)};
+    return measured_end(m);
 }
 
 static inline double mean_recall(world *w, vector_query q, size_t first_topic, size_t topics, vector_plan *plan)
