@@ -107,8 +107,8 @@ static bool nearer(const float *scores, uint32_t a, uint32_t b)
     return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
 }
 
-/* Shellsort (Ciura 2001): short, in place, and quick for some hundreds. */
-static void sort_cells(uint32_t *order, size_t count, const float *scores)
+/* Shellsort (Ciura 2001): short and in place. */
+void candidates_order(uint32_t *order, size_t count, const float *scores)
 {
     static const size_t gaps[] = {3501, 1750, 701, 301, 132, 57, 23, 10, 4, 1};
     for (size_t g = 0; g < sizeof gaps / sizeof gaps[0]; g++)
@@ -121,71 +121,34 @@ static void sort_cells(uint32_t *order, size_t count, const float *scores)
         }
 }
 
-enum { BINS = 512 };
-
-static size_t bin_of(float score, float highest, float scale)
+bool candidate_smaller_place(const void *context, uint32_t a, uint32_t b)
 {
-    float bin = (highest - score) * scale;
-    return bin < (float)(BINS - 1) ? (size_t)bin : BINS - 1;
+    (void)context;
+    return a < b;
 }
 
-/* Counts the scores by bins to know from which on they are wanted, and sorts those alone,
- * which lie by bins already: most cells are never compared with another. */
-void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores,
-                      code_candidate *room)
+void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t count, size_t want, const float *scores,
+                       code_candidate *room)
 {
-    uint32_t *rest = order + from;
-    size_t left = count - from, starts[BINS + 1] = {0};
-    if (want > left)
-        want = left;
-    if (want == 0)
-        return;
-    float highest = -INFINITY, lowest = INFINITY;
-    for (size_t i = 0; i < left; i++) {
-        float score = scores[rest[i]];
-        highest = score > highest ? score : highest;
-        lowest = score < lowest && score > -INFINITY ? score : lowest;
-    }
-    float scale = highest > lowest ? (float)BINS / (highest - lowest) : 0.0f;
-    if (!isfinite(scale))
-        scale = 0.0f;
-    for (size_t i = 0; i < left; i++)
-        starts[bin_of(scores[rest[i]], highest, scale) + 1]++;
-    size_t last = 0, front = starts[1];
-    while (front < want)
-        front += starts[++last + 1];
-    for (size_t bin = 1; bin <= BINS; bin++)
-        starts[bin] += starts[bin - 1];
-    for (size_t i = 0; i < left; i++)
-        room[starts[bin_of(scores[rest[i]], highest, scale)]++].place = rest[i];
-    for (size_t i = 0; i < left; i++)
-        rest[i] = room[i].place;
-    sort_cells(rest, front, scores);
-}
-
-void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t from, size_t count, size_t want,
-                       const float *scores, code_candidate *room)
-{
-    uint32_t *rest = order + from;
-    size_t left = count - from, front = 0, back = 0;
-    if (want >= left)
+    size_t front = 0, back = 0;
+    if (want >= count)
         return;
     float bound;
-    for (size_t i = 0; i < left; i++)
-        room[i] = (code_candidate){.place = rest[i], .score = scores[rest[i]]};
-    if (want == 0 || !find_bound(kernel, room, left, want, 0, &bound)) {
-        candidates_order(order, from, count, want, scores, room);
+    for (size_t i = 0; i < count; i++)
+        room[i] = (code_candidate){.place = order[i], .score = scores[order[i]]};
+    if (want == 0 || !find_bound(kernel, room, count, want, 0, &bound)) {
+        candidates_order(order, count, scores);
         return;
     }
     /* Those that are not chosen are collected where they have been read already. */
-    for (size_t i = 0; i < left; i++) {
+    for (size_t i = 0; i < count; i++) {
         code_candidate x = room[i];
         bool chosen = x.score >= bound;
-        rest[front] = x.place;
+        order[front] = x.place;
         room[back].place = x.place;
         front += chosen;
         back += !chosen;
     }
     for (size_t i = 0; i < back; i++)
-        rest[front + i] = room[i].place;
+        order[front + i] = room[i].place;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 typedef bool candidate_before(const void *context, uint32_t place_a, uint32_t place_b);
+candidate_before candidate_smaller_place; /* needs no context */
 
 /* Products of huge vectors may be -INFINITY, or no number where 0 is multiplied with infinity: what
  * chooses among scores knows neither. */
@@ -30,14 +31,11 @@ float candidates_cut(const code_kernel *kernel, code_candidate *c, size_t count,
 size_t candidates_keep(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, float *threshold,
                        candidate_before *before, const void *context);
 
-/* The indices of the `want` highest scores of order[from..count), best first, are moved
- * to order[from..from + want). Equal scores: the smaller index first. room: [count - from]
- * scratch. */
-void candidates_order(uint32_t *order, size_t from, size_t count, size_t want, const float *scores,
-                      code_candidate *room);
+/* Sorts indices by their scores, highest first. Equal scores: the smaller index first. */
+void candidates_order(uint32_t *order, size_t count, const float *scores);
 
-/* The same, but in no order. */
-void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t from, size_t count, size_t want,
-                       const float *scores, code_candidate *room);
+/* Moves the `want` that would come first to the front, in no order. room: [count] scratch. */
+void candidates_choose(const code_kernel *kernel, uint32_t *order, size_t count, size_t want, const float *scores,
+                       code_candidate *room);
 
 #endif

@@ -118,12 +118,6 @@ void coarse_scores_free(coarse_scores *s)
     *s = (coarse_scores){0};
 }
 
-static bool smaller_place(const void *context, uint32_t a, uint32_t b)
-{
-    (void)context;
-    return a < b;
-}
-
 /* The best `keep` by their bits: s->by_bits. All are compared with the same mean, whose
  * own product changes nothing in their order. */
 static size_t choose_by_bits(const coarse *c, const code_query *q, size_t keep, coarse_scores *s)
@@ -135,10 +129,10 @@ static size_t choose_by_bits(const coarse *c, const code_query *q, size_t keep, 
         const code_run run = {.blocks = c->blocks + b * size, .count = n, .first_place = (uint32_t)(b * CODES_LANES)};
         count += c->kernel->scan(q, &run, threshold, s->by_bits + count);
         if (count >= FULL * keep)
-            count = candidates_keep(c->kernel, s->by_bits, count, keep, &threshold, smaller_place, NULL);
+            count = candidates_keep(c->kernel, s->by_bits, count, keep, &threshold, candidate_smaller_place, NULL);
     }
     if (count > keep) {
-        candidates_cut(c->kernel, s->by_bits, count, keep, smaller_place, NULL);
+        candidates_cut(c->kernel, s->by_bits, count, keep, candidate_smaller_place, NULL);
         count = keep;
     }
     return count;
@@ -182,7 +176,7 @@ void coarse_rank(const coarse *c, const code_query *q, coarse_scores *s, uint32_
         s->of[s->by_bits[i].place] = s->by_bits[i].score;
     for (uint32_t i = 0; i < c->count; i++)
         s->order[i] = i;
-    candidates_order(s->order, 0, c->count, c->count, s->of, s->by_bits);
+    candidates_order(s->order, c->count, s->of);
     for (uint32_t i = 0; i < c->count; i++)
         ranks[s->order[i]] = i;
 }

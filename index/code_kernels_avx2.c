@@ -173,22 +173,19 @@ TARGET static void range(const code_candidate *c, size_t count, float *low, floa
         least = _mm256_blend_ps(least, _mm256_min_ps(x, least), SCORES);
         most = _mm256_blend_ps(most, _mm256_max_ps(x, most), SCORES);
     }
-    float lows[8], highs[8];
-    _mm256_storeu_ps(lows, least);
-    _mm256_storeu_ps(highs, most);
-    code_generic.range(c, 1, low, high);
-    for (size_t j = 1; j < 8; j += 2) {
-        *low = lows[j] < *low ? lows[j] : *low;
-        *high = highs[j] > *high ? highs[j] : *high;
-    }
-    for (; i < count; i++) {
-        *low = c[i].score < *low ? c[i].score : *low;
-        *high = c[i].score > *high ? c[i].score : *high;
-    }
+    code_candidate ends[8]; /* of four each */
+    _mm256_storeu_ps((float *)(void *)ends, least);
+    _mm256_storeu_ps((float *)(void *)(ends + 4), most);
+    float rest_low = c[0].score, rest_high = rest_low, low_of_four, high_of_four;
+    if (i < count)
+        code_generic.range(c + i, count - i, &rest_low, &rest_high);
+    code_generic.range(ends, 8, &low_of_four, &high_of_four);
+    *low = rest_low < low_of_four ? rest_low : low_of_four;
+    *high = rest_high > high_of_four ? rest_high : high_of_four;
 }
 
-/* Without a branch that depends on a score. */
-TARGET static size_t gather(code_candidate *c, size_t count, float least)
+/* AVX2 has nothing that moves the chosen ones together. */
+static size_t gather(code_candidate *c, size_t count, float least)
 {
     return code_generic.gather(c, count, least);
 }

@@ -81,12 +81,6 @@ typedef struct seeker {
     float threshold;
 } seeker;
 
-static bool smaller_place(const void *context, uint32_t a, uint32_t b)
-{
-    (void)context;
-    return a < b;
-}
-
 static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_error *err)
 {
     const lists *l = m->in->lists;
@@ -114,7 +108,7 @@ static void seek_piece(seeker *k, const measurement *m, uint32_t from, uint32_t 
                 k->near[k->count++] = (code_candidate){.place = row + j, .score = score};
         }
         if (k->count > NEAR_ROOM - CODES_BATCH) {
-            k->threshold = candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, smaller_place, NULL);
+            k->threshold = candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, candidate_smaller_place, NULL);
             k->count = NEAR;
         }
     }
@@ -144,7 +138,7 @@ static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
                .exclude = m->sample.own[q],
                .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
     if (k->count > NEAR) {
-        candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, smaller_place, NULL);
+        candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, candidate_smaller_place, NULL);
         k->count = NEAR;
     }
     for (size_t i = 0; i < k->count; i++)
@@ -308,7 +302,7 @@ static void add_second(bench *b, const measurement *m)
             size_t keep = (size_t)ceilf((float)depth * seconds[s]) + CURVE_SPARE;
             if (keep >= b->count)
                 break;
-            candidates_cut(m->in->lists->kernel, ranked, b->count, keep, smaller_place, NULL);
+            candidates_cut(m->in->lists->kernel, ranked, b->count, keep, candidate_smaller_place, NULL);
             for (size_t i = keep; i < b->count; i++)
                 b->sums.second[d][s] += ranked[i].place < depth;
         }
@@ -350,7 +344,7 @@ static void measure_query(bench *b, const measurement *m, size_t q)
     coarse_rank(&l->coarse, &b->scratch->codes, cells, b->ranks);
     coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
     const uint32_t *order = cells->order;
-    candidates_order(cells->order, 0, l->nlist, l->nlist, cells->of, cells->by_bits);
+    candidates_order(cells->order, l->nlist, cells->of);
     find_lanes(b, l);
     b->sums.queries++;
     if (b->lane_count == 0)

@@ -47,12 +47,12 @@ static void order_cells(stages *s, size_t want)
     coarse_scores *cells = &s->scratch->cells;
     if (want > s->listed - s->ordered)
         want = s->listed - s->ordered;
-    size_t end = s->ordered + want;
+    uint32_t *next = cells->order + s->ordered;
     const code_kernel *kernel = s->lists->kernel;
-    candidates_choose(kernel, cells->order, s->ordered, s->listed, want, cells->of, cells->by_bits);
+    candidates_choose(kernel, next, s->listed - s->ordered, want, cells->of, cells->by_bits);
     if (want > 2 * NEAREST)
-        candidates_choose(kernel, cells->order, s->ordered, end, NEAREST, cells->of, cells->by_bits);
-    s->ordered = end;
+        candidates_choose(kernel, next, want, NEAREST, cells->of, cells->by_bits);
+    s->ordered += want;
 }
 
 uint32_t stages_cell(stages *s, size_t n, size_t ahead)
@@ -125,8 +125,8 @@ static void scan_extent(stages *s, const list_extent *e, float base, const uint8
         if (s->selective && added > 0)
             select_candidates(s, added);
         if (s->count >= FULL * s->first)
-            s->count = candidates_keep(l->kernel, s->scratch->candidates, s->count, s->first, &s->threshold,
-                                       comes_first, s);
+            s->count =
+                candidates_keep(l->kernel, s->scratch->candidates, s->count, s->first, &s->threshold, comes_first, s);
     }
 }
 

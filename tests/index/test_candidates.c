@@ -53,37 +53,43 @@ static size_t make_candidates(random_state *r, size_t round, code_candidate c[MA
     return count;
 }
 
-START_TEST(a_cut_keeps_the_best_and_breaks_ties_by_order)
+/* rough: a quarter more may be left. finite: so is the score of all, which says more of the bound. */
+static void check_choice(const code_kernel *kernel, code_candidate *c, const code_candidate *sorted, size_t count,
+                         size_t keep, bool rough, bool finite)
+{
+    float bound;
+    size_t left = keep;
+    if (rough)
+        left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
+    else
+        bound = candidates_cut(kernel, c, count, keep, smaller, NULL);
+    ck_assert(left >= keep && left <= keep + keep / 4);
+    ck_assert(bound <= sorted[left - 1].score);
+    ck_assert(!finite || left == count || bound >= sorted[left].score);
+    qsort(c, left, sizeof *c, by_score);
+    ck_assert_mem_eq(c, sorted, left * sizeof *c);
+}
+
+static void check_choices(const code_kernel *kernel, bool rough)
 {
     random_state r;
     random_seed(&r, testing_seed());
-    const code_kernel *kernel = level(_i);
     for (size_t round = 0; kernel != NULL && round < 300; round++) {
         code_candidate c[MANY], sorted[MANY];
-        size_t count = make_candidates(&r, round, c, sorted), keep = 1 + random_below(&r, count);
-        float bound = candidates_cut(kernel, c, count, keep, smaller, NULL);
-        ck_assert(bound <= sorted[keep - 1].score && (keep == count || bound >= sorted[keep].score));
-        qsort(c, keep, sizeof *c, by_score);
-        ck_assert_mem_eq(c, sorted, keep * sizeof *c);
+        size_t count = make_candidates(&r, round, c, sorted);
+        check_choice(kernel, c, sorted, count, 1 + random_below(&r, count), rough, true);
     }
+}
+
+START_TEST(a_cut_keeps_the_best_and_breaks_ties_by_order)
+{
+    check_choices(level(_i), false);
 }
 END_TEST
 
 START_TEST(a_rough_cut_keeps_the_best_and_few_others)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    const code_kernel *kernel = level(_i);
-    for (size_t round = 0; kernel != NULL && round < 300; round++) {
-        code_candidate c[MANY], sorted[MANY];
-        size_t count = make_candidates(&r, round, c, sorted), keep = 1 + random_below(&r, count);
-        float bound;
-        size_t left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
-        ck_assert(left >= keep && left <= keep + keep / 4);
-        ck_assert(bound <= sorted[left - 1].score && (left == count || bound >= sorted[left].score));
-        qsort(c, left, sizeof *c, by_score);
-        ck_assert_mem_eq(c, sorted, left * sizeof *c);
-    }
+    check_choices(level(_i), true);
 }
 END_TEST
 
@@ -125,16 +131,7 @@ START_TEST(infinite_scores_are_the_best)
         c[random_below(&r, count)].score = round % 2 == 0 ? -FLT_MAX : 0;
         memcpy(sorted, c, count * sizeof *c);
         qsort(sorted, count, sizeof *sorted, by_score);
-        float bound;
-        size_t left = keep;
-        if (round % 3 == 0)
-            left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
-        else
-            bound = candidates_cut(kernel, c, count, keep, smaller, NULL);
-        ck_assert(left >= keep && left <= keep + keep / 4);
-        ck_assert(bound <= sorted[left - 1].score);
-        qsort(c, left, sizeof *c, by_score);
-        ck_assert_mem_eq(c, sorted, left * sizeof *c);
+        check_choice(kernel, c, sorted, count, keep, round % 3 == 0, false);
     }
 }
 END_TEST
@@ -149,20 +146,15 @@ static void make_cells(random_state *r, float scores[CELLS], uint32_t order[CELL
     }
 }
 
-START_TEST(cells_come_in_order_however_they_are_asked_for)
+START_TEST(cells_are_sorted_and_equal_ones_by_their_numbers)
 {
     random_state r;
     random_seed(&r, testing_seed());
-    code_candidate room[CELLS];
     for (int round = 0; round < 50; round++) {
         float scores[CELLS];
         uint32_t order[CELLS];
         make_cells(&r, scores, order);
-        for (size_t from = 0; from < CELLS;) {
-            size_t want = 1 + random_below(&r, 80);
-            candidates_order(order, from, CELLS, want, scores, room);
-            from += want;
-        }
+        candidates_order(order, CELLS, scores);
         for (size_t i = 1; i < CELLS; i++) {
             float before = scores[order[i - 1]], here = scores[order[i]];
             ck_assert(before > here || (before == here && order[i - 1] < order[i]));
@@ -190,10 +182,10 @@ START_TEST(the_same_cells_are_chosen_without_order)
         for (size_t i = 0; round % 2 == 0 && i < CELLS; i++)
             scores[i] += (float)i / CELLS; /* no two alike */
         memcpy(expected, order, sizeof order);
-        candidates_order(expected, 0, CELLS, CELLS, scores, room);
+        candidates_order(expected, CELLS, scores);
         for (size_t from = 0; from < CELLS;) {
             size_t want = 1 + random_below(&r, 80), end = from + want < CELLS ? from + want : CELLS;
-            candidates_choose(kernel, order, from, CELLS, want, scores, room);
+            candidates_choose(kernel, order + from, CELLS - from, want, scores, room);
             qsort(order + from, end - from, sizeof *order, by_number);
             qsort(expected + from, end - from, sizeof *order, by_number);
             ck_assert_mem_eq(order + from, expected + from, (end - from) * sizeof *order);
@@ -238,7 +230,7 @@ int main(void)
     tcase_add_loop_test(tc, a_rough_cut_keeps_the_best_and_few_others, 0, LEVELS);
     tcase_add_loop_test(tc, all_kernels_count_and_gather_alike, 0, LEVELS);
     tcase_add_loop_test(tc, infinite_scores_are_the_best, 0, LEVELS);
-    tcase_add_test(tc, cells_come_in_order_however_they_are_asked_for);
+    tcase_add_test(tc, cells_are_sorted_and_equal_ones_by_their_numbers);
     tcase_add_loop_test(tc, the_same_cells_are_chosen_without_order, 0, LEVELS);
     tcase_add_test(tc, cells_beyond_those_planned_come_in_growing_steps);
     suite_add_tcase(suite, tc);
