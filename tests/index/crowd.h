@@ -145,8 +145,8 @@ static inline crowd *crowd_begin(const vector_index_options *options, uint32_t s
     return c;
 }
 
-/* Nothing was wrong, and all that is left is found. */
-static inline void crowd_end(crowd *c, pthread_t threads[SEARCHERS + 1])
+/* Ends the threads. Nothing was wrong, and all that is left is found. */
+static inline void check_crowd(crowd *c, pthread_t threads[SEARCHERS + 1])
 {
     atomic_store(&c->finished, true);
     for (int i = 0; i <= SEARCHERS; i++)

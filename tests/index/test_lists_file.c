@@ -172,6 +172,18 @@ static int64_t trained_at(const place_here *p, vector_index *v)
     return stats_of(p, v).trained_at_ms;
 }
 
+/* Has the place's lists trained and saved; when. The next ones are younger by the clock of
+ * trained_at, which has milliseconds. */
+static int64_t save_lists(place_here *p)
+{
+    vector_index *v = start(p);
+    train(v);
+    int64_t at = trained_at(p, v);
+    vector_index_destroy(v);
+    usleep(2000);
+    return at;
+}
+
 static double best_score(place_here *p, const float *query, uint32_t docno)
 {
     double best = -2;
@@ -223,12 +235,8 @@ static void check_start(int kind, size_t passages)
 {
     place_here p;
     setup(&p, kind, passages);
+    int64_t at = save_lists(&p);
     vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
-    v = start(&p);
-    usleep(2000);
     ck_assert(vector_index_wants_training(v));
     ck_ok(vector_index_train(v, NULL, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
@@ -244,16 +252,13 @@ static void check_changed_start(int kind, size_t passages)
 {
     place_here p;
     setup(&p, kind, passages);
-    vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
+    int64_t at = save_lists(&p);
     for (uint64_t n = 0; n < 200; n += 2)
         erase(&p, n);
     put(&p, 1000, 1200); /* again, with other vectors */
     put(&p, N, N + MORE);
     erase(&p, N + 1);
-    v = start(&p);
+    vector_index *v = start(&p);
     ck_ok(vector_index_train(v, NULL, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
     ck_assert_uint_eq(vector_index_count(v), N - 100 + MORE - 1);
@@ -378,13 +383,9 @@ static void check_damaged_section(long (*where)(const char *path))
     place_here p;
     vector_index_stats stats;
     setup(&p, OURS, 0);
-    vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
+    int64_t at = save_lists(&p);
     flip_byte(p.cache, where(p.cache));
-    v = start(&p);
-    usleep(2000);
+    vector_index *v = start(&p);
     ck_ok(vector_index_train(v, NULL, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at); /* nobody has looked yet */
     check_search(&p, v);
@@ -420,13 +421,9 @@ START_TEST(lists_that_are_made_go_on_from_nothing_damaged)
 {
     place_here p;
     setup(&p, OURS, 0);
-    vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
+    int64_t at = save_lists(&p);
     flip_byte(p.cache, in_blocks(p.cache));
-    v = start(&p);
-    usleep(2000);
+    vector_index *v = start(&p);
     ck_ok(vector_index_train(v, NULL, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
     for (uint64_t n = 0; n < N / 2; n++) { /* so many that lists are due before anybody searches */
@@ -448,10 +445,7 @@ START_TEST(damaged_lists_are_made_anew)
     place_here p;
     struct stat st;
     setup(&p, _i, 0);
-    vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
+    int64_t at = save_lists(&p);
     ck_assert_int_eq(stat(p.cache, &st), 0);
     flip_byte(p.cache, 0);
     at = expect_unused(&p, at);
@@ -540,10 +534,7 @@ START_TEST(lists_of_another_engine_or_type_are_made_anew)
 {
     place_here p;
     setup(&p, OURS, 0);
-    vector_index *v = start(&p);
-    train(v);
-    int64_t at = trained_at(&p, v);
-    vector_index_destroy(v);
+    int64_t at = save_lists(&p);
     p.engine = VECTOR_ENGINE_FAISS;
     at = expect_unused(&p, at);
     p.type = VECTOR_FAISS_FLAT;

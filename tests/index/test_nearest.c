@@ -68,7 +68,7 @@ static void find(world_here *w, const nearest_kernel *kernel, size_t keep, near_
     panels_nearest(&w->panels, &w->rows, 0, ROWS, keep, near);
 }
 
-static void compare_levels(random_state *r, size_t dim, size_t count, bool dot, size_t keep)
+static void expect_same_of_levels(random_state *r, size_t dim, size_t count, bool dot, size_t keep)
 {
     world_here w = make(r, dim, count, dot);
     near_cells want[ROWS], found[ROWS];
@@ -94,9 +94,9 @@ START_TEST(every_level_finds_the_same_centroids)
     random_seed(&r, testing_seed());
     for (size_t d = 0; d < DIMS; d++)
         for (size_t c = 0; c < COUNTS; c++) {
-            compare_levels(&r, dims[d], counts[c], false, 1);
-            compare_levels(&r, dims[d], counts[c], false, NEAREST_MAX);
-            compare_levels(&r, dims[d], counts[c], true, NEAREST_MAX);
+            expect_same_of_levels(&r, dims[d], counts[c], false, 1);
+            expect_same_of_levels(&r, dims[d], counts[c], false, NEAREST_MAX);
+            expect_same_of_levels(&r, dims[d], counts[c], true, NEAREST_MAX);
         }
 }
 END_TEST

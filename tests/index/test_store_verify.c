@@ -450,8 +450,8 @@ START_TEST(damaged_pages_are_a_finding_and_end_nothing)
 }
 END_TEST
 
-/* Of a document of three passages, with these bytes. */
-static void find_in_ranges(const store_range *ranges, const char *what)
+/* What is found of a document of three passages, with these bytes; NULL: nothing. */
+static void expect_of_ranges(const store_range *ranges, const char *what)
 {
     static findings f;
     static const float vectors[3 * DIM] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
@@ -479,11 +479,11 @@ static void find_in_ranges(const store_range *ranges, const char *what)
 
 START_TEST(passages_lie_in_their_text)
 {
-    find_in_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 14}}, NULL);
-    find_in_ranges((const store_range[]){{0, 4}, {0, 9}, {10, 14}}, "its passage 1 in space-1 has bytes 0 to 9");
-    find_in_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 15}}, "its passage 2 in space-1 has bytes 10 to 15");
-    find_in_ranges((const store_range[]){{0, 2}, {5, 9}, {10, 14}}, "its passage 0 in space-1 has bytes 0 to 2");
-    find_in_ranges((const store_range[]){{0, 4}, {9, 5}, {10, 14}}, "its passage 1 in space-1 has bytes 9 to 5");
+    expect_of_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 14}}, NULL);
+    expect_of_ranges((const store_range[]){{0, 4}, {0, 9}, {10, 14}}, "its passage 1 in space-1 has bytes 0 to 9");
+    expect_of_ranges((const store_range[]){{0, 4}, {5, 9}, {10, 15}}, "its passage 2 in space-1 has bytes 10 to 15");
+    expect_of_ranges((const store_range[]){{0, 2}, {5, 9}, {10, 14}}, "its passage 0 in space-1 has bytes 0 to 2");
+    expect_of_ranges((const store_range[]){{0, 4}, {9, 5}, {10, 14}}, "its passage 1 in space-1 has bytes 9 to 5");
 }
 END_TEST
 

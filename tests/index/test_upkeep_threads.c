@@ -58,7 +58,7 @@ START_TEST(upkeep_never_loses_a_row_or_brings_one_back)
         change(c, d, true, ++operation);
     change_until_one(c, &operation, merges_of);
     printf("%zu splits, %zu merges, %llu changes\n", splits_of(c), merges_of(c), (unsigned long long)operation);
-    crowd_end(c, threads);
+    check_crowd(c, threads);
 }
 END_TEST
 

@@ -24,7 +24,7 @@ START_TEST(writing_searching_and_training_go_on_at_once)
         if (i >= OPERATIONS)
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
-    crowd_end(c, threads);
+    check_crowd(c, threads);
 }
 END_TEST
 

@@ -50,7 +50,7 @@ static sem_status read_all(const safetensors *f, const char *name, float *out)
 }
 
 /* Opening fails and the message names the file and holds each of the words. */
-static void refused(const char *first, const char *second)
+static void expect_refused(const char *first, const char *second)
 {
     safetensors *f = NULL;
     ck_fails(safetensors_open(&f, file_path(), &error), SEM_INVALID_ARGUMENT);
@@ -160,7 +160,7 @@ START_TEST(header_length_beyond_the_file_is_refused)
         char found[32];
         snprintf(found, sizeof found, "%llu", (unsigned long long)LENGTHS[i]);
         write_claim(LENGTHS[i], "{}", 2, 0);
-        refused(found, "expected 2 to 2");
+        expect_refused(found, "expected 2 to 2");
     }
 }
 END_TEST
@@ -169,7 +169,7 @@ START_TEST(header_over_the_formats_limit_is_refused_unread)
 {
     write_claim(104857601, "{}", 2, 0);
     ck_assert_int_eq(truncate(file_path(), 200 << 20), 0); /* sparse */
-    refused("104857601", "expected 2 to 104857600");
+    expect_refused("104857601", "expected 2 to 104857600");
 }
 END_TEST
 
@@ -177,7 +177,7 @@ START_TEST(files_without_a_whole_prefix_are_refused)
 {
     for (size_t n = 0; n < 8; n++) {
         ck_ok(files_write(file_path(), "\1\0\0\0\0\0\0", n, &error));
-        refused("expected at least 8", "bytes");
+        expect_refused("expected at least 8", "bytes");
     }
     safetensors *f;
     ck_fails(safetensors_open(&f, testing_folder(), &error), SEM_INVALID_ARGUMENT);
@@ -193,7 +193,7 @@ START_TEST(deeply_nested_header_is_refused)
     memset(header, '[', depth);
     header[depth] = '\0';
     write_file(header, 0);
-    refused("not valid JSON", "depth");
+    expect_refused("not valid JSON", "depth");
     free(header);
 }
 END_TEST
@@ -243,7 +243,7 @@ static const struct {
 START_TEST(hostile_headers_are_refused_by_name)
 {
     write_file(HOSTILE[_i].header, HOSTILE[_i].data);
-    refused(HOSTILE[_i].first, HOSTILE[_i].second);
+    expect_refused(HOSTILE[_i].first, HOSTILE[_i].second);
 }
 END_TEST
 
