@@ -233,16 +233,12 @@ static void learn_strangers(const builder *b)
 {
     lists *l = b->lists;
     size_t count = 0;
-    double sum = 0;
     for (uint32_t row = 0; row < b->in->seen; row++)
-        if (b->distances[row] > -1.0f && b->cells[row] != ROW_NONE) {
-            sum += (double)b->distances[row];
+        if (b->distances[row] > -1.0f && b->cells[row] != ROW_NONE)
             b->distances[count++] = b->distances[row];
-        }
     if (count == 0)
         return;
     qsort(b->distances, count, sizeof *b->distances, by_size);
-    l->trained_distance = sum / (double)count;
     float far = b->distances[(size_t)((double)(count - 1) * (1.0 - STRANGE_SHARE))];
     /* Rounding alone makes no stranger. */
     l->stranger_below = 1.0f - far - 1e-3f;

@@ -107,7 +107,6 @@ void lists_inherit(lists *l, const lists *from)
     l->stranger_below = from->stranger_below;
     l->trained_at_ms = from->trained_at_ms;
     l->trained_rows = from->trained_rows;
-    l->trained_distance = from->trained_distance;
     l->measured_rows = from->measured_rows;
     l->moved = from->moved;
     l->curve = from->curve;
@@ -421,8 +420,6 @@ bool lists_append(lists *l, uint32_t row, const float *vector)
     if (choice.second != LISTS_NONE && append_to(l, choice.second, row | LISTS_SECOND, scale, vector))
         atomic_fetch_add_explicit(&l->seconds, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->entries, 1, memory_order_relaxed);
-    l->added_rows++;
-    l->added_distance += choice.distance;
     atomic_store_explicit(&l->covered, row + 1, memory_order_release);
     return true;
 }

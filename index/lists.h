@@ -79,12 +79,9 @@ typedef struct lists {
     float *origin;            /* [dim] the writer's scratch */
 
     int64_t trained_at_ms;
-    size_t trained_rows;     /* live rows when k-means ran */
-    double trained_distance; /* their mean of 1 - ⟨row, centroid⟩ / longest² */
-    size_t added_rows;       /* since, without k-means; the writer's while the lists are in use */
-    double added_distance;   /* their sum */
-    size_t measured_rows;    /* live rows when the curve was measured */
-    size_t moved;            /* lanes that went to other cells since then */
+    size_t trained_rows;  /* live rows when k-means ran */
+    size_t measured_rows; /* live rows when the curve was measured */
+    size_t moved;         /* lanes that went to other cells since then */
     recall_curve curve;
 } lists;
 

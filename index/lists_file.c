@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 4, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
+enum { FILE_VERSION = 5, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 
@@ -30,8 +30,7 @@ typedef struct head {
     char magic[8];
     uint64_t version, dim, nlist, dot, rows, blocks, entries, seconds, curve_bytes;
     int64_t trained_at_ms;
-    uint64_t trained_rows, added_rows, measured_rows;
-    double trained_distance, added_distance;
+    uint64_t trained_rows, measured_rows, moved;
     float typical, longest, stranger_below, unused;
     recall_curve curve;
     part parts[PARTS];
@@ -48,7 +47,7 @@ typedef struct piece {
 
 /* Cells as the file has them. */
 typedef struct saved_cell {
-    uint32_t first, blocks, count, unused;
+    uint32_t first, blocks, count, made_with;
 } saved_cell;
 
 /* Of the sections of what is mapped. */
@@ -73,12 +72,6 @@ static void list_pieces(const lists *l, const lists_file *f, size_t blocks, save
                               {l->blocks, blocks * codes_block_size(l->lines)},
                               {l->nibbles, f->rows * l->nibbles_width}};
     memcpy(out, all, sizeof all);
-}
-
-static sem_status io_fail(const char *what, const char *path, sem_error *err)
-{
-    sem_status code = errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL;
-    return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
 /* --- saving */
@@ -131,10 +124,8 @@ static void fill_head(head *h, const lists *l, uint32_t count)
     h->curve_bytes = sizeof h->curve;
     h->trained_at_ms = l->trained_at_ms;
     h->trained_rows = l->trained_rows;
-    h->added_rows = l->added_rows;
     h->measured_rows = l->measured_rows;
-    h->trained_distance = l->trained_distance;
-    h->added_distance = l->added_distance;
+    h->moved = l->moved;
     h->typical = l->typical;
     h->longest = l->longest;
     h->stranger_below = l->stranger_below;
@@ -156,7 +147,8 @@ static void note_cells(lists_saving *v)
     for (size_t c = 0; c <= l->nlist; c++) {
         const list_extent *e = &l->cells[c].head;
         uint32_t count = (uint32_t)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed);
-        v->cells[c] = (saved_cell){.first = e->first, .blocks = e->blocks, .count = count};
+        v->cells[c] =
+            (saved_cell){.first = e->first, .blocks = e->blocks, .count = count, .made_with = l->cells[c].made_with};
         if (count % CODES_LANES == 0)
             continue;
         uint32_t last = e->first + e->blocks - 1;
@@ -258,7 +250,7 @@ static sem_status write_file(const lists_saving *v, const char *path, const piec
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return io_fail("create", path, err);
+        return files_fail(err, "create", path);
     sem_status status = SEM_OK;
     bool well = write_all(fd, v->head, sizeof *v->head);
     for (size_t i = 0; i < PARTS && well && status == SEM_OK; i++)
@@ -267,7 +259,7 @@ static sem_status write_file(const lists_saving *v, const char *path, const piec
         else
             well = write_all(fd, pieces[i].data, pieces[i].bytes);
     if (status == SEM_OK && !(well && fsync(fd) == 0))
-        status = io_fail("write", path, err);
+        status = files_fail(err, "write", path);
     close(fd);
     if (status != SEM_OK)
         unlink(path);
@@ -287,7 +279,7 @@ sem_status lists_saving_write(lists_saving *v, const char *path, sem_error *err)
         status = write_file(v, beside, pieces, err);
     }
     if (status == SEM_OK && rename(beside, path) != 0) {
-        status = io_fail("rename to", path, err);
+        status = files_fail(err, "rename to", path);
         unlink(beside);
     }
     return status;
@@ -363,7 +355,7 @@ static sem_status map_parts(int fd, const head *h, const char *path, const lists
         at += padded(h->parts[i].bytes);
     if (!pages_map_file(l->blocks, fd, at, h->parts[READ_PARTS].bytes) ||
         !pages_map_file(l->nibbles, fd, at + padded(h->parts[READ_PARTS].bytes), h->parts[READ_PARTS + 1].bytes))
-        return io_fail("map", path, err);
+        return files_fail(err, "map", path);
     return SEM_OK;
 }
 
@@ -378,6 +370,8 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
     if (status == SEM_OK)
         status = lists_lay_out(f->lists, counts, h->seconds, err);
     free(counts);
+    for (size_t c = 0; status == SEM_OK && c <= h->nlist; c++)
+        f->lists->cells[c].made_with = cells[c].made_with;
     if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
         status = damaged(path, "its cells do not fit together", err);
     return status;
@@ -387,10 +381,8 @@ static void take_numbers(lists *l, const head *h)
 {
     l->trained_at_ms = h->trained_at_ms;
     l->trained_rows = h->trained_rows;
-    l->added_rows = h->added_rows;
     l->measured_rows = h->measured_rows;
-    l->trained_distance = h->trained_distance;
-    l->added_distance = h->added_distance;
+    l->moved = h->moved;
     l->typical = h->typical;
     l->longest = h->longest;
     l->stranger_below = h->stranger_below;
@@ -463,7 +455,7 @@ sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *o
     *out = (lists_file){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? sem_fail(err, SEM_NOT_FOUND, "there is no %s", path) : io_fail("open", path, err);
+        return files_fail(err, "open", path);
     head *h = malloc(sizeof *h);
     struct stat st;
     sem_status status = h == NULL ? sem_fail_memory(err, "a file of lists") : SEM_OK;

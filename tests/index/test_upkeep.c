@@ -3,7 +3,9 @@
 #include "tests/index/lists_check.h"
 #include "tests/index/world.h"
 
+#include "base/files.h"
 #include "index/dot.h"
+#include "index/lists_file.h"
 #include "index/training.h"
 #include "index/upkeep.h"
 #include "index/vector_index.h"
@@ -294,6 +296,35 @@ START_TEST(rows_that_came_meanwhile_are_left_to_the_writer)
 }
 END_TEST
 
+/* Else cells that had grown, and lanes that had moved, would count for nothing after a start. */
+START_TEST(a_start_knows_what_cells_were_made_with_and_what_moved)
+{
+    stock s = make_stock(3000, false);
+    for (uint32_t d = 3000; d < 3800; d++)
+        store_row(&s, d, d < 3500 ? CROWDED : d % TOPICS);
+    upkeep_done done = keep_up(&s);
+    ck_assert_uint_ge(done.splits, 1);
+    ck_assert_uint_eq(s.lists->moved, done.moved);
+    char path[FILES_PATH_MAX];
+    lists_saving *saving;
+    lists_file loaded;
+    ck_ok(files_join(path, &error, "%s/lists", testing_folder()));
+    ck_ok(lists_saving_start(&saving, s.lists, s.rows, &error));
+    ck_ok(lists_saving_write(saving, path, &error));
+    lists_saving_end(saving);
+    ck_ok(lists_file_load(path, DIM, false, &loaded, &error));
+    ck_assert_uint_eq(loaded.lists->moved, done.moved);
+    size_t grown = 0;
+    for (size_t c = 0; c < s.lists->nlist; c++) {
+        ck_assert_uint_eq(loaded.lists->cells[c].made_with, s.lists->cells[c].made_with);
+        grown += s.lists->cells[c].made_with < atomic_load(&s.lists->cells[c].count);
+    }
+    ck_assert_uint_gt(grown, 0);
+    lists_file_free(&loaded);
+    free_stock(&s);
+}
+END_TEST
+
 /* Whatever is put, replaced and removed, whichever cells that fills and empties. */
 static void expect_lanes_kept(bool dot)
 {
@@ -351,6 +382,7 @@ int main(void)
     tcase_set_timeout(lanes, 300);
     tcase_add_test(lanes, nothing_to_do_is_a_copy_without_dead_lanes);
     tcase_add_test(lanes, rows_that_came_meanwhile_are_left_to_the_writer);
+    tcase_add_test(lanes, a_start_knows_what_cells_were_made_with_and_what_moved);
     tcase_add_test(lanes, every_living_row_keeps_its_lanes);
     tcase_add_test(lanes, every_living_row_keeps_its_lanes_for_metric_dot);
     suite_add_tcase(suite, tc);
