@@ -128,4 +128,13 @@ static inline size_t reference_next(const reference *r, const double *scores, co
     return next;
 }
 
+/* The k best of these scores; how many there are that are not 0. */
+static inline size_t reference_best(const reference *r, const double *scores, size_t k, size_t *best)
+{
+    size_t found = 0;
+    for (size_t next; found < k && (next = reference_next(r, scores, best, found)) < r->count;)
+        best[found++] = next;
+    return found;
+}
+
 #endif

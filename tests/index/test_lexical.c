@@ -42,9 +42,7 @@ static const char *text_of(const json_t *line)
 /* The last search found the k best of these scores, 0: no hit. */
 static void expect_best(const reference *r, const double *scores, const char *query, size_t k)
 {
-    size_t best[HITS_MAX], found = 0;
-    for (size_t next; found < k && (next = reference_next(r, scores, best, found)) < r->count;)
-        best[found++] = next;
+    size_t best[HITS_MAX], found = reference_best(r, scores, k, best);
     ck_assert_msg(w.count == found, "%zu hits, not %zu: %s", w.count, found, query);
     for (size_t i = 0; i < found; i++) {
         /* Sums in another order differ in the last bit: neighbours may change places then. */
@@ -214,9 +212,9 @@ static size_t leave_candidates(double *scores, unsigned asked, size_t k, size_t 
 /* How many of the k best of all were left out. */
 static size_t count_lost(const reference *r, const double *all, const double *left, size_t k)
 {
-    size_t best[HITS_MAX], found = 0, lost = 0;
-    for (size_t next; found < k && (next = reference_next(r, all, best, found)) < r->count; lost += left[next] <= 0)
-        best[found++] = next;
+    size_t best[HITS_MAX], found = reference_best(r, all, k, best), lost = 0;
+    for (size_t i = 0; i < found; i++)
+        lost += left[best[i]] <= 0;
     return lost;
 }
 

@@ -1,4 +1,5 @@
 /* Documents with several vectors, one for each passage: in the index and in the store. */
+#include "tests/index/clustered.h"
 #include "tests/index/store_fixture.h"
 
 #include "base/random.h"
@@ -26,11 +27,10 @@ static float *vector_of(world *w, uint32_t docno, size_t i)
 /* Of unit length, or for metric dot of half to one and a half. */
 static void set_length(world *w, float *v)
 {
-    double norm = 0, length = w->dot ? 0.5 + random_unit(&w->random) : 1;
+    const float length = w->dot ? 0.5f + (float)random_unit(&w->random) : 1;
+    clustered_normalise(v, WIDTH);
     for (size_t i = 0; i < WIDTH; i++)
-        norm += (double)v[i] * v[i];
-    for (size_t i = 0; i < WIDTH; i++)
-        v[i] *= (float)(length / sqrt(norm));
+        v[i] *= length;
 }
 
 static void make_vector(world *w, float *out)
