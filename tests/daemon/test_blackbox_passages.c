@@ -130,43 +130,58 @@ static const msgpack_object *search_vector(const float *query, size_t dim, size_
     return object_get(box_call_packed(&b, "search", &params), "hits");
 }
 
-START_TEST(every_hit_is_its_best_passage_and_k_counts_documents)
+/* Documents of 1 to `most` sentences, and how they were cut; free_all() is the caller's. */
+static void put_all(unsigned seed, unsigned most, cut_document all[DOCUMENTS])
 {
-    if (!start("golden/tiny-bert"))
-        return;
     buffer text = {0};
-    cut_document all[DOCUMENTS];
     size_t passages = 0;
     for (unsigned i = 0; i < DOCUMENTS; i++) {
-        put(i, i, 1 + i, &text);
+        put(i, seed + i, 1 + i % most, &text);
         all[i] = passages_get(&b, "long", i);
         ck_assert_uint_eq(passages_expect_right(&b, "long", i, (const char *)text.data, TOKENS + SPECIAL),
                           all[i].count);
         passages += all[i].count;
     }
-    ck_assert_uint_gt(all[DOCUMENTS - 1].count, 5);
     ck_assert_uint_eq(passages_count(&b, "long"), passages);
-    for (unsigned q = 0; q < DOCUMENTS; q++) {
-        const float *query = all[q].vectors + (all[q].count - 1) * all[q].dim;
-        const msgpack_object *hits = search_vector(query, all[q].dim, DOCUMENTS + 10, q % 2 == 0);
-        ck_assert_uint_eq(box_count(hits), DOCUMENTS);
-        for (size_t i = 0; i < DOCUMENTS; i++) {
-            const msgpack_object *hit = box_at(hits, i), *range = object_get(hit, "passage");
-            const cut_document *d = &all[object_uint(object_get(hit, "id"), 0)];
-            float score;
-            size_t best = best_of(d, query, &score);
-            ck_assert_double_eq_tol(object_double(object_get(hit, "score"), -2), (double)score, 1e-5);
-            const msgpack_object *vector = object_get(hit, "vector");
-            ck_assert_uint_eq(vector->via.bin.size, d->dim * sizeof(float));
-            ck_assert_mem_eq(vector->via.bin.ptr, d->vectors + best * d->dim, d->dim * sizeof(float));
-            /* Equal passages of one document are equally good. */
-            size_t named = passage_at(d, range);
-            ck_assert_mem_eq(d->vectors + named * d->dim, d->vectors + best * d->dim, d->dim * sizeof(float));
-        }
-    }
+    buffer_free(&text);
+}
+
+static void free_all(cut_document all[DOCUMENTS])
+{
     for (unsigned i = 0; i < DOCUMENTS; i++)
         cut_document_free(&all[i]);
-    buffer_free(&text);
+}
+
+/* The hits are all documents, each with the score, the vector and the bytes of its best passage. */
+static void expect_best_passages(const cut_document all[DOCUMENTS], const msgpack_object *hits, const float *query,
+                                 double tolerance)
+{
+    ck_assert_uint_eq(box_count(hits), DOCUMENTS);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        const msgpack_object *hit = box_at(hits, i), *vector = object_get(hit, "vector");
+        const cut_document *d = &all[object_uint(object_get(hit, "id"), 0)];
+        float score;
+        /* Equal passages of one document are equally good. */
+        size_t best = best_of(d, query, &score), named = passage_at(d, object_get(hit, "passage"));
+        ck_assert_double_eq_tol(object_double(object_get(hit, "score"), -2), (double)score, tolerance);
+        ck_assert_uint_eq(vector->via.bin.size, d->dim * sizeof(float));
+        ck_assert_mem_eq(vector->via.bin.ptr, d->vectors + best * d->dim, d->dim * sizeof(float));
+        ck_assert_mem_eq(d->vectors + named * d->dim, d->vectors + best * d->dim, d->dim * sizeof(float));
+    }
+}
+
+START_TEST(every_hit_is_its_best_passage_and_k_counts_documents)
+{
+    if (!start("golden/tiny-bert"))
+        return;
+    cut_document all[DOCUMENTS];
+    put_all(0, DOCUMENTS, all);
+    ck_assert_uint_gt(all[DOCUMENTS - 1].count, 5);
+    for (unsigned q = 0; q < DOCUMENTS; q++) {
+        const float *query = all[q].vectors + (all[q].count - 1) * all[q].dim;
+        expect_best_passages(all, search_vector(query, all[q].dim, DOCUMENTS + 10, q % 2 == 0), query, 1e-5);
+    }
+    free_all(all);
     box_stop(&b);
 }
 END_TEST
@@ -177,33 +192,18 @@ START_TEST(metric_dot_ranks_alike_and_scores_by_the_querys_length)
     enum { FACTOR = 3 };
     if (!start_with("golden/tiny-bert", "dot"))
         return;
-    buffer text = {0};
     cut_document all[DOCUMENTS];
-    for (unsigned i = 0; i < DOCUMENTS; i++) {
-        put(i, i, 1 + i % 12, &text);
-        all[i] = passages_get(&b, "long", i);
-        passages_expect_right(&b, "long", i, (const char *)text.data, TOKENS + SPECIAL);
-    }
+    put_all(0, 12, all);
     for (unsigned q = 0; q < DOCUMENTS; q += 5) {
         float query[1024];
         ck_assert_uint_le(all[q].dim, sizeof query / sizeof *query);
         for (size_t i = 0; i < all[q].dim; i++)
             query[i] = FACTOR * all[q].vectors[i];
         const msgpack_object *hits = search_vector(query, all[q].dim, DOCUMENTS, q % 2 == 0);
-        ck_assert_uint_eq(box_count(hits), DOCUMENTS);
+        expect_best_passages(all, hits, query, 1e-4);
         ck_assert_double_eq_tol(object_double(object_get(box_at(hits, 0), "score"), -2), FACTOR, 1e-4);
-        for (size_t i = 0; i < DOCUMENTS; i++) {
-            const msgpack_object *hit = box_at(hits, i);
-            const cut_document *d = &all[object_uint(object_get(hit, "id"), 0)];
-            float score;
-            size_t best = best_of(d, query, &score), named = passage_at(d, object_get(hit, "passage"));
-            ck_assert_double_eq_tol(object_double(object_get(hit, "score"), -2), (double)score, 1e-4);
-            ck_assert_mem_eq(d->vectors + named * d->dim, d->vectors + best * d->dim, d->dim * sizeof(float));
-        }
     }
-    for (unsigned i = 0; i < DOCUMENTS; i++)
-        cut_document_free(&all[i]);
-    buffer_free(&text);
+    free_all(all);
     box_stop(&b);
 }
 END_TEST
@@ -212,12 +212,8 @@ START_TEST(like_goes_by_the_best_pair_of_passages)
 {
     if (!start("golden/tiny-bert"))
         return;
-    buffer text = {0};
     cut_document all[DOCUMENTS];
-    for (unsigned i = 0; i < DOCUMENTS; i++) {
-        put(i, 100 + i, 1 + i % 12, &text);
-        all[i] = passages_get(&b, "long", i);
-    }
+    put_all(100, 12, all);
     for (unsigned q = 0; q < DOCUMENTS; q += 7) {
         const msgpack_object *hits =
             object_get(box_call(&b, "search", "{'collection': 'long', 'like': %u, 'k': 5, 'exact': true}", q), "hits");
@@ -251,10 +247,8 @@ START_TEST(like_goes_by_the_best_pair_of_passages)
             }
         }
     }
-    for (unsigned i = 0; i < DOCUMENTS; i++)
-        cut_document_free(&all[i]);
+    free_all(all);
     box_fails(&b, "NOT_FOUND", "search", "{'collection': 'long', 'like': 999}");
-    buffer_free(&text);
     box_stop(&b);
 }
 END_TEST
