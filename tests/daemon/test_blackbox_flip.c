@@ -1,5 +1,5 @@
 /* Generations change under load: no request fails, and no answer mixes two. */
-#include "tests/daemon/blackbox.h"
+#include "tests/daemon/lessons.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -13,31 +13,6 @@ enum {
     ROLLBACKS = 6,
     PAUSE_US = 500 /* or nothing is left for the training */
 };
-
-static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
-
-/* Different for every i below 512: the model's small vocabulary knows no numbers. */
-static void document_text(unsigned i, char *out, size_t size)
-{
-    snprintf(out, size, "my %s and a %s or %s in the bank", topics[i % 8], topics[i / 8 % 8], topics[i / 64 % 8]);
-}
-
-static void add_document(box *b, unsigned i)
-{
-    char text[128];
-    document_text(i, text, sizeof text);
-    box_call(b, "upsert", "{'docs': [{'id': %u, 'text': '%s'}]}", i, text);
-}
-
-/* Every topic has another name in the queries: what is learned from some of
- * them holds for the others, so the gate sees a gain whichever it holds out. */
-static void add_feedback(box *b)
-{
-    static const char *const names[] = {"music", "dog", "tree", "water", "king", "snow", "bread", "sun"};
-    for (unsigned i = 0; i < DOCUMENTS; i++)
-        box_call(b, "feedback", "{'pairs': [{'query': '%s and %s or %s', 'id': %u, 'label': 1}]}", names[i % 8],
-                 names[i / 8 % 8], names[i / 64 % 8], i);
-}
 
 typedef struct searcher {
     box *box;
@@ -73,9 +48,9 @@ static void *search_main(void *argument)
     for (unsigned n = s->number; !atomic_load(s->stop); n += CLIENTS) {
         buffer params = {0};
         packer p;
-        char text[128];
+        char text[LESSON_TEXT_MAX];
         client_reply reply;
-        document_text(n % DOCUMENTS, text, sizeof text);
+        lesson_document(n % DOCUMENTS, text);
         pack_init(&p, &params);
         pack_array(&p, 1);
         pack_map(&p, 2);
@@ -112,15 +87,11 @@ static bool start_everything(void)
 {
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
-    const char *options[] = {
-        "finetune.min_pairs=20",     "finetune.min_heldout=1", "finetune.max_p=1", "finetune.max_probe_loss=1",
-        "train.learning_rate=0.002", "train.batch_size=16",    "train.epochs=6",   "train.dropout=0"};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        b.options[i] = options[i];
+    lesson_options(&b, true);
     box_start(&b);
     for (unsigned i = 0; i < DOCUMENTS; i++)
-        add_document(&b, i);
-    add_feedback(&b);
+        lesson_upsert(&b, i);
+    lesson_feedback(&b, DOCUMENTS);
     for (unsigned i = 0; i < CLIENTS; i++) {
         all[i] = (searcher){.box = &b, .client = box_connect(&b), .number = i, .stop = &stop};
         ck_assert_int_eq(pthread_create(&all[i].thread, NULL, search_main, &all[i]), 0);
@@ -132,21 +103,15 @@ START_TEST(a_flip_under_load_fails_no_request_and_mixes_nothing)
 {
     if (!start_everything())
         return;
-    /* Which queries are held out is this store's secret: training may not help with them at once. */
-    const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
-    for (int more = 0; more < 8 && !object_is(object_get(job, "decision"), "promoted"); more++)
-        job = box_call(&b, "finetune", "{'wait': true}");
-    const msgpack_object *reason = object_get(job, "reason");
-    ck_assert_msg(object_is(object_get(job, "decision"), "promoted"), "not promoted: %.*s",
-                  reason->type == MSGPACK_OBJECT_STR ? (int)reason->via.str.size : 0, reason->via.str.ptr);
-    ck_assert_uint_eq(object_uint(object_get(job, "generation"), 0), 2);
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    ck_assert_uint_eq(object_uint(object_get(&b.reply.value, "generation"), 0), 2);
     for (int i = 0; i < ROLLBACKS; i++) {
         unsigned target = i % 2 == 0 ? 1 : 2;
-        add_document(&b, 400 + (unsigned)i); /* the backlog of the generation that is not current */
+        lesson_upsert(&b, 400 + (unsigned)i); /* the backlog of the generation that is not current */
         const msgpack_object *r = box_call(&b, "rollback", "{'generation': %u}", target);
         ck_assert_uint_eq(object_uint(object_get(r, "generation"), 0), target);
-        char text[128];
-        document_text(400 + (unsigned)i, text, sizeof text);
+        char text[LESSON_TEXT_MAX];
+        lesson_document(400 + (unsigned)i, text);
         r = box_call(&b, "search", "{'query': '%s', 'k': 1}", text);
         ck_assert_uint_eq(object_uint(object_get(box_at(object_get(r, "hits"), 0), "id"), 0), 400 + (unsigned)i);
     }
@@ -182,17 +147,11 @@ START_TEST(a_model_of_another_width_is_loaded_and_taken_back)
     ck_assert_ptr_nonnull(realpath(minilm, path));
     box_start(&b);
     for (unsigned i = 0; i < 40; i++)
-        add_document(&b, i);
+        lesson_upsert(&b, i);
     box_fails(&b, "NOT_FOUND", "model.load", "{'path': '/nonexistent'}");
     box_call(&b, "model.load", "{'path': '%s'}", path);
     box_fails(&b, "ALREADY_EXISTS", "model.load", "{'path': '%s'}", path);
-    for (;;) {
-        const msgpack_object *job = box_call(&b, "job", "{}");
-        if (object_is(object_get(job, "state"), "done"))
-            break;
-        ck_assert(!object_is(object_get(job, "state"), "failed"));
-        usleep(50000);
-    }
+    box_wait_for_job(&b, "done");
     const msgpack_object *info = box_call(&b, "info", NULL);
     ck_assert_uint_eq(object_uint(object_get(object_get(info, "model"), "dim"), 0), 384);
     const msgpack_object *r = box_call(&b, "search", "{'query': 'get my money back', 'k': 1}");

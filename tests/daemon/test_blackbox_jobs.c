@@ -1,5 +1,5 @@
 /* Jobs as a client sees them: what they say, how they end, what they survive. */
-#include "tests/daemon/blackbox.h"
+#include "tests/daemon/lessons.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,46 +8,19 @@
 enum { DOCUMENTS = 200 };
 
 static box b;
-static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
 
-static const char *const names[] = {"music", "dog", "tree", "water", "king", "snow", "bread", "sun"};
-
-static void document_text(unsigned i, char *out, size_t size)
-{
-    snprintf(out, size, "my %s and a %s or %s in the bank", topics[i % 8], topics[i / 8 % 8], topics[i / 64 % 8]);
-}
-
-static void add_document(unsigned i)
-{
-    char text[128];
-    document_text(i, text, sizeof text);
-    box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': '%s'}]}", i, text);
-}
-
-/* promote: the gate lets everything through, else it hardly lets anything. */
+/* promote: as of lesson_options(). */
 static bool start(bool promote, const char *more)
 {
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
-    size_t n = 0;
-    b.options[n++] = "finetune.min_pairs=20";
-    b.options[n++] = "finetune.min_heldout=1";
-    b.options[n++] = "train.batch_size=16";
-    b.options[n++] = promote ? "finetune.max_p=1" : "finetune.max_p=0.000001";
-    b.options[n++] = "finetune.max_probe_loss=1";
-    b.options[n++] = "train.learning_rate=0.002";
-    b.options[n++] = "train.epochs=6";
-    b.options[n++] = "train.dropout=0";
+    size_t n = lesson_options(&b, promote);
     b.options[n++] = "server.drain_timeout=1h"; /* who waits for that fails by its own patience */
     b.options[n++] = more;
     box_start(&b);
-    for (unsigned i = 0; i < DOCUMENTS; i++) {
-        add_document(i);
-        /* Every topic has another name in the queries: what is learned from some
-         * holds for the others, so the gate sees a gain whichever it holds out. */
-        box_call(&b, "feedback", "{'pairs': [{'query': '%s and %s or %s', 'id': %u, 'label': 1}]}", names[i % 8],
-                 names[i / 8 % 8], names[i / 64 % 8], i);
-    }
+    for (unsigned i = 0; i < DOCUMENTS; i++)
+        lesson_upsert(&b, i);
+    lesson_feedback(&b, DOCUMENTS);
     return true;
 }
 
@@ -70,15 +43,6 @@ static unsigned begin_load(void)
     ck_assert_ptr_nonnull(realpath(b.model + strlen("model.path="), path));
     return (unsigned)object_uint(object_get(box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path), "job"),
                                  0);
-}
-
-/* Until training helps with the queries that this store's secret has held out. */
-static unsigned finetune_until_promoted(void)
-{
-    for (unsigned i = 1; i < 10; i++)
-        if (object_is(object_get(box_call(&b, "finetune", "{'wait': true}"), "decision"), "promoted"))
-            return i;
-    ck_abort_msg("nothing was promoted");
 }
 
 static void check_fields(const msgpack_object *job)
@@ -118,7 +82,7 @@ START_TEST(generations_and_old_jobs_are_told_after_a_restart)
 {
     if (!start(true, NULL))
         return;
-    unsigned made = finetune_until_promoted();
+    unsigned made = lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
     box_call(&b, "rollback", "{}");
     for (int round = 0; round < 2; round++) {
         const msgpack_object *all = box_call(&b, "generations", NULL);
@@ -248,10 +212,10 @@ static void *write_main(void *argument)
 {
     writing *w = argument;
     for (unsigned i = w->first; !atomic_load(w->stop) && !w->failed; i++) {
-        char text[160];
+        char text[LESSON_TEXT_MAX];
         buffer params = {0};
         packer p;
-        document_text(i % 512, text, sizeof text);
+        lesson_document(i % 512, text);
         box_document(&params, i, text);
         w->failed = !write_one(w, "upsert", &params);
         params.size = 0;

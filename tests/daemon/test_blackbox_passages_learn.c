@@ -1,39 +1,30 @@
 /* What is learned from clicks on documents that are cut into passages. */
+#include "tests/daemon/lessons.h"
 #include "tests/daemon/passages_box.h"
 
 enum { DOCUMENTS = 200 };
 
 static box b;
-static const char *const topics[] = {"refund", "card", "transfer", "account", "exchange", "cash", "limit", "fee"};
-static const char *const names[] = {"music", "dog", "tree", "water", "king", "snow", "bread", "sun"};
 
 /* Its beginning is its own; what follows has other documents' words. */
 static void document_text(unsigned i, buffer *out)
 {
-    char first[128];
+    char first[LESSON_TEXT_MAX];
     buffer rest = {0};
-    snprintf(first, sizeof first, "my %s and a %s or %s in the bank. ", topics[i % 8], topics[i / 8 % 8],
-             topics[i / 64 % 8]);
+    lesson_document(i, first);
     passages_text(&rest, i, 2 + i % 5);
     out->size = 0;
-    ck_assert(buffer_append(out, first, strlen(first)) && buffer_append(out, rest.data, rest.size + 1));
+    ck_assert(buffer_append(out, first, strlen(first)) && buffer_append(out, ". ", 2) &&
+              buffer_append(out, rest.data, rest.size + 1));
     out->size--;
     buffer_free(&rest);
 }
 
-static void query_text(unsigned i, char out[64])
-{
-    snprintf(out, 64, "%s and %s or %s", names[i % 8], names[i / 8 % 8], names[i / 64 % 8]);
-}
-
 static bool start(void)
 {
-    static const char *const options[] = {
-        "finetune.min_pairs=20", "finetune.min_heldout=1", "train.batch_size=16",       "finetune.max_p=1",
-        "train.dropout=0",       "train.epochs=6",         "train.learning_rate=0.002", "finetune.max_probe_loss=1"};
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
-    memcpy(b.options, options, sizeof options);
+    lesson_options(&b, true);
     box_start(&b);
     box_call(&b, "collection.create", "{'name': 'long', 'options': {'passage_tokens': %d, 'passage_overlap': %d}}",
              TOKENS, OVERLAP);
@@ -49,8 +40,8 @@ static bool start(void)
 /* 1 / rank of the document among all, by its best passage. */
 static double reciprocal_rank(unsigned i, char query_id[65])
 {
-    char query[64];
-    query_text(i, query);
+    char query[LESSON_TEXT_MAX];
+    lesson_query(i, query);
     const msgpack_object *r =
         box_call(&b, "search", "{'collection': 'long', 'query': '%s', 'k': %d, 'exact': true}", query, DOCUMENTS);
     const msgpack_object *hits = object_get(r, "hits"), *id = object_get(r, "query_id");
@@ -90,17 +81,6 @@ static size_t expect_all_right(void)
     return passages;
 }
 
-static void finetune_until_promoted(void)
-{
-    for (unsigned i = 1; i < 10; i++) {
-        const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
-        ck_assert_uint_gt(object_uint(object_get(job, "pairs"), 0), DOCUMENTS / 2);
-        if (object_is(object_get(job, "decision"), "promoted"))
-            return;
-    }
-    ck_abort_msg("nothing was promoted");
-}
-
 START_TEST(clicks_on_long_documents_teach_a_model_that_embeds_all_their_passages)
 {
     if (!start())
@@ -108,7 +88,7 @@ START_TEST(clicks_on_long_documents_teach_a_model_that_embeds_all_their_passages
     size_t passages = expect_all_right();
     ck_assert_uint_gt(passages, 2 * DOCUMENTS);
     double before = mean_reciprocal_rank(true);
-    finetune_until_promoted();
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
     ck_assert_uint_eq(expect_all_right(), passages); /* the tokenizer is the same, the vectors are the new model's */
     double after = mean_reciprocal_rank(false);
     ck_assert_msg(after > 1.5 * before, "the mean reciprocal rank was %f and is %f", before, after);
