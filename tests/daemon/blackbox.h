@@ -30,11 +30,17 @@ typedef struct box {
     bool has_reply;
 } box;
 
-static inline const char *box_binary(void)
+/* The folder of the programs under test. */
+static inline const char *box_build(void)
 {
     const char *build = getenv("SEMD_BUILD");
+    return build != NULL ? build : "build";
+}
+
+static inline const char *box_binary(void)
+{
     static char path[FILES_PATH_MAX];
-    snprintf(path, sizeof path, "%s/semd", build != NULL ? build : "build");
+    snprintf(path, sizeof path, "%s/semd", box_build());
     return path;
 }
 
@@ -173,19 +179,25 @@ __attribute__((format(printf, 2, 0))) static inline void box_params(buffer *out,
     free(text);
 }
 
-__attribute__((format(printf, 3, 0))) static inline uint32_t box_vsend(client *c, const char *method,
-                                                                       const char *format, va_list args)
+/* Sends a request without waiting for its answer, and gives params up; returns its msgid. */
+static inline uint32_t box_send_packed(client *c, const char *method, buffer *params)
 {
     sem_error error;
-    buffer params = {0};
     uint32_t msgid;
-    box_params(&params, format, args);
-    ck_ok(client_send(c, method, params.data, params.size, &msgid, &error));
-    buffer_free(&params);
+    ck_ok(client_send(c, method, params->data, params->size, &msgid, &error));
+    buffer_free(params);
     return msgid;
 }
 
-/* Sends a request without waiting for its answer; returns its msgid. */
+__attribute__((format(printf, 3, 0))) static inline uint32_t box_vsend(client *c, const char *method,
+                                                                       const char *format, va_list args)
+{
+    buffer params = {0};
+    box_params(&params, format, args);
+    return box_send_packed(c, method, &params);
+}
+
+/* The same from printf-like JSON. */
 __attribute__((format(printf, 3, 4))) static inline uint32_t box_send(client *c, const char *method, const char *format,
                                                                       ...)
 {
@@ -263,14 +275,12 @@ static inline void box_wait_for_job(box *b, const char *state)
 /* semctl's exit status; what it prints is in semctl.log. */
 __attribute__((format(printf, 1, 2))) static inline int box_semctl(const char *format, ...)
 {
-    const char *build = getenv("SEMD_BUILD");
     char words[2 * FILES_PATH_MAX], line[3 * FILES_PATH_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(words, sizeof words, format, args);
     va_end(args);
-    snprintf(line, sizeof line, "%s/semctl %s >%s/semctl.log 2>&1", build != NULL ? build : "build", words,
-             testing_folder());
+    snprintf(line, sizeof line, "%s/semctl %s >%s/semctl.log 2>&1", box_build(), words, testing_folder());
     int status = system(line);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -305,6 +315,16 @@ static inline size_t box_count(const msgpack_object *array)
     ck_assert_ptr_nonnull(array);
     ck_assert_int_eq(array->type, MSGPACK_OBJECT_ARRAY);
     return array->via.array.size;
+}
+
+/* What collection.list says of one. */
+static inline const msgpack_object *box_collection(box *b, const char *name)
+{
+    const msgpack_object *all = box_call(b, "collection.list", NULL);
+    for (size_t i = 0; i < box_count(all); i++)
+        if (object_is(object_get(box_at(all, i), "name"), name))
+            return box_at(all, i);
+    ck_abort_msg("no collection %s", name);
 }
 
 #endif

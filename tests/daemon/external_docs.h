@@ -3,10 +3,7 @@
 #ifndef SEM_TESTS_DAEMON_EXTERNAL_DOCS_H
 #define SEM_TESTS_DAEMON_EXTERNAL_DOCS_H
 
-#include "tests/common/testing.h"
-
-#include "base/buffer.h"
-#include "proto/pack.h"
+#include "tests/daemon/blackbox.h"
 
 typedef struct external_docs {
     const char *collection;
@@ -22,14 +19,7 @@ typedef struct external_docs {
 static inline buffer external_docs_pack(const external_docs *d)
 {
     buffer out = {0};
-    packer p;
-    pack_init(&p, &out);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, d->collection);
-    pack_str(&p, "docs");
-    pack_array(&p, d->count);
+    packer p = box_begin_upsert(&out, d->collection, d->count);
     for (unsigned i = 0; i < d->count; i++) {
         pack_map(&p, d->meta != NULL ? 4 : 3);
         pack_str(&p, "id");

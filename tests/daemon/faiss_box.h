@@ -132,11 +132,8 @@ static inline bool faiss_box_start(faiss_box *w, const char *const *options, siz
 static inline void wait_for_lists(faiss_box *w, const char *kind, const char *codes)
 {
     for (int i = 0; i < PATIENCE_S * 10; i++) {
-        const msgpack_object *list = box_call(&w->b, "collection.list", "{}");
-        for (size_t c = 0; c < box_count(list); c++) {
-            const msgpack_object *index = object_get(box_at(list, c), "index");
-            if (!object_is(object_get(index, "kind"), kind))
-                continue;
+        const msgpack_object *index = object_get(box_collection(&w->b, "ext"), "index");
+        if (object_is(object_get(index, "kind"), kind)) {
             ck_assert(object_is(object_get(index, "codes"), codes));
             ck_assert_uint_gt(box_count(object_get(index, "recall")), 3);
             return;

@@ -108,7 +108,6 @@ START_TEST(a_query_overtakes_a_long_encode_that_has_begun)
     sem_error error;
     buffer params = {0};
     packer p;
-    uint32_t bulk;
     pack_init(&p, &params);
     pack_array(&p, 1);
     pack_map(&p, 1);
@@ -116,8 +115,7 @@ START_TEST(a_query_overtakes_a_long_encode_that_has_begun)
     pack_array(&p, 1000);
     for (int i = 0; i < 1000; i++)
         pack_str(&p, "where is the card that I ordered two weeks ago and why does nobody answer me");
-    ck_ok(client_send(b.client, "encode", params.data, params.size, &bulk, &error));
-    buffer_free(&params);
+    uint32_t bulk = box_send_packed(b.client, "encode", &params);
     uint32_t query = box_send(b.client, "encode", "{'texts': ['hello']}");
     client_reply reply;
     ck_ok(client_receive(b.client, BOX_TIMEOUT_MS, &reply, &error));

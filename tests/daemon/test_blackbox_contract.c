@@ -372,14 +372,8 @@ START_TEST(semctl_tells_not_yet_from_a_failure)
 {
     if (!start())
         return;
-    const char *build = getenv("SEMD_BUILD");
-    char command[FILES_PATH_MAX];
-    snprintf(command, sizeof command, "%s/semctl -s %s finetune 2>/dev/null", build != NULL ? build : "build",
-             b.daemon.address);
-    ck_assert_int_eq(WEXITSTATUS(system(command)), 3);
-    snprintf(command, sizeof command, "%s/semctl -s %s rollback 12 2>/dev/null", build != NULL ? build : "build",
-             b.daemon.address);
-    ck_assert_int_eq(WEXITSTATUS(system(command)), 1);
+    ck_assert_int_eq(box_semctl("-s %s finetune", b.daemon.address), 3);
+    ck_assert_int_eq(box_semctl("-s %s rollback 12", b.daemon.address), 1);
     box_stop(&b);
 }
 END_TEST

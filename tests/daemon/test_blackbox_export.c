@@ -220,9 +220,7 @@ START_TEST(an_export_goes_where_it_may_and_over_no_file)
     ck_assert(says(box_fails(b, "ALREADY_EXISTS", "index.export", "{'collection': 'ext', 'path': 'half.faiss'}"),
                    "half.faiss.ids.jsonl"));
     ck_assert_uint_eq(files_named("half.faiss"), 1);
-    const char *build = getenv("SEMD_BUILD");
-    ck_assert(run("'%s/semctl' -s '%s' index export by-semctl.faiss -c ext", build != NULL ? build : "build",
-                  b->daemon.address));
+    ck_assert_int_eq(box_semctl("-s %s index export by-semctl.faiss -c ext", b->daemon.address), 0);
     ck_assert_uint_eq(size_of("by-semctl.faiss"), size);
     finish(&w);
 }

@@ -79,18 +79,13 @@ static unsigned fill_up(void)
     memset(text, 'x', sizeof text - 1);
     for (unsigned i = 0;; i++) {
         ck_assert_uint_lt(i, 5000);
-        sem_error error;
         buffer params = {0};
-        client_reply reply;
         box_document(&params, i, text);
-        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-        buffer_free(&params);
-        bool full = reply.is_error;
-        if (full)
-            ck_assert_str_eq(reply.code, "RESOURCE_EXHAUSTED");
-        client_reply_free(&reply);
-        if (full)
-            return i;
+        box_send_on(&b, b.client, "upsert", &params);
+        if (!b.reply.is_error)
+            continue;
+        ck_assert_str_eq(b.reply.code, "RESOURCE_EXHAUSTED");
+        return i;
     }
 }
 
@@ -206,7 +201,6 @@ END_TEST
 
 START_TEST(a_job_can_be_cancelled_from_its_very_beginning)
 {
-    sem_error error;
     char model[FILES_PATH_MAX];
     if (!start_with_documents(model))
         return;
@@ -215,20 +209,9 @@ START_TEST(a_job_can_be_cancelled_from_its_very_beginning)
         const msgpack_object *r = box_call(&b, "model.load", "{'path': '%s', 'gate': false}", model);
         unsigned number = (unsigned)object_uint(object_get(r, "job"), 0);
         /* Acknowledged, so it is not lost: it ends as cancelled, or had ended already. */
-        box_forget_reply(&b);
         buffer params = {0};
-        packer p;
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        pack_map(&p, 2);
-        pack_str(&p, "job");
-        pack_uint(&p, number);
-        pack_str(&p, "cancel");
-        pack_bool(&p, true);
-        client_reply reply;
-        ck_ok(client_call(b.client, "job", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-        buffer_free(&params);
-        client_reply_free(&reply);
+        box_pack_json(&params, json_pack("{s:i, s:b}", "job", (int)number, "cancel", 1));
+        box_send_on(&b, b.client, "job", &params);
         for (;;) {
             const msgpack_object *state = object_get(box_call(&b, "job", "{'job': %u}", number), "state");
             cancelled += object_is(state, "cancelled");

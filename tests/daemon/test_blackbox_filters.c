@@ -78,14 +78,7 @@ static void put_range(uint32_t from, uint32_t to)
     for (uint32_t at = from; at < to; at += BATCH) {
         uint32_t end = at + BATCH < to ? at + BATCH : to;
         buffer params = {0};
-        packer p;
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        pack_map(&p, 2);
-        pack_str(&p, "collection");
-        pack_str(&p, "many");
-        pack_str(&p, "docs");
-        pack_array(&p, end - at);
+        packer p = box_begin_upsert(&params, "many", end - at);
         for (uint32_t i = at; i < end; i++)
             pack_one(&p, i, &all[i]);
         box_call_packed(&b, "upsert", &params);

@@ -13,9 +13,7 @@ static unsigned next_doc;
 
 static void send_some(box *b)
 {
-    sem_error error;
     buffer params = {0};
-    uint32_t msgid;
     packer p = box_begin_upsert(&params, NULL, DOCS_A_REQUEST);
     unsigned first = next_doc;
     for (unsigned i = 0; i < DOCS_A_REQUEST; i++, next_doc++) {
@@ -24,10 +22,9 @@ static void send_some(box *b)
         box_pack_text(&p, next_doc, text, (size_t)length);
     }
     ck_assert_uint_lt(next_doc, DOCS_MAX);
-    ck_ok(client_send(b->client, "upsert", params.data, params.size, &msgid, &error));
+    uint32_t msgid = box_send_packed(b->client, "upsert", &params);
     ck_assert_uint_lt(msgid, 1 << 16);
     first_of[msgid] = first;
-    buffer_free(&params);
 }
 
 /* Takes one answer; false when the connection is gone. */

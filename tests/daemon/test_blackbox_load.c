@@ -113,21 +113,11 @@ START_TEST(a_full_disk_refuses_upserts_but_not_what_makes_room)
     for (bool full = false; !full; put++) {
         ck_assert_uint_lt(put, 2000);
         buffer params = {0};
-        client_reply reply;
-        char json[20100];
-        snprintf(json, sizeof json, "{\"docs\": [{\"id\": %u, \"text\": \"%s\"}]}", put, text);
-        packer p;
-        json_t *value = json_loads(json, 0, NULL);
-        pack_init(&p, &params);
-        pack_array(&p, 1);
-        json_pack_value(&p, value);
-        json_decref(value);
-        ck_ok(client_call(b.client, "upsert", params.data, params.size, BOX_TIMEOUT_MS, &reply, &error));
-        full = reply.is_error;
+        box_document(&params, put, text);
+        box_send_on(&b, b.client, "upsert", &params);
+        full = b.reply.is_error;
         if (full)
-            ck_assert_str_eq(reply.code, "RESOURCE_EXHAUSTED");
-        client_reply_free(&reply);
-        buffer_free(&params);
+            ck_assert_str_eq(b.reply.code, "RESOURCE_EXHAUSTED");
     }
     for (unsigned i = 0; i + 1 < put; i++) {
         box_call(&b, "search", "{'query': 'my card', 'k': 1}"); /* it would be logged, if there were room */

@@ -23,17 +23,12 @@ static void fill(const char *collection)
 static const msgpack_object *trained(const char *collection)
 {
     for (int tries = 0; tries < PATIENCE; tries++) {
-        const msgpack_object *list = box_call(&b, "collection.list", NULL);
-        for (size_t i = 0; i < box_count(list); i++) {
-            const msgpack_object *one = box_at(list, i), *index = object_get(one, "index");
-            if (object_is(object_get(one, "name"), collection) &&
-                object_get(index, "trained_at")->type != MSGPACK_OBJECT_NIL)
-                return index;
-        }
+        const msgpack_object *index = object_get(box_collection(&b, collection), "index");
+        if (object_get(index, "trained_at")->type != MSGPACK_OBJECT_NIL)
+            return index;
         usleep(20000);
     }
     ck_abort_msg("the index of %s was never trained", collection);
-    return NULL;
 }
 
 static unsigned told(const msgpack_object *index, const char *key)

@@ -29,17 +29,11 @@ typedef struct told {
 
 static told tell(void)
 {
-    const msgpack_object *list = box_call(&b, "collection.list", NULL);
-    for (size_t i = 0; i < box_count(list); i++) {
-        const msgpack_object *one = box_at(list, i), *index = object_get(one, "index");
-        if (object_is(object_get(one, "name"), "outside"))
-            return (told){.trained_at = object_uint(object_get(index, "trained_at"), 0),
-                          .nlist = object_uint(object_get(index, "nlist"), 0),
-                          .splits = object_uint(object_get(index, "splits"), UINT64_MAX),
-                          .merges = object_uint(object_get(index, "merges"), UINT64_MAX)};
-    }
-    ck_abort_msg("there is no such collection");
-    return (told){0};
+    const msgpack_object *index = object_get(box_collection(&b, "outside"), "index");
+    return (told){.trained_at = object_uint(object_get(index, "trained_at"), 0),
+                  .nlist = object_uint(object_get(index, "nlist"), 0),
+                  .splits = object_uint(object_get(index, "splits"), UINT64_MAX),
+                  .merges = object_uint(object_get(index, "merges"), UINT64_MAX)};
 }
 
 /* Asks until the index is trained and so many cells were split. */
