@@ -24,6 +24,7 @@
  * "tokenize", that alone; "vectors FILE"; "ids FILE", one JSON list a text; "memory". */
 #include "model/model.h"
 #include "bench/helpers.h"
+#include "bench/texts.h"
 
 #include <jansson.h>
 
@@ -254,32 +255,22 @@ static bool run_single(bench *b, size_t count)
 
 /* --- preparing */
 
-static bool add_text(bench *b, json_t *value)
+static bool add_text(void *context, const char *from, size_t length)
 {
-    json_t *field = json_object_get(value, "text");
+    bench *b = context;
     text *slot = &b->texts[b->count];
-    if (!json_is_string(field) || (slot->bytes = strdup(json_string_value(field))) == NULL)
+    if ((slot->bytes = malloc(length + 1)) == NULL)
         return false;
-    slot->length = json_string_length(field);
+    memcpy(slot->bytes, from, length + 1);
+    slot->length = length;
     b->count++;
     return true;
 }
 
 static bool read_texts(bench *b, const char *path, size_t most)
 {
-    FILE *file = fopen(path, "r");
-    char *line = NULL;
-    size_t size = 0;
-    bool fine = file != NULL && (b->texts = calloc(most, sizeof *b->texts)) != NULL;
-    while (fine && b->count < most && getline(&line, &size, file) > 0) {
-        json_t *value = json_loads(line, 0, NULL);
-        fine = add_text(b, value);
-        json_decref(value);
-    }
-    free(line);
-    if (file != NULL)
-        fclose(file);
-    return fine && b->count > 0;
+    b->texts = calloc(most, sizeof *b->texts);
+    return b->texts != NULL && texts_read(path, most, add_text, b);
 }
 
 static bool prepare_worker(bench *b, worker *w, sem_error *err)

@@ -17,8 +17,7 @@
 #include "model/model.h"
 #include "proto/pack.h"
 #include "bench/helpers.h"
-
-#include <jansson.h>
+#include "bench/texts.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -95,14 +94,15 @@ static bool make_frame(buffer *frame, const char *text)
     return !p.failed;
 }
 
-static bool add_text(bench *b, const char *text)
+static bool add_text(void *context, const char *text, size_t length)
 {
+    bench *b = context;
     token_batch batch = {0};
     sem_error err;
     size_t i = b->count;
     b->texts[i] = strdup(text);
-    bool fine = b->texts[i] != NULL && make_frame(&b->frames[i], text) &&
-                model_tokenize(b->m, "", text, strlen(text), &batch, NULL, &err) == SEM_OK;
+    bool fine = b->texts[i] != NULL && strlen(text) == length && make_frame(&b->frames[i], text) &&
+                model_tokenize(b->m, "", text, length, &batch, NULL, &err) == SEM_OK;
     b->tokens[i] = (uint32_t)batch.tokens;
     b->all_tokens += batch.tokens;
     b->order[i] = i;
@@ -113,23 +113,12 @@ static bool add_text(bench *b, const char *text)
 
 static bool read_texts(bench *b)
 {
-    FILE *file = fopen(b->path, "re");
-    char *line = NULL;
-    size_t size = 0;
     b->texts = calloc(b->most, sizeof *b->texts);
     b->tokens = calloc(b->most, sizeof *b->tokens);
     b->order = calloc(b->most, sizeof *b->order);
     b->frames = calloc(b->most, sizeof *b->frames);
-    bool fine = file != NULL && b->texts != NULL && b->tokens != NULL && b->order != NULL && b->frames != NULL;
-    while (fine && b->count < b->most && getline(&line, &size, file) > 0) {
-        json_t *value = json_loads(line, 0, NULL), *text = json_object_get(value, "text");
-        fine = json_is_string(text) && add_text(b, json_string_value(text));
-        json_decref(value);
-    }
-    free(line);
-    if (file != NULL)
-        fclose(file);
-    if (!fine || b->count == 0)
+    if (b->texts == NULL || b->tokens == NULL || b->order == NULL || b->frames == NULL ||
+        !texts_read(b->path, b->most, add_text, b))
         return complain("cannot read the texts");
     qsort_r(b->order, b->count, sizeof *b->order, by_length, b);
     return true;

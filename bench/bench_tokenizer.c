@@ -11,6 +11,7 @@
  * each MODEL, and a checksum (FNV-1a, 64 bits, of all ids as little-endian
  * 32-bit integers) by which the ids can be compared with another program's. */
 #include "model/tokenizer.h"
+#include "bench/texts.h"
 
 #include <jansson.h>
 
@@ -36,8 +37,9 @@ static double thread_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool add_text(bench *b, const char *text, size_t length)
+static bool add_text(void *context, const char *text, size_t length)
 {
+    bench *b = context;
     if (b->count % 1024 == 0) {
         char **texts = realloc(b->texts, (b->count + 1024) * sizeof *texts);
         b->texts = texts != NULL ? texts : b->texts;
@@ -54,31 +56,6 @@ static bool add_text(bench *b, const char *text, size_t length)
     b->texts[b->count++] = copy;
     b->bytes += length;
     return true;
-}
-
-static bool add_line(bench *b, const char *line, bool json)
-{
-    if (!json)
-        return add_text(b, line, strcspn(line, "\r\n"));
-    json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL), *text = json_object_get(value, "text");
-    bool fine = json_is_string(text) && add_text(b, json_string_value(text), json_string_length(text));
-    json_decref(value);
-    return fine;
-}
-
-static bool read_texts(bench *b, const char *path)
-{
-    FILE *file = fopen(path, "r");
-    char *line = NULL;
-    size_t size = 0, name = strlen(path);
-    bool json = name > 6 && strcmp(path + name - 6, ".jsonl") == 0;
-    bool fine = file != NULL;
-    while (fine && b->count < b->texts_max && getline(&line, &size, file) > 0)
-        fine = add_line(b, line, json);
-    free(line);
-    if (file != NULL)
-        fclose(file);
-    return fine && b->count > 0;
 }
 
 static uint64_t checksum(const token_batch *batch)
@@ -165,7 +142,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_tokenizer [option=value]... TEXTS MODEL... (options in the file's head)\n");
         return 2;
     }
-    fine = read_texts(&b, argv[first]);
+    fine = texts_read(argv[first], b.texts_max, add_text, &b);
     if (fine && b.ids == 0)
         printf("{\"texts\": %zu, \"bytes\": %zu, \"tokenizers\": [", b.count, b.bytes);
     for (int i = first + 1; fine && i < argc; i++) {
