@@ -1,6 +1,5 @@
 #include "index/faiss_file.h"
 
-#include "base/checked.h"
 #include "base/checksum.h"
 #include "base/files.h"
 
@@ -36,7 +35,7 @@ static sem_status sum_rest(FILE *file, const char *path, uint64_t *bytes, uint64
     if (fstat(fileno(file), &st) != 0)
         return files_fail(err, "stat", path);
     if ((size_t)st.st_size <= sizeof(head))
-        return sem_fail(err, SEM_INTERNAL, "%s is not to be used: it is too short", path);
+        return lists_file_refuse(path, "it is too short", err);
     char *all = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fileno(file), 0);
     if (all == MAP_FAILED)
         return files_fail(err, "map", path);
@@ -118,23 +117,18 @@ sem_status faiss_file_save(const char *path, faiss_cells *f, const rows *r, sem_
 
 /* --- loading */
 
-static sem_status damaged(const char *path, const char *what, sem_error *err)
-{
-    return sem_fail(err, SEM_INTERNAL, "%s is not to be used: %s", path, what);
-}
-
 static sem_status check_head(const head *h, const char *path, const vector_index_options *o, sem_error *err)
 {
     if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
-        return damaged(path, "it holds no lists of FAISS", err);
+        return lists_file_refuse(path, "it holds no lists of FAISS", err);
     if (h->version != FILE_VERSION || h->curve_bytes != sizeof h->curve)
-        return damaged(path, "another version of semd wrote it", err);
+        return lists_file_refuse(path, "another version of semd wrote it", err);
     if (h->head_checksum != checksum_of(h, offsetof(head, head_checksum)))
-        return damaged(path, "the checksum of its head is wrong", err);
+        return lists_file_refuse(path, "the checksum of its head is wrong", err);
     if (h->dim != o->dim || (h->longest > 0) != (o->metric == METRIC_DOT))
-        return damaged(path, "it is of other vectors", err);
+        return lists_file_refuse(path, "it is of other vectors", err);
     if (h->type != o->faiss_type)
-        return damaged(path, "index.faiss_type was another", err);
+        return lists_file_refuse(path, "index.faiss_type was another", err);
     return SEM_OK;
 }
 
@@ -145,21 +139,19 @@ static sem_status check_rest(FILE *from, const head *h, const char *path, sem_er
     if (status != SEM_OK)
         return status;
     if (bytes != h->bytes)
-        return damaged(path, "it has another size than it should", err);
-    return sum == h->checksum ? SEM_OK : damaged(path, "its checksum is wrong", err);
+        return lists_file_refuse(path, "it has another size than it should", err);
+    return sum == h->checksum ? SEM_OK : lists_file_refuse(path, "its checksum is wrong", err);
 }
 
 static sem_status read_rows(FILE *from, const head *h, const char *path, lists_file *known, sem_error *err)
 {
-    known->rows = (uint32_t)h->rows;
-    known->docnos = checked_realloc(NULL, (size_t)h->rows + 1, sizeof *known->docnos);
-    known->slots = checked_realloc(NULL, (size_t)h->rows + 1, sizeof *known->slots);
-    if (known->docnos == NULL || known->slots == NULL)
-        return sem_fail_memory(err, "FAISS's cells");
+    sem_status status = lists_file_reserve(known, (uint32_t)h->rows, err);
+    if (status != SEM_OK)
+        return status;
     for (uint32_t row = 0; row < known->rows; row++) {
         uint32_t pair[2];
         if (fread(pair, sizeof pair, 1, from) != 1)
-            return damaged(path, "it is too short", err);
+            return lists_file_refuse(path, "it is too short", err);
         known->docnos[row] = pair[0];
         known->slots[row] = pair[1];
     }
@@ -180,7 +172,7 @@ static sem_status read_cells(FILE *from, const head *h, const char *path, faiss_
     if (status != SEM_OK)
         return status;
     if (fread(f->strangers, sizeof *f->strangers, h->strangers, from) != h->strangers)
-        return damaged(path, "it is too short", err);
+        return lists_file_refuse(path, "it is too short", err);
     const faiss_ivf_options options = {
         .dim = f->dim, .type = (vector_faiss_type)h->type, .nlist = f->nlist, .longest = f->longest};
     status = faiss_ivf_load(&f->ivf, &options, from, err);
@@ -195,7 +187,7 @@ static sem_status load(FILE *from, const char *path, const vector_index_options 
 {
     head h;
     if (fread(&h, sizeof h, 1, from) != 1)
-        return damaged(path, "it is too short", err);
+        return lists_file_refuse(path, "it is too short", err);
     sem_status status = check_head(&h, path, o, err);
     if (status == SEM_OK)
         status = check_rest(from, &h, path, err);

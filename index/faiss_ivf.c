@@ -129,12 +129,13 @@ static sem_status train(trained **out, const faiss_ivf_options *o, sem_error *er
     return SEM_OK;
 }
 
-/* Takes t, and index too if it succeeds. */
+/* Takes t and index. */
 static sem_status put_together(faiss_ivf **out, trained *t, FaissIndex *index, sem_error *err)
 {
     faiss_ivf *f = calloc(1, sizeof *f);
     if (f == NULL) {
         trained_release(t);
+        faiss_Index_free(index);
         return sem_fail_memory(err, "an inverted file");
     }
     f->trained = t;
@@ -158,10 +159,7 @@ static sem_status create_over(faiss_ivf **out, trained *t, sem_error *err)
         trained_release(t);
         return s;
     }
-    s = put_together(out, t, index, err);
-    if (s != SEM_OK)
-        faiss_Index_free(index);
-    return s;
+    return put_together(out, t, index, err);
 }
 
 sem_status faiss_ivf_create(faiss_ivf **out, const faiss_ivf_options *options, sem_error *err)
@@ -329,10 +327,7 @@ sem_status faiss_ivf_load(faiss_ivf **out, const faiss_ivf_options *options, FIL
         trained_release(t);
         return s;
     }
-    s = put_together(out, t, index, err);
-    if (s != SEM_OK)
-        faiss_Index_free(index);
-    return s;
+    return put_together(out, t, index, err);
 }
 
 /* --- searching */

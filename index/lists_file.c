@@ -164,15 +164,12 @@ sem_status lists_saving_start(lists_saving **out, const lists *l, const rows *r,
     if (v == NULL)
         return sem_fail_memory(err, "a file of lists");
     v->lists = l;
-    v->file.rows = lists_covered(l);
     v->head = malloc(sizeof *v->head);
     v->cells = checked_realloc(NULL, l->nlist + 1, sizeof *v->cells);
     v->end_blocks = checked_realloc(NULL, l->nlist + 1, sizeof *v->end_blocks);
     v->ends = checked_realloc(NULL, l->nlist + 1, codes_block_size(l->lines));
-    v->file.docnos = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.docnos);
-    v->file.slots = checked_realloc(NULL, (size_t)v->file.rows + 1, sizeof *v->file.slots);
-    if (v->head == NULL || v->cells == NULL || v->end_blocks == NULL || v->ends == NULL || v->file.docnos == NULL ||
-        v->file.slots == NULL) {
+    if (v->head == NULL || v->cells == NULL || v->end_blocks == NULL || v->ends == NULL ||
+        lists_file_reserve(&v->file, lists_covered(l), err) != SEM_OK) {
         lists_saving_end(v);
         return sem_fail_memory(err, "a file of lists");
     }
@@ -305,21 +302,16 @@ static bool read_all(int fd, void *data, size_t bytes)
     return true;
 }
 
-static sem_status damaged(const char *path, const char *what, sem_error *err)
-{
-    return sem_fail(err, SEM_INTERNAL, "%s is not to be used: %s", path, what);
-}
-
 static sem_status check_head(const head *h, const char *path, size_t dim, bool dot, sem_error *err)
 {
     if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
-        return damaged(path, "it holds no lists", err);
+        return lists_file_refuse(path, "it holds no lists", err);
     if (h->version != FILE_VERSION || h->curve_bytes != sizeof h->curve)
-        return damaged(path, "another version of semd wrote it", err);
+        return lists_file_refuse(path, "another version of semd wrote it", err);
     if (h->checksum != checksum_of(h, offsetof(head, checksum)))
-        return damaged(path, "the checksum of its head is wrong", err);
+        return lists_file_refuse(path, "the checksum of its head is wrong", err);
     if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > LISTS_SECOND || h->blocks > UINT32_MAX)
-        return damaged(path, "it is of other vectors", err);
+        return lists_file_refuse(path, "it is of other vectors", err);
     return SEM_OK;
 }
 
@@ -341,9 +333,9 @@ static sem_status read_parts(int fd, const head *h, const char *path, const piec
 {
     for (size_t i = 0; i < READ_PARTS; i++) {
         if (!read_all(fd, pieces[i].data, pieces[i].bytes))
-            return damaged(path, "it is too short", err);
+            return lists_file_refuse(path, "it is too short", err);
         if (checksum_of(pieces[i].data, pieces[i].bytes) != h->parts[i].checksum)
-            return damaged(path, "the checksum of a part is wrong", err);
+            return lists_file_refuse(path, "the checksum of a part is wrong", err);
     }
     return SEM_OK;
 }
@@ -373,7 +365,7 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
     for (size_t c = 0; status == SEM_OK && c <= h->nlist; c++)
         f->lists->cells[c].made_with = cells[c].made_with;
     if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
-        status = damaged(path, "its cells do not fit together", err);
+        status = lists_file_refuse(path, "its cells do not fit together", err);
     return status;
 }
 
@@ -396,12 +388,10 @@ static sem_status loading_start(const head *h, lists_file *f, saved_cell **cells
     *cells = checked_realloc(NULL, h->nlist + 1, sizeof **cells);
     sums->blocks = calloc(lists_saved_sections(h->blocks, SAVED_BLOCKS) + 1, sizeof *sums->blocks);
     sums->rows = calloc(lists_saved_sections(h->rows, SAVED_ROWS) + 1, sizeof *sums->rows);
-    f->rows = (uint32_t)h->rows;
-    f->docnos = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->docnos);
-    f->slots = checked_realloc(NULL, (size_t)f->rows + 1, sizeof *f->slots);
-    sem_status status = lists_create(&f->lists, h->nlist, h->dim, h->dot != 0, err);
-    if (status == SEM_OK &&
-        (*cells == NULL || sums->blocks == NULL || sums->rows == NULL || f->docnos == NULL || f->slots == NULL))
+    sem_status status = lists_file_reserve(f, (uint32_t)h->rows, err);
+    if (status == SEM_OK)
+        status = lists_create(&f->lists, h->nlist, h->dim, h->dot != 0, err);
+    if (status == SEM_OK && (*cells == NULL || sums->blocks == NULL || sums->rows == NULL))
         status = sem_fail_memory(err, "inverted lists");
     return status;
 }
@@ -413,10 +403,10 @@ static sem_status check_sizes(const head *h, const char *path, const piece piece
     size_t bytes = padded(sizeof *h);
     for (size_t i = 0; i < PARTS; i++) {
         if (pieces[i].bytes != h->parts[i].bytes)
-            return damaged(path, "a part has another size than it should", err);
+            return lists_file_refuse(path, "a part has another size than it should", err);
         bytes += padded(pieces[i].bytes);
     }
-    return file_bytes < bytes ? damaged(path, "it is too short", err) : SEM_OK;
+    return file_bytes < bytes ? lists_file_refuse(path, "it is too short", err) : SEM_OK;
 }
 
 static sem_status load(int fd, const char *path, const head *h, size_t file_bytes, lists_file *f, sem_error *err)
@@ -460,13 +450,13 @@ sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *o
     struct stat st;
     sem_status status = h == NULL ? sem_fail_memory(err, "a file of lists") : SEM_OK;
     if (status == SEM_OK && (fstat(fd, &st) != 0 || (size_t)st.st_size < sizeof *h || !read_all(fd, h, sizeof *h)))
-        status = damaged(path, "it is too short", err);
+        status = lists_file_refuse(path, "it is too short", err);
     if (status == SEM_OK)
         status = check_head(h, path, dim, dot, err);
     /* No part is larger than the file: what is damaged does not take memory. */
     for (size_t i = 0; status == SEM_OK && i < PARTS; i++)
         if (h->parts[i].bytes > (uint64_t)st.st_size)
-            status = damaged(path, "it is too short", err);
+            status = lists_file_refuse(path, "it is too short", err);
     if (status == SEM_OK)
         status = load(fd, path, h, (size_t)st.st_size, out, err);
     close(fd);
@@ -474,6 +464,19 @@ sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *o
     if (status != SEM_OK)
         lists_file_free(out);
     return status;
+}
+
+sem_status lists_file_reserve(lists_file *f, uint32_t count, sem_error *err)
+{
+    f->rows = count;
+    f->docnos = checked_realloc(NULL, (size_t)count + 1, sizeof *f->docnos);
+    f->slots = checked_realloc(NULL, (size_t)count + 1, sizeof *f->slots);
+    return f->docnos == NULL || f->slots == NULL ? sem_fail_memory(err, "the rows of a file of lists") : SEM_OK;
+}
+
+sem_status lists_file_refuse(const char *path, const char *why, sem_error *err)
+{
+    return sem_fail(err, SEM_INTERNAL, "%s is not to be used: %s", path, why);
 }
 
 void lists_file_free(lists_file *f)

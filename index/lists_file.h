@@ -39,6 +39,10 @@ typedef struct lists_file {
 /* SEM_NOT_FOUND: there is none. SEM_INTERNAL: it is damaged, of another version of
  * semd or of other vectors; the error says what is wrong. */
 sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *out, sem_error *err);
+/* Memory for what is known of so many rows, in a zeroed one; lists_file_free() frees it. */
+sem_status lists_file_reserve(lists_file *f, uint32_t count, sem_error *err);
+/* That such a file is not to be used, and why: SEM_INTERNAL. */
+sem_status lists_file_refuse(const char *path, const char *why, sem_error *err);
 void lists_file_free(lists_file *f); /* lists too, unless they were taken (NULL) */
 
 /* Rows in the order of the file, dead where their document has another slot by now,

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     NEAREST_MAX = 16,   /* centroids that a row hears of, at most */
@@ -37,6 +38,15 @@ static inline float near_cells_threshold(const near_cells *n)
 }
 
 void near_cells_note(near_cells *n, uint32_t cell, float score);
+
+/* Notes cell + i for each bit i of `passed`, with its score. */
+static inline void near_cells_note_lanes(near_cells *n, size_t cell, unsigned passed, const float *scores)
+{
+    for (; passed != 0; passed &= passed - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(passed);
+        near_cells_note(n, (uint32_t)(cell + lane), scores[lane]);
+    }
+}
 
 /* Rows in bytes (codes.h): x ≈ scale * bytes. */
 typedef struct byte_rows {
@@ -86,6 +96,14 @@ void panels_free(panels *p); /* a zeroed one is fine */
 /* The `keep` nearest centroids of rows [from, from + count), by dot product: near[count]. There is
  * always one; where no product is a number, the first centroid with the score -FLT_MAX. Any thread. */
 void panels_nearest(const panels *p, const byte_rows *rows, size_t from, size_t count, size_t keep, near_cells *near);
+
+/* PANEL_STEP dimensions of a row as they lie in memory, for all lanes to have at once. */
+static inline int32_t nearest_step(const int8_t *bytes)
+{
+    int32_t step;
+    memcpy(&step, bytes, sizeof step);
+    return step;
+}
 
 /* The score of a row and a centroid, of which product is Σ row (centroid - 128). */
 static inline float nearest_score(const panels *p, size_t cell, const byte_rows *rows, size_t row, int32_t product)

@@ -3,8 +3,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include <string.h>
-
 #define TARGET __attribute__((target("avx2")))
 #define INLINE TARGET __attribute__((always_inline)) static inline
 
@@ -27,23 +25,13 @@ INLINE void note(const panels *p, size_t cell, __m256i products, const byte_rows
         return;
     float scores[HALF];
     _mm256_storeu_ps(scores, score);
-    for (; passed != 0; passed &= passed - 1) {
-        unsigned lane = (unsigned)__builtin_ctz(passed);
-        near_cells_note(near, (uint32_t)(cell + lane), scores[lane]);
-    }
-}
-
-INLINE __m256i spread(const int8_t *four)
-{
-    int32_t as_one;
-    memcpy(&as_one, four, sizeof as_one);
-    return _mm256_set1_epi32(as_one);
+    near_cells_note_lanes(near, cell, passed, scores);
 }
 
 /* Pairs of products of sizes up to 127 fit into 16 bits. size, signs: the centroids' bytes. */
 INLINE __m256i add(__m256i sum, __m256i size, __m256i signs, const int8_t *row)
 {
-    __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(spread(row), signs));
+    __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(_mm256_set1_epi32(nearest_step(row)), signs));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 

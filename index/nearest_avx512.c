@@ -3,8 +3,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include <string.h>
-
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")))
 #define INLINE TARGET __attribute__((always_inline)) static inline
 
@@ -28,18 +26,17 @@ INLINE void note(const panels *p, size_t panel, __m512i sums, const byte_rows *r
         return;
     float scores[PANEL_LANES];
     _mm512_storeu_ps(scores, score);
-    for (; passed != 0; passed &= passed - 1) {
-        unsigned lane = (unsigned)__builtin_ctz(passed);
-        near_cells_note(near, (uint32_t)(cell + lane), scores[lane]);
-    }
+    near_cells_note_lanes(near, cell, passed, scores);
 }
 
-/* Four dimensions of a row, for all lanes. */
-INLINE __m512i spread(const int8_t *four)
+/* The next dimensions of a row with those of four panels. */
+INLINE void add(__m512i sums[PANELS_AT_ONCE], const __m512i x[PANELS_AT_ONCE], const int8_t *row)
 {
-    int32_t as_one;
-    memcpy(&as_one, four, sizeof as_one);
-    return _mm512_set1_epi32(as_one);
+    __m512i y = _mm512_set1_epi32(nearest_step(row));
+    sums[0] = _mm512_dpbusd_epi32(sums[0], x[0], y);
+    sums[1] = _mm512_dpbusd_epi32(sums[1], x[1], y);
+    sums[2] = _mm512_dpbusd_epi32(sums[2], x[2], y);
+    sums[3] = _mm512_dpbusd_epi32(sums[3], x[3], y);
 }
 
 /* Four rows with four panels: sixteen chains of sums. */
@@ -47,38 +44,27 @@ TARGET static void tile(const panels *p, size_t panel, const byte_rows *rows, co
                         size_t count, near_cells *near)
 {
     const __m512i zero = _mm512_setzero_si512();
-    __m512i a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
-    __m512i c0 = zero, c1 = zero, c2 = zero, c3 = zero, d0 = zero, d1 = zero, d2 = zero, d3 = zero;
+    __m512i a_sums[PANELS_AT_ONCE] = {zero, zero, zero, zero}, b_sums[PANELS_AT_ONCE] = {zero, zero, zero, zero};
+    __m512i c_sums[PANELS_AT_ONCE] = {zero, zero, zero, zero}, d_sums[PANELS_AT_ONCE] = {zero, zero, zero, zero};
     const size_t panel_bytes = p->width * PANEL_LANES;
-    const uint8_t *x = p->bytes + panel * panel_bytes;
+    const uint8_t *at_panel = p->bytes + panel * panel_bytes;
     const int8_t *a = rows->bytes + at[0] * p->width, *b = rows->bytes + at[1] * p->width;
     const int8_t *c = rows->bytes + at[2] * p->width, *d = rows->bytes + at[3] * p->width;
-    for (size_t i = 0; i < p->width; i += PANEL_STEP, x += PANEL_LANES * PANEL_STEP) {
-        __m512i x0 = _mm512_load_si512(x), x1 = _mm512_load_si512(x + panel_bytes);
-        __m512i x2 = _mm512_load_si512(x + 2 * panel_bytes), x3 = _mm512_load_si512(x + 3 * panel_bytes);
-        __m512i y = spread(a + i);
-        a0 = _mm512_dpbusd_epi32(a0, x0, y);
-        a1 = _mm512_dpbusd_epi32(a1, x1, y);
-        a2 = _mm512_dpbusd_epi32(a2, x2, y);
-        a3 = _mm512_dpbusd_epi32(a3, x3, y);
-        y = spread(b + i);
-        b0 = _mm512_dpbusd_epi32(b0, x0, y);
-        b1 = _mm512_dpbusd_epi32(b1, x1, y);
-        b2 = _mm512_dpbusd_epi32(b2, x2, y);
-        b3 = _mm512_dpbusd_epi32(b3, x3, y);
-        y = spread(c + i);
-        c0 = _mm512_dpbusd_epi32(c0, x0, y);
-        c1 = _mm512_dpbusd_epi32(c1, x1, y);
-        c2 = _mm512_dpbusd_epi32(c2, x2, y);
-        c3 = _mm512_dpbusd_epi32(c3, x3, y);
-        y = spread(d + i);
-        d0 = _mm512_dpbusd_epi32(d0, x0, y);
-        d1 = _mm512_dpbusd_epi32(d1, x1, y);
-        d2 = _mm512_dpbusd_epi32(d2, x2, y);
-        d3 = _mm512_dpbusd_epi32(d3, x3, y);
+    for (size_t i = 0; i < p->width; i += PANEL_STEP, at_panel += PANEL_LANES * PANEL_STEP) {
+        const __m512i x[PANELS_AT_ONCE] = {
+            _mm512_load_si512(at_panel), _mm512_load_si512(at_panel + panel_bytes),
+            _mm512_load_si512(at_panel + 2 * panel_bytes), _mm512_load_si512(at_panel + 3 * panel_bytes)};
+        add(a_sums, x, a + i);
+        add(b_sums, x, b + i);
+        add(c_sums, x, c + i);
+        add(d_sums, x, d + i);
     }
+    /* Copied, so that those above stay in registers. */
     const __m512i sums[ROWS_AT_ONCE][PANELS_AT_ONCE] = {
-        {a0, a1, a2, a3}, {b0, b1, b2, b3}, {c0, c1, c2, c3}, {d0, d1, d2, d3}};
+        {a_sums[0], a_sums[1], a_sums[2], a_sums[3]},
+        {b_sums[0], b_sums[1], b_sums[2], b_sums[3]},
+        {c_sums[0], c_sums[1], c_sums[2], c_sums[3]},
+        {d_sums[0], d_sums[1], d_sums[2], d_sums[3]}};
     for (size_t r = 0; r < count; r++)
         for (size_t n = 0; n < PANELS_AT_ONCE; n++)
             note(p, panel + n, sums[r][n], rows, at[r], &near[r]);

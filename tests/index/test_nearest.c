@@ -30,8 +30,14 @@ typedef struct world_here {
     panels panels;
 } world_here;
 
+/* NULL: from the test's seed. */
 static world_here make(random_state *r, size_t dim, size_t count, bool dot)
 {
+    random_state own;
+    if (r == NULL) {
+        random_seed(&own, testing_seed());
+        r = &own;
+    }
     world_here w = {.dim = dim, .count = count};
     w.vectors = clustered_points(r, ROWS, dim, 4, 0.8f);
     w.centroids = clustered_points(r, count, dim, 4, 0.8f);
@@ -103,9 +109,7 @@ END_TEST
 
 START_TEST(what_is_found_is_what_bytes_say_of_all_centroids)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    world_here w = make(&r, 100, 300, true);
+    world_here w = make(NULL, 100, 300, true);
     near_cells found[ROWS];
     find(&w, nearest_choose(), NEAREST_MAX, found);
     for (size_t i = 0; i < ROWS; i++) {
@@ -130,9 +134,7 @@ END_TEST
 
 START_TEST(of_equal_centroids_the_first_comes_first)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    world_here w = make(&r, 64, 65, false);
+    world_here w = make(NULL, 64, 65, false);
     near_cells found[ROWS];
     byte_rows_set(&w.rows, 5, w.centroids + 3 * (size_t)64, 0.0f); /* one row at least is near both */
     find(&w, nearest_choose(), NEAREST_MAX, found);
@@ -151,9 +153,7 @@ END_TEST
 
 START_TEST(where_no_product_is_a_number_there_is_still_a_centroid)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    world_here w = make(&r, 64, 65, false);
+    world_here w = make(NULL, 64, 65, false);
     near_cells found[ROWS];
     for (size_t c = 0; c < 65; c++)
         w.panels.scales[c] = NAN;
@@ -186,9 +186,7 @@ static double nearness(world_here *w)
 START_TEST(rounds_bring_centroids_nearer_and_leave_those_without_rows)
 {
     enum { DIM = 64, CELLS = 5 };
-    random_state r;
-    random_seed(&r, testing_seed());
-    world_here w = make(&r, DIM, CELLS, false);
+    world_here w = make(NULL, DIM, CELLS, false);
     float lost[DIM];
     for (size_t i = 0; i < DIM; i++) /* opposite to a row, and so to its neighbours */
         lost[i] = w.centroids[2 * DIM + i] = -w.vectors[i];
@@ -215,9 +213,7 @@ END_TEST
 
 START_TEST(rounds_can_be_cancelled)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    world_here w = make(&r, 64, 5, false);
+    world_here w = make(NULL, 64, 5, false);
     atomic_bool cancel;
     atomic_init(&cancel, true);
     refine_input in = {
