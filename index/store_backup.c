@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 enum {
-    FREED_KEY = 20,
     SPACE_ATTEMPTS = 5, /* a generation may be retired between the snapshot and the pin */
     MANIFEST_ROOM = 1 << 20
 };

@@ -295,7 +295,27 @@ sem_status collection_save(store_read *r, const collection_record *record, sem_e
 
 /* --- store_vectors.c */
 
-enum { PLACE_KEY = 12, PLACE_FIXED = 8, PLACE_SLOT = 4, PLACE_PASSAGE = 12 /* slot, from, to */ };
+enum {
+    PLACE_KEY = 12,
+    SLOT_KEY = 8,
+    PLACE_FIXED = 8,
+    PLACE_SLOT = 4,
+    PLACE_PASSAGE = 12 /* slot, from, to */
+};
+
+static inline void place_key(unsigned char key[PLACE_KEY], uint32_t space_number, uint32_t collection, uint32_t docno)
+{
+    put_u32(key, space_number);
+    put_u32(key + 4, collection);
+    put_u32(key + 8, docno);
+}
+
+/* Of a vector, or with a space and a collection of their counter of slots. */
+static inline void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t slot)
+{
+    put_u32(key, collection);
+    put_u32(key + 4, slot);
+}
 
 typedef struct place {
     uint64_t version;
@@ -330,6 +350,22 @@ sem_status places_drop(store_write *w, uint32_t collection, sem_error *err);
 sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, const float *vector,
                         size_t dim, const store_cut *cut, uint64_t *version, uint32_t *slot, bool *equal,
                         sem_error *err);
+
+/* A slot's vector where it lies. */
+typedef struct slot_vector {
+    const void *data; /* perhaps unaligned */
+    size_t floats;
+    bool padded; /* zeros up to whole lanes count in floats */
+} slot_vector;
+
+/* *found false if it is not there. */
+sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t slot, slot_vector *out,
+                     bool *found, sem_error *err);
+
+/* --- store_freed.c */
+
+enum { FREED_KEY = 20 /* transaction, space, collection, first slot; the value is the last one */ };
+
 /* Deletes vectors that were freed before the oldest snapshot. An operation of its own. */
 sem_status freed_apply(store_write *w, sem_error *err);
 

@@ -3,8 +3,6 @@
 #include "index/dot.h"
 #include "index/store_internal.h"
 
-enum { SLOT_KEY = 8 };
-
 /* A full block with vectors that lie one by one. */
 typedef struct loose_block {
     uint32_t collection, block;

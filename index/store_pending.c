@@ -7,16 +7,7 @@
 
 #include <stdlib.h>
 
-enum {
-    SLOT_KEY = 8,
-    FLUSH_BYTES = 64 << 20 /* waiting vectors of one collection: more are written before the commit */
-};
-
-static void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t slot)
-{
-    put_u32(key, collection);
-    put_u32(key + 4, slot);
-}
+enum { FLUSH_BYTES = 64 << 20 /* waiting vectors of one collection: more are written before the commit */ };
 
 static sem_status find_run(store_write *w, space *sp, uint32_t collection, size_t dim, pending_run **out,
                            sem_error *err)

@@ -1,27 +1,11 @@
 /* Places and slots. A place says from which text version a document's vector in
  * a space was made and under which slots it lies. A slot is written once; what
- * is replaced goes to the table `freed` and is deleted when no read is left
- * that might still look for it. */
+ * is replaced goes to the table `freed` (store_freed.c). */
 #include "base/checked.h"
 #include "index/dot.h"
 #include "index/store_internal.h"
 
 #include <stdlib.h>
-
-enum { SLOT_KEY = 8, FREED_KEY = 20, FREED_PER_GROUP = 16384 /* vectors; some 20 ms */ };
-
-static void place_key(unsigned char key[PLACE_KEY], uint32_t space_number, uint32_t collection, uint32_t docno)
-{
-    put_u32(key, space_number);
-    put_u32(key + 4, collection);
-    put_u32(key + 8, docno);
-}
-
-static void slot_key(unsigned char key[SLOT_KEY], uint32_t collection, uint32_t slot)
-{
-    put_u32(key, collection);
-    put_u32(key + 4, slot);
-}
 
 bool place_decode(const MDB_val *value, place *out)
 {
@@ -49,20 +33,7 @@ static sem_status place_find(store_read *r, uint32_t space_number, uint32_t coll
     return status;
 }
 
-/* A slot's vector where it lies. */
-typedef struct slot_vector {
-    const void *data; /* perhaps unaligned */
-    size_t floats;
-    bool padded; /* zeros up to whole lanes count in floats */
-} slot_vector;
-
-static bool has_dim(const slot_vector *v, size_t dim)
-{
-    return v->floats == (v->padded ? dot_width(dim) : dim);
-}
-
-/* *found false if it is not there. */
-static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t slot, slot_vector *out,
+sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t slot, slot_vector *out,
                             bool *found, sem_error *err)
 {
     unsigned char key[SLOT_KEY];
@@ -88,6 +59,11 @@ static sem_status slot_find(store_read *r, uint32_t space_number, uint32_t colle
     if (status == SEM_OK && *found)
         *out = (slot_vector){.data = value.mv_data, .floats = value.mv_size / sizeof(float)};
     return status;
+}
+
+static bool has_dim(const slot_vector *v, size_t dim)
+{
+    return v->floats == (v->padded ? dot_width(dim) : dim);
 }
 
 sem_status store_passage_get(store_read *r, uint32_t space_number, uint32_t collection, uint32_t docno, size_t ordinal,
@@ -173,156 +149,6 @@ sem_status place_equals(store_read *r, uint32_t space_number, uint32_t collectio
         *equal = status == SEM_OK && *equal && same_range(&where, cut, i) && has_dim(&stored, dim) &&
                  memcmp(stored.data, vector + i * dim, dim * sizeof *vector) == 0;
     }
-    return status;
-}
-
-/* One step of a walk over places; *more false at the end or when each() stops. */
-static sem_status walk_place(store_read *r, const MDB_val *key, const MDB_val *value, store_each_vector *each,
-                             void *context, bool *more, sem_error *err)
-{
-    const unsigned char *k = key->mv_data;
-    place where;
-    slot_vector vector;
-    bool found;
-    if (!place_decode(value, &where))
-        return environment_damaged(&r->s->main, "a place", err);
-    for (size_t i = 0; i < where.count && *more; i++) {
-        uint32_t slot = place_slot(&where, i);
-        sem_status status = slot_find(r, get_u32(k), get_u32(k + 4), slot, &vector, &found, err);
-        if (status != SEM_OK)
-            return status;
-        if (found)
-            *more = each(context, get_u32(k + 8), where.version, vector.data);
-    }
-    return SEM_OK;
-}
-
-sem_status store_vector_walk(store_read *r, uint32_t space_number, uint32_t collection, store_each_vector *each,
-                             void *context, sem_error *err)
-{
-    unsigned char first[PLACE_KEY];
-    MDB_cursor *cursor;
-    MDB_txn *txn;
-    place_key(first, space_number, collection, 0);
-    sem_status status = read_txn(r, &r->s->main, &txn, err);
-    if (status != SEM_OK)
-        return status;
-    int rc = mdb_cursor_open(txn, r->s->places, &cursor);
-    if (rc != 0)
-        return environment_fail(&r->s->main, "walk over vectors", rc, err);
-    MDB_val key = as_value(first, sizeof first), value;
-    bool more = true;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && status == SEM_OK && key.mv_size == PLACE_KEY && memcmp(key.mv_data, first, 8) == 0) {
-        status = walk_place(r, &key, &value, each, context, &more, err);
-        if (!more)
-            break;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    if (status == SEM_OK && rc != 0 && rc != MDB_NOTFOUND)
-        status = environment_fail(&r->s->main, "walk over vectors", rc, err);
-    return status;
-}
-
-/* --- filling an index */
-
-typedef struct slot_walk {
-    store *s;
-    space *sp;
-    MDB_txn *vectors;
-    MDB_cursor *singles; /* slots of new documents rise with their numbers: mostly the next is wanted */
-    uint64_t packed;     /* number of a block that is packed; UINT64_MAX: none yet */
-    store_each_slot *each;
-    void *context;
-    bool more;
-} slot_walk;
-
-/* *vector NULL: the slot is packed. *found false: nothing lies under it. */
-static sem_status find_single(slot_walk *k, uint32_t collection, uint32_t slot, const void **vector, bool *found,
-                              sem_error *err)
-{
-    unsigned char bytes[SLOT_KEY];
-    MDB_val value;
-    const void *row;
-    size_t width;
-    sem_status status = SEM_OK;
-    *vector = NULL;
-    *found = false;
-    if (k->packed == slot / BLOCK_ROWS)
-        status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
-    if (status != SEM_OK || *found)
-        return status;
-    slot_key(bytes, collection, slot);
-    MDB_val key = as_value(bytes, sizeof bytes);
-    int rc = mdb_cursor_get(k->singles, &key, &value, MDB_SET);
-    *found = rc == 0;
-    if (*found)
-        *vector = value.mv_data;
-    if (rc != MDB_NOTFOUND)
-        return rc == 0 ? SEM_OK : environment_fail(&k->sp->in, "walk over slots", rc, err);
-    status = block_find(k->sp, k->vectors, collection, slot, &row, &width, found, err);
-    if (*found)
-        k->packed = slot / BLOCK_ROWS;
-    return status;
-}
-
-static sem_status walk_slots(slot_walk *k, const MDB_val *key, const MDB_val *value, sem_error *err)
-{
-    const unsigned char *p = key->mv_data;
-    place where;
-    if (!place_decode(value, &where))
-        return environment_damaged(&k->s->main, "a place", err);
-    for (size_t i = 0; i < where.count && k->more; i++) {
-        const void *vector;
-        bool found;
-        uint32_t slot = place_slot(&where, i);
-        sem_status status = find_single(k, get_u32(p + 4), slot, &vector, &found, err);
-        if (status != SEM_OK)
-            return status;
-        if (found)
-            k->more = k->each(k->context, get_u32(p + 8), where.version, i, slot, vector);
-    }
-    return SEM_OK;
-}
-
-static sem_status walk_places(slot_walk *k, MDB_cursor *cursor, const unsigned char first[PLACE_KEY], sem_error *err)
-{
-    MDB_val key = as_value(first, PLACE_KEY), value;
-    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size == PLACE_KEY && memcmp(key.mv_data, first, 8) == 0) {
-        sem_status status = walk_slots(k, &key, &value, err);
-        if (status != SEM_OK || !k->more)
-            return status;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&k->s->main, "walk over slots", rc, err);
-}
-
-sem_status store_slot_walk(store_read *r, uint32_t space_number, uint32_t collection, store_each_slot *each,
-                           void *context, sem_error *err)
-{
-    unsigned char first[PLACE_KEY];
-    slot_walk k = {.s = r->s, .packed = UINT64_MAX, .each = each, .context = context, .more = true};
-    MDB_cursor *cursor;
-    MDB_txn *txn;
-    place_key(first, space_number, collection, 0);
-    sem_status status = read_txn(r, &r->s->main, &txn, err);
-    if (status == SEM_OK)
-        status = read_space(r, space_number, &k.sp, &k.vectors, err);
-    if (status != SEM_OK)
-        return status;
-    int rc = mdb_cursor_open(txn, r->s->places, &cursor);
-    if (rc != 0)
-        return environment_fail(&r->s->main, "walk over slots", rc, err);
-    rc = mdb_cursor_open(k.vectors, k.sp->vectors, &k.singles);
-    if (rc == 0) {
-        status = walk_places(&k, cursor, first, err);
-        mdb_cursor_close(k.singles);
-    } else {
-        status = environment_fail(&k.sp->in, "walk over slots", rc, err);
-    }
-    mdb_cursor_close(cursor);
     return status;
 }
 
@@ -545,106 +371,4 @@ sem_status store_passages_put(store_write *w, uint32_t space_number, uint32_t co
 {
     uint32_t first;
     return put_again(w, space_number, collection, docno, version, vectors, dim, cut, stored, &first, err);
-}
-
-/* --- freed slots */
-
-/* One slot, packed or not. */
-static sem_status free_slot(store_write *w, space *sp, MDB_txn *vectors, uint32_t collection, uint32_t slot,
-                            uint64_t *deleted, sem_error *err)
-{
-    unsigned char key[SLOT_KEY];
-    bool found;
-    *deleted = 1;
-    sem_status status = block_forget(w, sp, vectors, collection, slot, &found, err);
-    if (status != SEM_OK || found)
-        return status;
-    slot_key(key, collection, slot);
-    return table_delete(&sp->in, vectors, sp->vectors, key, sizeof key, err);
-}
-
-/* All slots of a collection that was dropped. A block counts as what its vectors would. */
-static sem_status free_all(store_write *w, space *sp, MDB_txn *vectors, uint32_t collection, uint64_t limit,
-                           uint64_t *deleted, sem_error *err)
-{
-    unsigned char prefix[4];
-    uint64_t blocks = 0;
-    put_u32(prefix, collection);
-    sem_status status =
-        table_delete_range(&sp->in, vectors, sp->vectors, prefix, prefix, sizeof prefix, limit, deleted, err);
-    if (status == SEM_OK && *deleted < limit)
-        status = blocks_delete(sp, vectors, collection, (limit - *deleted + BLOCK_ROWS - 1) / BLOCK_ROWS, &blocks,
-                               &w->changed, err);
-    *deleted += blocks * BLOCK_ROWS;
-    if (*deleted > limit)
-        *deleted = limit;
-    return status;
-}
-
-/* Deletes vectors of one entry, at most `limit`; an entry of which something is left stays. */
-static sem_status freed_entry(store_write *w, MDB_txn *txn, const unsigned char key[FREED_KEY], uint32_t last,
-                              uint64_t limit, uint64_t *deleted, sem_error *err)
-{
-    space *sp;
-    MDB_txn *vectors;
-    uint32_t collection = get_u32(key + 12), first = get_u32(key + 16);
-    bool one = first == last;
-    *deleted = 0;
-    sem_status status = read_space(&w->view, get_u32(key + 8), &sp, &vectors, err);
-    if (status == SEM_OK)
-        status = one ? free_slot(w, sp, vectors, collection, first, deleted, err)
-                     : free_all(w, sp, vectors, collection, limit, deleted, err);
-    else if (status == SEM_NOT_FOUND) /* the whole space was removed */
-        status = SEM_OK;
-    if (status != SEM_OK || (!one && *deleted == limit))
-        return status;
-    return table_delete(&w->s->main, txn, w->s->freed, key, FREED_KEY, err);
-}
-
-static sem_status apply_entries(store_write *w, uint64_t oldest, sem_error *err)
-{
-    MDB_txn *txn;
-    uint64_t left = FREED_PER_GROUP;
-    sem_status status = read_txn(&w->view, &w->s->main, &txn, err);
-    while (status == SEM_OK && left > 0) {
-        MDB_cursor *cursor;
-        MDB_val k, v;
-        unsigned char key[FREED_KEY];
-        uint32_t last = 0;
-        int rc = mdb_cursor_open(txn, w->s->freed, &cursor);
-        if (rc != 0)
-            return environment_fail(&w->s->main, "free vectors", rc, err);
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
-        bool whole = rc == 0 && k.mv_size == FREED_KEY && v.mv_size == 4;
-        if (whole) {
-            memcpy(key, k.mv_data, FREED_KEY);
-            last = get_u32(v.mv_data);
-        }
-        mdb_cursor_close(cursor);
-        if (rc == MDB_NOTFOUND || (whole && get_u64(key) > oldest))
-            break;
-        if (!whole)
-            return rc != 0 ? environment_fail(&w->s->main, "free vectors", rc, err)
-                           : environment_damaged(&w->s->main, "a freed slot", err);
-        uint64_t deleted;
-        status = freed_entry(w, txn, key, last, left, &deleted, err);
-        /* Entries of which nothing was left count as well, or a group could take for ever. */
-        left -= deleted == 0 ? 1 : deleted;
-    }
-    return status;
-}
-
-sem_status freed_apply(store_write *w, sem_error *err)
-{
-    uint64_t oldest = oldest_snapshot(w->s);
-    sem_status status = operation_begin(w, err);
-    if (status != SEM_OK)
-        return status;
-    status = operation_end(w, apply_entries(w, oldest, err), err);
-    /* A full disk may keep the group from tidying up, but not from its own work. */
-    if (status == SEM_RESOURCE_EXHAUSTED) {
-        log_event(w->s->log, LOG_LEVEL_WARNING, "free_vectors_failed", "environment=%s", w->s->path);
-        status = SEM_OK;
-    }
-    return status;
 }

@@ -7,8 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SLOT_KEY = 8, FREED_KEY = 20 };
-
 static const double UNIT_TOLERANCE = 1e-3; /* of the squared length: float32 and int8 models stay far below it */
 
 static bool bit(const unsigned char *bits, uint64_t i)
