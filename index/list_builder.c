@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "index/dot.h"
 #include "index/parallel.h"
+#include "index/workbench.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,39 +34,6 @@ static bool cancelled(const builder *b)
            atomic_load_explicit(&b->failed, memory_order_relaxed);
 }
 
-/* What one thread works in. */
-typedef struct workbench {
-    code_query q;
-    rows_view view;
-    byte_rows bytes;
-    near_cells *near;     /* [CHUNK] */
-    uint32_t rows[CHUNK]; /* that have no cell yet */
-    size_t count;
-} workbench;
-
-static void workbench_free(workbench *w)
-{
-    if (w == NULL)
-        return;
-    rows_view_end(&w->view);
-    codes_query_free(&w->q);
-    byte_rows_free(&w->bytes);
-    free(w->near);
-    free(w);
-}
-
-static workbench *workbench_take(builder *b)
-{
-    workbench *w = calloc(1, sizeof *w);
-    if (w != NULL && codes_query_reserve(&w->q, b->lists->dim) && byte_rows_reserve(&w->bytes, CHUNK, b->lists->dim) &&
-        (w->near = checked_realloc(NULL, CHUNK, sizeof *w->near)) != NULL &&
-        rows_view_open(&w->view, b->in->view->rows, NULL) == SEM_OK)
-        return w;
-    workbench_free(w);
-    atomic_store(&b->failed, true);
-    return NULL;
-}
-
 /* Nibbles of a row; without a cell it waits for the others of its chunk. */
 static void code_row(builder *b, workbench *w, uint32_t row)
 {
@@ -77,15 +45,14 @@ static void code_row(builder *b, workbench *w, uint32_t row)
     b->scales[row] = lists_code_row(b->lists, row, vector);
     if (b->cells[row] != ROW_NONE)
         return;
-    byte_rows_set(&w->bytes, w->count, vector, lists_added_dimension(b->lists, vector));
-    w->rows[w->count++] = row;
+    workbench_add(w, row, vector);
 }
 
 static void assign_row(builder *b, workbench *w, size_t i)
 {
     uint32_t row = w->rows[i];
-    const float *vector = rows_vector(&w->view, row);
-    list_choice c = lists_choose_of(b->lists, vector, &w->near[i], &w->q);
+    const float *vector;
+    list_choice c = workbench_choose(w, i, &vector);
     if (b->in->old != NULL)
         c = lists_or_stranger(b->lists, vector, c);
     b->cells[row] = c.cell;
@@ -96,16 +63,20 @@ static void assign_row(builder *b, workbench *w, size_t i)
 static void assign_chunk(void *context, size_t chunk)
 {
     builder *b = context;
-    workbench *w = cancelled(b) ? NULL : workbench_take(b);
-    if (w == NULL)
+    if (cancelled(b))
         return;
+    workbench *w = workbench_create(b->lists, b->in->view->rows, CHUNK);
+    if (w == NULL) {
+        atomic_store(&b->failed, true);
+        return;
+    }
     uint32_t from = (uint32_t)(chunk * CHUNK), to = b->in->seen - from < CHUNK ? b->in->seen : from + CHUNK;
     for (uint32_t row = from; row < to; row++)
         code_row(b, w, row);
-    panels_nearest(&b->panels, &w->bytes, 0, w->count, NEAREST_MAX, w->near);
+    workbench_find(w, &b->panels);
     for (size_t i = 0; i < w->count; i++)
         assign_row(b, w, i);
-    workbench_free(w);
+    workbench_destroy(w);
 }
 
 typedef struct carrying {

@@ -4,6 +4,7 @@
 #include "index/cell_split.h"
 #include "index/dot.h"
 #include "index/parallel.h"
+#include "index/workbench.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ typedef struct keeper {
     uint32_t *members; /* those of one cell */
     size_t member_count;
     uint32_t *move_of; /* [seen] where the row is in movers, or LISTS_NONE */
+    panels panels;     /* of the new centroids, while movers choose */
     mover *movers;
     size_t mover_count;
     size_t *next;       /* [new nlist + 1] lanes that a new cell has: counted, then placed */
@@ -276,26 +278,26 @@ static void note_mover(void *context, uint32_t cell, uint32_t place)
 static void move_chunk(void *context, size_t chunk)
 {
     keeper *k = context;
-    lists *l = k->lists;
-    code_query q = {0};
-    coarse_scores scores = {0};
-    rows_view view = {0};
-    sem_error error;
-    if (!codes_query_reserve(&q, l->dim) || coarse_scores_reserve(&scores, l->nlist, &error) != SEM_OK ||
-        rows_view_open(&view, k->in->rows, &error) != SEM_OK)
+    if (cancelled(k))
+        return;
+    workbench *w = workbench_create(k->lists, k->in->rows, CHUNK);
+    if (w == NULL) {
         atomic_store(&k->failed, true);
-    size_t from = chunk * CHUNK, to = k->mover_count - from < CHUNK ? k->mover_count : from + CHUNK;
-    for (size_t i = from; i < to && !cancelled(k); i++) {
-        mover *m = &k->movers[i];
-        const float *vector = rows_vector(&view, m->row);
-        list_choice choice = lists_choose(l, vector, &q, &scores);
-        m->cells[0] = choice.cell;
-        m->cells[1] = choice.second;
-        m->scale = lists_code_row(l, m->row, vector);
+        return;
     }
-    rows_view_end(&view);
-    coarse_scores_free(&scores);
-    codes_query_free(&q);
+    mover *movers = k->movers + chunk * CHUNK;
+    size_t left = k->mover_count - chunk * CHUNK, count = left < CHUNK ? left : CHUNK;
+    for (size_t i = 0; i < count; i++)
+        workbench_add(w, movers[i].row, rows_vector(&w->view, movers[i].row));
+    workbench_find(w, &k->panels);
+    for (size_t i = 0; i < count; i++) {
+        const float *vector;
+        list_choice choice = workbench_choose(w, i, &vector);
+        movers[i].cells[0] = choice.cell;
+        movers[i].cells[1] = choice.second;
+        movers[i].scale = lists_code_row(k->lists, movers[i].row, vector);
+    }
+    workbench_destroy(w);
 }
 
 static sem_status move_rows(keeper *k, sem_error *err)
@@ -309,7 +311,13 @@ static sem_status move_rows(keeper *k, sem_error *err)
     for (uint32_t c = 0; c < k->old->nlist; c++)
         if (k->to[c] == LISTS_NONE || k->beside[c])
             lists_each_of(k->old, c, note_mover, k);
+    if (k->mover_count == 0)
+        return SEM_OK;
+    sem_status s = lists_panels(k->lists, &k->panels, err);
+    if (s != SEM_OK)
+        return s;
     parallel_run(k->in->threads, (k->mover_count + CHUNK - 1) / CHUNK, move_chunk, k);
+    panels_free(&k->panels);
     return check_work(k, err);
 }
 
