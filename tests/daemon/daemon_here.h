@@ -72,6 +72,7 @@ static inline void here_start(daemon_here *d, const char *dir, unsigned workers,
     strcpy(d->config.server.listen[0], "tcp://127.0.0.1:0");
     snprintf(d->config.storage.path, sizeof d->config.storage.path, "%s/data", testing_folder());
     snprintf(d->config.model.path, sizeof d->config.model.path, "%s", dir);
+    d->config.storage.map_size = UINT64_C(4) << 30; /* ThreadSanitizer leaves no room for the default */
     d->config.encode.workers = workers;
     d->config.encode.cache_bytes = cache_bytes;
     signal(SIGPIPE, SIG_IGN);
