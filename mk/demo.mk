@@ -2,11 +2,11 @@
 
 MODEL := build/models/all-MiniLM-L6-v2
 
-.PHONY: model demo demo-texts bench-demo bench-socket
+.PHONY: model demo demo-texts bench-demo bench-socket bench-start
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -33,6 +33,11 @@ bench-socket: $(BUILD)/semd $(BUILD)/bench_socket
 	@test -n '$(QUERIES)' || { echo "make bench-socket needs QUERIES=file.jsonl (make demo-texts makes some)"; exit 1; }
 	@for precision in float32 bfloat16 int8; do \
 	    $(BUILD)/bench_socket precision=$$precision $(BUILD)/semd $(MODEL) $(QUERIES) || exit 1; done
+
+# How soon a daemon with a million documents answers. OPTIONS: see the head of bench/bench_start.c.
+bench-start: $(BUILD)/semd $(BUILD)/bench_start
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@$(BUILD)/bench_start $(OPTIONS) $(BUILD)/semd $(MODEL)
 
 # The encoder against other software. OPTIONS: see bench/encode/driver.py --help.
 .PHONY: bench-encode bench-encode-quick
