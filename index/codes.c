@@ -247,7 +247,7 @@ void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, co
     double factor = sums.sizes > 0 ? sums.squares / sums.sizes : 0.0;
     float offset = within_floats(sums.along - factor * sums.signs);
     tail->factor[lane] = (float)factor;
-    tail->row[lane] = row;
+    __atomic_store_n(&tail->row[lane], row, __ATOMIC_RELAXED); /* as lists_row() reads it */
     tail->ones[lane] = ones;
     tail->scale[lane] = scale;
     __atomic_store(&tail->offset[lane], &offset, __ATOMIC_RELEASE);

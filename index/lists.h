@@ -195,9 +195,12 @@ static inline bool lists_has_row(const lists *l, uint32_t place)
     return offset > -INFINITY;
 }
 
+/* A scan finds a lane by its offset, in loads that order nothing, while the writer may just have
+ * written it. Whatever row it reads then, nothing goes wrong: who searches passes over rows that
+ * were not covered before, and others are ranked by their own vectors. */
 static inline uint32_t lists_row(const lists *l, uint32_t place)
 {
-    return lists_tail(l, place)->row[place % CODES_LANES] & ~LISTS_SECOND;
+    return __atomic_load_n(&lists_tail(l, place)->row[place % CODES_LANES], __ATOMIC_RELAXED) & ~LISTS_SECOND;
 }
 
 static inline bool lists_is_second(const lists *l, uint32_t place)

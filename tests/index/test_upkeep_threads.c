@@ -1,8 +1,10 @@
 /* Splits and merges beside searches and writes. */
 #ifdef __SANITIZE_THREAD__
-#define CROWD 3400 /* it takes its time */
+#define CROWD 3400 /* it takes its time over each training, and many changes make many due */
+#define BATCH 4
 #else
 #define CROWD 9000
+#define BATCH 20
 #endif
 #include "tests/common/testing.h"
 #include "tests/index/crowd.h"
@@ -11,10 +13,8 @@
 
 #include <cblas.h>
 
-enum {
-    STEADY = CROWD - CROWD / 9, /* documents that only come and go one by one; the others are of one topic */
-    BATCH = 20                  /* changes between two looks */
-};
+/* Documents that only come and go one by one; the others are of one topic. */
+enum { STEADY = CROWD - CROWD / 9 };
 
 typedef size_t count_fn(crowd *c);
 
@@ -32,7 +32,8 @@ static size_t merges_of(crowd *c)
     return stats.merges;
 }
 
-/* Changes documents here and there until there was one: what dies of that makes a sweep due. */
+/* Changes BATCH documents here and there between two looks until there was one: what dies of
+ * that makes a sweep due. */
 static void change_until_one(crowd *c, uint64_t *operation, count_fn *count)
 {
     while (count(c) == 0) {
