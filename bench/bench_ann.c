@@ -116,7 +116,7 @@ static bool build(bench *b, sem_error *err)
             return false;
     const double filled = now();
     for (int i = 0; i < TRAINING_CALLS_MAX && vector_index_wants_training(b->index); i++)
-        if (vector_index_train(b->index, NULL, b->logging ? &log : NULL, err) != SEM_OK)
+        if (vector_index_train(b->index, &(vector_training){.log = b->logging ? &log : NULL}, err) != SEM_OK)
             return false;
     b->build_seconds = now() - start;
     b->train_seconds = now() - filled;

@@ -150,7 +150,7 @@ static bool make_vectors(bench *b, sem_error *err)
     for (size_t q = 0; q < b->queries; q++)
         unit_vector(b, b->query + q * b->dim, b->centres + random_below(&b->random, CLUSTERS) * b->dim, 0.9);
     while (fine && v != NULL && vector_index_wants_training(b->index))
-        fine = vector_index_train(b->index, &cancel, NULL, err) == SEM_OK;
+        fine = vector_index_train(b->index, &(vector_training){.cancel = &cancel}, err) == SEM_OK;
     free(v);
     return fine && v != NULL;
 }

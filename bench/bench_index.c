@@ -146,7 +146,7 @@ static bool build_index(bench *b, size_t rows, double *seconds)
     if (!say(vector_index_create(&b->index, &options, &err), &err) || !put_rows(b, 0, rows))
         return false;
     double began = cpu_seconds(CLOCK_MONOTONIC), cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
-    if (!say(vector_index_train(b->index, NULL, log, &err), &err))
+    if (!say(vector_index_train(b->index, &(vector_training){.log = log}, &err), &err))
         return false;
     *seconds = cpu_seconds(CLOCK_MONOTONIC) - began;
     fprintf(stderr, "trained in %.2f s (%.2f s of processor time)\n", *seconds,

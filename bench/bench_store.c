@@ -273,7 +273,8 @@ static void start_with_lists(const setup *s, store *st, uint32_t c)
     check(store_read_begin(st, &r, &err), &err);
     vector_index *index = make_index(s, &options, r, c);
     uint64_t filled = clock_monotonic_ns();
-    check(vector_index_train(index, NULL, &log, &err), &err); /* maps the file, where there is one */
+    check(vector_index_train(index, &(vector_training){.log = &log}, &err),
+          &err); /* maps the file, where there is one */
     uint64_t ready = clock_monotonic_ns();
     setup few = *s;
     few.queries = FIRST;
@@ -282,7 +283,7 @@ static void start_with_lists(const setup *s, store *st, uint32_t c)
            "%.1f bytes of memory a vector\n",
            (double)(ready - filled) / 1e6, FIRST, first * 1e3, again * 1e3, anonymous_bytes() / (double)s->vectors);
     for (int i = 0; i < TRAININGS && vector_index_wants_training(index); i++)
-        check(vector_index_train(index, NULL, &log, &err), &err);
+        check(vector_index_train(index, &(vector_training){.log = &log}, &err), &err);
     vector_index_destroy(index);
     store_read_end(r);
 }

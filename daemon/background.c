@@ -48,15 +48,26 @@ static bool rest(background *b, int ms)
     return !atomic_load(&b->stop);
 }
 
+/* Whose index is trained. */
+typedef struct asking {
+    background *b;
+    serving *s;
+    uint32_t collection;
+} asking;
+
 /* Without them the index measures itself with its own documents. */
-static void give_queries(background *b, serving *s, space_index *i)
+static size_t ask_queries(void *context, float **out)
 {
+    const asking *a = context;
     sem_error err;
     char text[SEM_ERROR_MESSAGE_MAX];
-    sem_status status = logged_queries_give(b->core, s, i, &b->encoding, &b->stop, &err);
+    size_t count;
+    sem_status status =
+        logged_queries_encode(a->b->core, a->s, a->collection, &a->b->encoding, &a->b->stop, out, &count, &err);
     if (status != SEM_OK && status != SEM_CANCELLED)
-        log_event(b->core->log, LOG_LEVEL_WARNING, "logged_queries", "collection=%u message=%s", i->collection,
+        log_event(a->b->core->log, LOG_LEVEL_WARNING, "logged_queries", "collection=%u message=%s", a->collection,
                   log_value(text, sizeof text, err.message));
+    return count;
 }
 
 /* s: whose index it is; NULL in the external space, where queries are vectors, which
@@ -66,9 +77,10 @@ static void train_index(background *b, serving *s, space_index *i)
     sem_error err;
     if (atomic_load(&b->stop) || !vector_index_wants_training(i->index))
         return;
-    if (s != NULL)
-        give_queries(b, s, i);
-    sem_status status = vector_index_train(i->index, &b->stop, b->core->log, &err);
+    asking a = {.b = b, .s = s, .collection = i->collection};
+    const vector_training how = {
+        .cancel = &b->stop, .log = b->core->log, .queries = s != NULL ? ask_queries : NULL, .context = &a};
+    sem_status status = vector_index_train(i->index, &how, &err);
     if (status != SEM_OK && status != SEM_CANCELLED)
         log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
                   err.message);

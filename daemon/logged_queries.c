@@ -72,8 +72,8 @@ static sem_status encode(core *c, serving *s, const gathering *g, encoding *with
     return encoding_run(with, &job, err);
 }
 
-static sem_status give(core *c, serving *s, space_index *i, const gathering *g, encoding **with,
-                       const atomic_bool *stop, sem_error *err)
+static sem_status encode_all(core *c, serving *s, const gathering *g, encoding **with, const atomic_bool *stop,
+                             float **out, sem_error *err)
 {
     sem_status status = *with != NULL ? SEM_OK : encoding_create(with, c, err);
     if (status != SEM_OK)
@@ -83,20 +83,25 @@ static sem_status give(core *c, serving *s, space_index *i, const gathering *g, 
         return sem_fail_memory(err, "logged queries");
     status = encode(c, s, g, *with, stop, vectors, err);
     if (status == SEM_OK)
-        status = vector_index_set_queries(i->index, vectors, g->count, err);
-    free(vectors);
+        *out = vectors;
+    else
+        free(vectors);
     return status;
 }
 
-sem_status logged_queries_give(core *c, serving *s, space_index *i, encoding **with, const atomic_bool *stop,
-                               sem_error *err)
+sem_status logged_queries_encode(core *c, serving *s, uint32_t collection, encoding **with, const atomic_bool *stop,
+                                 float **out, size_t *count, sem_error *err)
 {
+    *out = NULL;
+    *count = 0;
     gathering *g = calloc(1, sizeof *g);
     if (g == NULL)
         return sem_fail_memory(err, "logged queries");
-    sem_status status = gather(c, i->collection, g, err);
+    sem_status status = gather(c, collection, g, err);
     if (status == SEM_OK && g->count > 0)
-        status = give(c, s, i, g, with, stop, err);
+        status = encode_all(c, s, g, with, stop, out, err);
+    if (status == SEM_OK)
+        *count = g->count;
     buffer_free(&g->text);
     free(g);
     return status;

@@ -8,17 +8,18 @@
 #include "daemon/core.h"
 #include "daemon/encoding.h"
 #include "daemon/serving.h"
-#include "daemon/space.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { LOGGED_QUERIES_MAX = 400 };
 
-/* Gives the index the vectors of the last LOGGED_QUERIES_MAX different texts that the
- * event log has for its collection, encoded by s, which serves it. *with: to encode with,
- * made when it is first needed; the caller's. stop ends it early (SEM_CANCELLED).
- * Index thread. */
-sem_status logged_queries_give(core *c, serving *s, space_index *i, encoding **with, const atomic_bool *stop,
-                               sem_error *err);
+/* The vectors [*count, dim] of the last LOGGED_QUERIES_MAX different texts that the event log
+ * has for a collection, encoded by s, into *out, malloc'd; NULL where there are none. *with: to
+ * encode with, made when it is first needed; the caller's. stop ends it early
+ * (SEM_CANCELLED). Index thread. */
+sem_status logged_queries_encode(core *c, serving *s, uint32_t collection, encoding **with, const atomic_bool *stop,
+                                 float **out, size_t *count, sem_error *err);
 
 #endif

@@ -160,7 +160,7 @@ static sem_status fill(filling *f, sem_error *err)
         s = sem_fail_memory(err, "rows for FAISS");
     faiss_use_threads(t->options->threads);
     for (uint32_t from = 0; s == SEM_OK && from < f->seen; from += CHUNK) {
-        if (t->cancel != NULL && atomic_load_explicit(t->cancel, memory_order_relaxed))
+        if (t->how->cancel != NULL && atomic_load_explicit(t->how->cancel, memory_order_relaxed))
             s = sem_fail(err, SEM_CANCELLED, "filling FAISS's cells was cancelled");
         else
             s = fill_chunk(f, from, f->seen - from < CHUNK ? f->seen : from + CHUNK, err);
@@ -258,7 +258,7 @@ sem_status faiss_cells_make(const training *t, unsigned needs, const faiss_cells
         faiss_cells_free(f);
         return s;
     }
-    log_event(t->log, LOG_LEVEL_INFO, "lists",
+    log_event(t->how->log, LOG_LEVEL_INFO, "lists",
               "engine=faiss codes=%s clustered=%s nlist=%zu rows=%zu cells_ms=%llu fill_ms=%llu measure_ms=%llu",
               faiss_cells_codes(f), clustered ? "true" : "false", f->nlist, entries,
               (unsigned long long)(cells - started), (unsigned long long)(filled - cells),

@@ -24,6 +24,7 @@ typedef struct measurement {
     const training *t;
     uint32_t seen;
     recall_sample sample;
+    size_t logged;        /* queries of these that were asked */
     pthread_mutex_t lock; /* guards what follows */
     tallies sums;
     sem_status status;
@@ -42,7 +43,7 @@ typedef struct bench {
 
 static bool cancelled(const measurement *m)
 {
-    return m->t->cancel != NULL && atomic_load_explicit(m->t->cancel, memory_order_relaxed);
+    return m->t->how->cancel != NULL && atomic_load_explicit(m->t->how->cancel, memory_order_relaxed);
 }
 
 static void find_nearest(bench *b, const measurement *m, size_t q)
@@ -159,7 +160,7 @@ static void conclude(const measurement *m, recall_curve *curve)
         all->recall[d] = all->last[d] = all->sure[d][CURVE_FACTORS - 1] = 1.0f;
     }
     curve->queries = m->sums.queries;
-    curve->logged = m->t->logged_count;
+    curve->logged = m->logged;
 }
 
 sem_status faiss_measure(faiss_cells *f, const training *t, uint32_t seen, sem_error *err)
@@ -173,7 +174,9 @@ sem_status faiss_measure(faiss_cells *f, const training *t, uint32_t seen, sem_e
     pthread_mutex_init(&m->lock, NULL);
     f->curve = (recall_curve){0};
     recall_curve_begin(&f->curve, f->nlist);
-    sem_status s = recall_sample_choose(&m->sample, t->view, seen, QUERIES_MAX, t->logged, t->logged_count, err);
+    float *logged = training_queries(t, &m->logged);
+    sem_status s = recall_sample_choose(&m->sample, t->view, seen, QUERIES_MAX, logged, m->logged, err);
+    free(logged);
     if (s == SEM_OK) {
         parallel_run(t->options->threads, (m->sample.count + GROUP - 1) / GROUP, measure_group, m);
         s = m->status;

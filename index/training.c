@@ -123,7 +123,7 @@ static sem_status run_kmeans(const training *t, const float *sample, size_t n, s
                               .seed = n,
                               .start = start,
                               .start_count = start == NULL ? 0 : t->old->nlist};
-    sem_status s = kmeans_train_grouped(&options, sample, n, *centroids, made, t->cancel, err);
+    sem_status s = kmeans_train_grouped(&options, sample, n, *centroids, made, t->how->cancel, err);
     free(start);
     return s;
 }
@@ -167,7 +167,7 @@ static sem_status refine(const training *t, uint32_t seen, training_cells *c, se
                        .wide = c->wide,
                        .rounds = ROUNDS_REFINING,
                        .threads = t->options->threads,
-                       .cancel = t->cancel};
+                       .cancel = t->how->cancel};
     if (s == SEM_OK)
         s = refine_cells(&in, c->centroids, err);
     byte_rows_free(&points);
@@ -251,19 +251,43 @@ static sem_status same_cells(const training *t, lists **out, sem_error *err)
     return s;
 }
 
+float *training_queries(const training *t, size_t *count)
+{
+    float *all = NULL;
+    size_t dim = t->options->dim, given, kept = 0;
+    *count = 0;
+    if (t->how->queries == NULL)
+        return NULL;
+    rows_view_rest(t->view);
+    given = t->how->queries(t->how->context, &all);
+    for (size_t i = 0; i < given && i < VECTOR_QUERIES_MAX; i++) {
+        bool finite = true;
+        for (size_t j = 0; j < dim; j++)
+            finite = finite && isfinite(all[i * dim + j]);
+        if (finite)
+            memmove(all + kept++ * dim, all + i * dim, dim * sizeof *all);
+    }
+    *count = kept;
+    return all;
+}
+
 static sem_status measure(const training *t, lists *l, uint32_t seen, sem_error *err)
 {
+    size_t count;
+    float *logged = training_queries(t, &count);
     measure_input in = {.view = t->view,
                         .seen = seen,
                         .kernel = t->kernel,
                         .lists = l,
                         .threads = t->options->threads,
-                        .logged = t->logged,
-                        .logged_count = t->logged_count,
-                        .cancel = t->cancel};
+                        .logged = logged,
+                        .logged_count = count,
+                        .cancel = t->how->cancel};
     l->measured_rows = atomic_load_explicit(&l->entries, memory_order_relaxed);
     l->moved = 0;
-    return recall_measure(&l->curve, &in, err);
+    sem_status s = recall_measure(&l->curve, &in, err);
+    free(logged);
+    return s;
 }
 
 sem_status training_make_lists(const training *t, unsigned needs, lists **out, sem_error *err)
@@ -281,7 +305,7 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
                         .old = clustered ? NULL : t->old,
                         .origin = t->origin,
                         .threads = t->options->threads,
-                        .cancel = t->cancel};
+                        .cancel = t->how->cancel};
     s = list_builder_fill(l, &in, err);
     for (size_t c = 0; !clustered && c < l->nlist; c++)
         l->cells[c].made_with = t->old->cells[c].made_with;
@@ -294,7 +318,7 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
         return s;
     }
     uint64_t done = clock_monotonic_ms();
-    log_event(t->log, LOG_LEVEL_INFO, "lists",
+    log_event(t->how->log, LOG_LEVEL_INFO, "lists",
               "clustered=%s nlist=%zu rows=%zu cells_ms=%llu pack_ms=%llu measure_ms=%llu",
               clustered ? "true" : "false", l->nlist, entries, (unsigned long long)(cells - started),
               (unsigned long long)(packed - cells), (unsigned long long)(done - packed));
@@ -310,7 +334,7 @@ sem_status training_keep_up(const training *t, lists **out, upkeep_done *done, s
                        .old = t->old,
                        .nlist_max = NLIST_MAX,
                        .threads = t->options->threads,
-                       .cancel = t->cancel};
+                       .cancel = t->how->cancel};
     lists *l = NULL;
     uint64_t started = clock_monotonic_ms();
     sem_status s = upkeep_make(&in, &l, done, err);
@@ -326,7 +350,7 @@ sem_status training_keep_up(const training *t, lists **out, upkeep_done *done, s
         lists_free(l);
         return s;
     }
-    log_event(t->log, LOG_LEVEL_INFO, "lists_kept_up",
+    log_event(t->how->log, LOG_LEVEL_INFO, "lists_kept_up",
               "splits=%zu merges=%zu moved=%zu dead=%zu nlist=%zu rows=%zu keep_ms=%llu measure_ms=%llu", done->splits,
               done->merges, done->moved, done->left, l->nlist, entries, (unsigned long long)(kept - started),
               (unsigned long long)(clock_monotonic_ms() - kept));

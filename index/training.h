@@ -51,11 +51,11 @@ typedef struct training {
     rows_view *view;        /* of these rows; renewed on the way */
     const lists *old;       /* over the same rows, or over those they were copied from; or NULL */
     const uint32_t *origin; /* [rows] where each row was when old was made, or NULL: where it is */
-    const float *logged;    /* [logged_count, dim] queries to measure recall with as well, or NULL */
-    size_t logged_count;
-    const atomic_bool *cancel; /* may be NULL */
-    sem_log *log;              /* may be NULL */
+    const vector_training *how;
 } training;
+
+/* What how->queries has: [*count, dim], malloc'd; NULL where there are none. The view rests. */
+float *training_queries(const training *t, size_t *count);
 
 /* What k-means made of the live rows. Memory is malloc'd. */
 typedef struct training_cells {

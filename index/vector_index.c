@@ -38,8 +38,6 @@ struct vector_index {
     pthread_mutex_t looking;      /* rank 2: guards `current`; held for a few instructions */
     view *current;                /* changed only with both locks: either one is enough to read it */
     scratch_pool scratch;
-    float *logged; /* [logged_count, dim] guarded by `looking` */
-    size_t logged_count;
 };
 
 static sem_status view_create(view **out, rows *r, lists *l, faiss_cells *f, sem_error *err)
@@ -129,7 +127,6 @@ void vector_index_destroy(vector_index *v)
         return;
     view_release(v->current);
     scratch_pool_clear(&v->scratch);
-    free(v->logged);
     free(v->cache);
     pthread_mutex_destroy(&v->looking);
     pthread_mutex_destroy(&v->writing);
@@ -408,41 +405,6 @@ static sem_status take_rows(rows *now, bool compact, rows **out, uint32_t **orig
     return s;
 }
 
-sem_status vector_index_set_queries(vector_index *v, const float *queries, size_t count, sem_error *err)
-{
-    if (count > VECTOR_QUERIES_MAX)
-        count = VECTOR_QUERIES_MAX;
-    for (size_t i = 0; i < count * v->options.dim; i++)
-        if (!isfinite(queries[i]))
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "element %zu of query %zu is not finite", i % v->options.dim,
-                            i / v->options.dim);
-    float *copy = checked_realloc(NULL, count + 1, v->options.dim * sizeof *copy);
-    if (copy == NULL)
-        return sem_fail_memory(err, "logged queries");
-    memcpy(copy, queries, count * v->options.dim * sizeof *copy);
-    pthread_mutex_lock(&v->looking);
-    float *old = v->logged;
-    v->logged = copy;
-    v->logged_count = count;
-    pthread_mutex_unlock(&v->looking);
-    free(old);
-    return SEM_OK;
-}
-
-static sem_status copy_queries(vector_index *v, float **out, size_t *count, sem_error *err)
-{
-    float *copy = malloc(VECTOR_QUERIES_MAX * v->options.dim * sizeof *copy);
-    if (copy == NULL)
-        return sem_fail_memory(err, "logged queries");
-    pthread_mutex_lock(&v->looking);
-    *count = v->logged_count;
-    if (*count > 0)
-        memcpy(copy, v->logged, *count * v->options.dim * sizeof *copy);
-    pthread_mutex_unlock(&v->looking);
-    *out = copy;
-    return SEM_OK;
-}
-
 /* Cells of the engine's kind; old: those there are, to go on from. */
 static sem_status make_cells(vector_index *v, training *t, unsigned needs, const view *old, lists **l, faiss_cells **f,
                              upkeep_done *done, sem_error *err)
@@ -456,14 +418,10 @@ static sem_status make_cells(vector_index *v, training *t, unsigned needs, const
     t->options = &v->options;
     t->kernel = v->kernel;
     t->view = &vectors;
-    float *logged = NULL;
-    s = copy_queries(v, &logged, &t->logged_count, err);
-    t->logged = logged;
-    if (s == SEM_OK && v->options.engine == VECTOR_ENGINE_FAISS)
+    if (v->options.engine == VECTOR_ENGINE_FAISS)
         s = faiss_cells_make(t, needs, old->faiss, f, err);
-    else if (s == SEM_OK)
+    else
         s = needs == TRAINING_UPKEEP ? training_keep_up(t, l, done, err) : training_make_lists(t, needs, l, err);
-    free(logged);
     rows_view_end(&vectors);
     return s;
 }
@@ -546,11 +504,13 @@ static const lists *take_old(const view *now, sem_log *log)
     return lists_of(now);
 }
 
-sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err)
+sem_status vector_index_train(vector_index *v, const vector_training *how, sem_error *err)
 {
+    static const vector_training nothing = {0};
+    how = how == NULL ? &nothing : how;
     view *now = view_acquire(v);
     unsigned needs = needs_of(v, now);
-    const lists *usable = needs == TRAINING_NOTHING ? NULL : take_old(now, log);
+    const lists *usable = needs == TRAINING_NOTHING ? NULL : take_old(now, how->log);
     if (needs != TRAINING_NOTHING && usable != now->lists)
         needs = needs_of(v, now);
     bool compact = (needs & TRAINING_COMPACT) != 0;
@@ -565,16 +525,16 @@ sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_lo
         goto cleanup;
     bool loaded = false;
     if (now->lists == NULL && now->faiss == NULL && v->cache != NULL && !v->cache_tried)
-        s = load_lists(v, now, &loaded, log, err);
+        s = load_lists(v, now, &loaded, how->log, err);
     if (s != SEM_OK || loaded)
         goto cleanup;
-    s = take_rows(now->rows, compact, &r, &origin, &seen, cancel, err);
+    s = take_rows(now->rows, compact, &r, &origin, &seen, how->cancel, err);
     if (s != SEM_OK)
         goto cleanup;
-    training t = {.rows = r, .old = usable, .origin = origin, .cancel = cancel, .log = log};
+    training t = {.rows = r, .old = usable, .origin = origin, .how = how};
     s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
-        s = publish_and_save(v, r, l, f, compact, seen, log, err);
+        s = publish_and_save(v, r, l, f, compact, seen, how->log, err);
     else
         rows_release(r);
     if (s == SEM_OK) {

@@ -138,11 +138,19 @@ typedef struct vector_index_stats {
 
 void vector_index_describe(vector_index *v, vector_index_stats *out);
 
-/* Queries that were asked, count rows of dim floats (copied; those of before are
- * forgotten): recall is measured with them too from the next training on. At most
- * VECTOR_QUERIES_MAX of them, the first. Any thread. */
+/* Queries that were asked, for recall to be measured with them too: called only when it is about
+ * to be measured, on the thread that trains. Puts [count, dim] floats, malloc'd and the caller's,
+ * into *out and returns count, 0 where there are none. Those behind the first VECTOR_QUERIES_MAX
+ * do not count, nor one that is not finite. */
 enum { VECTOR_QUERIES_MAX = 1000 };
-sem_status vector_index_set_queries(vector_index *v, const float *queries, size_t count, sem_error *err);
+typedef size_t vector_queries(void *context, float **out);
+
+typedef struct vector_training {
+    const atomic_bool *cancel; /* may be NULL */
+    sem_log *log;              /* may be NULL */
+    vector_queries *queries;   /* may be NULL: documents alone are queries */
+    void *context;             /* of queries */
+} vector_training;
 
 /* Frees memory of vectors that the store has packed. Index thread only. */
 void vector_index_settle(vector_index *v);
@@ -156,7 +164,8 @@ bool vector_index_wants_training(vector_index *v);
  * splits and merges some of them; measures the recall curve where it may have
  * moved; swaps the result in. Nothing due: nothing done. One call may leave
  * something due (ask again), no call changes what a search finds exactly. Index
- * thread only. *cancel set: returns SEM_CANCELLED and the index is as before. */
-sem_status vector_index_train(vector_index *v, const atomic_bool *cancel, sem_log *log, sem_error *err);
+ * thread only. *how->cancel set: returns SEM_CANCELLED and the index is as before.
+ * how NULL: all of it is. */
+sem_status vector_index_train(vector_index *v, const vector_training *how, sem_error *err);
 
 #endif

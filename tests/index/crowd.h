@@ -101,7 +101,7 @@ static inline void *trainer(void *context)
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
             continue;
         }
-        if (vector_index_train(c->w.index, &c->finished, NULL, &error) == SEM_OK)
+        if (vector_index_train(c->w.index, &(vector_training){.cancel = &c->finished}, &error) == SEM_OK)
             atomic_fetch_add(&c->trainings, 1);
         else if (error.code != SEM_CANCELLED)
             atomic_fetch_add(&c->failed, 1);

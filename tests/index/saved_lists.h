@@ -163,7 +163,7 @@ static inline vector_index_stats stats_of(const place_here *p, vector_index *v)
 static inline void train(vector_index *v)
 {
     for (int i = 0; i < 4 && vector_index_wants_training(v); i++)
-        ck_ok(vector_index_train(v, NULL, NULL, &error));
+        ck_ok(vector_index_train(v, NULL, &error));
     ck_assert(!vector_index_wants_training(v));
 }
 
@@ -237,7 +237,7 @@ static inline int64_t expect_unused(place_here *p, int64_t before)
     usleep(2000); /* the clock of trained_at has milliseconds */
     vector_index *v = start(p);
     ck_assert(vector_index_wants_training(v));
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     int64_t at = trained_at(p, v);
     ck_assert_msg(at > before, "a file was used that should not be");
     check_search(p, v);

@@ -61,7 +61,7 @@ static void check_damaged_section(long (*where)(const char *path))
     int64_t at = save_lists(&p);
     flip_byte(p.cache, where(p.cache));
     vector_index *v = start(&p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at); /* nobody has looked yet */
     check_search(&p, v);
     vector_index_describe(v, &stats);
@@ -72,7 +72,7 @@ static void check_damaged_section(long (*where)(const char *path))
     check_search(&p, v);
     vector_index_destroy(v);
     v = start(&p); /* what was made anew was saved */
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     check_search(&p, v);
     ck_assert_int_gt(trained_at(&p, v), at);
     ck_assert(!vector_index_wants_training(v));
@@ -99,7 +99,7 @@ START_TEST(lists_that_are_made_go_on_from_nothing_damaged)
     int64_t at = save_lists(&p);
     flip_byte(p.cache, in_blocks(p.cache));
     vector_index *v = start(&p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
     for (uint64_t n = 0; n < N / 2; n++) { /* so many that lists are due before anybody searches */
         erase(&p, n);
@@ -233,7 +233,7 @@ static known *know(place_here *p)
     size_t count;
     ck_assert_ptr_nonnull(all);
     vector_index *v = start(p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert(!vector_index_wants_training(v));
     ck_ok(store_read_begin(p->store, &r, &error));
     for (size_t i = 0; i < ASKED; i++) {
@@ -291,7 +291,7 @@ static void check_damage(place_here *p, const known *queries, int64_t at, bool l
     searcher searchers[SEARCHERS];
     vector_index_stats stats;
     vector_index *v = start(p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     bool used = trained_at(p, v) == at;
     ck_assert(used || !late);
     start_searchers(searchers, p, v, queries, !used);

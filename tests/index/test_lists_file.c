@@ -13,7 +13,7 @@ static void check_start(int kind, size_t passages)
     int64_t at = save_lists(&p);
     vector_index *v = start(&p);
     ck_assert(vector_index_wants_training(v));
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
     ck_assert(!vector_index_wants_training(v));
     ck_assert_uint_eq(vector_index_count(v), N);
@@ -34,7 +34,7 @@ static void check_changed_start(int kind, size_t passages)
     put(&p, N, N + MORE);
     erase(&p, N + 1);
     vector_index *v = start(&p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert_int_eq(trained_at(&p, v), at);
     ck_assert_uint_eq(vector_index_count(v), N - 100 + MORE - 1);
     check_passages(&p, v);
@@ -112,7 +112,7 @@ END_TEST
 static void *train_in_thread(void *index)
 {
     static sem_error failed;
-    return vector_index_train(index, NULL, NULL, &failed) == SEM_OK ? index : NULL;
+    return vector_index_train(index, NULL, &failed) == SEM_OK ? index : NULL;
 }
 
 static bool fill_more(void *context, uint32_t docno, uint64_t version, size_t ordinal, uint32_t slot,
@@ -163,7 +163,7 @@ START_TEST(lists_are_used_and_grow_while_they_are_saved)
     vector_index_destroy(v);
     erase(&p, N + 1);
     v = start(&p);
-    ck_ok(vector_index_train(v, NULL, NULL, &error));
+    ck_ok(vector_index_train(v, NULL, &error));
     ck_assert_uint_eq(vector_index_count(v), N + MORE - 1);
     check_search(&p, v);
     ck_assert_int_eq(trained_at(&p, v), at); /* no section was found damaged */

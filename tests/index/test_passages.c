@@ -151,7 +151,7 @@ START_TEST(hits_are_documents_by_their_best_passage)
     ck_assert_uint_eq(vector_index_count(w.index), DOCUMENTS);
     ck_assert_uint_eq(vector_index_passages(w.index), passages);
     expect_right(&w);
-    ck_ok(vector_index_train(w.index, NULL, NULL, &error));
+    ck_ok(vector_index_train(w.index, NULL, &error));
     expect_right(&w);
     end_world(&w);
 }
@@ -160,7 +160,7 @@ END_TEST
 START_TEST(replaced_and_removed_documents_lose_all_their_passages)
 {
     world w = make_world(_i);
-    ck_ok(vector_index_train(w.index, NULL, NULL, &error));
+    ck_ok(vector_index_train(w.index, NULL, &error));
     size_t passages = 0, documents = 0;
     for (uint32_t d = 0; d < DOCUMENTS; d++) {
         if (d % 3 == 0) {
@@ -180,7 +180,7 @@ START_TEST(replaced_and_removed_documents_lose_all_their_passages)
     }
     expect_right(&w);
     for (int i = 0; i < 3 && vector_index_wants_training(w.index); i++)
-        ck_ok(vector_index_train(w.index, NULL, NULL, &error)); /* leaves dead rows behind */
+        ck_ok(vector_index_train(w.index, NULL, &error)); /* leaves dead rows behind */
     ck_assert_uint_eq(vector_index_count(w.index), documents);
     ck_assert_uint_eq(vector_index_passages(w.index), passages);
     expect_right(&w);

@@ -209,16 +209,23 @@ START_TEST(recall_holds_for_unseen_queries)
 }
 END_TEST
 
+static size_t give_logged(void *context, float **out)
+{
+    (void)context;
+    *out = malloc((size_t)LOGGED * DIM * sizeof **out);
+    ck_assert_ptr_nonnull(*out);
+    memcpy(*out, asked + (size_t)ASKED * DIM, (size_t)LOGGED * DIM * sizeof **out);
+    return LOGGED;
+}
+
 /* Documents that stand in for queries say what holds for all subjects together. Who is
  * asked about one of them alone, and has logged that, keeps the promise for it. */
 START_TEST(recall_holds_for_queries_like_those_logged)
 {
-    sem_error error;
     vector_index_stats stats;
     world w = start();
     put_documents(&w, 0, N);
-    ck_ok(vector_index_set_queries(w.index, asked + (size_t)ASKED * DIM, LOGGED, &error));
-    train(&w);
+    train_with(&w, &(vector_training){.queries = give_logged});
     vector_index_describe(w.index, &stats);
     ck_assert_uint_eq(stats.logged, LOGGED);
     expect_recall_of_asked(&w, (vector_query){0}, BANK_ASKED, ASKED, "logged and asked about health");

@@ -66,14 +66,24 @@ static void expect_cells_as_good_as_trained(world *w, const vector_index_options
     vector_index_destroy(trained.index);
 }
 
+/* Counts how often it is called, and has none. */
+static size_t count_asking(void *context, float **out)
+{
+    (*(size_t *)context)++;
+    *out = NULL;
+    return 0;
+}
+
 /* Its topic's few cells get twenty times their share. */
 static void expect_split(world *w, const vector_index_options *options, float longest)
 {
     vector_index_stats before = stats_of(w), now;
+    size_t asked = 0;
     for (uint32_t d = 10000; d < 11000; d++)
         put_of_length(w, d, CROWDED, 1.0f + (float)(d % 7) / 6 * (longest - 1.0f));
     ck_assert(vector_index_wants_training(w->index));
-    train(w);
+    train_with(w, &(vector_training){.queries = count_asking, .context = &asked});
+    ck_assert_uint_ge(asked, 1); /* much has moved */
     now = stats_of(w);
     printf("%zu splits, %zu merges, %zu cells instead of %zu\n", now.splits, now.merges, now.nlist, before.nlist);
     ck_assert_int_eq(now.trained_at_ms, before.trained_at_ms);
@@ -107,8 +117,11 @@ END_TEST
 START_TEST(recall_holds_where_it_is_not_measured_anew)
 {
     setenv("SEMD_TEST_SEED", "1", 1); /* with some others more rows move */
+    size_t asked = 0;
+    const vector_training how = {.queries = count_asking, .context = &asked};
     world w = make_world(&usual, N - 400);
-    train(&w);
+    train_with(&w, &how);
+    ck_assert_uint_eq(asked, 1);
     vector_index_stats before = stats_of(&w);
     float vector[DIM];
     for (uint32_t d = N - 400; d < N && !vector_index_wants_training(w.index); d++) {
@@ -116,9 +129,10 @@ START_TEST(recall_holds_where_it_is_not_measured_anew)
         put(&w, d, vector);
     }
     ck_assert(vector_index_wants_training(w.index));
-    train(&w);
+    train_with(&w, &how);
     vector_index_stats now = stats_of(&w);
     ck_assert_uint_ge(now.splits, 1);
+    ck_assert_uint_eq(asked, 1); /* who gives queries encodes them, for nothing here */
     ck_assert_uint_gt(now.nlist, before.nlist);
     for (size_t i = 0; i + 1 < before.curve_points; i++)
         ck_assert_double_eq(now.curve[i].recall, before.curve[i].recall);
@@ -180,7 +194,7 @@ START_TEST(upkeep_that_is_cancelled_leaves_all_as_it_was)
     for (uint32_t d = 10000; d < 11000; d++)
         put_random(&w, d, CROWDED, 1);
     atomic_bool cancel = true;
-    ck_fails(vector_index_train(w.index, &cancel, NULL, &error), SEM_CANCELLED);
+    ck_fails(vector_index_train(w.index, &(vector_training){.cancel = &cancel}, &error), SEM_CANCELLED);
     ck_assert_uint_eq(stats_of(&w).nlist, before.nlist);
     ck_assert_uint_eq(stats_of(&w).splits, 0);
     ck_assert(vector_index_wants_training(w.index));
@@ -230,7 +244,8 @@ static stock make_stock(size_t count, bool dot)
     for (uint32_t d = 0; d < count; d++)
         store_row(&s, d, d % TOPICS);
     ck_ok(rows_view_begin(&view, s.rows, NULL, &error));
-    training t = {.options = &options, .kernel = dot_choose(), .rows = s.rows, .view = &view};
+    const vector_training how = {0};
+    training t = {.options = &options, .kernel = dot_choose(), .rows = s.rows, .view = &view, .how = &how};
     ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &s.lists, &error));
     rows_view_end(&view);
     return s;

@@ -204,7 +204,7 @@ START_TEST(cancel_leaves_the_index_as_it_was)
     sem_error error;
     world w = make_world(&sq8, 5000);
     atomic_bool cancel = true;
-    ck_fails(vector_index_train(w.index, &cancel, NULL, &error), SEM_CANCELLED);
+    ck_fails(vector_index_train(w.index, &(vector_training){.cancel = &cancel}, &error), SEM_CANCELLED);
     ck_assert_str_eq(kind_of(&w), "exact");
     ck_assert_double_eq(mean_recall(&w, (vector_query){.k = K, .exact = true}, 0, TOPICS, NULL), 1.0);
     free_world(&w);

@@ -94,7 +94,8 @@ START_TEST(our_lists_find_what_those_of_faiss_find)
     ck_ok(scratch_create(&scratch, DIM, &error));
     rows_view view;
     ck_ok(rows_view_begin(&view, r, NULL, &error));
-    training t = {.options = &usual, .kernel = dot_choose(), .rows = r, .view = &view};
+    const vector_training how = {0};
+    training t = {.options = &usual, .kernel = dot_choose(), .rows = r, .view = &view, .how = &how};
     ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
     float *centroids = calloc(l->nlist, DIM * sizeof *centroids);
     ck_assert_ptr_nonnull(centroids);

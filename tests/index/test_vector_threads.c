@@ -52,7 +52,7 @@ static void *train_once(void *context)
 {
     world *w = context;
     sem_error error;
-    return vector_index_train(w->index, NULL, NULL, &error) == SEM_OK ? w : NULL;
+    return vector_index_train(w->index, NULL, &error) == SEM_OK ? w : NULL;
 }
 
 /* The training does not end before the searches, so none of them can have waited for it. */

@@ -100,12 +100,17 @@ static inline void free_world(world *w)
     free(w->live);
 }
 
-static inline void train(world *w)
+static inline void train_with(world *w, const vector_training *how)
 {
     sem_error error;
     for (int i = 0; i < 4 && vector_index_wants_training(w->index); i++)
-        ck_ok(vector_index_train(w->index, NULL, NULL, &error));
+        ck_ok(vector_index_train(w->index, how, &error));
     ck_assert(!vector_index_wants_training(w->index));
+}
+
+static inline void train(world *w)
+{
+    train_with(w, NULL);
 }
 
 static inline const char *kind_of(world *w)
