@@ -102,6 +102,13 @@ size_t candidates_keep(const code_kernel *kernel, code_candidate *c, size_t coun
     return cut_to(kernel, c, count, keep, keep / 4, threshold, before, context);
 }
 
+float candidates_bound(const code_kernel *kernel, const code_candidate *c, size_t count, size_t keep)
+{
+    float bound;
+    (void)find_bound(kernel, c, count, keep, 0, &bound); /* those that cannot be told apart all reach it */
+    return bound;
+}
+
 static bool nearer(const float *scores, uint32_t a, uint32_t b)
 {
     return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;

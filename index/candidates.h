@@ -31,6 +31,9 @@ float candidates_cut(const code_kernel *kernel, code_candidate *c, size_t count,
 size_t candidates_keep(const code_kernel *kernel, code_candidate *c, size_t count, size_t keep, float *threshold,
                        candidate_before *before, const void *context);
 
+/* A number that the best `keep` reach, and about none of the others. 0 < keep <= count. */
+float candidates_bound(const code_kernel *kernel, const code_candidate *c, size_t count, size_t keep);
+
 /* Sorts indices by their scores, highest first. Equal scores: the smaller index first. */
 void candidates_order(uint32_t *order, size_t count, const float *scores);
 

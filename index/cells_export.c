@@ -166,7 +166,7 @@ static sem_status write_file(const exporting *e, size_t nprobe, sem_error *err)
 static size_t usual_nprobe(const lists *l, const faiss_cells *f)
 {
     return f != NULL ? recall_curve_nprobe(&f->curve, USUAL_RECALL, USUAL_RECALL_K)
-                     : recall_curve_effort(&l->curve, USUAL_RECALL, USUAL_RECALL_K).nprobe;
+                     : recall_curve_nprobe(&l->curve, USUAL_RECALL, USUAL_RECALL_K);
 }
 
 sem_status cells_export(const rows *r, const lists *l, const faiss_cells *f, const vector_index_options *options,

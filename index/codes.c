@@ -140,15 +140,16 @@ void codes_stretch(code_query *q, float by)
     q->per_one *= by;
     q->per_sum *= by;
     q->rest *= by;
+    q->length *= by;
 }
 
 typedef struct extent {
-    float low, high, sum;
+    float low, high, sum, squares;
 } extent;
 
 static extent measure_extent(const float *vector, size_t dim)
 {
-    float lows[PARTS], highs[PARTS], sums[PARTS] = {0};
+    float lows[PARTS], highs[PARTS], sums[PARTS] = {0}, squares[PARTS] = {0};
     extent e = {.low = vector[0], .high = vector[0]};
     for (size_t j = 0; j < PARTS; j++)
         lows[j] = highs[j] = vector[0];
@@ -159,16 +160,19 @@ static extent measure_extent(const float *vector, size_t dim)
             lows[j] = x < lows[j] ? x : lows[j];
             highs[j] = x > highs[j] ? x : highs[j];
             sums[j] += x;
+            squares[j] += x * x;
         }
     for (; i < dim; i++) {
         e.low = vector[i] < e.low ? vector[i] : e.low;
         e.high = vector[i] > e.high ? vector[i] : e.high;
         e.sum += vector[i];
+        e.squares += vector[i] * vector[i];
     }
     for (size_t j = 0; j < PARTS; j++) {
         e.low = lows[j] < e.low ? lows[j] : e.low;
         e.high = highs[j] > e.high ? highs[j] : e.high;
         e.sum += sums[j];
+        e.squares += squares[j];
     }
     return e;
 }
@@ -209,6 +213,7 @@ void codes_prepare(code_query *q, const float *vector, size_t dim)
     q->per_one = 2 * e.low;
     q->per_sum = 2 * step;
     q->rest = -e.sum;
+    q->length = sqrtf(e.squares);
 }
 
 /* --- nibbles */

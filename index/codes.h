@@ -89,6 +89,7 @@ typedef struct code_query {
     float per_one, per_sum, rest;
     float scale;   /* q ≈ scale * bytes */
     float stretch; /* what all scores are multiplied with */
+    float length;  /* with it; of codes_prepare alone */
     int32_t sum;   /* Σ bytes */
 } code_query;
 

@@ -36,12 +36,14 @@ sem_status lists_create(lists **out, size_t nlist, size_t dim, bool dot, sem_err
     l->centroid_scales = calloc(nlist, sizeof *l->centroid_scales);
     l->centroid_squares = calloc(nlist, sizeof *l->centroid_squares);
     l->centroid_shares = calloc(nlist, sizeof *l->centroid_shares);
+    l->spreads = calloc(nlist, sizeof *l->spreads);
     l->centroid_extras = dot ? calloc(nlist, sizeof *l->centroid_extras) : NULL;
     l->cells = calloc(nlist + 1, sizeof *l->cells);
     l->origin = calloc(dim, sizeof *l->origin);
     if (l->centroids == NULL || l->centroid_scales == NULL || l->centroid_squares == NULL ||
-        l->centroid_shares == NULL || (dot && l->centroid_extras == NULL) || l->cells == NULL || l->origin == NULL ||
-        !codes_query_reserve(&l->writing, dim) || coarse_scores_reserve(&l->scores, nlist, NULL) != SEM_OK) {
+        l->centroid_shares == NULL || l->spreads == NULL || (dot && l->centroid_extras == NULL) || l->cells == NULL ||
+        l->origin == NULL || !codes_query_reserve(&l->writing, dim) ||
+        coarse_scores_reserve(&l->scores, nlist, NULL) != SEM_OK) {
         lists_free(l);
         return sem_fail_memory(err, "inverted lists");
     }
@@ -73,6 +75,7 @@ void lists_free(lists *l)
     free(l->centroid_scales);
     free(l->centroid_squares);
     free(l->centroid_shares);
+    free((void *)l->spreads);
     free(l->centroid_extras);
     free(l->cells);
     coarse_scores_free(&l->scores);
@@ -242,10 +245,23 @@ static void write_at(lists *l, size_t place, uint32_t row, uint16_t scale, const
                      scale);
 }
 
+/* Takes the lane that comes after `before` others of its cell into the mean. */
+static void note_spread(lists *l, size_t cell, size_t before, size_t place)
+{
+    if (cell == l->nlist)
+        return;
+    float factor = lists_tail(l, (uint32_t)place)->factor[place % CODES_LANES];
+    float mean = atomic_load_explicit(&l->spreads[cell], memory_order_relaxed);
+    atomic_store_explicit(&l->spreads[cell], mean + (factor * factor - mean) / (float)(before + 1),
+                          memory_order_relaxed);
+}
+
 void lists_place(lists *l, size_t cell, size_t n, uint32_t row, uint16_t scale, const float *vector,
                  const float *origin)
 {
-    write_at(l, (size_t)l->cells[cell].head.first * CODES_LANES + n, row, scale, vector, origin);
+    size_t place = (size_t)l->cells[cell].head.first * CODES_LANES + n;
+    write_at(l, place, row, scale, vector, origin);
+    note_spread(l, cell, n, place);
 }
 
 void lists_copy(lists *l, size_t cell, size_t n, const lists *from, uint32_t place)
@@ -253,6 +269,7 @@ void lists_copy(lists *l, size_t cell, size_t n, const lists *from, uint32_t pla
     size_t to = (size_t)l->cells[cell].head.first * CODES_LANES + n;
     codes_copy_lane(block_at(l, to / CODES_LANES), to % CODES_LANES, block_at(from, place / CODES_LANES),
                     place % CODES_LANES, l->lines);
+    note_spread(l, cell, n, to);
 }
 
 static double squares(const float *vector, size_t dim)
@@ -403,6 +420,7 @@ static bool append_to(lists *l, uint32_t c, uint32_t row, uint16_t scale, const 
     uint32_t place = cell->last->first * CODES_LANES + cell->lanes;
     lists_meet_blocks(l, place / CODES_LANES, 1);
     write_at(l, place, row, scale, vector, l->origin);
+    note_spread(l, c, atomic_load_explicit(&cell->count, memory_order_relaxed), place);
     cell->lanes++;
     atomic_store_explicit(&cell->last->used, (cell->lanes + CODES_LANES - 1) / CODES_LANES, memory_order_release);
     atomic_fetch_add_explicit(&cell->count, 1, memory_order_relaxed);

@@ -59,6 +59,7 @@ typedef struct lists {
     float *centroid_scales;          /* [nlist] */
     float *centroid_extras;          /* [nlist] for metric dot, in the dimension that is added; else NULL */
     float *centroid_squares;         /* [nlist] their lengths' squares, with the dimension that is added */
+    _Atomic float *spreads;          /* [nlist] mean square of the factors of a cell's lanes (codes.h) */
     float *centroid_shares;   /* [nlist] rows are coded against this share of their centroid: what they have of it */
     float typical;            /* mean length of the rows of the training; 1 for cosine */
     float longest;            /* length of the longest row of the training; 1 for cosine */
@@ -227,6 +228,18 @@ void lists_prepare(const lists *l, code_query *q, const float *vector);
 static inline float lists_base(const lists *l, uint32_t cell, const float *scores)
 {
     return cell < l->nlist ? scores[cell] * l->centroid_shares[cell] : 0.0f;
+}
+
+/* Which cosine with the query, squared, a residual of typical length must have to bring a row of the
+ * cell to a score: the fewer cells have such rows the higher it is; 0 where the centroid alone has that
+ * score, INFINITY where residuals are 0. base: of lists_base. With signs of random residuals |r| is
+ * about f √(2 dim / π). */
+static inline float lists_needed_cosine(const lists *l, uint32_t cell, float base, float score, const code_query *q)
+{
+    const float two_by_pi = 0.636619772f;
+    float squares = atomic_load_explicit(&l->spreads[cell], memory_order_relaxed), gap = score - base;
+    float typical = q->length * q->length * squares * (float)l->dim * two_by_pi;
+    return gap <= 0 ? 0.0f : typical > 0 ? gap * gap / typical : INFINITY;
 }
 
 #endif

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 5, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
+enum { FILE_VERSION = 6, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 
@@ -48,6 +48,7 @@ typedef struct piece {
 /* Cells as the file has them. */
 typedef struct saved_cell {
     uint32_t first, blocks, count, made_with;
+    float spread; /* 0 for the strangers */
 } saved_cell;
 
 /* Of the sections of what is mapped. */
@@ -147,8 +148,12 @@ static void note_cells(lists_saving *v)
     for (size_t c = 0; c <= l->nlist; c++) {
         const list_extent *e = &l->cells[c].head;
         uint32_t count = (uint32_t)atomic_load_explicit(&l->cells[c].count, memory_order_relaxed);
-        v->cells[c] =
-            (saved_cell){.first = e->first, .blocks = e->blocks, .count = count, .made_with = l->cells[c].made_with};
+        float spread = c < l->nlist ? atomic_load_explicit(&l->spreads[c], memory_order_relaxed) : 0.0f;
+        v->cells[c] = (saved_cell){.first = e->first,
+                                   .blocks = e->blocks,
+                                   .count = count,
+                                   .made_with = l->cells[c].made_with,
+                                   .spread = spread};
         if (count % CODES_LANES == 0)
             continue;
         uint32_t last = e->first + e->blocks - 1;
@@ -364,6 +369,8 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
     free(counts);
     for (size_t c = 0; status == SEM_OK && c <= h->nlist; c++)
         f->lists->cells[c].made_with = cells[c].made_with;
+    for (size_t c = 0; status == SEM_OK && c < h->nlist; c++)
+        atomic_init(&f->lists->spreads[c], cells[c].spread);
     if (status == SEM_OK && (f->lists->taken != h->blocks || !cells_agree(f->lists, cells)))
         status = lists_file_refuse(path, "its cells do not fit together", err);
     return status;

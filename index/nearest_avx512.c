@@ -51,20 +51,19 @@ TARGET static void tile(const panels *p, size_t panel, const byte_rows *rows, co
     const int8_t *a = rows->bytes + at[0] * p->width, *b = rows->bytes + at[1] * p->width;
     const int8_t *c = rows->bytes + at[2] * p->width, *d = rows->bytes + at[3] * p->width;
     for (size_t i = 0; i < p->width; i += PANEL_STEP, at_panel += PANEL_LANES * PANEL_STEP) {
-        const __m512i x[PANELS_AT_ONCE] = {
-            _mm512_load_si512(at_panel), _mm512_load_si512(at_panel + panel_bytes),
-            _mm512_load_si512(at_panel + 2 * panel_bytes), _mm512_load_si512(at_panel + 3 * panel_bytes)};
+        const __m512i x[PANELS_AT_ONCE] = {_mm512_load_si512(at_panel), _mm512_load_si512(at_panel + panel_bytes),
+                                           _mm512_load_si512(at_panel + 2 * panel_bytes),
+                                           _mm512_load_si512(at_panel + 3 * panel_bytes)};
         add(a_sums, x, a + i);
         add(b_sums, x, b + i);
         add(c_sums, x, c + i);
         add(d_sums, x, d + i);
     }
     /* Copied, so that those above stay in registers. */
-    const __m512i sums[ROWS_AT_ONCE][PANELS_AT_ONCE] = {
-        {a_sums[0], a_sums[1], a_sums[2], a_sums[3]},
-        {b_sums[0], b_sums[1], b_sums[2], b_sums[3]},
-        {c_sums[0], c_sums[1], c_sums[2], c_sums[3]},
-        {d_sums[0], d_sums[1], d_sums[2], d_sums[3]}};
+    const __m512i sums[ROWS_AT_ONCE][PANELS_AT_ONCE] = {{a_sums[0], a_sums[1], a_sums[2], a_sums[3]},
+                                                        {b_sums[0], b_sums[1], b_sums[2], b_sums[3]},
+                                                        {c_sums[0], c_sums[1], c_sums[2], c_sums[3]},
+                                                        {d_sums[0], d_sums[1], d_sums[2], d_sums[3]}};
     for (size_t r = 0; r < count; r++)
         for (size_t n = 0; n < PANELS_AT_ONCE; n++)
             note(p, panel + n, sums[r][n], rows, at[r], &near[r]);

@@ -1,9 +1,18 @@
 #include "index/recall_curve.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 static const size_t depths[CURVE_DEPTHS] = {10, 30, 100, 300, 1000};
-enum { DEEPEST = 1000 };
+enum {
+    DEEPEST = 1000,
+    RANKS_A_DEPTH = 6, /* of 1 to 15 the best, with little difference from 3 on */
+    NEAR_LEAST = 16,
+    NEAR_RANKS = 8
+};
+/* The hardest queries reach farther, and lose a little: for them all would have to compare more
+ * centroids. */
+static const double MOST_CELLS = 1.0;
 static const double factors[CURVE_FACTORS] = {1.5, 2.5, 4, 6, 9, 14, 20, 32};
 
 /* What is promised is the recall asked less 0.01; half of that is left to chance in
@@ -18,6 +27,23 @@ size_t curve_depth(size_t d)
 size_t curve_candidates(size_t depth, size_t f)
 {
     return (size_t)ceil((double)depth * factors[f]);
+}
+
+/* Residuals of many dimensions have small cosines with a query, those of few large ones. */
+float curve_cosine(size_t r)
+{
+    static const double least = 0.14, step = 1.085;
+    return (float)(least * pow(step, (double)r));
+}
+
+effort recall_curve_reaching(const recall_curve *curve, size_t d, float reach, double cells)
+{
+    size_t nlist = curve->at[curve->points - 1].nprobe, rank = RANKS_A_DEPTH * depths[d];
+    /* Cells that hold several times as many rows. */
+    size_t near = (size_t)ceil(NEAR_RANKS * (double)rank / fmax(1.0, (double)curve->cells_rows));
+    near = near < NEAR_LEAST ? NEAR_LEAST : near;
+    double most = fmin(fmax((double)near, MOST_CELLS * cells), (double)nlist);
+    return (effort){.nprobe = (size_t)ceil(most), .reach = reach, .near = near < nlist ? near : nlist, .rank = rank};
 }
 
 /* The depth that counts for k. Between two the deeper one does: where clusters end,
@@ -85,7 +111,7 @@ effort recall_curve_thorough(const recall_curve *curve, size_t nprobe, double k)
 
 void recall_curve_begin(recall_curve *curve, size_t nlist)
 {
-    curve->points = 0;
+    *curve = (recall_curve){0};
     for (size_t nprobe = 1; nprobe < nlist && curve->points < CURVE_POINTS_MAX - 1; nprobe *= 2)
         curve->at[curve->points++].nprobe = nprobe;
     curve->at[curve->points++].nprobe = nlist;
@@ -105,6 +131,44 @@ double recall_curve_thinned(size_t measured_rows, double live)
     return live > 0.0 && (double)measured_rows > live ? (double)measured_rows / live : 1.0;
 }
 
+/* The least reach for a recall with the f-th factor, and its cells. False: none has it. */
+static bool find_reach(const recall_curve *curve, double recall, size_t d, size_t f, effort *out, double *cells)
+{
+    recall -= TOLERANCE;
+    size_t r = 0;
+    while (r < CURVE_REACHES && (double)curve->reach[r].sure[d][f] < recall)
+        r++;
+    if (r == CURVE_REACHES)
+        return false;
+    double part = 1.0, below = r == 0 ? 0.0 : (double)curve->reach[r - 1].sure[d][f];
+    double above = (double)curve->reach[r].sure[d][f];
+    if (r > 0 && above > below)
+        part = (recall - below) / (above - below);
+    double from = r == 0 ? 0.0 : (double)curve_cosine(r - 1), to = (double)curve_cosine(r);
+    double few = r == 0 ? 0.0 : (double)curve->reach[r - 1].cells[d];
+    *cells = few + part * ((double)curve->reach[r].cells[d] - few);
+    *out = recall_curve_reaching(curve, d, (float)(from + part * (to - from)), *cells);
+    return true;
+}
+
+/* The cheapest with a reach if there is one that costs less than `least`. */
+static void prefer_reach(const recall_curve *curve, double recall, size_t d, double least, effort *best)
+{
+    for (size_t f = 0; d < CURVE_REACH_DEPTHS && f < CURVE_FACTORS; f++) {
+        effort e;
+        double cells;
+        if (!find_reach(curve, recall, d, f, &e, &cells))
+            continue;
+        e.first = curve_candidates(depths[d], f);
+        e.second = best->second;
+        double cost = cells * (double)curve->cells_rows + (double)e.first * (double)curve->candidate_cost;
+        if (cost >= least)
+            continue;
+        least = cost;
+        *best = e;
+    }
+}
+
 effort recall_curve_effort(const recall_curve *curve, double recall, double k)
 {
     size_t d = depth_of(k);
@@ -122,6 +186,7 @@ effort recall_curve_effort(const recall_curve *curve, double recall, double k)
         best.nprobe = whole_nprobe(curve, nprobe, k);
         best.first = first;
     }
+    prefer_reach(curve, recall, d, least, &best);
     if (best.first < best.second)
         best.first = best.second;
     return best;

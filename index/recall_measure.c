@@ -5,6 +5,7 @@
 #include "index/candidates.h"
 #include "index/parallel.h"
 #include "index/recall_sample.h"
+#include "index/recall_truth.h"
 #include "index/scan.h"
 #include "index/scratch.h"
 
@@ -15,13 +16,13 @@
 
 enum {
     QUERIES_MAX = 600, /* own rows; logged queries come on top */
-    DEEPEST = 1000,    /* the last depth */
-    GROUP = 50,        /* queries that one thread takes at a time */
-    NEAR = 1600,       /* nearest by their nibbles, of which the floats find the deepest */
-    NEAR_ROOM = 3 * NEAR,
-    SCAN_PIECE = 64, /* blocks */
-    ROWS_PIECE = 512 /* rows, so that their nibbles stay in the cache */
+    DEEPEST = TRUTH_DEPTH,
+    GROUP = TRUTH_GROUP, /* queries that one thread takes at a time */
+    SCAN_PIECE = 64,     /* blocks */
+    NEAR_ROOM = 2048     /* estimates of the nearest cells: more than any rank */
 };
+/* With more of the cells a reach spares nothing that pays for its choice. */
+static const double MOST_REACHED = 0.25;
 
 /* Neighbours that the nibbles alone may lose. */
 static const double SECOND_LOSS = 0.0005;
@@ -31,6 +32,7 @@ enum { SECONDS = sizeof seconds / sizeof seconds[0] };
 typedef struct tallies {
     recall_tally upto[CURVE_POINTS_MAX][CURVE_DEPTHS][CURVE_FACTORS];
     recall_tally last[CURVE_POINTS_MAX][CURVE_DEPTHS];
+    recall_tally within[CURVE_REACHES][CURVE_REACH_DEPTHS][CURVE_FACTORS];
     double second[CURVE_DEPTHS][SECONDS]; /* neighbours lost */
     double neighbours[CURVE_DEPTHS];
     size_t queries;
@@ -38,11 +40,18 @@ typedef struct tallies {
 
 /* A lane of a true neighbour of a query: it has up to two. */
 typedef struct neighbour {
-    float estimate;   /* by its bits */
-    uint32_t cell_at; /* where its cell comes in the order of probing */
-    uint32_t listed;  /* centroids that are nearer by their bits than that of its cell */
-    uint32_t rank;    /* of its row among the neighbours */
+    float estimate;  /* by its bits */
+    uint32_t cell;   /* that it is in */
+    uint32_t listed; /* centroids that are nearer by their bits than that of its cell */
+    uint32_t rank;   /* of its row among the neighbours */
 } neighbour;
+
+/* The cells of a query that are probed before a reach counts. */
+typedef struct nearest {
+    size_t cells;
+    float could_have;               /* the estimate that decides which others are within reach */
+    uint32_t within[CURVE_REACHES]; /* cells, these included */
+} nearest;
 
 typedef struct measurement {
     const measure_input *in;
@@ -51,6 +60,7 @@ typedef struct measurement {
     vector_hit *hits;     /* [count, DEEPEST] */
     size_t *found;        /* [count] */
     uint16_t *scales;     /* [seen] of the rows' nibbles; a NaN: in no list */
+    nearest *nearest;     /* [count, CURVE_REACH_DEPTHS] */
     pthread_mutex_t lock; /* guards what follows */
     tallies sums;
     sem_status status;
@@ -70,106 +80,9 @@ static sem_status choose_queries(measurement *m, sem_error *err)
         return s;
     m->hits = checked_realloc(NULL, (m->sample.count + 1) * DEEPEST, sizeof *m->hits);
     m->found = calloc(m->sample.count + 1, sizeof *m->found);
-    return m->hits != NULL && m->found != NULL ? SEM_OK : sem_fail_memory(err, "the recall curve");
-}
-
-/* A query that looks for its true neighbours. */
-typedef struct seeker {
-    code_query codes;
-    code_candidate *near;
-    size_t count;
-    float threshold;
-} seeker;
-
-static sem_status seeker_start(seeker *k, const measurement *m, size_t q, sem_error *err)
-{
-    const lists *l = m->in->lists;
-    *k = (seeker){.threshold = -FLT_MAX};
-    k->near = checked_realloc(NULL, NEAR_ROOM, sizeof *k->near);
-    if (k->near == NULL || !codes_query_reserve(&k->codes, l->dim))
-        return sem_fail_memory(err, "the recall curve");
-    codes_prepare_bytes(&k->codes, m->sample.queries + q * m->in->view->rows->width, l->dim);
-    return SEM_OK;
-}
-
-static void seek_piece(seeker *k, const measurement *m, uint32_t from, uint32_t to)
-{
-    const lists *l = m->in->lists;
-    for (uint32_t row = from; row < to; row += CODES_BATCH) {
-        const uint8_t *batch[CODES_BATCH];
-        int32_t sums[CODES_BATCH];
-        uint32_t n = to - row < CODES_BATCH ? to - row : CODES_BATCH;
-        for (uint32_t j = 0; j < n; j++)
-            batch[j] = lists_nibbles(l, row + j);
-        l->kernel->nibbles(k->codes.bytes, batch, n, l->nibbles_width, sums);
-        for (uint32_t j = 0; j < n; j++) {
-            float score = codes_nibble_score(&k->codes, sums[j], codes_scale(m->scales[row + j]));
-            if (score >= k->threshold) /* not a NaN */
-                k->near[k->count++] = (code_candidate){.place = row + j, .score = score};
-        }
-        if (k->count > NEAR_ROOM - CODES_BATCH) {
-            k->threshold = candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, candidate_smaller_place, NULL);
-            k->count = NEAR;
-        }
-    }
-}
-
-/* All queries of a group over one piece of rows after the other: the piece stays in
- * the cache, which makes this several times as fast as query after query. */
-static void seek(seeker *seekers, size_t count, const measurement *m)
-{
-    for (uint32_t from = 0; from < m->in->seen && !cancelled(m); from += ROWS_PIECE) {
-        uint32_t to = m->in->seen - from < ROWS_PIECE ? m->in->seen : from + ROWS_PIECE;
-        for (size_t q = 0; q < count; q++)
-            seek_piece(&seekers[q], m, from, to);
-    }
-}
-
-/* The floats decide among those that are nearest by their nibbles. */
-static void settle(seeker *k, measurement *m, const rows_view *view, size_t q)
-{
-    const measure_input *in = m->in;
-    scan on = {.rows = in->view->rows,
-               .view = view,
-               .seen = in->seen,
-               .kernel = in->kernel,
-               .query = m->sample.queries + q * in->view->rows->width,
-               .has_exclude = m->sample.own[q] != ROW_NONE,
-               .exclude = m->sample.own[q],
-               .best = topk_start(m->hits + q * DEEPEST, DEEPEST, NULL, NULL)};
-    if (k->count > NEAR) {
-        candidates_cut(m->in->lists->kernel, k->near, k->count, NEAR, candidate_smaller_place, NULL);
-        k->count = NEAR;
-    }
-    for (size_t i = 0; i < k->count; i++)
-        scan_offer(&on, k->near[i].place, rows_vector(view, k->near[i].place));
-    scan_flush(&on);
-    topk_finish(&on.best);
-    m->found[q] = on.best.count;
-}
-
-static sem_status find_neighbours(measurement *m, size_t first, size_t count, sem_error *err)
-{
-    seeker seekers[GROUP];
-    rows_view view = {0};
-    sem_status s = SEM_OK;
-    size_t started = 0;
-    while (started < count && s == SEM_OK) {
-        s = seeker_start(&seekers[started], m, first + started, err);
-        started++;
-    }
-    if (s == SEM_OK)
-        seek(seekers, count, m);
-    if (s == SEM_OK)
-        s = rows_view_open(&view, m->in->view->rows, err);
-    for (size_t q = 0; q < started; q++) {
-        if (s == SEM_OK && !cancelled(m))
-            settle(&seekers[q], m, &view, first + q);
-        codes_query_free(&seekers[q].codes);
-        free(seekers[q].near);
-    }
-    rows_view_end(&view);
-    return s;
+    m->nearest = checked_realloc(NULL, (m->sample.count + 1) * CURVE_REACH_DEPTHS, sizeof *m->nearest);
+    return m->hits != NULL && m->found != NULL && m->nearest != NULL ? SEM_OK
+                                                                     : sem_fail_memory(err, "the recall curve");
 }
 
 /* What one thread works in. */
@@ -179,11 +92,17 @@ typedef struct bench {
     uint32_t rows[DEEPEST]; /* the neighbours, nearest first */
     size_t count;           /* of them */
     uint32_t *ranks;        /* [nlist] of coarse_rank */
+    uint32_t *order;        /* [nlist] cells as they are probed */
+    uint32_t *places;       /* [nlist + 1] where each comes in that order; the strangers at 0 */
+    uint32_t own;           /* document of the query, or ROW_NONE */
     neighbour lanes[2 * DEEPEST];
     size_t lane_count;
     uint32_t above[2 * DEEPEST]; /* lanes met that come before the i-th of these and not before the one ahead */
     uint16_t stamps[DEEPEST];    /* by rank: the last point at which a lane of it was met */
     code_candidate scanned[(SCAN_PIECE + 1) * CODES_LANES];
+    code_candidate near[NEAR_ROOM];
+    size_t near_count, near_keep;
+    float near_least; /* estimates below it are not among the best near_keep */
     tallies sums;
 } bench;
 
@@ -192,13 +111,13 @@ static int by_estimate(const void *a, const void *b)
     const neighbour *x = a, *y = b;
     if (x->estimate != y->estimate)
         return x->estimate > y->estimate ? -1 : 1;
-    return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->cell_at < y->cell_at ? -1 : x->cell_at > y->cell_at;
+    return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->cell < y->cell ? -1 : x->cell > y->cell;
 }
 
-typedef void lane_fn(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate);
+typedef void lane_fn(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate);
 
 /* Calls f for each lane of a cell whose estimate is at least so high. */
-static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at, float least, lane_fn *f)
+static void each_lane(bench *b, const lists *l, uint32_t cell, float least, lane_fn *f)
 {
     float base = lists_base(l, cell, b->scratch->cells.of);
     for (const list_extent *e = &l->cells[cell].head; e != NULL;
@@ -212,25 +131,25 @@ static void each_lane(bench *b, const lists *l, uint32_t cell, uint32_t cell_at,
                                   .base = base};
             size_t found = l->kernel->scan(&b->scratch->codes, &run, least, b->scanned);
             for (size_t i = 0; i < found; i++)
-                f(b, l, lists_row(l, b->scanned[i].place), cell, cell_at, b->scanned[i].score);
+                f(b, l, lists_row(l, b->scanned[i].place), cell, b->scanned[i].score);
         }
     }
 }
 
-static void note_neighbour(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate)
+static void note_neighbour(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
 {
     uint16_t slot = b->slot_of[row];
     if (slot != 0 && b->lane_count < 2 * b->count)
         b->lanes[b->lane_count++] = (neighbour){.estimate = estimate,
-                                                .cell_at = cell_at,
+                                                .cell = cell,
                                                 .listed = cell < l->nlist ? b->ranks[cell] : 0,
                                                 .rank = (uint32_t)slot - 1};
 }
 
 /* The neighbours' lanes are sorted by estimate by now. */
-static void count_row(bench *b, const lists *l, uint32_t row, uint32_t cell, uint32_t cell_at, float estimate)
+static void count_row(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
 {
-    (void)l, (void)row, (void)cell, (void)cell_at;
+    (void)l, (void)row, (void)cell;
     if (estimate <= b->lanes[b->lane_count - 1].estimate)
         return;
     size_t low = 0, high = b->lane_count - 1; /* the first that is below the row */
@@ -252,32 +171,123 @@ static size_t depth_index(size_t rank)
     return d;
 }
 
-/* What nprobe cells would have found: a neighbour is a hit if a cell of its is among
- * them and few enough lanes of theirs have a higher estimate. Of two lanes the one with
- * the higher estimate comes first and decides. */
-static void add_point(bench *b, const lists *l, size_t p, size_t nprobe)
+/* What is found at one point: of each depth, with each number of candidates. */
+typedef struct point_found {
+    size_t upto[CURVE_DEPTHS][CURVE_FACTORS];
+    size_t near[CURVE_DEPTHS]; /* with the most candidates, of those beyond the depth before */
+} point_found;
+
+/* What the first `probed` cells of the order would have found: a neighbour is a hit if a cell
+ * of its is among them and few enough lanes of theirs have a higher estimate. Of two lanes the
+ * one with the higher estimate comes first and decides. most: cells that were looked at. */
+static void find_at_point(bench *b, const lists *l, uint16_t stamp, size_t probed, size_t most, point_found *out)
 {
-    size_t found[CURVE_DEPTHS][CURVE_FACTORS] = {{0}}, near[CURVE_DEPTHS] = {0}, above = 0;
-    size_t listed = coarse_least(&l->coarse, nprobe);
-    uint16_t stamp = (uint16_t)(p + 1);
+    size_t listed = coarse_least(&l->coarse, most), above = 0;
+    *out = (point_found){0};
     for (size_t i = 0; i < b->lane_count; i++) {
         const neighbour *n = &b->lanes[i];
         size_t first = depth_index(n->rank);
         above += b->above[i];
-        if (n->cell_at >= nprobe || n->listed >= listed || b->stamps[n->rank] == stamp)
+        if (b->places[n->cell] >= probed || n->listed >= listed || b->stamps[n->rank] == stamp)
             continue;
         b->stamps[n->rank] = stamp;
         for (size_t d = first; d < CURVE_DEPTHS; d++)
             for (size_t f = CURVE_FACTORS; f-- > 0 && above < curve_candidates(curve_depth(d), f);)
-                found[d][f]++;
-        near[first] += above < curve_candidates(curve_depth(first), CURVE_FACTORS - 1);
+                out->upto[d][f]++;
+        out->near[first] += above < curve_candidates(curve_depth(first), CURVE_FACTORS - 1);
     }
+}
+
+static size_t neighbours_of(const bench *b, size_t d)
+{
+    return curve_depth(d) < b->count ? curve_depth(d) : b->count;
+}
+
+static void add_point(bench *b, const lists *l, size_t p, size_t nprobe)
+{
+    point_found found;
+    find_at_point(b, l, (uint16_t)(p + 1), nprobe, nprobe, &found);
     for (size_t d = 0, before = 0; d < CURVE_DEPTHS; d++) {
-        size_t upto = curve_depth(d) < b->count ? curve_depth(d) : b->count;
+        size_t upto = neighbours_of(b, d);
         for (size_t f = 0; f < CURVE_FACTORS; f++)
-            recall_tally_add(&b->sums.upto[p][d][f], found[d][f], upto);
-        recall_tally_add(&b->sums.last[p][d], near[d], upto - before);
+            recall_tally_add(&b->sums.upto[p][d][f], found.upto[d][f], upto);
+        recall_tally_add(&b->sums.last[p][d], found.near[d], upto - before);
         before = upto;
+    }
+}
+
+/* --- reach */
+
+static void note_near(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
+{
+    (void)l, (void)cell;
+    b->near[b->near_count++] = (code_candidate){.place = row, .score = estimate};
+    if (b->near_count == NEAR_ROOM) {
+        b->near_least = candidates_cut(l->kernel, b->near, b->near_count, b->near_keep, candidate_smaller_place, NULL);
+        b->near_count = b->near_keep;
+    }
+}
+
+/* Leaves out the row that stands in for the query: it is no document of a search. */
+static void drop_own(bench *b, const measurement *m)
+{
+    size_t others = 0;
+    for (size_t i = 0; i < b->near_count; i++)
+        if (b->own == ROW_NONE || rows_docno(m->in->view->rows, b->near[i].place) != b->own)
+            b->near[others++] = b->near[i];
+    b->near_count = others;
+}
+
+/* The estimate that a search finds after the nearest cells, and how many these are: as scan_cells
+ * and stages_reach do. */
+static float find_could_have(bench *b, const measurement *m, const effort *e, size_t *near)
+{
+    const lists *l = m->in->lists;
+    b->near_count = 0;
+    b->near_keep = e->rank;
+    b->near_least = -FLT_MAX;
+    each_lane(b, l, (uint32_t)l->nlist, b->near_least, note_near);
+    for (*near = 0; *near < l->nlist && (*near < e->near || b->near_count < e->rank); ++*near) {
+        each_lane(b, l, b->scratch->cells.order[*near], b->near_least, note_near);
+        drop_own(b, m);
+    }
+    return b->near_count < e->rank ? -FLT_MAX : candidates_bound(l->kernel, b->near, b->near_count, e->rank);
+}
+
+/* The first reach that is above a needed cosine. All squared. */
+static size_t first_reach(const float reaches[CURVE_REACHES], float needed)
+{
+    size_t r = 0;
+    while (r < CURVE_REACHES && needed >= reaches[r])
+        r++;
+    return r;
+}
+
+/* Orders cells by the reach that probes them: ends[r] are probed with the r-th one. */
+static void order_by_reach(bench *b, const lists *l, const nearest *n, size_t ends[CURVE_REACHES + 1])
+{
+    const coarse_scores *cells = &b->scratch->cells;
+    size_t next[CURVE_REACHES + 1];
+    float reaches[CURVE_REACHES];
+    for (size_t r = 0; r < CURVE_REACHES; r++)
+        reaches[r] = curve_cosine(r) * curve_cosine(r);
+    memset(ends, 0, (CURVE_REACHES + 1) * sizeof *ends);
+    for (size_t i = 0; i < l->nlist; i++) {
+        uint32_t c = cells->order[i];
+        float needed = lists_needed_cosine(l, c, lists_base(l, c, cells->of), n->could_have, &b->scratch->codes);
+        b->places[c] = i < n->cells ? 0 : (uint32_t)first_reach(reaches, needed);
+        ends[b->places[c]] += i >= n->cells;
+    }
+    for (size_t r = 0, sum = n->cells; r <= CURVE_REACHES; r++) {
+        next[r] = sum;
+        sum += ends[r];
+        ends[r] = sum;
+    }
+    for (size_t i = 0; i < l->nlist; i++) {
+        uint32_t c = cells->order[i];
+        size_t at = i < n->cells ? i : next[b->places[c]]++;
+        b->order[at] = c;
+        b->places[c] = (uint32_t)at;
     }
 }
 
@@ -324,39 +334,96 @@ static void take_neighbours(bench *b, const measurement *m, size_t q)
 /* Finds the lanes of the neighbours, and sorts them. */
 static void find_lanes(bench *b, const lists *l)
 {
-    const uint32_t *order = b->scratch->cells.order;
-    each_lane(b, l, (uint32_t)l->nlist, 0, -FLT_MAX, note_neighbour);
-    for (uint32_t i = 0; i < l->nlist; i++)
-        each_lane(b, l, order[i], i, -FLT_MAX, note_neighbour);
+    for (uint32_t c = 0; c <= l->nlist; c++)
+        each_lane(b, l, c, -FLT_MAX, note_neighbour);
     for (size_t i = 0; i < b->count; i++)
         b->slot_of[b->rows[i]] = 0;
     qsort(b->lanes, b->lane_count, sizeof b->lanes[0], by_estimate);
-    memset(b->above, 0, sizeof b->above);
-    memset(b->stamps, 0, sizeof b->stamps);
 }
 
-static void measure_query(bench *b, const measurement *m, size_t q)
+static void prepare_query(bench *b, const measurement *m, size_t q)
 {
     const lists *l = m->in->lists;
-    take_neighbours(b, m, q);
-    lists_prepare(l, &b->scratch->codes, m->sample.queries + q * m->in->view->rows->width);
     coarse_scores *cells = &b->scratch->cells;
+    b->own = m->sample.own[q];
+    lists_prepare(l, &b->scratch->codes, m->sample.queries + q * m->in->view->rows->width);
     coarse_rank(&l->coarse, &b->scratch->codes, cells, b->ranks);
     coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
-    const uint32_t *order = cells->order;
     candidates_order(cells->order, l->nlist, cells->of);
-    find_lanes(b, l);
+}
+
+/* How many cells each reach means. */
+static void count_reached(bench *b, measurement *m, size_t q)
+{
+    size_t ends[CURVE_REACHES + 1];
+    prepare_query(b, m, q);
+    for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++) {
+        effort e = recall_curve_reaching(m->curve, d, 0.0f, 0.0);
+        nearest *n = &m->nearest[q * CURVE_REACH_DEPTHS + d];
+        n->could_have = find_could_have(b, m, &e, &n->cells);
+        order_by_reach(b, m->in->lists, n, ends);
+        for (size_t r = 0; r < CURVE_REACHES; r++)
+            n->within[r] = (uint32_t)ends[r];
+    }
+}
+
+/* Before cells are gone through in another order. */
+static void begin_order(bench *b, const lists *l)
+{
+    memset(b->above, 0, sizeof b->above);
+    memset(b->stamps, 0, sizeof b->stamps);
+    each_lane(b, l, (uint32_t)l->nlist, b->lanes[b->lane_count - 1].estimate, count_row);
+}
+
+/* Goes through cells of the order from one place to another. */
+static void go_on(bench *b, const lists *l, size_t *probed, size_t to)
+{
+    for (; *probed < to; ++*probed)
+        each_lane(b, l, b->order[*probed], b->lanes[b->lane_count - 1].estimate, count_row);
+}
+
+static void measure_probes(bench *b, const measurement *m)
+{
+    const lists *l = m->in->lists;
+    size_t probed = 0;
+    for (size_t i = 0; i < l->nlist; i++) {
+        b->order[i] = b->scratch->cells.order[i];
+        b->places[b->order[i]] = (uint32_t)i;
+    }
+    begin_order(b, l);
+    for (size_t p = 0; p + 1 < m->curve->points; p++) {
+        go_on(b, l, &probed, m->curve->at[p].nprobe);
+        add_point(b, l, p, m->curve->at[p].nprobe);
+    }
+}
+
+static void measure_reaches(bench *b, const measurement *m, size_t q, size_t d)
+{
+    const lists *l = m->in->lists;
+    size_t probed = 0, ends[CURVE_REACHES + 1];
+    order_by_reach(b, l, &m->nearest[q * CURVE_REACH_DEPTHS + d], ends);
+    begin_order(b, l);
+    for (size_t r = 0; r < CURVE_REACHES && m->curve->reach[r].cells[d] > 0; r++) {
+        point_found found;
+        effort e = recall_curve_reaching(m->curve, d, curve_cosine(r), (double)m->curve->reach[r].cells[d]);
+        go_on(b, l, &probed, ends[r]);
+        find_at_point(b, l, (uint16_t)(r + 1), ends[r], e.nprobe, &found);
+        for (size_t f = 0; f < CURVE_FACTORS; f++)
+            recall_tally_add(&b->sums.within[r][d][f], found.upto[d][f], neighbours_of(b, d));
+    }
+}
+
+static void measure_query(bench *b, measurement *m, size_t q)
+{
+    take_neighbours(b, m, q);
+    prepare_query(b, m, q);
+    find_lanes(b, m->in->lists);
     b->sums.queries++;
     if (b->lane_count == 0)
         return;
-    float least = b->lanes[b->lane_count - 1].estimate;
-    each_lane(b, l, (uint32_t)l->nlist, 0, least, count_row);
-    uint32_t probed = 0;
-    for (size_t p = 0; p + 1 < m->curve->points; p++) {
-        for (; probed < m->curve->at[p].nprobe; probed++)
-            each_lane(b, l, order[probed], probed, least, count_row);
-        add_point(b, l, p, m->curve->at[p].nprobe);
-    }
+    measure_probes(b, m);
+    for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++)
+        measure_reaches(b, m, q, d);
     add_second(b, m);
 }
 
@@ -367,6 +434,11 @@ static void merge(tallies *to, const tallies *from)
             for (size_t f = 0; f < CURVE_FACTORS; f++)
                 recall_tally_merge(&to->upto[p][d][f], &from->upto[p][d][f]);
             recall_tally_merge(&to->last[p][d], &from->last[p][d]);
+        }
+    for (size_t r = 0; r < CURVE_REACHES; r++)
+        for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++) {
+            for (size_t f = 0; f < CURVE_FACTORS; f++)
+                recall_tally_merge(&to->within[r][d][f], &from->within[r][d][f]);
         }
     for (size_t d = 0; d < CURVE_DEPTHS; d++) {
         to->neighbours[d] += from->neighbours[d];
@@ -383,8 +455,11 @@ static sem_status bench_create(bench **out, const measurement *m, sem_error *err
         return sem_fail_memory(err, "the recall curve");
     b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
     b->ranks = calloc(m->in->lists->nlist, sizeof *b->ranks);
-    sem_status s = b->slot_of == NULL || b->ranks == NULL ? sem_fail_memory(err, "the recall curve")
-                                                          : scratch_create(&b->scratch, m->in->lists->dim, err);
+    b->order = calloc(m->in->lists->nlist, sizeof *b->order);
+    b->places = calloc(m->in->lists->nlist + 1, sizeof *b->places);
+    sem_status s = b->slot_of == NULL || b->ranks == NULL || b->order == NULL || b->places == NULL
+                       ? sem_fail_memory(err, "the recall curve")
+                       : scratch_create(&b->scratch, m->in->lists->dim, err);
     if (s == SEM_OK)
         s = scratch_reserve(b->scratch, m->in->lists->nlist, 1, err);
     *out = b;
@@ -398,31 +473,79 @@ static void bench_free(bench *b)
     scratch_free(b->scratch);
     free(b->slot_of);
     free(b->ranks);
+    free(b->order);
+    free(b->places);
     free(b);
+}
+
+typedef void query_fn(bench *b, measurement *m, size_t q);
+
+/* Calls f for a group's queries and adds up what they found; s: of what was done for them before. */
+static void take_group(measurement *m, size_t group, query_fn *f, sem_status s, sem_error *error)
+{
+    size_t first = group * GROUP, count = m->sample.count - first < GROUP ? m->sample.count - first : GROUP;
+    bench *b = NULL;
+    if (s == SEM_OK)
+        s = bench_create(&b, m, error);
+    for (size_t q = 0; s == SEM_OK && q < count && !cancelled(m); q++)
+        f(b, m, first + q);
+    if (s == SEM_OK && cancelled(m))
+        s = sem_fail(error, SEM_CANCELLED, "measuring recall was cancelled");
+    pthread_mutex_lock(&m->lock);
+    if (s == SEM_OK)
+        merge(&m->sums, &b->sums);
+    else if (m->status == SEM_OK) {
+        m->status = s;
+        m->error = *error;
+    }
+    pthread_mutex_unlock(&m->lock);
+    bench_free(b);
+}
+
+static void look_group(void *context, size_t group)
+{
+    measurement *m = context;
+    sem_error error;
+    take_group(m, group, count_reached, SEM_OK, &error);
 }
 
 static void measure_group(void *context, size_t group)
 {
     measurement *m = context;
     size_t first = group * GROUP, count = m->sample.count - first < GROUP ? m->sample.count - first : GROUP;
+    const truth_input truth = {
+        .of = m->in, .sample = &m->sample, .scales = m->scales, .hits = m->hits, .found = m->found};
     sem_error error;
-    bench *b = NULL;
-    sem_status s = bench_create(&b, m, &error);
-    if (s == SEM_OK)
-        s = find_neighbours(m, first, count, &error);
-    for (size_t q = 0; s == SEM_OK && q < count && !cancelled(m); q++)
-        measure_query(b, m, first + q);
-    if (s == SEM_OK && cancelled(m))
-        s = sem_fail(&error, SEM_CANCELLED, "measuring recall was cancelled");
-    pthread_mutex_lock(&m->lock);
-    if (s == SEM_OK)
-        merge(&m->sums, &b->sums);
-    else if (m->status == SEM_OK) {
-        m->status = s;
-        m->error = error;
+    sem_status s = recall_truth_find(&truth, first, count, &error);
+    take_group(m, group, measure_query, s, &error);
+}
+
+/* On average, where so many nearest centroids are looked at that 1.5 times the average may be chosen
+ * (recall_curve_reaching): the farther a few queries would reach, the less that adds. */
+static double mean_cells(const measurement *m, size_t r, size_t d)
+{
+    enum { ROUNDS = 8 };
+    const lists *l = m->in->lists;
+    double mean = (double)l->nlist;
+    for (size_t round = 0; round < ROUNDS; round++) {
+        size_t most = coarse_least(&l->coarse, recall_curve_reaching(m->curve, d, 0.0f, mean).nprobe);
+        mean = 0;
+        for (size_t q = 0; q < m->sample.count; q++) {
+            size_t within = m->nearest[q * CURVE_REACH_DEPTHS + d].within[r];
+            mean += (double)(within < most ? within : most) / (double)m->sample.count;
+        }
     }
-    pthread_mutex_unlock(&m->lock);
-    bench_free(b);
+    return mean;
+}
+
+/* Which reaches are worth measuring. */
+static void conclude_cells(measurement *m)
+{
+    for (size_t r = 0; r < CURVE_REACHES; r++)
+        for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++) {
+            double cells = mean_cells(m, r, d);
+            m->curve->reach[r].cells[d] = cells > MOST_REACHED * (double)m->in->lists->nlist ? 0.0f : (float)cells;
+        }
 }
 
 static float choose_second(const tallies *t, size_t d)
@@ -451,6 +574,10 @@ static void conclude(const measurement *m, recall_curve *curve)
         /* Too few rows to see what deeper searches need: as the depth before. */
         curve->second[d] = t->neighbours[d] > 0 || d == 0 ? choose_second(t, d) : curve->second[d - 1];
     }
+    for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++)
+        for (size_t r = 0; r < CURVE_REACHES && curve->reach[r].cells[d] > 0; r++)
+            for (size_t f = 0; f < CURVE_FACTORS; f++)
+                recall_tally_mean(&t->within[r][d][f], t->queries, &curve->reach[r].sure[d][f]);
     curve->queries = t->queries;
     curve->logged = m->in->logged_count;
 }
@@ -506,7 +633,11 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     if (s == SEM_OK)
         s = find_scales(m, err);
     if (s == SEM_OK) {
-        parallel_run(in->threads, (m->sample.count + GROUP - 1) / GROUP, measure_group, m);
+        size_t groups = (m->sample.count + GROUP - 1) / GROUP;
+        parallel_run(in->threads, groups, look_group, m);
+        conclude_cells(m);
+        if (m->status == SEM_OK)
+            parallel_run(in->threads, groups, measure_group, m);
         s = m->status;
         if (s == SEM_OK)
             conclude(m, curve);
@@ -518,6 +649,7 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     free(m->hits);
     free(m->found);
     free(m->scales);
+    free(m->nearest);
     free(m);
     return s;
 }

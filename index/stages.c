@@ -14,28 +14,28 @@ enum {
     FLOATS_AHEAD = 4 /* rows of floats */
 };
 
-sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scratch, size_t first, size_t second,
-                        size_t cells, uint32_t covered, sem_error *err)
+sem_status stages_begin(stages *s, const lists *l, scan *on, search_scratch *scratch, const effort *e, uint32_t covered,
+                        sem_error *err)
 {
     uint64_t began = clock_monotonic_ns();
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
-    if (first > entries + 1)
-        first = entries + 1;
+    size_t first = e->first > entries + 1 ? entries + 1 : e->first;
     *s = (stages){.lists = l,
                   .scan = on,
                   .scratch = scratch,
                   .first = first,
-                  .second = second < first ? second : first,
+                  .second = e->second < first ? e->second : first,
+                  .keep = e->reach > 0 && e->rank > first ? e->rank : first,
                   .covered = covered,
                   .threshold = -FLT_MAX};
     s->selective = on->allowed != NULL || on->has_exclude || rows_live(on->rows) < entries;
-    sem_status status = scratch_reserve(scratch, l->nlist, FULL * s->first + (PIECE + 1) * (size_t)CODES_LANES, err);
+    sem_status status = scratch_reserve(scratch, l->nlist, FULL * s->keep + (PIECE + 1) * (size_t)CODES_LANES, err);
     if (status == SEM_OK)
         status = scratch_reserve_met(scratch, s->first + on->best.k, err);
     if (status != SEM_OK)
         return status;
     lists_prepare(l, &scratch->codes, scratch->vector);
-    s->listed = coarse_list(&l->coarse, &scratch->codes, cells, &scratch->cells);
+    s->listed = coarse_list(&l->coarse, &scratch->codes, e->nprobe, &scratch->cells);
     s->coarse_ns = clock_monotonic_ns() - began;
     return SEM_OK;
 }
@@ -74,6 +74,29 @@ uint32_t stages_cell(stages *s, size_t n, size_t ahead)
         s->coarse_ns += clock_monotonic_ns() - began;
     }
     return cells->order[n];
+}
+
+size_t stages_reach(stages *s, const effort *e, size_t probed)
+{
+    uint64_t began = clock_monotonic_ns();
+    const lists *l = s->lists;
+    coarse_scores *cells = &s->scratch->cells;
+    float score = -FLT_MAX; /* with fewer candidates anything may be a hit */
+    if (s->count >= e->rank)
+        score = candidates_bound(l->kernel, s->scratch->candidates, s->count, e->rank);
+    size_t end = probed;
+    for (size_t i = probed; i < s->listed; i++) {
+        uint32_t cell = cells->order[i];
+        float base = lists_base(l, cell, cells->of);
+        if (lists_needed_cosine(l, cell, base, score, &s->scratch->codes) < e->reach * e->reach) {
+            cells->order[i] = cells->order[end];
+            cells->order[end++] = cell;
+        }
+    }
+    s->ordered = end;
+    s->keep = s->first;
+    s->coarse_ns += clock_monotonic_ns() - began;
+    return end;
 }
 
 /* Which of two equal candidates is kept. */
@@ -124,9 +147,9 @@ static void scan_extent(stages *s, const list_extent *e, float base, const uint8
         s->count += added;
         if (s->selective && added > 0)
             select_candidates(s, added);
-        if (s->count >= FULL * s->first)
+        if (s->count >= FULL * s->keep)
             s->count =
-                candidates_keep(l->kernel, s->scratch->candidates, s->count, s->first, &s->threshold, comes_first, s);
+                candidates_keep(l->kernel, s->scratch->candidates, s->count, s->keep, &s->threshold, comes_first, s);
     }
 }
 

@@ -34,7 +34,7 @@ static sem_status place_find(store_read *r, uint32_t space_number, uint32_t coll
 }
 
 sem_status slot_find(store_read *r, uint32_t space_number, uint32_t collection, uint32_t slot, slot_vector *out,
-                            bool *found, sem_error *err)
+                     bool *found, sem_error *err)
 {
     unsigned char key[SLOT_KEY];
     space *sp;

@@ -239,9 +239,14 @@ static void scan_cells(search *s, plan *p, size_t *probed)
     const lists *l = s->lists;
     const topk *best = &s->scan.best;
     bool adapts = s->query->allowed != NULL && s->query->nprobe == 0;
+    bool reaches = p->effort.reach > 0;
     size_t met = 0, passing = 0;
     stages_scan(&s->stages, (uint32_t)l->nlist, LISTS_NONE);
     for (*probed = 0;; ++*probed) {
+        if (reaches && *probed >= p->effort.near && stages_found(&s->stages) >= p->effort.rank) {
+            p->effort.nprobe = stages_reach(&s->stages, &p->effort, *probed);
+            reaches = false;
+        }
         if (*probed >= p->effort.nprobe || *probed == l->nlist) {
             stages_finish(&s->stages);
             if (adapts)
@@ -251,7 +256,7 @@ static void scan_cells(search *s, plan *p, size_t *probed)
             if (*probed >= p->effort.nprobe && passing >= p->enough && best->count == best->k)
                 break;
         }
-        uint32_t cell = stages_cell(&s->stages, *probed, p->effort.nprobe);
+        uint32_t cell = stages_cell(&s->stages, *probed, reaches ? p->effort.near : p->effort.nprobe);
         stages_scan(&s->stages, cell, stages_peek(&s->stages, *probed + 1));
         met += atomic_load_explicit(&l->cells[cell].count, memory_order_relaxed);
         if (p->enough > 0)
@@ -278,8 +283,7 @@ static void allow_for_strangers(const search *s, effort *e)
 static sem_status search_cells(search *s, plan *p, size_t *probed, sem_error *err)
 {
     allow_for_strangers(s, &p->effort);
-    sem_status status = stages_begin(&s->stages, s->lists, &s->scan, s->scratch, p->effort.first, p->effort.second,
-                                     p->effort.nprobe, s->covered, err);
+    sem_status status = stages_begin(&s->stages, s->lists, &s->scan, s->scratch, &p->effort, s->covered, err);
     if (status != SEM_OK)
         return status;
     if (s->covered < s->scan.seen)

@@ -57,8 +57,10 @@ static size_t make_candidates(random_state *r, size_t round, code_candidate c[MA
 static void check_choice(const code_kernel *kernel, code_candidate *c, const code_candidate *sorted, size_t count,
                          size_t keep, bool rough, bool finite)
 {
-    float bound;
+    float bound = candidates_bound(kernel, c, count, keep);
     size_t left = keep;
+    ck_assert(bound <= sorted[keep - 1].score);
+    ck_assert(!finite || keep == count || bound >= sorted[keep].score);
     if (rough)
         left = candidates_keep(kernel, c, count, keep, &bound, smaller, NULL);
     else

@@ -57,6 +57,47 @@ START_TEST(the_curve_rises_to_1)
 }
 END_TEST
 
+/* A point of a topic that is tight, or of one that is all over the place. */
+static bool loose_or_tight(world *w, float *out)
+{
+    size_t topic = random_below(&w->random, TOPICS);
+    bool loose = topic % 2 == 1;
+    clustered_point(&w->random, w->centres + topic * DIM, DIM, loose ? 2.0f : 0.6f, out);
+    return loose;
+}
+
+/* What is probed depends on the query where a recall is asked for, and not where nprobe is. */
+START_TEST(hard_queries_reach_farther_than_easy_ones)
+{
+    setenv("SEMD_TEST_SEED", "1", 1); /* the recall promised has tests of its own, with any seed */
+    world w = make_world(&usual, 0);
+    float vector[DIM];
+    for (uint32_t d = 0; d < N; d++) {
+        loose_or_tight(&w, vector);
+        put(&w, d, vector);
+    }
+    train(&w);
+    size_t probed[2] = {0}, asked[2] = {0};
+    measured m = {0};
+    for (size_t i = 0; i < QUERIES; i++) {
+        vector_plan plan;
+        bool loose = loose_or_tight(&w, vector);
+        measured_add(&m, &w, &(vector_query){.vector = vector, .k = K, .recall = 0.95}, &plan);
+        ck_assert_str_eq(plan.kind, "ivf");
+        probed[loose] += plan.probed;
+        asked[loose]++;
+        expect_right_hits(&w, &(vector_query){.vector = vector, .k = K, .nprobe = 20}, &plan);
+        ck_assert_uint_eq(plan.probed, 20);
+    }
+    m = measured_end(m);
+    double hard = (double)probed[1] / (double)asked[1], easy = (double)probed[0] / (double)asked[0];
+    printf("recall %.4f +- %.4f, %.0f cells for hard queries, %.0f for easy ones\n", m.mean, m.noise, hard, easy);
+    ck_assert_double_ge(m.mean, 0.95 - 0.01 - m.noise);
+    ck_assert_double_gt(hard, 2 * easy);
+    free_world(&w);
+}
+END_TEST
+
 START_TEST(recall_holds_after_drift)
 {
     world w = make_world(&usual, 0);
@@ -236,6 +277,7 @@ int main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, recall_holds_for_unseen_queries);
     tcase_add_test(tc, the_curve_rises_to_1);
+    tcase_add_test(tc, hard_queries_reach_farther_than_easy_ones);
     tcase_add_test(tc, recall_holds_after_drift);
     tcase_add_test(tc, recall_holds_after_heavy_deletes);
     tcase_add_test(tc, our_lists_find_what_those_of_faiss_find);
