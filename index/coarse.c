@@ -12,7 +12,7 @@ enum {
     DIM_MIN = 128, /* with fewer dimensions bits tell little, and bytes are few */
     A_WANTED = 2,  /* centroids scored for each that is wanted, */
     SPARE = 64,    /* and so many more */
-    PIECE = 32,    /* blocks scanned between two looks at how many there are */
+    PIECE = 16,    /* blocks scanned between two looks at how many there are */
     FULL = 3       /* times what is wanted: then they are cut back */
 };
 
@@ -28,7 +28,7 @@ static void score(const coarse *c, const code_query *q, const uint32_t *members,
         c->kernel->bytes(q->bytes, batch, n, c->width, sums);
         for (size_t i = 0; i < n; i++) {
             float s = codes_byte_score(q, sums[i], c->scales[members[at + i]]);
-            scores[members[at + i]] = candidate_score(s); /* -INFINITY: it has none yet */
+            scores[members[at + i]] = candidate_score(s); /* a number */
         }
     }
 }
@@ -86,6 +86,12 @@ void coarse_clear(coarse *c)
 
 /* --- queries */
 
+/* A NaN has all bits set. */
+static void forget(float *scores, size_t count)
+{
+    memset(scores, 0xff, count * sizeof *scores);
+}
+
 size_t coarse_least(const coarse *c, size_t want)
 {
     if (c->blocks == NULL || want > c->count / A_WANTED)
@@ -141,8 +147,7 @@ static size_t choose_by_bits(const coarse *c, const code_query *q, size_t keep, 
 size_t coarse_list(const coarse *c, const code_query *q, size_t want, coarse_scores *s)
 {
     size_t listed = 0, least = coarse_least(c, want);
-    for (size_t i = 0; i < c->count; i++)
-        s->of[i] = -INFINITY;
+    forget(s->of, c->count);
     if (least < c->count) {
         listed = choose_by_bits(c, q, least, s);
         for (size_t i = 0; i < listed; i++)
@@ -158,7 +163,7 @@ void coarse_list_rest(const coarse *c, const code_query *q, size_t listed, coars
 {
     size_t from = listed;
     for (uint32_t i = 0; i < c->count; i++)
-        if (!(s->of[i] > -INFINITY))
+        if (isnan(s->of[i]))
             s->order[listed++] = i;
     score(c, q, s->order + from, listed - from, s->of);
 }
@@ -170,8 +175,7 @@ void coarse_rank(const coarse *c, const code_query *q, coarse_scores *s, uint32_
         return;
     const code_run all = {.blocks = c->blocks, .count = blocks_of(c->count)};
     size_t found = c->kernel->scan(q, &all, -FLT_MAX, s->by_bits);
-    for (size_t i = 0; i < c->count; i++)
-        s->of[i] = -INFINITY;
+    forget(s->of, c->count);
     for (size_t i = 0; i < found; i++)
         s->of[s->by_bits[i].place] = s->by_bits[i].score;
     for (uint32_t i = 0; i < c->count; i++)

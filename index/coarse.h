@@ -29,7 +29,7 @@ size_t coarse_least(const coarse *c, size_t want);
 /* What is known of the centroids of one query. */
 typedef struct coarse_scores {
     size_t room;
-    float *of;               /* [room] scores by centroid; -INFINITY where it has none */
+    float *of;               /* [room] scores by centroid; a NaN where it has none */
     uint32_t *order;         /* [room] those that have one, at first in no order that matters */
     code_candidate *by_bits; /* [room and what a scan adds] then scratch of whoever sorts the order */
 } coarse_scores;
@@ -38,7 +38,7 @@ sem_status coarse_scores_reserve(coarse_scores *s, size_t count, sem_error *err)
 void coarse_scores_free(coarse_scores *s);
 
 /* Scores those that are nearest by their bits and lists them; how many: coarse_least(want).
- * q: prepared with planes and bytes. */
+ * q: prepared with tables and bytes. */
 size_t coarse_list(const coarse *c, const code_query *q, size_t want, coarse_scores *s);
 /* The rest, after coarse_list had listed so many. */
 void coarse_list_rest(const coarse *c, const code_query *q, size_t listed, coarse_scores *s);

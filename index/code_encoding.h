@@ -43,21 +43,21 @@ CODE_INLINE double code_sum(const code_floats *parts)
 
 /* A bit for each part that is all ones, none for one that is zero: the product brings each
  * byte's to a place of its own in the highest byte. */
-CODE_INLINE uint64_t code_mask(const code_ints *parts)
+CODE_INLINE uint32_t code_mask(const code_ints *parts)
 {
     code_bytes narrow = __builtin_convertvector(*parts, code_bytes);
     uint64_t halves[2];
     memcpy(halves, &narrow, sizeof halves);
     uint64_t low = (halves[0] & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56;
     uint64_t high = (halves[1] & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56;
-    return low | high << 8;
+    return (uint32_t)(low | high << 8);
 }
 
-CODE_TARGET static void code_residual(const float *vector, const float *centroid, size_t dim, uint64_t *words,
+CODE_TARGET static void code_residual(const float *vector, const float *centroid, size_t dim, uint32_t *words,
                                       code_residual_sums *out)
 {
     code_floats squares = {0}, sizes = {0}, along = {0}, signs = {0}, x, c;
-    uint64_t bits = 0;
+    uint32_t bits = 0;
     for (size_t i = 0; i < dim; i += CODE_PARTS) {
         code_load(vector + i, dim - i, &x);
         code_load(centroid + i, dim - i, &c);
@@ -67,9 +67,9 @@ CODE_TARGET static void code_residual(const float *vector, const float *centroid
         sizes += (code_floats)((code_ints)r & INT32_MAX);
         along += c * r;
         signs += (code_floats)((code_ints)c ^ (~up & INT32_MIN));
-        bits |= code_mask(&up) << i % CODES_LINE;
-        if ((i + CODE_PARTS) % CODES_LINE == 0 || i + CODE_PARTS >= dim) {
-            words[i / CODES_LINE * CODES_LANES] = bits;
+        bits |= code_mask(&up) << i % CODES_BITS;
+        if ((i + CODE_PARTS) % CODES_BITS == 0 || i + CODE_PARTS >= dim) {
+            words[i / CODES_BITS * CODES_LANES] = bits;
             bits = 0;
         }
     }

@@ -9,90 +9,96 @@
 /* A lane may be written while its block is read: see the generic level. */
 #define INLINE TARGET __attribute__((always_inline, no_sanitize("thread"))) static inline
 
+enum { EIGHT = 8 }; /* floats in a register */
+
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2");
 }
 
-/* Bits set in each byte, by two look-ups (Muła, Kurz and Lemire 2018, section 2.3). */
-INLINE __m256i count_bytes(__m256i x)
+/* What four tables have for the four bytes of eight lanes, by four bits of each. A byte with its highest
+ * bit set is looked up as zero. */
+INLINE __m256i look_up(__m256i nibbles, const uint8_t *tables)
 {
-    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
-                                           2, 3, 2, 3, 3, 4);
-    const __m256i low = _mm256_set1_epi8(15);
-    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(x, low)),
-                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), low)));
-}
-
-/* Weighted counts of a line's four planes: at most 8 * 15 in a byte. */
-INLINE __m256i count_planes(__m256i x, const uint64_t *planes)
-{
-    const long long *p = (const long long *)planes;
-    __m256i c0 = count_bytes(_mm256_and_si256(x, _mm256_set1_epi64x(p[0])));
-    __m256i c1 = count_bytes(_mm256_and_si256(x, _mm256_set1_epi64x(p[1])));
-    __m256i c2 = count_bytes(_mm256_and_si256(x, _mm256_set1_epi64x(p[2])));
-    __m256i c3 = count_bytes(_mm256_and_si256(x, _mm256_set1_epi64x(p[3])));
-    c3 = _mm256_add_epi8(c2, _mm256_add_epi8(c3, c3));
-    c3 = _mm256_add_epi8(c1, _mm256_add_epi8(c3, c3));
-    return _mm256_add_epi8(c0, _mm256_add_epi8(c3, c3));
-}
-
-/* Σ of the planes for eight lanes. */
-INLINE __m256i sum_block(const code_query *q, const uint8_t *block)
-{
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i low = zero, high = zero;
-    for (size_t line = 0; line < q->lines; line++) {
-        const __m256i *x = (const __m256i *)(const void *)(block + line * CODES_LINE);
-        const uint64_t *planes = q->planes + line * CODES_PLANES;
-        low = _mm256_add_epi64(low, _mm256_sad_epu8(count_planes(_mm256_load_si256(x), planes), zero));
-        high = _mm256_add_epi64(high, _mm256_sad_epu8(count_planes(_mm256_load_si256(x + 1), planes), zero));
+    __m256i found = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int byte = 0; byte < 4; byte++) {
+        __m256i others = _mm256_set1_epi32((int)(0x80808080u & ~(0xffu << 8 * byte)));
+        __m256i table =
+            _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)(const void *)(tables + 16 * byte)));
+        found = _mm256_or_si256(found, _mm256_shuffle_epi8(table, _mm256_or_si256(nibbles, others)));
     }
-    /* The lower halves of eight 64-bit sums, in order. */
-    __m256i mixed = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0x88));
-    return _mm256_permute4x64_epi64(mixed, 0xd8);
+    return found;
 }
 
-/* Two blocks ahead, across the ends of runs: more at once than the processor has places for
- * would wait for each other. */
+/* What is looked up for eight lanes, added up: in pairs of bytes first, which 16 bits have room
+ * for over some lines. */
+INLINE __m256i sum_eight(const code_query *q, const uint8_t *block, size_t half)
+{
+    enum { PIECE = 32 };
+    const __m256i low = _mm256_set1_epi8(15), one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t from = 0; from < q->lines; from += PIECE) {
+        size_t to = q->lines - from < PIECE ? q->lines : from + PIECE;
+        __m256i pairs = _mm256_setzero_si256();
+        for (size_t line = from; line < to; line++) {
+            __m256i x = _mm256_load_si256((const __m256i *)(const void *)(block + line * CODES_LINE) + half);
+            const uint8_t *t = q->tables + line * CODES_TABLES;
+            __m256i lower = look_up(_mm256_and_si256(x, low), t);
+            __m256i upper = look_up(_mm256_and_si256(_mm256_srli_epi32(x, 4), low), t + CODES_LINE);
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(lower, one));
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(upper, one));
+        }
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+    }
+    return sum;
+}
+
+/* Across the ends of runs: more at once than the processor has places for would wait for each
+ * other. */
 INLINE void fetch_ahead(const code_run *run, size_t b, size_t size)
 {
-    enum { AHEAD = 2 };
+    enum { AHEAD = 1 };
     const uint8_t *ahead = run->blocks + (b + AHEAD) * size;
     if (b + AHEAD >= run->count && run->next != NULL)
         ahead = run->next + (b + AHEAD - run->count) * size;
-    for (size_t i = 0; i < size; i += CODES_LINE)
+    for (size_t i = 0; i + CODES_LINE < size; i += CODES_LINE) /* but for the rows */
         __builtin_prefetch(ahead + i);
+}
+
+/* Of eight lanes of a block. */
+INLINE size_t scan_eight(const code_query *q, const code_run *run, size_t b, size_t half, float threshold,
+                         code_candidate *out)
+{
+    const uint8_t *block = run->blocks + b * codes_block_size(q->lines);
+    const code_tail *tail = codes_tail(block, q->lines);
+    const __m128i *factors = (const __m128i *)(const void *)tail->factor;
+    __m256 factor = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(factors + half)), 16));
+    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum_eight(q, block, half)), _mm256_set1_ps(q->per_sum));
+    t = _mm256_add_ps(t, _mm256_set1_ps(q->rest));
+    t = _mm256_mul_ps(t, factor);
+    t = _mm256_add_ps(t, _mm256_load_ps(tail->offset + EIGHT * half));
+    t = _mm256_add_ps(t, _mm256_set1_ps(run->base));
+    unsigned passed = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(t, _mm256_set1_ps(threshold), _CMP_GE_OQ));
+    size_t found = 0;
+    float scores[EIGHT];
+    _mm256_storeu_ps(scores, t);
+    for (; passed != 0; passed &= passed - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(passed);
+        uint32_t place = run->first_place + (uint32_t)(b * CODES_LANES + EIGHT * half + lane);
+        out[found++] = (code_candidate){.place = place, .score = scores[lane]};
+    }
+    return found;
 }
 
 TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run,
                                                                  float threshold, code_candidate *out)
 {
     size_t found = 0, size = codes_block_size(q->lines);
-    const __m256 per_one = _mm256_set1_ps(q->per_one), per_sum = _mm256_set1_ps(q->per_sum);
-    const __m256 rest = _mm256_set1_ps(q->rest), bases = _mm256_set1_ps(run->base), least = _mm256_set1_ps(threshold);
     for (size_t b = 0; b < run->count; b++) {
-        const uint8_t *block = run->blocks + b * size;
         fetch_ahead(run, b, size);
-        const code_tail *tail = codes_tail(block, q->lines);
-        __m256 score = _mm256_cvtepi32_ps(sum_block(q, block));
-        __m256i ones = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)(const void *)tail->ones));
-        __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(ones), per_one);
-        t = _mm256_add_ps(t, _mm256_mul_ps(score, per_sum));
-        t = _mm256_add_ps(t, rest);
-        t = _mm256_mul_ps(t, _mm256_load_ps(tail->factor));
-        t = _mm256_add_ps(t, _mm256_load_ps(tail->offset));
-        t = _mm256_add_ps(t, bases);
-        unsigned passed = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(t, least, _CMP_GE_OQ));
-        if (passed == 0)
-            continue;
-        float scores[CODES_LANES];
-        _mm256_storeu_ps(scores, t);
-        for (; passed != 0; passed &= passed - 1) {
-            unsigned lane = (unsigned)__builtin_ctz(passed);
-            out[found++] =
-                (code_candidate){.place = run->first_place + (uint32_t)b * CODES_LANES + lane, .score = scores[lane]};
-        }
+        for (size_t half = 0; half < CODES_LANES / EIGHT; half++)
+            found += scan_eight(q, run, b, half, threshold, out + found);
     }
     return found;
 }

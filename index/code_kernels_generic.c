@@ -6,14 +6,16 @@ static bool always(void)
     return true;
 }
 
-static uint32_t sum_of_planes(const code_query *q, const uint64_t *words, size_t lane)
+static int32_t sum_of(const code_query *q, const uint32_t *words, size_t lane)
 {
-    uint32_t sums[CODES_PLANES] = {0};
-    for (size_t line = 0; line < q->lines; line++)
-        for (size_t p = 0; p < CODES_PLANES; p++)
-            sums[p] +=
-                (uint32_t)__builtin_popcountll(words[line * CODES_LANES + lane] & q->planes[line * CODES_PLANES + p]);
-    return sums[0] + 2 * sums[1] + 4 * sums[2] + 8 * sums[3];
+    int32_t sum = 0;
+    for (size_t line = 0; line < q->lines; line++) {
+        const uint8_t *tables = q->tables + line * CODES_TABLES;
+        uint32_t word = words[line * CODES_LANES + lane];
+        for (size_t byte = 0; byte < 4; byte++, word >>= 8)
+            sum += tables[16 * byte + (word & 15)] + tables[16 * (4 + byte) + (word >> 4 & 15)];
+    }
+    return sum;
 }
 
 /* A lane may be written meanwhile; then its offset is -INFINITY before and after what
@@ -26,12 +28,10 @@ __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, c
         const uint8_t *block = run->blocks + b * size;
         const code_tail *tail = codes_tail(block, q->lines);
         for (size_t lane = 0; lane < CODES_LANES; lane++) {
-            float sum = (float)(int32_t)sum_of_planes(q, (const uint64_t *)(const void *)block, lane);
             /* In the order in which all levels add, so that all round alike. */
-            float score = (float)tail->ones[lane] * q->per_one;
-            score = score + sum * q->per_sum;
+            float score = (float)sum_of(q, (const uint32_t *)(const void *)block, lane) * q->per_sum;
             score = score + q->rest;
-            score = score * tail->factor[lane];
+            score = score * codes_scale(tail->factor[lane]);
             score = score + tail->offset[lane];
             score = score + run->base;
             if (score >= threshold)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEVELS_OF_4_BITS = 15, BYTE_MAX = 127, BYTE_ZERO = 128 };
+enum { BYTE_MAX = 127, BYTE_ZERO = 128 };
 
 const code_kernel *codes_choose(void)
 {
@@ -102,9 +102,9 @@ void codes_from_bytes(const uint8_t *bytes, float scale, size_t dim, float *vect
 
 bool codes_query_reserve(code_query *q, size_t dim)
 {
-    /* One piece: the planes lie behind the bytes. */
-    q->bytes = checked_alloc_aligned(1, codes_query_width(dim) + codes_lines(dim) * CODES_PLANES * sizeof *q->planes);
-    q->planes = q->bytes == NULL ? NULL : (uint64_t *)(void *)(q->bytes + codes_query_width(dim));
+    /* One piece: the tables lie behind the bytes. */
+    q->bytes = checked_alloc_aligned(1, codes_query_width(dim) + codes_lines(dim) * CODES_TABLES);
+    q->tables = q->bytes == NULL ? NULL : (uint8_t *)q->bytes + codes_query_width(dim);
     return q->bytes != NULL;
 }
 
@@ -112,7 +112,7 @@ void codes_query_free(code_query *q)
 {
     free(q->bytes);
     q->bytes = NULL;
-    q->planes = NULL;
+    q->tables = NULL;
 }
 
 void codes_prepare_bytes(code_query *q, const float *vector, size_t dim)
@@ -137,83 +137,63 @@ void codes_stretch(code_query *q, float by)
 {
     q->stretch *= by;
     q->scale *= by;
-    q->per_one *= by;
     q->per_sum *= by;
     q->rest *= by;
     q->length *= by;
 }
 
-typedef struct extent {
-    float low, high, sum, squares;
-} extent;
-
-static extent measure_extent(const float *vector, size_t dim)
+/* What the patterns of four dimensions add up to: a number that is not negative counts where its bit is
+ * set, a negative one where it is not. Eight bytes at a time: of the patterns without the highest bit,
+ * and of those with it. */
+static void write_table(const int8_t numbers[4], uint8_t table[16])
 {
-    float lows[PARTS], highs[PARTS], sums[PARTS] = {0}, squares[PARTS] = {0};
-    extent e = {.low = vector[0], .high = vector[0]};
-    for (size_t j = 0; j < PARTS; j++)
-        lows[j] = highs[j] = vector[0];
-    size_t i = 0;
-    for (; i + PARTS <= dim; i += PARTS)
-        for (size_t j = 0; j < PARTS; j++) {
-            float x = vector[i + j];
-            lows[j] = x < lows[j] ? x : lows[j];
-            highs[j] = x > highs[j] ? x : highs[j];
-            sums[j] += x;
-            squares[j] += x * x;
-        }
-    for (; i < dim; i++) {
-        e.low = vector[i] < e.low ? vector[i] : e.low;
-        e.high = vector[i] > e.high ? vector[i] : e.high;
-        e.sum += vector[i];
-        e.squares += vector[i] * vector[i];
-    }
-    for (size_t j = 0; j < PARTS; j++) {
-        e.low = lows[j] < e.low ? lows[j] : e.low;
-        e.high = highs[j] > e.high ? highs[j] : e.high;
-        e.sum += sums[j];
-        e.squares += squares[j];
-    }
-    return e;
+    static const uint64_t where[3][2] = {{UINT64_C(0x0100010001000100), UINT64_C(0x0001000100010001)},
+                                         {UINT64_C(0x0101000001010000), UINT64_C(0x0000010100000101)},
+                                         {UINT64_C(0x0101010100000000), UINT64_C(0x0000000001010101)}};
+    uint64_t halves[2] = {0, 0};
+    for (size_t i = 0; i < 3; i++)
+        halves[0] += (uint64_t)abs(numbers[i]) * where[i][numbers[i] < 0];
+    halves[1] = halves[0];
+    halves[numbers[3] >= 0] += (uint64_t)abs(numbers[3]) * UINT64_C(0x0101010101010101);
+    memcpy(table, halves, sizeof halves);
 }
 
-/* The p-th bits of eight bytes, in the order of the bytes: the product brings each to a
- * place of its own in the highest byte. */
-static inline uint64_t bits_of_eight(uint64_t bytes, size_t p)
+/* The tables of a line's 32 numbers. */
+static void write_tables(const int8_t numbers[CODES_BITS], uint8_t tables[CODES_TABLES])
 {
-    return ((bytes >> p & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080)) >> 56;
+    for (size_t byte = 0; byte < 4; byte++)
+        for (size_t half = 0; half < 2; half++)
+            write_table(numbers + 8 * byte + 4 * half, tables + 16 * (4 * half + byte));
 }
 
-static void write_planes(const uint8_t levels[CODES_LINE], uint64_t planes[CODES_PLANES])
+static inline int to_number(float x)
 {
-    memset(planes, 0, CODES_PLANES * sizeof *planes);
-    for (size_t i = 0; i < CODES_LINE; i += 8) {
-        uint64_t bytes = 0;
-        for (size_t j = 0; j < 8; j++)
-            bytes |= (uint64_t)levels[i + j] << 8 * j;
-        for (size_t p = 0; p < CODES_PLANES; p++)
-            planes[p] |= bits_of_eight(bytes, p) << i;
-    }
+    int n = nearest(x);
+    return n > CODES_MOST ? CODES_MOST : n < -CODES_MOST ? -CODES_MOST : n;
 }
 
 void codes_prepare(code_query *q, const float *vector, size_t dim)
 {
     codes_prepare_bytes(q, vector, dim);
-    extent e = measure_extent(vector, dim);
-    float step = (e.high - e.low) / LEVELS_OF_4_BITS, inverse = step > 0 ? 1.0f / step : 0.0f;
+    float most = largest(vector, dim), inverse = most >= 1e-30f ? CODES_MOST / most : 0.0f;
+    float step = most >= 1e-30f ? most / CODES_MOST : 0.0f;
+    float parts[PARTS] = {0}, squares = 0;
+    int32_t sum = 0;
     for (size_t line = 0; line < q->lines; line++) {
-        uint8_t levels[CODES_LINE] = {0};
-        size_t from = line * CODES_LINE, count = dim - from < CODES_LINE ? dim - from : CODES_LINE;
+        int8_t numbers[CODES_BITS] = {0};
+        size_t from = line * CODES_BITS, count = dim - from < CODES_BITS ? dim - from : CODES_BITS;
         for (size_t i = 0; i < count; i++) {
-            int level = nearest((vector[from + i] - e.low) * inverse);
-            levels[i] = (uint8_t)(level < 0 ? 0 : level > LEVELS_OF_4_BITS ? LEVELS_OF_4_BITS : level);
+            numbers[i] = (int8_t)to_number(vector[from + i] * inverse);
+            sum += abs(numbers[i]);
+            parts[i % PARTS] += vector[from + i] * vector[from + i];
         }
-        write_planes(levels, q->planes + line * CODES_PLANES);
+        write_tables(numbers, q->tables + line * CODES_TABLES);
     }
-    q->per_one = 2 * e.low;
+    for (size_t j = 0; j < PARTS; j++)
+        squares += parts[j];
     q->per_sum = 2 * step;
-    q->rest = -e.sum;
-    q->length = sqrtf(e.squares);
+    q->rest = -step * (float)sum;
+    q->length = sqrtf(squares);
 }
 
 /* --- nibbles */
@@ -242,34 +222,29 @@ void codes_write_lane(const code_kernel *kernel, uint8_t *block, size_t lane, co
                       const float *centroid, size_t dim, uint32_t row, uint16_t scale)
 {
     size_t lines = codes_lines(dim);
-    uint64_t *words = (uint64_t *)(void *)block + lane;
+    uint32_t *words = (uint32_t *)(void *)block + lane;
     code_residual_sums sums;
     kernel->residual(vector, centroid, dim, words, &sums);
-    uint16_t ones = 0;
-    for (size_t line = 0; line < lines; line++)
-        ones = (uint16_t)(ones + __builtin_popcountll(words[line * CODES_LANES]));
     code_tail *tail = codes_tail(block, lines);
-    double factor = sums.sizes > 0 ? sums.squares / sums.sizes : 0.0;
-    float offset = within_floats(sums.along - factor * sums.signs);
-    tail->factor[lane] = (float)factor;
-    __atomic_store_n(&tail->row[lane], row, __ATOMIC_RELAXED); /* as lists_row() reads it */
-    tail->ones[lane] = ones;
+    uint16_t half = round_scale(sums.sizes > 0 ? (float)(sums.squares / sums.sizes) : 0.0f);
+    float offset = within_floats(sums.along - (double)codes_scale(half) * sums.signs);
+    tail->factor[lane] = half;
     tail->scale[lane] = scale;
+    __atomic_store_n(&tail->row[lane], row, __ATOMIC_RELAXED); /* as lists_row() reads it */
     __atomic_store(&tail->offset[lane], &offset, __ATOMIC_RELEASE);
 }
 
 void codes_copy_lane(uint8_t *to, size_t to_lane, const uint8_t *from, size_t from_lane, size_t lines)
 {
-    uint64_t *words = (uint64_t *)(void *)to;
-    const uint64_t *from_words = (const uint64_t *)(const void *)from;
+    uint32_t *words = (uint32_t *)(void *)to;
+    const uint32_t *from_words = (const uint32_t *)(const void *)from;
     for (size_t line = 0; line < lines; line++)
         words[line * CODES_LANES + to_lane] = from_words[line * CODES_LANES + from_lane];
     code_tail *tail = codes_tail(to, lines);
     const code_tail *from_tail = codes_tail(from, lines);
     tail->factor[to_lane] = from_tail->factor[from_lane];
-    tail->row[to_lane] = from_tail->row[from_lane];
-    tail->ones[to_lane] = from_tail->ones[from_lane];
     tail->scale[to_lane] = from_tail->scale[from_lane];
+    tail->row[to_lane] = from_tail->row[from_lane];
     __atomic_store(&tail->offset[to_lane], &from_tail->offset[from_lane], __ATOMIC_RELEASE);
 }
 

@@ -8,8 +8,10 @@
  *
  *   ⟨q, x⟩ ≈ ⟨q, c⟩ + g + f Σ s q
  *
- * where Σ s q does not depend on the cell. The query is rounded to 4 bits, which are
- * taken apart into four planes; what is left is AND and population count.
+ * where Σ s q does not depend on the cell. The query is rounded to signs and numbers from 0 to
+ * 63; what is added up are the numbers of the dimensions whose sign the vector has. Four dimensions
+ * at a time have a table of all sixteen patterns, so that a vector costs a look-up for every four
+ * (André et al. 2017, ICMR, Quick ADC).
  *
  * Four bits a dimension: x ≈ scale (2 n - 15), a scale for each vector, chosen so that
  * ⟨x, its code⟩ is |x|²: then products with what is like x are not too small. A line of
@@ -17,8 +19,8 @@
  *
  * One byte a dimension, for centroids: x ≈ scale (byte - 128).
  *
- * Bits lie in blocks of eight vectors: a line of 64 bytes holds the same 64
- * dimensions of all eight, then follow two lines of a code_tail. */
+ * Bits lie in blocks of sixteen vectors: a line of 64 bytes holds the same 32 dimensions of all
+ * sixteen, then follow three lines of a code_tail. */
 #ifndef SEM_INDEX_CODES_H
 #define SEM_INDEX_CODES_H
 
@@ -27,37 +29,40 @@
 #include <stdint.h>
 
 enum {
-    CODES_LANES = 8,       /* vectors in a block */
-    CODES_LINE = 64,       /* dimensions in a line of a block, and what rows of bytes are padded to */
-    CODES_PLANES = 4,      /* bits of a query's dimension */
-    CODES_DIM_MAX = 65535, /* so that a vector's bits can be counted in 16 bits */
+    CODES_LANES = 16,      /* vectors in a block */
+    CODES_BITS = 32,       /* dimensions in a line of a block */
+    CODES_LINE = 64,       /* bytes in a line, and what rows of bytes are padded to */
+    CODES_MOST = 63,       /* of a query's dimension: four of them fit into a byte */
+    CODES_TABLES = 128,    /* bytes of tables for a line */
+    CODES_DIM_MAX = 65535, /* so that sums are exact as floats */
     CODES_BATCH = 8        /* rows of bytes or nibbles that a kernel takes best at a time */
 };
 
-/* What a block holds besides bits, by lane. An empty lane has the offset -INFINITY. */
+/* What a block holds besides bits, by lane. An empty lane has the offset -INFINITY. The rows, which
+ * only those who passed are asked for, lie last: their line is not read ahead. */
 typedef struct code_tail {
-    float factor[CODES_LANES];   /* f */
-    float offset[CODES_LANES];   /* g */
-    uint32_t row[CODES_LANES];   /* which row of the index it is */
-    uint16_t ones[CODES_LANES];  /* bits that are set */
-    uint16_t scale[CODES_LANES]; /* of the nibbles: the upper half of a float */
+    uint16_t factor[CODES_LANES]; /* f: the upper half of a float */
+    uint16_t scale[CODES_LANES];  /* of the nibbles: likewise */
+    float offset[CODES_LANES];    /* g */
+    uint32_t row[CODES_LANES];    /* which row of the index it is */
 } code_tail;
 
+/* Lines of bits. */
 static inline size_t codes_lines(size_t dim)
 {
-    return (dim + CODES_LINE - 1) / CODES_LINE;
+    return (dim + CODES_BITS - 1) / CODES_BITS;
 }
 
 /* Bytes of one vector's row of bytes. */
 static inline size_t codes_width(size_t dim)
 {
-    return codes_lines(dim) * CODES_LINE;
+    return (dim + CODES_LINE - 1) / CODES_LINE * CODES_LINE;
 }
 
 /* Bytes of one vector's row of nibbles. */
 static inline size_t codes_nibbles_width(size_t dim)
 {
-    return (codes_lines(dim) + 1) / 2 * CODES_LINE;
+    return (dim + 2 * CODES_LINE - 1) / (2 * CODES_LINE) * CODES_LINE;
 }
 
 /* Bytes of a query, which meets both. */
@@ -83,21 +88,22 @@ typedef struct code_kernel code_kernel;
 /* A query in both forms. */
 typedef struct code_query {
     size_t dim, lines, width;
-    uint64_t *planes; /* [lines, CODES_PLANES] the caller's, as bytes */
-    int8_t *bytes;    /* [codes_query_width(dim)], aligned to 64 bytes */
-    /* Σ s q = per_one * ones + per_sum * sum + rest, sum being that of the planes. */
-    float per_one, per_sum, rest;
-    float scale;   /* q ≈ scale * bytes */
-    float stretch; /* what all scores are multiplied with */
-    float length;  /* with it; of codes_prepare alone */
-    int32_t sum;   /* Σ bytes */
+    int8_t *bytes; /* [codes_query_width(dim)], the caller's, aligned to 64 bytes */
+    /* [lines, CODES_TABLES] aligned likewise. Of each line two halves: for the lower four bits of
+     * its four bytes, and for the upper four; in each half a table of sixteen for each byte. */
+    uint8_t *tables;
+    float per_sum, rest; /* Σ s q = per_sum * sum + rest, sum being that of what is looked up */
+    float scale;         /* q ≈ scale * bytes */
+    float stretch;       /* what all scores are multiplied with */
+    float length;        /* with it; of codes_prepare alone */
+    int32_t sum;         /* Σ bytes */
 } code_query;
 
 /* Memory for `dim` dimensions in q, which has none; false when there is none. */
 bool codes_query_reserve(code_query *q, size_t dim);
 void codes_query_free(code_query *q); /* a zeroed one is fine */
 
-/* Fills q, whose planes and bytes point to memory for `dim` dimensions. */
+/* Fills q, whose tables and bytes point to memory for `dim` dimensions. */
 void codes_prepare(code_query *q, const float *vector, size_t dim);
 /* The form in bytes alone, for what meets no bits. */
 void codes_prepare_bytes(code_query *q, const float *vector, size_t dim);
@@ -166,7 +172,7 @@ struct code_kernel {
     /* Leaves those with at least that score, in their order, and none of the others; how many. */
     size_t (*gather)(code_candidate *c, size_t count, float least);
     /* The bits of r = vector - centroid, a word for each line at words[line * CODES_LANES]. */
-    void (*residual)(const float *vector, const float *centroid, size_t dim, uint64_t *words, code_residual_sums *out);
+    void (*residual)(const float *vector, const float *centroid, size_t dim, uint32_t *words, code_residual_sums *out);
     /* Fills nibbles [codes_nibbles_width(dim)]; returns their scale. */
     float (*to_nibbles)(const float *vector, size_t dim, uint8_t *nibbles);
     bool (*available)(void); /* whether this machine can run it */
@@ -175,7 +181,7 @@ struct code_kernel {
 extern const code_kernel code_generic, code_avx2, code_avx512;
 
 /* The best kernel of this machine, by the same rule as dot_choose(). avx512 needs VNNI
- * and VPOPCNTDQ here. */
+ * and VBMI here. */
 const code_kernel *codes_choose(void);
 
 #endif

@@ -9,8 +9,8 @@
 
 enum {
     SPARE_BLOCKS = 1024,    /* for rows to come, beside one more for each packed block */
-    EXTENT_BLOCKS_MAX = 64, /* extents of a cell double up to it */
-    BLOCKS_MAX = 1 << 28,   /* so that a place fits into 32 bits */
+    EXTENT_BLOCKS_MAX = 32, /* extents of a cell double up to it */
+    BLOCKS_MAX = 1 << 27,   /* so that a place fits into 32 bits */
     SPARE_ROWS = 8192,      /* for nibbles of rows to come, beside one more for each */
     ASSIGN_WANTED = 64      /* nearest centroids that are looked for: a cell is for long */
 };
@@ -250,7 +250,7 @@ static void note_spread(lists *l, size_t cell, size_t before, size_t place)
 {
     if (cell == l->nlist)
         return;
-    float factor = lists_tail(l, (uint32_t)place)->factor[place % CODES_LANES];
+    float factor = codes_scale(lists_tail(l, (uint32_t)place)->factor[place % CODES_LANES]);
     float mean = atomic_load_explicit(&l->spreads[cell], memory_order_relaxed);
     atomic_store_explicit(&l->spreads[cell], mean + (factor * factor - mean) / (float)(before + 1),
                           memory_order_relaxed);

@@ -134,7 +134,7 @@ enum { LISTS_NEAR = NEAREST_MAX };
 
 /* Of a vector: cells[LISTS_NEAR] gets them, nearest first; how many. q and scores as in lists_choose. */
 size_t lists_near(const lists *l, const float *vector, code_query *q, coarse_scores *scores, uint32_t *cells);
-/* The cells of a vector. q: its bytes and planes are scratch; scores too, with room for nlist. */
+/* The cells of a vector. q: its bytes and tables are scratch; scores too, with room for nlist. */
 list_choice lists_choose(const lists *l, const float *vector, code_query *q, coarse_scores *scores);
 /* Likewise, of its nearest cells, from lists_panels. q: scratch. */
 list_choice lists_choose_of(const lists *l, const float *vector, const near_cells *near, code_query *q);

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_VERSION = 6, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
+enum { FILE_VERSION = 7, PART_ALIGN = 4096, PARTS = 11, READ_PARTS = 9 /* the others are mapped */ };
 
 static const char MAGIC[8] = {'s', 'e', 'm', 'd', 'l', 'i', 's', 't'};
 

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum {
-    SAVED_BLOCKS = 256, /* in a section: 128 KiB with 384 dimensions, as quickly summed as a search takes */
+    SAVED_BLOCKS = 128, /* in a section: 120 KiB with 384 dimensions, as quickly summed as a search takes */
     SAVED_ROWS = 512    /* of nibbles in a section */
 };
 

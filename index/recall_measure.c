@@ -18,7 +18,7 @@ enum {
     QUERIES_MAX = 600, /* own rows; logged queries come on top */
     DEEPEST = TRUTH_DEPTH,
     GROUP = TRUTH_GROUP, /* queries that one thread takes at a time */
-    SCAN_PIECE = 64,     /* blocks */
+    SCAN_PIECE = 32,     /* blocks */
     NEAR_ROOM = 2048     /* estimates of the nearest cells: more than any rank */
 };
 /* With more of the cells a reach spares nothing that pays for its choice. */

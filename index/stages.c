@@ -7,7 +7,7 @@
 #include <math.h>
 
 enum {
-    PIECE = 32,      /* blocks scanned between two looks at how many candidates there are */
+    PIECE = 16,      /* blocks scanned between two looks at how many candidates there are */
     FULL = 3,        /* times `first`: then the candidates are cut back */
     NEAREST = 8,     /* cells scanned first */
     AHEAD = 8,       /* rows of nibbles asked for before they are compared */
@@ -180,6 +180,12 @@ uint32_t stages_peek(const stages *s, size_t n)
     return n < s->ordered ? order[n] : LISTS_NONE;
 }
 
+/* The scan does not. */
+static inline void fetch_row(const lists *l, uint32_t place)
+{
+    __builtin_prefetch(&lists_tail(l, place)->row[place % CODES_LANES]);
+}
+
 /* Leaves one lane of each row, and none of rows that are hits already. */
 static void drop_repeated(stages *s)
 {
@@ -189,9 +195,12 @@ static void drop_repeated(stages *s)
     size_t kept = 0;
     for (size_t i = 0; i < best->count; i++)
         met_add(&met, best->hits[i].row);
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
+        if (i + AHEAD < s->count)
+            fetch_row(s->lists, scratch->candidates[i + AHEAD].place);
         if (met_add(&met, lists_row(s->lists, scratch->candidates[i].place)))
             scratch->candidates[kept++] = scratch->candidates[i];
+    }
     s->count = kept;
 }
 
