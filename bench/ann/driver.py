@@ -33,7 +33,7 @@ EXACT = ("exact",)  # points that are timed in the first round only
 TARGETS = (0.90, 0.95, 0.99)
 NEAR = 2  # settings on each side of a target that are timed
 SLACK = 0.9  # a setting that is that near to the best in the first try may be it
-FULL = {"sizes": (200000, 1000000), "queries": 2000, "rounds": 3, "seconds": 0.25}
+FULL = {"sizes": (200000, 1000000), "queries": 2000, "rounds": 5, "seconds": 0.25}
 QUICK = {"sizes": (10000, 20000), "queries": 300, "rounds": 1, "seconds": 0.05}
 
 
