@@ -238,26 +238,36 @@ class SVS(Engine):
         self.svs = svs
         self.indexes = {}
 
+    def make_graph(self):
+        """Over float16, and saved: the only way to the graph over LVQ."""
+        svs, start = self.svs, time.perf_counter()
+        parameters = svs.VamanaBuildParameters(
+            alpha=self.ALPHA, graph_max_degree=self.DEGREE, window_size=self.WINDOW
+        )
+        graph = svs.Vamana.build(
+            parameters, self.base.astype("float16"), svs.DistanceType.MIP, num_threads=BUILD_THREADS
+        )
+        self.build_seconds = time.perf_counter() - start
+        graph.save(*(f"{self.folder}/svs-{part}" for part in ("config", "graph", "data")))
+        return graph
+
     def build(self, name):
-        svs, start, before = self.svs, time.perf_counter(), self.build_seconds
+        svs, before = self.svs, self.build_seconds
+        graph = self.make_graph() if before == 0 else None
         if name == self.names[0]:
-            parameters = svs.VamanaBuildParameters(
-                alpha=self.ALPHA, graph_max_degree=self.DEGREE, window_size=self.WINDOW
-            )
-            index = svs.Vamana.build(
-                parameters, self.base.astype("float16"), svs.DistanceType.MIP, num_threads=BUILD_THREADS
-            )
-            self.build_seconds = time.perf_counter() - start
-            index.save(*(f"{self.folder}/svs-{part}" for part in ("config", "graph", "data")))
-        else:
-            data = svs.LVQLoader(
-                svs.VectorDataLoader(f"{self.folder}/svs-data", svs.DataType.float16), primary=4, residual=8
-            )
-            graph = svs.GraphLoader(f"{self.folder}/svs-graph")
-            index = svs.Vamana(
-                f"{self.folder}/svs-config", graph, data, distance=svs.DistanceType.MIP, num_threads=BUILD_THREADS
-            )
-        self.indexes[name] = index
+            self.indexes[name] = graph
+            return before
+        del graph  # before the other one needs the memory
+        data = svs.LVQLoader(
+            svs.VectorDataLoader(f"{self.folder}/svs-data", svs.DataType.float16), primary=4, residual=8
+        )
+        self.indexes[name] = svs.Vamana(
+            f"{self.folder}/svs-config",
+            svs.GraphLoader(f"{self.folder}/svs-graph"),
+            data,
+            distance=svs.DistanceType.MIP,
+            num_threads=BUILD_THREADS,
+        )
         return before
 
     def set_threads(self, threads):
