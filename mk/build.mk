@@ -1,6 +1,6 @@
 # Compiling: folder libraries, then the programs over them.
 
-PACKAGES := libevent libevent_pthreads jansson libutf8proc inih libsystemd lmdb sqlite3 \
+PACKAGES := libevent libevent_pthreads jansson libutf8proc inih libsystemd lmdb sqlite3 zlib \
             $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
 ifneq ($(filter-out $(NO_DEPS_GOALS),$(GOALS)),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) openblas)

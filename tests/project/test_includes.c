@@ -11,8 +11,8 @@ static const char *const FOLDERS[] = {"base",   "model", "index", "finetune", "p
                                       "daemon", "tools", "bench", "tests"};
 enum { BASE, MODEL, INDEX, FINETUNE, PROTO, DAEMON, TOOLS, BENCH, TESTS, FOLDER_COUNT };
 
-static const char *const LIBRARIES[] = {"cblas", "check",   "event2/",   "faiss/",   "ini.h",   "jansson",
-                                        "lmdb",  "msgpack", "openblas_", "systemd/", "utf8proc"};
+static const char *const LIBRARIES[] = {"cblas", "check",   "event2/",   "faiss/",   "ini.h",    "jansson",
+                                        "lmdb",  "msgpack", "openblas_", "systemd/", "utf8proc", "zlib.h"};
 
 static const char *const C_SUFFIXES[] = {".c", ".h", ".cpp", NULL};
 

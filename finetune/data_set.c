@@ -1,0 +1,74 @@
+#include "finetune/data_set.h"
+
+#include <string.h>
+
+enum { WINDOW = 10000, WINDOW_MIB = 256, LINE_MIB = 1, MALFORMED = 100, LINE_MIN = 16, LINE_MAX_MIB = 1024 };
+
+static const char *const FORMS[] = {"pairs", "parallel", "columns", "labelled", "sts"};
+enum { FORM_COUNT = sizeof FORMS / sizeof *FORMS };
+
+data_options data_options_defaults(void)
+{
+    return (data_options){
+        .longest = (size_t)LINE_MIB << 20,
+        .seed = 1,
+        .window = WINDOW,
+        .window_bytes = (size_t)WINDOW_MIB << 20,
+        .max_malformed = MALFORMED,
+    };
+}
+
+const char *data_form_name(data_form form)
+{
+    return FORMS[form];
+}
+
+bool data_form_parse(const char *name, data_form *out)
+{
+    for (size_t i = 0; i < FORM_COUNT; i++)
+        if (strcmp(name, FORMS[i]) == 0) {
+            *out = (data_form)i;
+            return true;
+        }
+    return false;
+}
+
+static sem_status check_columns(const data_options *o, sem_error *err)
+{
+    static const size_t least[FORM_COUNT] = {[DATA_COLUMNS] = 2, [DATA_LABELLED] = 2, [DATA_STS] = 3};
+    if (o->column_count == 0)
+        return SEM_OK;
+    if (o->form == DATA_PAIRS || o->form == DATA_PARALLEL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: form %s has no columns", o->name,
+                        data_form_name(o->form));
+    if (o->column_count > DATA_COLUMNS_MAX || o->column_count < least[o->form])
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: %zu columns are named; form %s takes %zu to %d",
+                        o->name, o->column_count, data_form_name(o->form), least[o->form], DATA_COLUMNS_MAX);
+    for (size_t i = 0; i < o->column_count; i++)
+        if (o->columns[i] == 0)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: columns count from 1", o->name);
+    return SEM_OK;
+}
+
+sem_status data_options_check(const data_options *o, sem_error *err)
+{
+    if (o->file_count == 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s names no file", o->name);
+    if (o->form == DATA_PARALLEL && o->file_count % 2 != 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "data set %s: form parallel takes files two by two, and there are %zu", o->name, o->file_count);
+    if (o->form != DATA_PAIRS && (o->fields.negative != NULL || (o->form == DATA_PARALLEL && o->fields.anchor != NULL)))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: form %s has no such field", o->name,
+                        data_form_name(o->form));
+    if (o->fields.anchor != NULL && o->form == DATA_PAIRS && o->fields.positive == NULL)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s names the anchor's field, but not the positive's",
+                        o->name);
+    if (o->longest < LINE_MIN || o->longest > (size_t)LINE_MAX_MIB << 20)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: lines of at most %zu bytes (allowed: %d to %zu)",
+                        o->name, o->longest, LINE_MIN, (size_t)LINE_MAX_MIB << 20);
+    if (o->window == 0 || o->window > UINT32_MAX || o->window_bytes == 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "data set %s: a window of %zu examples, %zu bytes (allowed: 1 to %u, 1 and more)", o->name,
+                        o->window, o->window_bytes, UINT32_MAX);
+    return check_columns(o, err);
+}

@@ -1,0 +1,231 @@
+#include "finetune/data_stream.h"
+
+#include "base/checked.h"
+#include "base/random.h"
+
+#include <string.h>
+
+enum { DRAW_WINDOW = 3, FIRST_CAPACITY = 256 };
+
+struct data_stream {
+    const data_options *options;
+    data_reader *reader;
+    size_t window;
+    data_place place; /* of the window in hand */
+    example **items;
+    size_t count, capacity;
+    size_t bytes; /* of the items */
+    data_counts counts;
+};
+
+sem_status data_stream_open(data_stream **out, const data_options *options, size_t window, sem_error *err)
+{
+    *out = NULL;
+    data_stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return sem_fail_memory(err, options->name);
+    s->options = options;
+    s->window = window > 0 ? window : options->window;
+    sem_status status = data_reader_open(&s->reader, options, err);
+    if (status == SEM_OK)
+        *out = s;
+    else
+        data_stream_close(s);
+    return status;
+}
+
+static void forget(data_stream *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        free(s->items[i]);
+    s->count = 0;
+    s->bytes = 0;
+}
+
+void data_stream_close(data_stream *s)
+{
+    if (s == NULL)
+        return;
+    forget(s);
+    free(s->items);
+    data_reader_close(s->reader);
+    free(s);
+}
+
+void data_stream_begin(data_stream *s, uint64_t epoch)
+{
+    forget(s);
+    data_reader_begin(s->reader, epoch);
+    s->place = data_reader_tell(s->reader);
+    s->counts = (data_counts){0};
+}
+
+/* A data_sink. */
+static sem_status keep(void *context, const example *e, sem_error *err)
+{
+    data_stream *s = context;
+    if (s->count == s->capacity) {
+        size_t wanted = s->capacity > 0 ? 2 * s->capacity : FIRST_CAPACITY;
+        example **grown = checked_realloc(s->items, wanted, sizeof *grown);
+        if (grown == NULL)
+            return sem_fail_memory(err, "a window of examples");
+        s->items = grown;
+        s->capacity = wanted;
+    }
+    example *copy = example_copy(e);
+    if (copy == NULL)
+        return sem_fail_memory(err, "a window of examples");
+    s->items[s->count++] = copy;
+    s->bytes += copy->bytes;
+    return SEM_OK;
+}
+
+static void shuffle(data_stream *s)
+{
+    random_state r;
+    const data_place *p = &s->place;
+    uint64_t draw = random_at(random_at(s->options->seed, DRAW_WINDOW), p->epoch);
+    random_seed(&r, random_at(random_at(draw, p->file), p->line));
+    for (size_t i = s->count; i > 1; i--) {
+        size_t j = (size_t)random_below(&r, i);
+        example *kept = s->items[i - 1];
+        s->items[i - 1] = s->items[j];
+        s->items[j] = kept;
+    }
+}
+
+/* --- two texts of one label are a pair */
+
+typedef struct waiting {
+    uint64_t key;
+    size_t place; /* 1 + where the text of that label is; 0: free */
+} waiting;
+
+/* The text of e's label that waits for another, or a free cell. */
+static waiting *find_waiting(waiting *cells, size_t size, const example *const *items, const example *e)
+{
+    size_t cell = (size_t)e->label_key & (size - 1);
+    while (cells[cell].key != 0 &&
+           (cells[cell].key != e->label_key ||
+            (cells[cell].place != 0 && !data_text_equal(items[cells[cell].place - 1]->label, e->label))))
+        cell = (cell + 1) & (size - 1);
+    return &cells[cell];
+}
+
+static sem_status join(example **first, example *second, sem_error *err)
+{
+    example pair = **first;
+    pair.positive = second->anchor;
+    pair.positive_key = second->anchor_key;
+    example *joined = example_copy(&pair);
+    if (joined == NULL)
+        return sem_fail_memory(err, "a pair of one label");
+    free(*first);
+    *first = joined;
+    return SEM_OK;
+}
+
+/* Joins the window's texts, in their shuffled order. */
+static sem_status pair_by_label(data_stream *s, sem_error *err)
+{
+    size_t size = FIRST_CAPACITY, made = 0;
+    while (size < 2 * s->count)
+        size *= 2;
+    waiting *cells = calloc(size, sizeof *cells);
+    if (cells == NULL)
+        return sem_fail_memory(err, "the labels of a window");
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < s->count && status == SEM_OK; i++) {
+        example *e = s->items[i];
+        waiting *w = find_waiting(cells, size, (const example *const *)s->items, e);
+        w->key = e->label_key;
+        if (w->place == 0) {
+            w->place = i + 1;
+            continue;
+        }
+        status = join(&s->items[w->place - 1], e, err);
+        w->place = 0;
+    }
+    free(cells);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->items[i]->positive.length > 0)
+            s->items[made++] = s->items[i];
+        else
+            free(s->items[i]);
+    }
+    s->counts.unpaired += s->count - 2 * made;
+    s->count = made;
+    return SEM_OK;
+}
+
+/* One window, perhaps an empty one where no labels were paired. */
+static sem_status fill(data_stream *s, bool *more, sem_error *err)
+{
+    forget(s);
+    s->place = data_reader_tell(s->reader);
+    *more = true;
+    while (*more && s->count < s->window && s->bytes < s->options->window_bytes) {
+        sem_status status = data_reader_next(s->reader, keep, s, more, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    s->counts.malformed = data_reader_tell(s->reader).malformed;
+    shuffle(s);
+    return s->options->form == DATA_LABELLED ? pair_by_label(s, err) : SEM_OK;
+}
+
+sem_status data_stream_window(data_stream *s, const example *const **items, size_t *count, sem_error *err)
+{
+    bool more = true;
+    do {
+        sem_status status = fill(s, &more, err);
+        if (status != SEM_OK) {
+            forget(s);
+            return status;
+        }
+    } while (more && s->count == 0);
+    s->counts.examples += s->count;
+    *items = (const example *const *)s->items;
+    *count = s->count;
+    return SEM_OK;
+}
+
+data_place data_stream_tell(const data_stream *s)
+{
+    return s->place;
+}
+
+sem_status data_stream_seek(data_stream *s, const data_place *place, sem_error *err)
+{
+    sem_status status = data_reader_seek(s->reader, place, err);
+    if (status != SEM_OK)
+        return status;
+    forget(s);
+    s->place = *place;
+    s->counts = (data_counts){.malformed = place->malformed};
+    return SEM_OK;
+}
+
+sem_status data_count(const data_options *options, data_counts *out, sem_error *err)
+{
+    data_stream *s;
+    data_options quiet = *options;
+    quiet.report = NULL; /* who reads the set for good says it once */
+    sem_status status = data_stream_open(&s, &quiet, 0, err);
+    if (status != SEM_OK)
+        return status;
+    const example *const *items;
+    size_t count = 1;
+    while (status == SEM_OK && count > 0)
+        status = data_stream_window(s, &items, &count, err);
+    *out = data_stream_counts(s);
+    data_stream_close(s);
+    return status;
+}
+
+data_counts data_stream_counts(const data_stream *s)
+{
+    return s->counts;
+}
