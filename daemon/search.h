@@ -1,4 +1,4 @@
-/* A search under way: what its modes share (op_search.c, search_words.c, search_passages.c). */
+/* A search under way: what its modes share (op_search.c, search_words.c, search_passages.c, search_answer.c). */
 #ifndef SEM_DAEMON_SEARCH_H
 #define SEM_DAEMON_SEARCH_H
 
