@@ -1,12 +1,12 @@
 #include "index/recall_measure.h"
 
 #include "base/checked.h"
-#include "base/clock.h"
 #include "index/candidates.h"
 #include "index/parallel.h"
+#include "index/recall_lanes.h"
+#include "index/recall_reach.h"
 #include "index/recall_sample.h"
 #include "index/recall_truth.h"
-#include "index/scan.h"
 #include "index/scratch.h"
 
 #include <float.h>
@@ -17,12 +17,8 @@
 enum {
     QUERIES_MAX = 600, /* own rows; logged queries come on top */
     DEEPEST = TRUTH_DEPTH,
-    GROUP = TRUTH_GROUP, /* queries that one thread takes at a time */
-    SCAN_PIECE = 32,     /* blocks */
-    NEAR_ROOM = 2048     /* estimates of the nearest cells: more than any rank */
+    GROUP = TRUTH_GROUP /* queries that one thread takes at a time */
 };
-/* With more of the cells a reach spares nothing that pays for its choice. */
-static const double MOST_REACHED = 0.25;
 
 /* Neighbours that the nibbles alone may lose. */
 static const double SECOND_LOSS = 0.0005;
@@ -46,13 +42,6 @@ typedef struct neighbour {
     uint32_t rank;   /* of its row among the neighbours */
 } neighbour;
 
-/* The cells of a query that are probed before a reach counts. */
-typedef struct nearest {
-    size_t cells;
-    float could_have;               /* the estimate that decides which others are within reach */
-    uint32_t within[CURVE_REACHES]; /* cells, these included */
-} nearest;
-
 typedef struct measurement {
     const measure_input *in;
     recall_curve *curve;
@@ -60,7 +49,7 @@ typedef struct measurement {
     vector_hit *hits;     /* [count, DEEPEST] */
     size_t *found;        /* [count] */
     uint16_t *scales;     /* [seen] of the rows' nibbles; a NaN: in no list */
-    nearest *nearest;     /* [count, CURVE_REACH_DEPTHS] */
+    reach_nearest *reach; /* [count, CURVE_REACH_DEPTHS] */
     pthread_mutex_t lock; /* guards what follows */
     tallies sums;
     sem_status status;
@@ -80,29 +69,24 @@ static sem_status choose_queries(measurement *m, sem_error *err)
         return s;
     m->hits = checked_realloc(NULL, (m->sample.count + 1) * DEEPEST, sizeof *m->hits);
     m->found = calloc(m->sample.count + 1, sizeof *m->found);
-    m->nearest = checked_realloc(NULL, (m->sample.count + 1) * CURVE_REACH_DEPTHS, sizeof *m->nearest);
-    return m->hits != NULL && m->found != NULL && m->nearest != NULL ? SEM_OK
-                                                                     : sem_fail_memory(err, "the recall curve");
+    m->reach = checked_realloc(NULL, (m->sample.count + 1) * CURVE_REACH_DEPTHS, sizeof *m->reach);
+    return m->hits != NULL && m->found != NULL && m->reach != NULL ? SEM_OK : sem_fail_memory(err, "the recall curve");
 }
 
 /* What one thread works in. */
 typedef struct bench {
     search_scratch *scratch;
+    size_t nlist;           /* cells; the strangers' number */
     uint16_t *slot_of;      /* [seen] 1 + the rank of the neighbour, 0 for other rows */
     uint32_t rows[DEEPEST]; /* the neighbours, nearest first */
     size_t count;           /* of them */
     uint32_t *ranks;        /* [nlist] of coarse_rank */
     uint32_t *order;        /* [nlist] cells as they are probed */
     uint32_t *places;       /* [nlist + 1] where each comes in that order; the strangers at 0 */
-    uint32_t own;           /* document of the query, or ROW_NONE */
     neighbour lanes[2 * DEEPEST];
     size_t lane_count;
     uint32_t above[2 * DEEPEST]; /* lanes met that come before the i-th of these and not before the one ahead */
     uint16_t stamps[DEEPEST];    /* by rank: the last point at which a lane of it was met */
-    code_candidate scanned[(SCAN_PIECE + 1) * CODES_LANES];
-    code_candidate near[NEAR_ROOM];
-    size_t near_count, near_keep;
-    float near_least; /* estimates below it are not among the best near_keep */
     tallies sums;
 } bench;
 
@@ -114,42 +98,22 @@ static int by_estimate(const void *a, const void *b)
     return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->cell < y->cell ? -1 : x->cell > y->cell;
 }
 
-typedef void lane_fn(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate);
-
-/* Calls f for each lane of a cell whose estimate is at least so high. */
-static void each_lane(bench *b, const lists *l, uint32_t cell, float least, lane_fn *f)
+static void note_neighbour(void *context, uint32_t row, uint32_t cell, float estimate)
 {
-    float base = lists_base(l, cell, b->scratch->cells.of);
-    for (const list_extent *e = &l->cells[cell].head; e != NULL;
-         e = atomic_load_explicit(&e->next, memory_order_acquire)) {
-        uint32_t used = atomic_load_explicit(&e->used, memory_order_acquire);
-        for (uint32_t from = 0; from < used; from += SCAN_PIECE) {
-            uint32_t n = used - from < SCAN_PIECE ? used - from : SCAN_PIECE, first = e->first + from;
-            const code_run run = {.blocks = l->blocks + first * codes_block_size(l->lines),
-                                  .count = n,
-                                  .first_place = first * CODES_LANES,
-                                  .base = base};
-            size_t found = l->kernel->scan(&b->scratch->codes, &run, least, b->scanned);
-            for (size_t i = 0; i < found; i++)
-                f(b, l, lists_row(l, b->scanned[i].place), cell, b->scanned[i].score);
-        }
-    }
-}
-
-static void note_neighbour(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
-{
+    bench *b = context;
     uint16_t slot = b->slot_of[row];
     if (slot != 0 && b->lane_count < 2 * b->count)
         b->lanes[b->lane_count++] = (neighbour){.estimate = estimate,
                                                 .cell = cell,
-                                                .listed = cell < l->nlist ? b->ranks[cell] : 0,
+                                                .listed = cell < b->nlist ? b->ranks[cell] : 0,
                                                 .rank = (uint32_t)slot - 1};
 }
 
 /* The neighbours' lanes are sorted by estimate by now. */
-static void count_row(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
+static void count_row(void *context, uint32_t row, uint32_t cell, float estimate)
 {
-    (void)l, (void)row, (void)cell;
+    bench *b = context;
+    (void)row, (void)cell;
     if (estimate <= b->lanes[b->lane_count - 1].estimate)
         return;
     size_t low = 0, high = b->lane_count - 1; /* the first that is below the row */
@@ -216,81 +180,6 @@ static void add_point(bench *b, const lists *l, size_t p, size_t nprobe)
     }
 }
 
-/* --- reach */
-
-static void note_near(bench *b, const lists *l, uint32_t row, uint32_t cell, float estimate)
-{
-    (void)l, (void)cell;
-    b->near[b->near_count++] = (code_candidate){.place = row, .score = estimate};
-    if (b->near_count == NEAR_ROOM) {
-        b->near_least = candidates_cut(l->kernel, b->near, b->near_count, b->near_keep, candidate_smaller_place, NULL);
-        b->near_count = b->near_keep;
-    }
-}
-
-/* Leaves out the row that stands in for the query: it is no document of a search. */
-static void drop_own(bench *b, const measurement *m)
-{
-    size_t others = 0;
-    for (size_t i = 0; i < b->near_count; i++)
-        if (b->own == ROW_NONE || rows_docno(m->in->view->rows, b->near[i].place) != b->own)
-            b->near[others++] = b->near[i];
-    b->near_count = others;
-}
-
-/* The estimate that a search finds after the nearest cells, and how many these are: as scan_cells
- * and stages_reach do. */
-static float find_could_have(bench *b, const measurement *m, const effort *e, size_t *near)
-{
-    const lists *l = m->in->lists;
-    b->near_count = 0;
-    b->near_keep = e->rank;
-    b->near_least = -FLT_MAX;
-    each_lane(b, l, (uint32_t)l->nlist, b->near_least, note_near);
-    for (*near = 0; *near < l->nlist && (*near < e->near || b->near_count < e->rank); ++*near) {
-        each_lane(b, l, b->scratch->cells.order[*near], b->near_least, note_near);
-        drop_own(b, m);
-    }
-    return b->near_count < e->rank ? -FLT_MAX : candidates_bound(l->kernel, b->near, b->near_count, e->rank);
-}
-
-/* The first reach that is above a needed cosine. All squared. */
-static size_t first_reach(const float reaches[CURVE_REACHES], float needed)
-{
-    size_t r = 0;
-    while (r < CURVE_REACHES && needed >= reaches[r])
-        r++;
-    return r;
-}
-
-/* Orders cells by the reach that probes them: ends[r] are probed with the r-th one. */
-static void order_by_reach(bench *b, const lists *l, const nearest *n, size_t ends[CURVE_REACHES + 1])
-{
-    const coarse_scores *cells = &b->scratch->cells;
-    size_t next[CURVE_REACHES + 1];
-    float reaches[CURVE_REACHES];
-    for (size_t r = 0; r < CURVE_REACHES; r++)
-        reaches[r] = curve_cosine(r) * curve_cosine(r);
-    memset(ends, 0, (CURVE_REACHES + 1) * sizeof *ends);
-    for (size_t i = 0; i < l->nlist; i++) {
-        uint32_t c = cells->order[i];
-        float needed = lists_needed_cosine(l, c, lists_base(l, c, cells->of), n->could_have, &b->scratch->codes);
-        b->places[c] = i < n->cells ? 0 : (uint32_t)first_reach(reaches, needed);
-        ends[b->places[c]] += i >= n->cells;
-    }
-    for (size_t r = 0, sum = n->cells; r <= CURVE_REACHES; r++) {
-        next[r] = sum;
-        sum += ends[r];
-        ends[r] = sum;
-    }
-    for (size_t i = 0; i < l->nlist; i++) {
-        uint32_t c = cells->order[i];
-        size_t at = i < n->cells ? i : next[b->places[c]]++;
-        b->order[at] = c;
-        b->places[c] = (uint32_t)at;
-    }
-}
-
 /* Which neighbours the nibbles would lose, for each multiple of the depth. */
 static void add_second(bench *b, const measurement *m)
 {
@@ -335,7 +224,7 @@ static void take_neighbours(bench *b, const measurement *m, size_t q)
 static void find_lanes(bench *b, const lists *l)
 {
     for (uint32_t c = 0; c <= l->nlist; c++)
-        each_lane(b, l, c, -FLT_MAX, note_neighbour);
+        recall_lanes_each(l, b->scratch, c, -FLT_MAX, note_neighbour, b);
     for (size_t i = 0; i < b->count; i++)
         b->slot_of[b->rows[i]] = 0;
     qsort(b->lanes, b->lane_count, sizeof b->lanes[0], by_estimate);
@@ -345,25 +234,26 @@ static void prepare_query(bench *b, const measurement *m, size_t q)
 {
     const lists *l = m->in->lists;
     coarse_scores *cells = &b->scratch->cells;
-    b->own = m->sample.own[q];
     lists_prepare(l, &b->scratch->codes, m->sample.queries + q * m->in->view->rows->width);
     coarse_rank(&l->coarse, &b->scratch->codes, cells, b->ranks);
     coarse_list(&l->coarse, &b->scratch->codes, l->nlist, cells);
     candidates_order(cells->order, l->nlist, cells->of);
 }
 
+static reach_query reaching(const bench *b, const measurement *m, size_t q)
+{
+    return (reach_query){
+        .lists = m->in->lists, .rows = m->in->view->rows, .prepared = b->scratch, .own = m->sample.own[q]};
+}
+
 /* How many cells each reach means. */
 static void count_reached(bench *b, measurement *m, size_t q)
 {
-    size_t ends[CURVE_REACHES + 1];
     prepare_query(b, m, q);
+    const reach_query query = reaching(b, m, q);
     for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++) {
         effort e = recall_curve_reaching(m->curve, d, 0.0f, 0.0);
-        nearest *n = &m->nearest[q * CURVE_REACH_DEPTHS + d];
-        n->could_have = find_could_have(b, m, &e, &n->cells);
-        order_by_reach(b, m->in->lists, n, ends);
-        for (size_t r = 0; r < CURVE_REACHES; r++)
-            n->within[r] = (uint32_t)ends[r];
+        recall_reach_look(&query, &e, b->order, b->places, &m->reach[q * CURVE_REACH_DEPTHS + d]);
     }
 }
 
@@ -372,14 +262,14 @@ static void begin_order(bench *b, const lists *l)
 {
     memset(b->above, 0, sizeof b->above);
     memset(b->stamps, 0, sizeof b->stamps);
-    each_lane(b, l, (uint32_t)l->nlist, b->lanes[b->lane_count - 1].estimate, count_row);
+    recall_lanes_each(l, b->scratch, (uint32_t)l->nlist, b->lanes[b->lane_count - 1].estimate, count_row, b);
 }
 
 /* Goes through cells of the order from one place to another. */
 static void go_on(bench *b, const lists *l, size_t *probed, size_t to)
 {
     for (; *probed < to; ++*probed)
-        each_lane(b, l, b->order[*probed], b->lanes[b->lane_count - 1].estimate, count_row);
+        recall_lanes_each(l, b->scratch, b->order[*probed], b->lanes[b->lane_count - 1].estimate, count_row, b);
 }
 
 static void measure_probes(bench *b, const measurement *m)
@@ -401,7 +291,8 @@ static void measure_reaches(bench *b, const measurement *m, size_t q, size_t d)
 {
     const lists *l = m->in->lists;
     size_t probed = 0, ends[CURVE_REACHES + 1];
-    order_by_reach(b, l, &m->nearest[q * CURVE_REACH_DEPTHS + d], ends);
+    const reach_query query = reaching(b, m, q);
+    recall_reach_order(&query, &m->reach[q * CURVE_REACH_DEPTHS + d], b->order, b->places, ends);
     begin_order(b, l);
     for (size_t r = 0; r < CURVE_REACHES && m->curve->reach[r].cells[d] > 0; r++) {
         point_found found;
@@ -453,6 +344,7 @@ static sem_status bench_create(bench **out, const measurement *m, sem_error *err
     bench *b = calloc(1, sizeof *b);
     if (b == NULL)
         return sem_fail_memory(err, "the recall curve");
+    b->nlist = m->in->lists->nlist;
     b->slot_of = calloc((size_t)m->in->seen + 1, sizeof *b->slot_of);
     b->ranks = calloc(m->in->lists->nlist, sizeof *b->ranks);
     b->order = calloc(m->in->lists->nlist, sizeof *b->order);
@@ -518,34 +410,6 @@ static void measure_group(void *context, size_t group)
     sem_error error;
     sem_status s = recall_truth_find(&truth, first, count, &error);
     take_group(m, group, measure_query, s, &error);
-}
-
-/* On average, where so many nearest centroids are looked at that 1.5 times the average may be chosen
- * (recall_curve_reaching): the farther a few queries would reach, the less that adds. */
-static double mean_cells(const measurement *m, size_t r, size_t d)
-{
-    enum { ROUNDS = 8 };
-    const lists *l = m->in->lists;
-    double mean = (double)l->nlist;
-    for (size_t round = 0; round < ROUNDS; round++) {
-        size_t most = coarse_least(&l->coarse, recall_curve_reaching(m->curve, d, 0.0f, mean).nprobe);
-        mean = 0;
-        for (size_t q = 0; q < m->sample.count; q++) {
-            size_t within = m->nearest[q * CURVE_REACH_DEPTHS + d].within[r];
-            mean += (double)(within < most ? within : most) / (double)m->sample.count;
-        }
-    }
-    return mean;
-}
-
-/* Which reaches are worth measuring. */
-static void conclude_cells(measurement *m)
-{
-    for (size_t r = 0; r < CURVE_REACHES; r++)
-        for (size_t d = 0; d < CURVE_REACH_DEPTHS; d++) {
-            double cells = mean_cells(m, r, d);
-            m->curve->reach[r].cells[d] = cells > MOST_REACHED * (double)m->in->lists->nlist ? 0.0f : (float)cells;
-        }
 }
 
 static float choose_second(const tallies *t, size_t d)
@@ -635,9 +499,10 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     if (s == SEM_OK) {
         size_t groups = (m->sample.count + GROUP - 1) / GROUP;
         parallel_run(in->threads, groups, look_group, m);
-        conclude_cells(m);
-        if (m->status == SEM_OK)
+        if (m->status == SEM_OK) {
+            recall_reach_choose(curve, in->lists, m->reach, m->sample.count);
             parallel_run(in->threads, groups, measure_group, m);
+        }
         s = m->status;
         if (s == SEM_OK)
             conclude(m, curve);
@@ -649,7 +514,7 @@ sem_status recall_measure(recall_curve *curve, const measure_input *in, sem_erro
     free(m->hits);
     free(m->found);
     free(m->scales);
-    free(m->nearest);
+    free(m->reach);
     free(m);
     return s;
 }
