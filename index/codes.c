@@ -1,6 +1,7 @@
 #include "index/codes.h"
 
 #include "base/checked.h"
+#include "base/simd.h"
 
 #include <float.h>
 #include <math.h>
@@ -11,17 +12,11 @@ enum { BYTE_MAX = 127, BYTE_ZERO = 128 };
 
 const code_kernel *codes_choose(void)
 {
-    static const code_kernel *const levels[] = {&code_avx512, &code_avx2, &code_generic};
-    enum { LEVELS = sizeof levels / sizeof levels[0] };
-    size_t first = 0;
-    const char *forced = getenv("SEMD_SIMD");
-    for (size_t i = 0; forced != NULL && i < LEVELS; i++)
-        if (strcmp(forced, levels[i]->name) == 0 || (strcmp(forced, "avxvnni") == 0 && levels[i] == &code_avx2))
-            first = i;
-    for (size_t i = first; i < LEVELS; i++)
-        if (levels[i]->available())
-            return levels[i];
-    return &code_generic;
+    static const code_kernel *const kernels[SIMD_WIDTHS] = {&code_generic, &code_avx2, &code_avx512};
+    simd_width width = simd_widest();
+    while (width > SIMD_GENERIC && !kernels[width]->available())
+        width--;
+    return kernels[width];
 }
 
 float codes_scale(uint16_t half)

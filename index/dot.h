@@ -29,8 +29,7 @@ typedef struct dot_kernel {
 
 extern const dot_kernel dot_generic, dot_avx2, dot_avx512;
 
-/* The best kernel of this machine; SEMD_SIMD (generic, avx2, avx512; avxvnni is avx2 and
- * amx is avx512 here) lowers it. */
+/* The best kernel of this machine that SEMD_SIMD allows (base/simd.h). */
 const dot_kernel *dot_choose(void);
 
 /* ⟨a, b⟩ of dim floats, of any width and wherever they lie, summed in double: for means over many

@@ -1,6 +1,7 @@
 #include "index/nearest.h"
 
 #include "base/checked.h"
+#include "base/simd.h"
 
 #include <float.h>
 #include <stdlib.h>
@@ -10,17 +11,11 @@ enum { BYTE_ZERO = 128 };
 
 const nearest_kernel *nearest_choose(void)
 {
-    static const nearest_kernel *const levels[] = {&nearest_avx512, &nearest_avx2, &nearest_generic};
-    enum { LEVELS = sizeof levels / sizeof levels[0] };
-    size_t first = 0;
-    const char *forced = getenv("SEMD_SIMD");
-    for (size_t i = 0; forced != NULL && i < LEVELS; i++)
-        if (strcmp(forced, levels[i]->name) == 0 || (strcmp(forced, "avxvnni") == 0 && levels[i] == &nearest_avx2))
-            first = i;
-    for (size_t i = first; i < LEVELS; i++)
-        if (levels[i]->available())
-            return levels[i];
-    return &nearest_generic;
+    static const nearest_kernel *const kernels[SIMD_WIDTHS] = {&nearest_generic, &nearest_avx2, &nearest_avx512};
+    simd_width width = simd_widest();
+    while (width > SIMD_GENERIC && !kernels[width]->available())
+        width--;
+    return kernels[width];
 }
 
 void near_cells_note(near_cells *n, uint32_t cell, float score)

@@ -1,9 +1,9 @@
+#include "base/simd.h"
 #include "model/kernels_levels.h"
 #include "model/processor.h"
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 void kernels_available(const kernels *out[KERNELS_MAX + 1])
@@ -26,30 +26,19 @@ void kernels_available(const kernels *out[KERNELS_MAX + 1])
     out[count] = NULL;
 }
 
-/* Whether there is a level of this name on some machine. */
-static bool is_known(const char *name)
-{
-    static const char *const names[] = {"generic", "avx2", "avxvnni", "avx512", "amx"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], name) == 0)
-            return true;
-    return false;
-}
-
 sem_status kernels_choose(const kernels **out, sem_error *err)
 {
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
-    const char *wanted = getenv("SEMD_SIMD");
-    const bool any = wanted == NULL || wanted[0] == '\0';
+    const char *wanted = simd_wanted();
     size_t i = 0;
     for (; levels[i] != NULL; i++) {
-        if (any ? levels[i + 1] == NULL : strcmp(levels[i]->name, wanted) == 0) {
+        if (wanted == NULL ? levels[i + 1] == NULL : strcmp(levels[i]->name, wanted) == 0) {
             *out = levels[i];
             return SEM_OK;
         }
     }
-    if (is_known(wanted))
+    if (simd_is_level(wanted))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "SEMD_SIMD is \"%s\", whose instructions this machine lacks; its best level is \"%s\"", wanted,
                         levels[i - 1]->name);

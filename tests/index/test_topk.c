@@ -170,6 +170,10 @@ START_TEST(semd_simd_lowers_the_kernel)
     ck_assert_ptr_eq(dot_choose(), dot_avx2.available() ? &dot_avx2 : &dot_generic);
     setenv("SEMD_SIMD", "avxvnni", 1);
     ck_assert_ptr_eq(dot_choose(), dot_avx2.available() ? &dot_avx2 : &dot_generic);
+    setenv("SEMD_SIMD", "amx", 1);
+    ck_assert_ptr_eq(dot_choose(), dot_avx512.available() ? &dot_avx512
+                                   : dot_avx2.available() ? &dot_avx2
+                                                          : &dot_generic);
     unsetenv("SEMD_SIMD");
     ck_assert(dot_choose()->available());
 }
