@@ -62,6 +62,31 @@ static void measure(const bench *b, const kernels *k, const attention_level *lev
     report(b, name, best);
 }
 
+/* What any level needs. */
+static size_t space_of_all(const kernels *const levels[KERNELS_MAX + 1], const bench *b)
+{
+    size_t space = attention_forward_space(&b->shape, b->n);
+    for (size_t i = 0; levels[i] != NULL; i++) {
+        const attention_level *both[] = {attention_choose(levels[i]->name, PACKED_FLOAT32),
+                                         attention_of_bfloat16(levels[i]->name)};
+        for (size_t p = 0; p < 2; p++) {
+            size_t needed = attention_space(both[p], &b->shape, b->n);
+            space = needed > space ? needed : space;
+        }
+    }
+    return space;
+}
+
+static void measure_level(bench *b, const kernels *level)
+{
+    const attention_level *exact = attention_choose(level->name, PACKED_FLOAT32);
+    const attention_level *fast = attention_of_bfloat16(level->name);
+    measure(b, level, NULL);
+    measure(b, level, exact);
+    if (fast != exact)
+        measure(b, level, fast);
+}
+
 int main(int argc, char **argv)
 {
     size_t numbers[4] = {200, 12, 32, 0};
@@ -79,39 +104,20 @@ int main(int argc, char **argv)
         .hidden = numbers[1] * numbers[2], .heads = numbers[1], .width = numbers[2], .window = numbers[3]};
     b.repeats = 1 + 1000 / b.n;
     const size_t H = b.shape.hidden;
-    size_t space = attention_forward_space(&b.shape, b.n);
     const kernels *levels[KERNELS_MAX + 1];
     kernels_available(levels);
-    for (size_t i = 0; levels[i] != NULL; i++) {
-        const attention_level *both[] = {attention_choose(levels[i]->name, PACKED_FLOAT32),
-                                         attention_of_bfloat16(levels[i]->name)};
-        for (size_t p = 0; p < 2; p++) {
-            size_t needed = attention_space(both[p], &b.shape, b.n);
-            space = needed > space ? needed : space;
-        }
-    }
     b.qkv = malloc(b.n * 3 * H * sizeof *b.qkv);
     b.context = malloc(b.n * H * sizeof *b.context);
-    b.space = malloc(space * sizeof *b.space);
-    if (b.qkv == NULL || b.context == NULL || b.space == NULL) {
+    b.space = malloc(space_of_all(levels, &b) * sizeof *b.space);
+    bool there = b.qkv != NULL && b.context != NULL && b.space != NULL;
+    if (!there)
         fprintf(stderr, "bench_attention: out of memory\n");
-        free(b.qkv);
-        free(b.context);
-        free(b.space);
-        return 1;
-    }
-    for (size_t i = 0; i < b.n * 3 * H; i++)
+    for (size_t i = 0; there && i < b.n * 3 * H; i++)
         b.qkv[i] = (float)(i * 2654435761U % 65536) / 32768 - 1;
-    for (size_t i = 0; levels[i] != NULL; i++) {
-        const attention_level *exact = attention_choose(levels[i]->name, PACKED_FLOAT32);
-        const attention_level *fast = attention_of_bfloat16(levels[i]->name);
-        measure(&b, levels[i], NULL);
-        measure(&b, levels[i], exact);
-        if (fast != exact)
-            measure(&b, levels[i], fast);
-    }
+    for (size_t i = 0; there && levels[i] != NULL; i++)
+        measure_level(&b, levels[i]);
     free(b.qkv);
     free(b.context);
     free(b.space);
-    return 0;
+    return there ? 0 : 1;
 }

@@ -247,58 +247,60 @@ static bool number_matches(const char *op, number operand, number stored)
     return result;
 }
 
+/* Ascending; entries of the same rank are equal. */
+static const struct {
+    int rank;
+    number n;
+} number_line[] = {
+    {0, {F, .f = -INFINITY}},
+    {1, {F, .f = -1e300}},
+    {2, {F, .f = -9223372036854777856.0}},
+    {3, {I, .i = INT64_MIN}},
+    {3, {F, .f = -9223372036854775808.0}},
+    {4, {I, .i = INT64_MIN + 1}},
+    {5, {I, .i = -9007199254740993}},
+    {6, {F, .f = -9007199254740992.0}},
+    {6, {I, .i = -9007199254740992}},
+    {7, {I, .i = -2}},
+    {8, {F, .f = -1.5}},
+    {8, {F32, .f = -1.5}},
+    {9, {I, .i = -1}},
+    {10, {F, .f = -5e-324}},
+    {11, {U, .u = 0}},
+    {11, {F, .f = 0.0}},
+    {11, {F, .f = -0.0}},
+    {12, {F, .f = 5e-324}},
+    {13, {F, .f = 0.1}},
+    {14, {F32, .f = 0.1f}},
+    {15, {U, .u = 1}},
+    {15, {F, .f = 1.0}},
+    {15, {I, .i = 1}},
+    {16, {U, .u = 9007199254740992}},
+    {16, {F, .f = 9007199254740992.0}},
+    {17, {U, .u = 9007199254740993}},
+    {17, {I, .i = 9007199254740993}},
+    {18, {F, .f = 9007199254740994.0}},
+    {19, {I, .i = INT64_MAX}},
+    {20, {F, .f = 9223372036854775808.0}},
+    {20, {U, .u = 9223372036854775808U}},
+    {21, {U, .u = UINT64_MAX}},
+    {22, {F, .f = 18446744073709551616.0}},
+    {23, {F, .f = INFINITY}},
+};
+
 START_TEST(numbers_compare_exactly_in_every_type)
 {
-    /* Ascending; entries of the same rank are equal. */
-    const struct {
-        int rank;
-        number n;
-    } line[] = {
-        {0, {F, .f = -INFINITY}},
-        {1, {F, .f = -1e300}},
-        {2, {F, .f = -9223372036854777856.0}},
-        {3, {I, .i = INT64_MIN}},
-        {3, {F, .f = -9223372036854775808.0}},
-        {4, {I, .i = INT64_MIN + 1}},
-        {5, {I, .i = -9007199254740993}},
-        {6, {F, .f = -9007199254740992.0}},
-        {6, {I, .i = -9007199254740992}},
-        {7, {I, .i = -2}},
-        {8, {F, .f = -1.5}},
-        {8, {F32, .f = -1.5}},
-        {9, {I, .i = -1}},
-        {10, {F, .f = -5e-324}},
-        {11, {U, .u = 0}},
-        {11, {F, .f = 0.0}},
-        {11, {F, .f = -0.0}},
-        {12, {F, .f = 5e-324}},
-        {13, {F, .f = 0.1}},
-        {14, {F32, .f = 0.1f}},
-        {15, {U, .u = 1}},
-        {15, {F, .f = 1.0}},
-        {15, {I, .i = 1}},
-        {16, {U, .u = 9007199254740992}},
-        {16, {F, .f = 9007199254740992.0}},
-        {17, {U, .u = 9007199254740993}},
-        {17, {I, .i = 9007199254740993}},
-        {18, {F, .f = 9007199254740994.0}},
-        {19, {I, .i = INT64_MAX}},
-        {20, {F, .f = 9223372036854775808.0}},
-        {20, {U, .u = 9223372036854775808U}},
-        {21, {U, .u = UINT64_MAX}},
-        {22, {F, .f = 18446744073709551616.0}},
-        {23, {F, .f = INFINITY}},
-    };
-    size_t n = sizeof line / sizeof line[0];
+    size_t n = sizeof number_line / sizeof number_line[0];
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++) {
-            int order = (line[j].rank > line[i].rank) - (line[j].rank < line[i].rank);
-            ck_assert_msg(number_matches("eq", line[i].n, line[j].n) == (order == 0), "eq %zu %zu", i, j);
-            ck_assert_msg(number_matches("in", line[i].n, line[j].n) == (order == 0), "in %zu %zu", i, j);
-            ck_assert_msg(number_matches("gt", line[i].n, line[j].n) == (order > 0), "gt %zu %zu", i, j);
-            ck_assert_msg(number_matches("gte", line[i].n, line[j].n) == (order >= 0), "gte %zu %zu", i, j);
-            ck_assert_msg(number_matches("lt", line[i].n, line[j].n) == (order < 0), "lt %zu %zu", i, j);
-            ck_assert_msg(number_matches("lte", line[i].n, line[j].n) == (order <= 0), "lte %zu %zu", i, j);
+            number a = number_line[i].n, b = number_line[j].n;
+            int order = (number_line[j].rank > number_line[i].rank) - (number_line[j].rank < number_line[i].rank);
+            ck_assert_msg(number_matches("eq", a, b) == (order == 0), "eq %zu %zu", i, j);
+            ck_assert_msg(number_matches("in", a, b) == (order == 0), "in %zu %zu", i, j);
+            ck_assert_msg(number_matches("gt", a, b) == (order > 0), "gt %zu %zu", i, j);
+            ck_assert_msg(number_matches("gte", a, b) == (order >= 0), "gte %zu %zu", i, j);
+            ck_assert_msg(number_matches("lt", a, b) == (order < 0), "lt %zu %zu", i, j);
+            ck_assert_msg(number_matches("lte", a, b) == (order <= 0), "lte %zu %zu", i, j);
         }
 }
 END_TEST

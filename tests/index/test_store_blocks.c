@@ -407,50 +407,70 @@ static void fill_row(rows *r, uint32_t docno, uint32_t slot, float first)
     ck_ok(rows_put_slot(r, docno, slot, vector, &error));
 }
 
-START_TEST(a_view_sees_its_vectors_whatever_is_packed_or_written_anew)
+/* A reader and what it sees. */
+typedef struct reader {
+    store_read *read;
+    rows_view view;
+} reader;
+
+static void reader_begin(reader *out, store *s, rows *r)
 {
-    enum { DOCS = 4 * BLOCK + 50 };
-    static float wanted[DOCS];
     sem_error error;
-    uint32_t c;
-    rows *r;
-    store_read *old, *late;
-    rows_view before, after;
-    store *s = store_with_collection(&c);
-    ck_ok(rows_create_stored(&r, s, SPACE, c, DIM, &error));
-    /* Documents, slots and rows have the same numbers here. Less than a block at a time. */
+    ck_ok(store_read_begin(s, &out->read, &error));
+    ck_ok(rows_view_begin(&out->view, r, out->read, &error));
+}
+
+static void reader_end(reader *of)
+{
+    rows_view_end(&of->view);
+    store_read_end(of->read);
+}
+
+enum { SEEN = 150, DOCS = 4 * BLOCK + 50 };
+
+/* Documents, slots and rows have the same numbers here. Less than a block at a time; the reader
+ * begins when SEEN are there. */
+static void put_rows(store *s, uint32_t c, rows *r, float wanted[DOCS], reader *before)
+{
     for (uint32_t n = 0; n < DOCS; n += 50) {
         uint32_t end = n + 50 < DOCS ? n + 50 : DOCS;
         put_some(s, c, n, end, 0);
         for (uint32_t i = n; i < end; i++)
             fill_row(r, i, i, wanted[i] = first_of(i, 0));
-        if (n == 100) {
-            ck_ok(store_read_begin(s, &old, &error));
-            ck_ok(rows_view_begin(&before, r, old, &error));
-        }
+        if (end == SEEN)
+            reader_begin(before, s, r);
         row_vectors_settle(r->vectors);
-        if (n >= 100)
-            expect_rows(&before, 0, 150, wanted);
+        if (end >= SEEN)
+            expect_rows(&before->view, 0, SEEN, wanted);
     }
+}
+
+START_TEST(a_view_sees_its_vectors_whatever_is_packed_or_written_anew)
+{
+    static float wanted[DOCS];
+    sem_error error;
+    uint32_t c;
+    rows *r;
+    reader before, after;
+    store *s = store_with_collection(&c);
+    ck_ok(rows_create_stored(&r, s, SPACE, c, DIM, &error));
+    put_rows(s, c, r, wanted, &before);
     /* The reader of long ago still sees what it saw, and so does a new one. */
-    ck_ok(store_read_begin(s, &late, &error));
-    ck_ok(rows_view_begin(&after, r, late, &error));
-    const float *first = rows_vector(&after, 10);
-    expect_rows(&before, 0, 150, wanted);
-    expect_rows(&after, 0, DOCS, wanted);
+    reader_begin(&after, s, r);
+    const float *first = rows_vector(&after.view, 10);
+    expect_rows(&before.view, 0, SEEN, wanted);
+    expect_rows(&after.view, 0, DOCS, wanted);
     /* Two thirds go, so that blocks are written anew; what the views see stays. */
-    rows_view_end(&before);
-    store_read_end(old);
+    reader_end(&before);
     for (uint64_t d = 0; d < 2; d++)
         delete_some(s, c, d, DOCS, 3);
     for (int i = 0; i < 5; i++) {
         empty_group(s);
         put_some(s, c, 5000 + 300 * (uint64_t)i, 5300 + 300 * (uint64_t)i, 0);
         ck_assert_float_eq(first[0], wanted[10]);
-        expect_rows(&after, 0, DOCS, wanted);
+        expect_rows(&after.view, 0, DOCS, wanted);
     }
-    rows_view_end(&after);
-    store_read_end(late);
+    reader_end(&after);
     for (uint32_t n = 0; n < DOCS; n++)
         if (n % 3 != 2)
             rows_remove(r, n);
@@ -459,13 +479,11 @@ START_TEST(a_view_sees_its_vectors_whatever_is_packed_or_written_anew)
         put_some(s, c, 9000 + 300 * (uint64_t)i, 9300 + 300 * (uint64_t)i, 0);
         row_vectors_settle(r->vectors);
     }
-    ck_ok(store_read_begin(s, &late, &error));
-    ck_ok(rows_view_begin(&after, r, late, &error));
+    reader_begin(&after, s, r);
     for (uint32_t n = 2; n < DOCS; n += 3)
-        expect_rows(&after, n, n + 1, wanted);
+        expect_rows(&after.view, n, n + 1, wanted);
     ck_assert_uint_le(atomic_load(&r->vectors->fresh_count), 1);
-    rows_view_end(&after);
-    store_read_end(late);
+    reader_end(&after);
     rows_release(r);
     store_close(s);
     ck_assert_uint_lt(look_at_disk("space-1").dead, 5 * BLOCK);

@@ -148,24 +148,16 @@ START_TEST(a_space_is_removed_when_nobody_reads_it)
 }
 END_TEST
 
-START_TEST(a_flip_is_one_step)
+/* The first generation, which is the current one, and a candidate; nothing else is taken. */
+static void put_two_generations(store *s, char *metrics)
 {
     sem_error error;
-    bool found;
-    uint32_t generation, space, again;
+    uint32_t generation, space;
     store_write *w;
-    store_read *r;
-    store_generation g, *list;
-    size_t count;
-    store *s = open_with(MAP, 0);
-    ck_ok(store_read_begin(s, &r, &error));
-    ck_ok(store_generation_current(r, &g, &found, &error));
-    ck_assert(!found);
-    store_read_end(r);
+    store_generation g;
     ck_ok(store_write_begin(s, &w, &error));
     ck_ok(store_generation_next(w, &generation, &space, &error));
     ck_assert(generation == 1 && space == 1);
-    char metrics[] = "{\"heldout\":{\"mrr\":0.5}}";
     g = (store_generation){.number = 1,
                            .created_ms = -5,
                            .state = GENERATION_CURRENT,
@@ -191,13 +183,15 @@ START_TEST(a_flip_is_one_step)
     ck_fails(store_generation_put(w, &g, &error), SEM_INVALID_ARGUMENT);
     ck_fails(store_generation_remove(w, 1, &error), SEM_FAILED_PRECONDITION);
     ck_ok(store_write_commit(w, &error));
-    ck_ok(store_write_begin(s, &w, &error));
-    ck_fails(store_generation_flip(w, 7, GENERATION_PREVIOUS, &error), SEM_NOT_FOUND);
-    ck_fails(store_generation_flip(w, 2, GENERATION_CURRENT, &error), SEM_INVALID_ARGUMENT);
-    ck_ok(store_generation_flip(w, 2, GENERATION_PREVIOUS, &error));
-    ck_ok(store_write_commit(w, &error));
-    store_close(s);
-    s = open_with(MAP, 0);
+}
+
+static void expect_flipped(store *s, const char *metrics)
+{
+    sem_error error;
+    bool found;
+    store_read *r;
+    store_generation g, *list;
+    size_t count;
     ck_ok(store_read_begin(s, &r, &error));
     ck_ok(store_generation_current(r, &g, &found, &error));
     ck_assert(found && g.number == 2 && g.state == GENERATION_CURRENT && g.parent == 1 && g.metrics == NULL);
@@ -208,6 +202,31 @@ START_TEST(a_flip_is_one_step)
     ck_assert_str_eq(list[0].mode, "seed");
     store_generations_free(list, count);
     store_read_end(r);
+}
+
+START_TEST(a_flip_is_one_step)
+{
+    sem_error error;
+    bool found;
+    uint32_t space, again;
+    store_write *w;
+    store_read *r;
+    store_generation g;
+    char metrics[] = "{\"heldout\":{\"mrr\":0.5}}";
+    store *s = open_with(MAP, 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_generation_current(r, &g, &found, &error));
+    ck_assert(!found);
+    store_read_end(r);
+    put_two_generations(s, metrics);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_fails(store_generation_flip(w, 7, GENERATION_PREVIOUS, &error), SEM_NOT_FOUND);
+    ck_fails(store_generation_flip(w, 2, GENERATION_CURRENT, &error), SEM_INVALID_ARGUMENT);
+    ck_ok(store_generation_flip(w, 2, GENERATION_PREVIOUS, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    s = open_with(MAP, 0);
+    expect_flipped(s, metrics);
     ck_ok(store_write_begin(s, &w, &error));
     ck_ok(store_generation_flip(w, 1, GENERATION_ROLLED_BACK, &error));
     ck_ok(store_generation_remove(w, 2, &error));

@@ -73,61 +73,70 @@ static bool sum_log(void *context, uint64_t seq, uint32_t collection, uint32_t d
 
 /* --- operations on both */
 
+/* A document as it will be put; vector and second: [DIM] of it. */
+static store_put make_put(model *m, const ref_document *old, size_t at, float *vector, float *second)
+{
+    static const unsigned char meta[2] = {0x81, 0xa0};
+    unsigned text = (unsigned)random_below(&m->random, TEXTS);
+    /* Often the same text and vector again. */
+    bool same = old->exists && old->vectors[SPACE].present && random_below(&m->random, 3) == 0;
+    text = same ? old->text : text;
+    fill_vector(vector, same ? old->vectors[SPACE].first : m->next++);
+    fill_vector(second, m->next++);
+    return (store_put){.id = id_at(at),
+                       .text = texts[text],
+                       .text_length = strlen(texts[text]),
+                       .meta = meta,
+                       .meta_length = random_below(&m->random, 3),
+                       .vector = vector,
+                       .second = random_below(&m->random, 2) == 0 ? second : NULL};
+}
+
+/* What the store said of a put, and what that makes of the reference's document. */
+static void note_put(model *m, const ref_collection *c, ref_document *d, const store_put *put, uint64_t seq)
+{
+    unsigned text = 0;
+    while (strcmp(texts[text], put->text) != 0)
+        text++;
+    ck_assert_int_eq(d->exists, put->existed);
+    if (d->exists)
+        ck_assert_uint_eq(d->docno, put->docno);
+    ck_assert_int_eq(put->repeated, d->exists && d->seq == seq);
+    if (!put->repeated)
+        m->now.log_sum = mix(m->now.log_sum, seq, c->number, put->docno, false);
+    const ref_vector *v = &d->vectors[SPACE];
+    bool kept = d->exists && d->text == text && v->present && v->version == d->text_version &&
+                v->first == put->vector[0];
+    ck_assert_int_eq(put->kept, kept);
+    if (!kept)
+        d->text_version = seq;
+    d->exists = true;
+    d->docno = put->docno;
+    d->seq = seq;
+    d->text = text;
+    d->meta = (unsigned)put->meta_length;
+    d->vectors[SPACE] = (ref_vector){true, d->text_version, put->vector[0]};
+    if (put->second != NULL)
+        d->vectors[OTHER_SPACE] = (ref_vector){true, d->text_version, put->second[0]};
+}
+
 static void put(model *m, ref_collection *c)
 {
     enum { MAX = 6 };
     sem_error error;
     float vectors[MAX][DIM], seconds[MAX][DIM];
     size_t at[MAX];
-    static const unsigned char meta[2] = {0x81, 0xa0};
     store_put puts[MAX];
     size_t count = 1 + random_below(&m->random, MAX);
     uint64_t seq;
     for (size_t i = 0; i < count; i++) {
         at[i] = random_below(&m->random, IDS);
-        unsigned text = (unsigned)random_below(&m->random, TEXTS);
-        ref_document *old = &c->docs[at[i]];
-        /* Often the same text and vector again. */
-        bool same = old->exists && old->vectors[SPACE].present && random_below(&m->random, 3) == 0;
-        text = same ? old->text : text;
-        fill_vector(vectors[i], same ? old->vectors[SPACE].first : m->next++);
-        fill_vector(seconds[i], m->next++);
-        puts[i] = (store_put){.id = id_at(at[i]),
-                              .text = texts[text],
-                              .text_length = strlen(texts[text]),
-                              .meta = meta,
-                              .meta_length = random_below(&m->random, 3),
-                              .vector = vectors[i],
-                              .second = random_below(&m->random, 2) == 0 ? seconds[i] : NULL};
+        puts[i] = make_put(m, &c->docs[at[i]], at[i], vectors[i], seconds[i]);
     }
     ck_ok(store_documents_put(m->w, c->number, SPACE, DIM, OTHER_SPACE, DIM, puts, count, &seq, &error));
     ck_assert_uint_eq(seq, ++m->now.seq);
-    for (size_t i = 0; i < count; i++) {
-        ref_document *d = &c->docs[at[i]];
-        unsigned text = 0;
-        while (strcmp(texts[text], puts[i].text) != 0)
-            text++;
-        ck_assert_int_eq(d->exists, puts[i].existed);
-        if (d->exists)
-            ck_assert_uint_eq(d->docno, puts[i].docno);
-        ck_assert_int_eq(puts[i].repeated, d->exists && d->seq == seq);
-        if (!puts[i].repeated)
-            m->now.log_sum = mix(m->now.log_sum, seq, c->number, puts[i].docno, false);
-        const ref_vector *v = &d->vectors[SPACE];
-        bool kept = d->exists && d->text == text && v->present && v->version == d->text_version &&
-                    v->first == vectors[i][0];
-        ck_assert_int_eq(puts[i].kept, kept);
-        if (!kept)
-            d->text_version = seq;
-        d->exists = true;
-        d->docno = puts[i].docno;
-        d->seq = seq;
-        d->text = text;
-        d->meta = (unsigned)puts[i].meta_length;
-        d->vectors[SPACE] = (ref_vector){true, d->text_version, vectors[i][0]};
-        if (puts[i].second != NULL)
-            d->vectors[OTHER_SPACE] = (ref_vector){true, d->text_version, seconds[i][0]};
-    }
+    for (size_t i = 0; i < count; i++)
+        note_put(m, c, &c->docs[at[i]], &puts[i], seq);
 }
 
 static void erase(model *m, ref_collection *c)

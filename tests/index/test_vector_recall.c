@@ -115,66 +115,103 @@ START_TEST(recall_holds_after_heavy_deletes)
 }
 END_TEST
 
-START_TEST(our_lists_find_what_those_of_faiss_find)
+enum { ROWS = 8000 };
+
+/* Rows in lists of ours and in FAISS's, in the same cells. */
+typedef struct both {
+    float *x; /* [ROWS + QUERIES, DIM] rows, then queries */
+    rows *r;
+    rows_view view;
+    lists *ours;
+    faiss_ivf *theirs;
+    search_scratch *scratch;
+    const dot_kernel *kernel;
+} both;
+
+static faiss_ivf *same_cells_of_faiss(const lists *l, const float *x, const uint32_t *docnos)
 {
     sem_error error;
-    enum { ROWS = 8000 };
-    random_state random;
-    random_seed(&random, testing_seed());
-    float *x = clustered_points(&random, ROWS + QUERIES, DIM, TOPICS, SPREAD);
-    static uint32_t docnos[ROWS];
-    rows *r;
-    lists *l;
-    faiss_ivf *reference;
-    ck_ok(rows_create(&r, DIM, &error));
-    for (uint32_t i = 0; i < ROWS; i++) {
-        docnos[i] = i * 3 + 1;
-        ck_ok(rows_put(r, docnos[i], x + (size_t)i * DIM, &error));
-    }
-    search_scratch *scratch;
-    ck_ok(scratch_create(&scratch, DIM, &error));
-    rows_view view;
-    ck_ok(rows_view_begin(&view, r, NULL, &error));
-    const vector_training how = {0};
-    training t = {.options = &usual, .kernel = dot_choose(), .rows = r, .view = &view, .how = &how};
-    ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &l, &error));
+    faiss_ivf *out;
     float *centroids = calloc(l->nlist, DIM * sizeof *centroids);
     ck_assert_ptr_nonnull(centroids);
     for (size_t c = 0; c < l->nlist; c++)
         lists_get_centroid(l, c, centroids + c * DIM);
     faiss_ivf_options same = {.dim = DIM, .type = VECTOR_FAISS_FLAT, .centroids = centroids, .nlist = l->nlist};
-    ck_ok(faiss_ivf_create(&reference, &same, &error));
-    ck_ok(faiss_ivf_add(reference, docnos, x, ROWS, NULL, &error));
+    ck_ok(faiss_ivf_create(&out, &same, &error));
+    ck_ok(faiss_ivf_add(out, docnos, x, ROWS, NULL, &error));
+    free(centroids);
+    return out;
+}
+
+static void make_both(both *b)
+{
+    sem_error error;
+    random_state random;
+    static uint32_t docnos[ROWS];
+    random_seed(&random, testing_seed());
+    b->x = clustered_points(&random, ROWS + QUERIES, DIM, TOPICS, SPREAD);
+    b->kernel = dot_choose();
+    ck_ok(rows_create(&b->r, DIM, &error));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        docnos[i] = i * 3 + 1;
+        ck_ok(rows_put(b->r, docnos[i], b->x + (size_t)i * DIM, &error));
+    }
+    ck_ok(scratch_create(&b->scratch, DIM, &error));
+    ck_ok(rows_view_begin(&b->view, b->r, NULL, &error));
+    const vector_training how = {0};
+    training t = {.options = &usual, .kernel = b->kernel, .rows = b->r, .view = &b->view, .how = &how};
+    ck_ok(training_make_lists(&t, TRAINING_CLUSTER, &b->ours, &error));
+    b->theirs = same_cells_of_faiss(b->ours, b->x, docnos);
+}
+
+static void free_both(both *b)
+{
+    faiss_ivf_destroy(b->theirs);
+    scratch_free(b->scratch);
+    lists_free(b->ours);
+    rows_view_end(&b->view);
+    rows_release(b->r);
+    free(b->x);
+}
+
+/* How many hits of ours are as near as the last of FAISS's; *all: how many those are. */
+static size_t find_theirs(both *b, const float *query, size_t nprobe, faiss_found *theirs, size_t *all)
+{
+    sem_error error;
+    vector_hit ours[K];
+    size_t count, found = 0;
+    vector_plan plan;
+    vector_query q = {.vector = query, .k = K, .nprobe = nprobe};
+    *all = 0;
+    ck_ok(vector_search(&b->view, b->ours, &usual, b->kernel, b->scratch, &q, ours, &count, &plan, &error));
+    ck_ok(faiss_ivf_search(b->theirs, q.vector, K, nprobe, theirs, &error));
+    ck_assert_str_eq(plan.kind, "ivf");
+    if (plan.probed > nprobe)
+        return 0; /* ours went on because there were fewer than k */
+    /* Where two cells are equally near, ours in bytes may take the other one; and ours
+     * hold rows of cells beside them as well. */
+    ck_assert_uint_ge(count, theirs->count);
+    for (size_t h = 0; h < theirs->count; h++)
+        found += ours[h].score >= theirs->scores[theirs->count - 1] - 1e-5f;
+    *all = theirs->count;
+    return found;
+}
+
+START_TEST(our_lists_find_what_those_of_faiss_find)
+{
+    both b;
+    make_both(&b);
     faiss_found theirs = {0};
-    size_t found = 0, all = 0;
-    for (size_t nprobe = 1; nprobe < l->nlist; nprobe *= 3)
+    size_t found = 0, all = 0, more;
+    for (size_t nprobe = 1; nprobe < b.ours->nlist; nprobe *= 3)
         for (size_t i = 0; i < QUERIES; i++) {
-            vector_hit ours[K];
-            size_t count;
-            vector_plan plan;
-            vector_query q = {.vector = x + (ROWS + i) * DIM, .k = K, .nprobe = nprobe};
-            ck_ok(vector_search(&view, l, &usual, t.kernel, scratch, &q, ours, &count, &plan, &error));
-            ck_ok(faiss_ivf_search(reference, q.vector, K, nprobe, &theirs, &error));
-            ck_assert_str_eq(plan.kind, "ivf");
-            if (plan.probed > nprobe)
-                continue; /* ours went on because there were fewer than k */
-            /* Where two cells are equally near, ours in bytes may take the other one; and ours
-             * hold rows of cells beside them as well. */
-            ck_assert_uint_ge(count, theirs.count);
-            for (size_t h = 0; h < theirs.count; h++)
-                found += ours[h].score >= theirs.scores[theirs.count - 1] - 1e-5f;
-            all += theirs.count;
+            found += find_theirs(&b, b.x + (ROWS + i) * DIM, nprobe, &theirs, &more);
+            all += more;
         }
     printf("%zu of %zu found\n", found, all);
     ck_assert_uint_ge(found * 1000, all * 995);
     faiss_found_free(&theirs);
-    faiss_ivf_destroy(reference);
-    free(centroids);
-    scratch_free(scratch);
-    lists_free(l);
-    rows_view_end(&view);
-    rows_release(r);
-    free(x);
+    free_both(&b);
 }
 END_TEST
 
