@@ -15,8 +15,8 @@
  *   is used, and stays)
  *
  * Right: every hit has the score of its vector, which is computed here, and over all queries at
- * least 0.94 of the nearest ten are found; in an answer of exact search all are. The exit status is 1 where an answer is wrong or the
- * median start takes longer than limit_ms to its first answer. */
+ * least 0.94 of the nearest ten are found; in an answer of exact search all are. The exit status is
+ * 1 where an answer is wrong or the median start takes longer than limit_ms to its first answer. */
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/files.h"
@@ -156,23 +156,6 @@ static sem_status wait_for_rest(const bench *b, sem_error *err)
 
 /* --- loading */
 
-static sem_status create(bench *b, sem_error *err)
-{
-    packer p = caller_begin(&b->caller);
-    pack_map(&p, 2);
-    pack_str(&p, "name");
-    pack_str(&p, COLLECTION);
-    pack_str(&p, "options");
-    pack_map(&p, 3);
-    pack_str(&p, "vectors");
-    pack_str(&p, "external");
-    pack_str(&p, "dim");
-    pack_uint(&p, b->data.dim);
-    pack_str(&p, "lexical");
-    pack_bool(&p, b->lexical != 0);
-    return caller_do(&b->caller, &p, "collection.create", err);
-}
-
 static void pack_document(bench *b, packer *p, size_t n, char *text)
 {
     static const char *const kinds[] = {"note", "letter", "page", "message"};
@@ -224,7 +207,9 @@ static sem_status load(bench *b, sem_error *err)
     char *text = malloc(b->text + 1);
     uint64_t began = clock_monotonic_ns();
     size_t in_flight = 0, count = b->data.documents;
-    sem_status status = text != NULL ? create(b, err) : sem_fail_memory(err, "a text");
+    sem_status status = text != NULL ? SEM_OK : sem_fail_memory(err, "a text");
+    if (status == SEM_OK)
+        status = caller_create(&b->caller, COLLECTION, b->data.dim, b->lexical != 0, err);
     for (size_t n = 0; status == SEM_OK && n < count; n += BATCH) {
         status = send_documents(b, n, n + BATCH < count ? n + BATCH : count, text, err);
         if (status == SEM_OK && ++in_flight == IN_FLIGHT) {

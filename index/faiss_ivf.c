@@ -101,20 +101,29 @@ static sem_status make_empty(trained *t, const faiss_ivf_options *o, sem_error *
     return faiss_check(faiss_Index_train(t->empty, (faiss_idx_t)o->sample_count, o->sample), "training SQ8", err);
 }
 
+/* Without its indices; NULL: memory is out. */
+static trained *new_trained(const faiss_ivf_options *o)
+{
+    trained *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    atomic_init(&t->references, 1);
+    t->dim = o->dim;
+    t->nlist = o->nlist;
+    t->type = o->type;
+    t->longest = o->longest;
+    return t;
+}
+
 static sem_status train(trained **out, const faiss_ivf_options *o, sem_error *err)
 {
     if (o->dim == 0 || o->nlist == 0 || (o->type == VECTOR_FAISS_SQ8 && o->sample_count == 0))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "an inverted file needs dim, nlist and a sample above 0, not %zu, %zu and %zu", o->dim,
                         o->nlist, o->sample_count);
-    trained *t = calloc(1, sizeof *t);
+    trained *t = new_trained(o);
     if (t == NULL)
         return sem_fail_memory(err, "an inverted file");
-    atomic_init(&t->references, 1);
-    t->dim = o->dim;
-    t->nlist = o->nlist;
-    t->type = o->type;
-    t->longest = o->longest;
     sem_status s = make_quantizer(t, o, err);
     if (s == SEM_OK)
         s = make_empty(t, o, err);
@@ -295,14 +304,9 @@ sem_status faiss_ivf_save(faiss_ivf *f, FILE *to, sem_error *err)
 
 static sem_status read_trained(trained **out, const faiss_ivf_options *o, FILE *from, sem_error *err)
 {
-    trained *t = calloc(1, sizeof *t);
+    trained *t = new_trained(o);
     if (t == NULL)
         return sem_fail_memory(err, "an inverted file");
-    atomic_init(&t->references, 1);
-    t->dim = o->dim;
-    t->nlist = o->nlist;
-    t->type = o->type;
-    t->longest = o->longest;
     sem_status s = read_one(&t->empty, from, err);
     if (s == SEM_OK)
         t->assigner = t->quantizer = faiss_IndexIVF_quantizer(t->empty);

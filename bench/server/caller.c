@@ -51,6 +51,23 @@ sem_status caller_do(caller *c, const packer *p, const char *method, sem_error *
     return status;
 }
 
+sem_status caller_create(caller *c, const char *collection, size_t dim, bool lexical, sem_error *err)
+{
+    packer p = caller_begin(c);
+    pack_map(&p, 2);
+    pack_str(&p, "name");
+    pack_str(&p, collection);
+    pack_str(&p, "options");
+    pack_map(&p, 3);
+    pack_str(&p, "vectors");
+    pack_str(&p, "external");
+    pack_str(&p, "dim");
+    pack_uint(&p, dim);
+    pack_str(&p, "lexical");
+    pack_bool(&p, lexical);
+    return caller_do(c, &p, "collection.create", err);
+}
+
 /* When its lists were trained, 0 before that; *count gets its documents. */
 static sem_status look(caller *c, const char *collection, uint64_t *count, uint64_t *trained_at, sem_error *err)
 {

@@ -7,6 +7,7 @@
 #include "proto/client.h"
 #include "proto/pack.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,9 @@ sem_status caller_call(caller *c, const packer *p, const char *method, client_re
 
 /* The same where nothing is asked of the result. */
 sem_status caller_do(caller *c, const packer *p, const char *method, sem_error *err);
+
+/* Creates a collection of the caller's own vectors. */
+sem_status caller_create(caller *c, const char *collection, size_t dim, bool lexical, sem_error *err);
 
 /* Training goes on beside everything: returns when the collection's lists are trained
  * and no training has come for longer than one takes. *count: its documents. */

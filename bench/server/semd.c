@@ -38,19 +38,7 @@ static void close_semd(peer_session *s)
 
 static sem_status create(peer_session *s, sem_error *err)
 {
-    packer p = caller_begin(&s->caller);
-    pack_map(&p, 2);
-    pack_str(&p, "name");
-    pack_str(&p, COLLECTION);
-    pack_str(&p, "options");
-    pack_map(&p, 3);
-    pack_str(&p, "vectors");
-    pack_str(&p, "external");
-    pack_str(&p, "dim");
-    pack_uint(&p, s->dim);
-    pack_str(&p, "lexical");
-    pack_bool(&p, false);
-    return caller_do(&s->caller, &p, "collection.create", err);
+    return caller_create(&s->caller, COLLECTION, s->dim, false, err);
 }
 
 static sem_status insert(peer_session *s, uint64_t first, const float *vectors, size_t count, sem_error *err)

@@ -53,16 +53,24 @@ static long in_blocks(const char *path)
     return file_bytes(path) - NIBBLES_BYTES - 8192;
 }
 
+/* Starts with saved lists of which one byte is another; at: when they were trained. */
+static vector_index *start_damaged(place_here *p, long (*where)(const char *path), int64_t *at)
+{
+    setup(p, OURS, 0);
+    *at = save_lists(p);
+    flip_byte(p->cache, where(p->cache));
+    vector_index *v = start(p);
+    ck_ok(vector_index_train(v, NULL, &error));
+    ck_assert_int_eq(trained_at(p, v), *at); /* nobody has looked yet */
+    return v;
+}
+
 static void check_damaged_section(long (*where)(const char *path))
 {
     place_here p;
     vector_index_stats stats;
-    setup(&p, OURS, 0);
-    int64_t at = save_lists(&p);
-    flip_byte(p.cache, where(p.cache));
-    vector_index *v = start(&p);
-    ck_ok(vector_index_train(v, NULL, &error));
-    ck_assert_int_eq(trained_at(&p, v), at); /* nobody has looked yet */
+    int64_t at;
+    vector_index *v = start_damaged(&p, where, &at);
     check_search(&p, v);
     vector_index_describe(v, &stats);
     ck_assert_str_eq(stats.kind, "exact");
@@ -95,12 +103,8 @@ END_TEST
 START_TEST(lists_that_are_made_go_on_from_nothing_damaged)
 {
     place_here p;
-    setup(&p, OURS, 0);
-    int64_t at = save_lists(&p);
-    flip_byte(p.cache, in_blocks(p.cache));
-    vector_index *v = start(&p);
-    ck_ok(vector_index_train(v, NULL, &error));
-    ck_assert_int_eq(trained_at(&p, v), at);
+    int64_t at;
+    vector_index *v = start_damaged(&p, in_blocks, &at);
     for (uint64_t n = 0; n < N / 2; n++) { /* so many that lists are due before anybody searches */
         erase(&p, n);
         vector_index_remove(v, (uint32_t)n);

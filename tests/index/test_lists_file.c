@@ -76,6 +76,19 @@ START_TEST(passages_that_changed_since_lists_were_saved_are_right)
 }
 END_TEST
 
+/* A start that goes on with lists of that training; what they are after upkeep. */
+static vector_index_stats go_on(place_here *p, int64_t trained_at, size_t count)
+{
+    vector_index *v = start(p);
+    train(v);
+    vector_index_stats stats = stats_of(p, v);
+    ck_assert_int_eq(stats.trained_at_ms, trained_at);
+    ck_assert_uint_eq(vector_index_count(v), count);
+    check_search(p, v);
+    vector_index_destroy(v);
+    return stats;
+}
+
 START_TEST(cells_that_were_split_are_saved)
 {
     place_here p;
@@ -87,24 +100,13 @@ START_TEST(cells_that_were_split_are_saved)
     p.crowded = true;
     put(&p, N, N + MORE);
     erase(&p, 5);
-    v = start(&p);
-    train(v);
-    vector_index_stats split = stats_of(&p, v);
-    ck_assert_int_eq(split.trained_at_ms, before.trained_at_ms);
+    vector_index_stats split = go_on(&p, before.trained_at_ms, N + MORE - 1);
     ck_assert_uint_ge(split.splits, 1);
     ck_assert_uint_gt(split.nlist, before.nlist);
-    check_search(&p, v);
-    vector_index_destroy(v);
     erase(&p, N + 1);
-    v = start(&p);
-    train(v);
-    vector_index_stats again = stats_of(&p, v);
-    ck_assert_int_eq(again.trained_at_ms, before.trained_at_ms);
+    vector_index_stats again = go_on(&p, before.trained_at_ms, N + MORE - 2);
     ck_assert_uint_eq(again.splits, 0);
     ck_assert_uint_eq(again.nlist, split.nlist);
-    ck_assert_uint_eq(vector_index_count(v), N + MORE - 2);
-    check_search(&p, v);
-    vector_index_destroy(v);
     teardown(&p);
 }
 END_TEST
