@@ -97,7 +97,7 @@ INLINE size_t scan_lines(const code_query *q, size_t lines, const code_run *run,
     return found;
 }
 
-/* With the number of lines known the tables of a query stay in registers. */
+/* With the number of lines known there is no loop over them. */
 TARGET __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run,
                                                                  float threshold, code_candidate *out)
 {

@@ -1,6 +1,6 @@
 /* Recall as a function of effort, measured on the index's own vectors, and the way
  * back: the cheapest effort for a wanted recall. Effort is the number of cells
- * probed, of the candidates that their bits leave and of those that their bytes
+ * probed, of the candidates that their bits leave and of those that their nibbles
  * leave (stages.h).
  *
  * Instead of a number of cells, the same for easy queries and for hard ones, effort may be
@@ -41,16 +41,16 @@ typedef struct recall_curve {
     size_t points;
     curve_point at[CURVE_POINTS_MAX];
     curve_reach reach[CURVE_REACHES];
-    float second[CURVE_DEPTHS]; /* candidates that the bytes leave, as a multiple of the depth */
+    float second[CURVE_DEPTHS]; /* candidates that the nibbles leave, as a multiple of the depth */
     float cells_rows;           /* rows in a cell, as a search meets them */
-    float candidate_cost;       /* of comparing one row's bytes, in rows' bits */
+    float candidate_cost;       /* of comparing one row's nibbles, in rows' bits */
     size_t queries;             /* that it was measured with */
     size_t logged;              /* of them, those that had been asked of the collection */
 } recall_curve;
 
 typedef struct effort {
     size_t nprobe; /* with a reach: of so many nearest cells those that are within it */
-    size_t first;  /* rows whose bytes are compared */
+    size_t first;  /* rows whose nibbles are compared */
     size_t second; /* rows whose floats are compared */
     float reach;   /* a cosine; 0: none, all nprobe cells */
     size_t near;   /* cells, and more until there are `rank` lanes, that are probed before the reach counts */

@@ -1,6 +1,6 @@
 /* Nearest documents of one collection in one space: float32 rows, exact search below
  * a threshold, above it inverted lists over k-means cells that are searched in three
- * stages: one bit a dimension, one byte, float32 (docs/index.md); or those of FAISS.
+ * stages: one bit a dimension, four bits, float32 (docs/index.md); or those of FAISS.
  *
  * Who owns what:
  * - The writer, one thread at a time, puts and removes. It owns the newest end

@@ -190,7 +190,7 @@ def machine():
         lines = f.read().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-    known = ("avx2", "avx512f", "avx512_vnni", "avx512_vpopcntdq", "avx512_bf16")
+    known = ("avx2", "avx512f", "avx512_vnni", "avx512_vbmi", "avx512_bf16")
     return {
         "cpu": names[0] if names else platform.machine(),
         "cpus": os.cpu_count(),
