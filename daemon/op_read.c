@@ -1,6 +1,7 @@
 /* Requests that only read documents: get, count, scroll. */
 #include "base/checked.h"
 #include "index/filter.h"
+#include "daemon/document_pack.h"
 #include "daemon/filtering.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
@@ -94,10 +95,7 @@ static sem_status pack_passages(reader *r, packer *p, const store_document *doc,
         if (status != SEM_OK)
             return status;
         pack_map(p, 2);
-        pack_str(p, "passage");
-        pack_array(p, 2);
-        pack_uint(p, passage.range.from);
-        pack_uint(p, passage.range.to);
+        document_pack_passage(p, passage.range);
         pack_str(p, "vector");
         pack_bin(p, r->vector, r->dim * sizeof(float));
     }
@@ -115,24 +113,11 @@ static sem_status pack_document(reader *r, packer *p, const store_document *doc,
             return status;
     }
     r->shown.docnos[r->shown.count++] = doc->docno;
-    pack_map(p, 1 + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + has_vector + cut);
+    const document_parts parts = {.doc = doc, .with = with, .vector = has_vector ? r->vector : NULL, .dim = r->dim};
+    pack_map(p, 1 + document_entries(&parts) + cut);
     pack_str(p, "id");
     pack_id(p, &doc->id);
-    if (with & WITH_TEXT) {
-        pack_str(p, "text");
-        pack_strn(p, doc->text, doc->text_length);
-    }
-    if (with & WITH_META) {
-        pack_str(p, "meta");
-        if (doc->meta_length > 0)
-            pack_raw(p, doc->meta, doc->meta_length);
-        else
-            pack_map(p, 0);
-    }
-    if (has_vector) {
-        pack_str(p, "vector");
-        pack_bin(p, r->vector, r->dim * sizeof(float));
-    }
+    document_pack(p, &parts);
     return cut ? pack_passages(r, p, doc, err) : SEM_OK;
 }
 

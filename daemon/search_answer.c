@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "index/events.h"
+#include "daemon/document_pack.h"
 #include "daemon/explanation.h"
 #include "daemon/search.h"
 #include "daemon/worker.h"
@@ -22,37 +23,18 @@ static void pack_part(packer *p, const char *name, bool has, float score)
 static void pack_hit(search *s, packer *p, size_t at, const store_document *doc, const hit_passage *passage,
                      const float *vector)
 {
-    unsigned with = s->request->u.search.with;
+    const document_parts of = {.doc = doc, .with = s->request->u.search.with, .vector = vector, .dim = s->dim};
     hit_parts parts = s->parts != NULL ? s->parts[at] : (hit_parts){0};
-    pack_map(p, 2u + ((with & WITH_TEXT) != 0) + ((with & WITH_META) != 0) + (vector != NULL) + parts.has_dense +
-                    parts.has_lexical + (passage != NULL));
+    pack_map(p, 2 + document_entries(&of) + parts.has_dense + parts.has_lexical + (passage != NULL));
     pack_str(p, "id");
     pack_id(p, &doc->id);
     pack_str(p, "score");
     pack_double(p, s->hits[at].score);
     pack_part(p, "dense", parts.has_dense, parts.dense);
     pack_part(p, "lexical", parts.has_lexical, parts.lexical);
-    if (passage != NULL) {
-        pack_str(p, "passage");
-        pack_array(p, 2);
-        pack_uint(p, passage->range.from);
-        pack_uint(p, passage->range.to);
-    }
-    if (with & WITH_TEXT) {
-        pack_str(p, "text");
-        pack_strn(p, doc->text, doc->text_length);
-    }
-    if (with & WITH_META) {
-        pack_str(p, "meta");
-        if (doc->meta_length > 0)
-            pack_raw(p, doc->meta, doc->meta_length);
-        else
-            pack_map(p, 0);
-    }
-    if (vector != NULL) {
-        pack_str(p, "vector");
-        pack_bin(p, vector, s->dim * sizeof(float));
-    }
+    if (passage != NULL)
+        document_pack_passage(p, passage->range);
+    document_pack(p, &of);
 }
 
 static sem_status pack_one(search *s, packer *p, size_t at, const store_document *doc, sem_error *err)
