@@ -15,10 +15,6 @@ enum {
 static const double MOST_CELLS = 1.0;
 static const double factors[CURVE_FACTORS] = {1.5, 2.5, 4, 6, 9, 14, 20, 32};
 
-/* What is promised is the recall asked less 0.01; half of that is left to chance in
- * queries, beside the margin that the curve keeps for chance in its own. */
-static const double TOLERANCE = 0.005;
-
 size_t curve_depth(size_t d)
 {
     return depths[d];
@@ -80,7 +76,6 @@ static double last_of(const curve_point *point, size_t d, size_t f)
  * not reached at all. */
 static double nprobe_at(const recall_curve *curve, double recall, size_t d, size_t f, value_fn *value)
 {
-    recall -= TOLERANCE;
     size_t p = 0;
     while (p < curve->points && value(&curve->at[p], d, f) < recall)
         p++;
@@ -134,7 +129,6 @@ double recall_curve_thinned(size_t measured_rows, double live)
 /* The least reach for a recall with the f-th factor, and its cells. False: none has it. */
 static bool find_reach(const recall_curve *curve, double recall, size_t d, size_t f, effort *out, double *cells)
 {
-    recall -= TOLERANCE;
     size_t r = 0;
     while (r < CURVE_REACHES && (double)curve->reach[r].sure[d][f] < recall)
         r++;

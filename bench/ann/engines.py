@@ -15,6 +15,7 @@ BUILD_THREADS = os.cpu_count()
 HNSW_M, HNSW_CONSTRUCTION = 16, 200
 SEARCH_WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 PROBES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+MORE_PROBES = (*PROBES, 768, 1024, 2048)  # of more cells, where vectors are cheap to compare
 
 
 class Engine:
@@ -107,7 +108,8 @@ class FaissIVF(Faiss):
     def points(self, name):
         if not name.endswith("+refine"):
             return [[str(probes) for probes in PROBES]]
-        return [[f"{probes}/{factor}" for probes in PROBES] for factor in self.FACTORS]
+        probes = MORE_PROBES if self.nlist > PROBES[-1] * 2 else PROBES
+        return [[f"{n}/{factor}" for n in probes] for factor in self.FACTORS]
 
     def use(self, name, point):
         super().use(name, point)
