@@ -13,13 +13,21 @@
 enum { DENORMALS_ARE_ZERO = 0x0040, FLUSH_TO_ZERO = 0x8000 }; /* bits of the control register MXCSR */
 #endif
 
-/* What one step multiplies with, rounded once so that every float of the step,
- * and every row that catches up later, sees the same numbers. */
 typedef struct adamw_step {
-    float keep;       /* 1 - rate * weight_decay */
-    float size;       /* rate / (1 - beta1^t) */
+    double rate;
+    double size;      /* rate / (1 - beta1^t) */
     float root_scale; /* 1 / sqrt(1 - beta2^t) */
+    float fresh;      /* the part of the new value in the average */
 } adamw_step;
+
+/* What one step multiplies a parameter's floats with, rounded once so that every
+ * float of the step, and every row that catches up later, sees the same numbers. */
+typedef struct param_step {
+    float keep; /* 1 - rate * weight_decay, or 1 */
+    float size;
+    float root_scale;
+    float fresh;
+} param_step;
 
 typedef struct adamw_rows {
     const param *table; /* borrowed from the layout */
@@ -33,6 +41,7 @@ struct adamw {
     float beta1, beta2, epsilon;
     float *mean;       /* [total] first moments */
     float *square;     /* [total] second moments */
+    float *average;    /* [total] or NULL */
     adamw_step *steps; /* [max_steps] */
     size_t step;       /* begun so far */
     size_t max_steps;
@@ -57,6 +66,7 @@ void adamw_destroy(adamw *a)
     free(a->steps);
     free(a->mean);
     free(a->square);
+    free(a->average);
     free(a);
 }
 
@@ -82,8 +92,25 @@ static bool create_tables(adamw *a)
     return true;
 }
 
-sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_options *options, size_t max_steps,
-                        sem_error *err)
+static bool create_moments(adamw *a, const float *params)
+{
+    size_t total = a->layout->total;
+    /* calloc maps zero pages: rows of a token table that no text uses never take memory. */
+    a->mean = calloc(total + 1, sizeof *a->mean);
+    a->square = calloc(total + 1, sizeof *a->square);
+    if (a->mean == NULL || a->square == NULL)
+        return false;
+    if (!(a->options.average > 0))
+        return true;
+    a->average = checked_alloc_aligned(total, sizeof *a->average);
+    if (a->average == NULL)
+        return false;
+    memcpy(a->average, params, total * sizeof *a->average);
+    return true;
+}
+
+sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_options *options, const float *params,
+                        size_t max_steps, sem_error *err)
 {
     *out = NULL;
     if (max_steps > UINT32_MAX)
@@ -98,11 +125,8 @@ sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_opt
     a->beta2 = (float)options->beta2;
     a->epsilon = (float)options->epsilon;
     a->max_steps = max_steps;
-    /* calloc maps zero pages: rows of a token table that no text uses never take memory. */
-    a->mean = calloc(layout->total + 1, sizeof *a->mean);
-    a->square = calloc(layout->total + 1, sizeof *a->square);
     a->steps = calloc(max_steps + 1, sizeof *a->steps);
-    if (a->mean == NULL || a->square == NULL || a->steps == NULL || !create_tables(a)) {
+    if (a->steps == NULL || !create_moments(a, params) || !create_tables(a)) {
         adamw_destroy(a);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the optimiser's state of %zu parameters",
                         layout->total);
@@ -115,10 +139,26 @@ void adamw_begin(adamw *a, double learning_rate)
 {
     double t = (double)(a->step + 1);
     a->steps[a->step++] = (adamw_step){
-        .keep = (float)(1 - learning_rate * a->options.weight_decay),
-        .size = (float)(learning_rate / (1 - pow(a->options.beta1, t))),
+        .rate = learning_rate,
+        .size = learning_rate / (1 - pow(a->options.beta1, t)),
         .root_scale = (float)(1 / sqrt(1 - pow(a->options.beta2, t))),
+        .fresh = (float)(1 - fmin(a->options.average, t / (9 + t))),
     };
+}
+
+const float *adamw_average(const adamw *a)
+{
+    return a->average;
+}
+
+static param_step step_for(const adamw *a, size_t step, const param *p)
+{
+    const adamw_step *s = &a->steps[step];
+    double factor = a->options.factors != NULL ? a->options.factors[p - a->layout->items] : 1;
+    return (param_step){.keep = p->decay ? (float)(1 - s->rate * factor * a->options.weight_decay) : 1,
+                        .size = (float)(s->size * factor),
+                        .root_scale = s->root_scale,
+                        .fresh = s->fresh};
 }
 
 /* A mean that fades without a gradient would end in denormal numbers, which
@@ -145,23 +185,22 @@ static void restore_denormals(unsigned before)
 }
 
 /* One float. Every path below computes exactly this. */
-static void step_one(const adamw *a, const adamw_step *s, float keep, float gradient, float *value, float *mean,
-                     float *square)
+static void step_one(const adamw *a, const param_step *s, float gradient, float *value, float *mean, float *square)
 {
     *mean += (gradient - *mean) * (1 - a->beta1);
     *square = *square * a->beta2 + gradient * gradient * (1 - a->beta2);
-    *value = *value * keep - s->size * *mean / (sqrtf(*square) * s->root_scale + a->epsilon);
+    *value = *value * s->keep - s->size * *mean / (sqrtf(*square) * s->root_scale + a->epsilon);
 }
 
 /* Four floats at a time where the processor is sure to have them. */
-static size_t step_fours(const adamw *a, const adamw_step *s, float keep, float grad_scale, size_t count,
-                         const float *grads, float *params, float *mean, float *square)
+static size_t step_fours(const adamw *a, const param_step *s, float grad_scale, size_t count, const float *grads,
+                         float *params, float *mean, float *square)
 {
     size_t done = 0;
 #ifdef __SSE2__
     const __m128 fresh1 = _mm_set1_ps(1 - a->beta1), fresh2 = _mm_set1_ps(1 - a->beta2);
     const __m128 beta2 = _mm_set1_ps(a->beta2), epsilon = _mm_set1_ps(a->epsilon), scale = _mm_set1_ps(grad_scale);
-    const __m128 keep4 = _mm_set1_ps(keep), size = _mm_set1_ps(s->size), root = _mm_set1_ps(s->root_scale);
+    const __m128 keep4 = _mm_set1_ps(s->keep), size = _mm_set1_ps(s->size), root = _mm_set1_ps(s->root_scale);
     for (; done + 4 <= count; done += 4) {
         __m128 g = grads != NULL ? _mm_mul_ps(_mm_loadu_ps(grads + done), scale) : _mm_setzero_ps();
         __m128 m = _mm_loadu_ps(mean + done), v = _mm_loadu_ps(square + done), p = _mm_loadu_ps(params + done);
@@ -174,35 +213,42 @@ static size_t step_fours(const adamw *a, const adamw_step *s, float keep, float 
         _mm_storeu_ps(params + done, p);
     }
 #else
-    (void)a, (void)s, (void)keep, (void)grad_scale, (void)count, (void)grads, (void)params, (void)mean, (void)square;
+    (void)a, (void)s, (void)grad_scale, (void)count, (void)grads, (void)params, (void)mean, (void)square;
 #endif
     return done;
 }
 
 /* grads NULL: a step in which nothing touched these floats. Never inlined, so
  * that none of it is moved out of the callers' floating-point mode. */
-__attribute__((noinline)) static void step_range(const adamw *a, const adamw_step *s, bool decay, float grad_scale,
-                                                 size_t count, const float *grads, float *params, float *mean,
-                                                 float *square)
+__attribute__((noinline)) static void step_range(const adamw *a, const param_step *s, float grad_scale, size_t count,
+                                                 const float *grads, float *params, float *mean, float *square)
 {
-    float keep = decay ? s->keep : 1;
-    for (size_t i = step_fours(a, s, keep, grad_scale, count, grads, params, mean, square); i < count; i++)
-        step_one(a, s, keep, grads != NULL ? grads[i] * grad_scale : 0, &params[i], &mean[i], &square[i]);
+    for (size_t i = step_fours(a, s, grad_scale, count, grads, params, mean, square); i < count; i++)
+        step_one(a, s, grads != NULL ? grads[i] * grad_scale : 0, &params[i], &mean[i], &square[i]);
 }
 
 /* The same for floats that no step has touched: their mean is 0. */
-__attribute__((noinline)) static void decay_range(const adamw_step *s, size_t count, float *params)
+__attribute__((noinline)) static void decay_range(const param_step *s, size_t count, float *params)
 {
     for (size_t i = 0; i < count; i++)
         params[i] *= s->keep;
 }
 
+__attribute__((noinline)) static void average_range(const param_step *s, size_t count, const float *params,
+                                                    float *average)
+{
+    for (size_t i = 0; i < count; i++)
+        average[i] += (params[i] - average[i]) * s->fresh;
+}
+
 void adamw_update(adamw *a, const param *p, size_t start, size_t count, float *params, const float *grads,
                   float grad_scale)
 {
+    const param_step s = step_for(a, a->step - 1, p);
     unsigned mode = flush_denormals();
-    step_range(a, &a->steps[a->step - 1], p->decay, grad_scale, count, grads + start, params + start, a->mean + start,
-               a->square + start);
+    step_range(a, &s, grad_scale, count, grads + start, params + start, a->mean + start, a->square + start);
+    if (a->average != NULL)
+        average_range(&s, count, params + start, a->average + start);
     restore_denormals(mode);
 }
 
@@ -228,11 +274,13 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
     size_t start = p->offset + row * p->cols;
     unsigned mode = flush_denormals();
     for (size_t t = rows->done[row]; t < a->step; t++) {
-        const adamw_step *s = &a->steps[t];
+        const param_step s = step_for(a, t, p);
         if (rows->touched[row])
-            step_range(a, s, p->decay, 0, p->cols, NULL, params + start, a->mean + start, a->square + start);
+            step_range(a, &s, 0, p->cols, NULL, params + start, a->mean + start, a->square + start);
         else if (p->decay)
-            decay_range(s, p->cols, params + start);
+            decay_range(&s, p->cols, params + start);
+        if (a->average != NULL)
+            average_range(&s, p->cols, params + start, a->average + start);
     }
     restore_denormals(mode);
     rows->done[row] = (uint32_t)a->step;

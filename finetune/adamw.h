@@ -19,17 +19,20 @@ typedef struct adamw_options {
     double beta1; /* of the mean of gradients */
     double beta2; /* of the mean of their squares */
     double epsilon;
-    double weight_decay; /* on parameters whose layout says decay */
+    double weight_decay;   /* on parameters whose layout says decay */
+    const double *factors; /* [layout->count] on each parameter's rate; NULL: all 1. Borrowed as the layout is */
+    double average;        /* below 1: weights averaged over the steps are kept; 0: none */
 } adamw_options;
 
-/* 0.9, 0.999, 1e-8, 0.01. */
+/* 0.9, 0.999, 1e-8, 0.01, no factors, no average. */
 adamw_options adamw_defaults(void);
 
 typedef struct adamw adamw;
 
-/* State for at most max_steps steps. layout is borrowed and must outlive it. */
-sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_options *options, size_t max_steps,
-                        sem_error *err);
+/* State for at most max_steps steps. layout is borrowed and must outlive it. params
+ * [layout->total] are where the average begins; not read where there is none. */
+sem_status adamw_create(adamw **out, const param_layout *layout, const adamw_options *options, const float *params,
+                        size_t max_steps, sem_error *err);
 void adamw_destroy(adamw *a); /* accepts NULL */
 
 /* Starts the next step, with its learning rate; at most max_steps times. */
@@ -49,5 +52,11 @@ void adamw_update_row(adamw *a, const param *p, size_t row, float *params, const
  * for the rows of the next batch before its forward pass, and for all rows at
  * the end. Threads may do different rows at once. */
 void adamw_catch_up(adamw *a, const param *p, size_t row, float *params);
+
+/* The exponential moving average of the parameters [layout->total], or NULL where none
+ * is kept. After step t it moves by 1 - min(average, t / (9 + t)) of the way to the new
+ * values, so that a short run does not end where it began. Like the parameters
+ * it is up to date, bit for bit, in rows that are caught up. */
+const float *adamw_average(const adamw *a);
 
 #endif

@@ -1,6 +1,19 @@
 #include "finetune/schedule.h"
 
 #include <math.h>
+#include <string.h>
+
+bool schedule_shape_of(const char *name, schedule_shape *out)
+{
+    static const char *const names[] = {"linear", "cosine", "constant"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) != 0)
+            continue;
+        *out = (schedule_shape)i;
+        return true;
+    }
+    return false;
+}
 
 size_t schedule_warmup(size_t steps, double warmup_ratio)
 {
@@ -9,11 +22,17 @@ size_t schedule_warmup(size_t steps, double warmup_ratio)
     return warmup <= 0 ? 0 : (size_t)warmup < steps ? (size_t)warmup : steps;
 }
 
-double schedule_rate(double peak, size_t step, size_t warmup, size_t steps)
+double schedule_rate(schedule_shape shape, double peak, size_t step, size_t warmup, size_t steps)
 {
     if (step < warmup)
         return peak * (double)(step + 1) / (double)warmup;
     if (step >= steps)
         return 0;
-    return peak * (double)(steps - step) / (double)(steps - warmup);
+    double left = (double)(steps - step) / (double)(steps - warmup);
+    switch (shape) {
+    case SCHEDULE_COSINE: return peak * 0.5 * (1 - cos(acos(-1) * left));
+    case SCHEDULE_CONSTANT: return peak;
+    case SCHEDULE_LINEAR:
+    default: return peak * left;
+    }
 }

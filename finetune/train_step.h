@@ -1,12 +1,15 @@
-/* One optimiser step over a batch of pairs: forward pass of all texts by the
- * helpers, loss, backward pass, sum of the gradients, clipping, AdamW.
+/* One optimiser step over a batch: forward pass of all texts by the helpers, loss,
+ * backward pass, sum of the gradients, clipping, AdamW.
  *
  * Where the activations of a whole batch would take more memory than allowed,
  * each helper takes its texts in several runs: the embeddings of all come
  * first, then, with the loss's gradient known, each run's forward pass is
  * repeated and followed by its backward pass (Gao et al. 2021, "Scaling Deep
  * Contrastive Learning Batch Size under Memory Limited Setup"). Dropout masks
- * are the same in both, so the gradient is that of the whole batch. */
+ * are the same in both, so the gradient is that of the whole batch.
+ *
+ * A step may also add up the gradients of several batches: that is the mean of their
+ * losses, in which texts of different batches are no negatives of each other. */
 #ifndef SEM_FINETUNE_TRAIN_STEP_H
 #define SEM_FINETUNE_TRAIN_STEP_H
 
@@ -14,7 +17,8 @@
 #include "model/encoder.h"
 #include "model/model_config.h"
 #include "finetune/adamw.h"
-#include "finetune/loss_mnrl.h"
+#include "finetune/loss.h"
+#include "finetune/param_groups.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,16 +26,16 @@
 typedef struct train_step train_step;
 
 typedef struct train_step_options {
-    const model_config *config; /* borrowed until train_step_destroy, as the next two */
+    const model_config *config; /* borrowed until train_step_destroy, as the next three */
     const param_layout *layout;
     const gemm *g;
-    mnrl_options loss;
-    adamw_options optimiser;
-    double clip_norm;     /* of the global gradient norm; 0: none */
-    float hidden_dropout; /* probabilities */
+    loss *loss; /* its max_pairs and max_texts are those of a batch */
+    param_group_options groups;
+    adamw_options optimiser; /* its factors come from the groups */
+    double clip_norm;        /* of the global gradient norm; 0: none */
+    float hidden_dropout;    /* probabilities */
     float attention_dropout;
     uint64_t seed;     /* of dropout */
-    size_t max_pairs;  /* of a batch */
     size_t max_tokens; /* of a text */
     size_t max_steps;
     size_t tape_bytes; /* for kept activations, over all helpers, about */
@@ -45,15 +49,12 @@ typedef struct train_text {
 } train_text;
 
 typedef struct train_batch {
-    size_t pairs;                 /* B */
-    const train_text *texts;      /* [2 B] the queries, then the documents */
-    const uint64_t *query_key;    /* [B] */
-    const uint64_t *document_key; /* [B] */
-    const float *weight;          /* [B] */
+    const train_text *texts; /* [about.texts] */
+    loss_batch about;        /* dim and embeddings are filled in by the step */
 } train_batch;
 
 typedef struct train_step_result {
-    double loss;
+    double loss;          /* mean over the step's batches */
     double gradient_norm; /* before clipping */
 } train_step_result;
 
@@ -62,12 +63,22 @@ typedef struct train_step_result {
 sem_status train_step_create(train_step **out, const train_step_options *options, float *params, sem_error *err);
 void train_step_destroy(train_step *s); /* accepts NULL */
 
-/* SEM_INTERNAL when loss or gradient are no longer finite; the parameters are
- * then as the step before left them. After any failure no further step may run. */
+/* Adds the gradient of a batch to those of the step under way. */
+sem_status train_step_add(train_step *s, const train_batch *batch, sem_error *err);
+/* Ends the step: moves the parameters by the mean of the gradients added. SEM_INTERNAL
+ * when loss or gradient are no longer finite; the parameters are then as the step
+ * before left them. After any failure no further step may run. */
+sem_status train_step_update(train_step *s, double learning_rate, train_step_result *result, sem_error *err);
+/* Both: a step of one batch. */
 sem_status train_step_run(train_step *s, const train_batch *batch, double learning_rate, train_step_result *result,
                           sem_error *err);
 
-/* Brings every row of params up to date; needed before params are read. */
+/* Brings every row of params, and of the average, up to date; needed before they are
+ * read between steps or at the end. */
 sem_status train_step_finish(train_step *s, sem_error *err);
+
+/* The averaged parameters [layout->total] where options.optimiser.average asked for
+ * them, else NULL; the step's own. */
+const float *train_step_average(const train_step *s);
 
 #endif

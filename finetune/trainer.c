@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "finetune/loss_mnrl.h"
 #include "finetune/sampler.h"
 #include "finetune/schedule.h"
 #include "finetune/train_step.h"
@@ -108,25 +109,25 @@ typedef struct train_run {
     size_t *starts;     /* [2 count] where each text begins in tokens */
     sampler *sampler;
     float *params;
+    loss *loss;
     train_step *step;
     /* one batch */
-    train_text *texts;   /* [2 batch_size] */
-    uint64_t *query_key; /* [batch_size] */
-    uint64_t *document_key;
-    float *weight;
+    train_text *texts; /* [2 batch_size] */
+    uint64_t *id;      /* [2 batch_size] */
+    float *weight;     /* [batch_size] */
     uint64_t began_ns;
 } train_run;
 
 static void run_free(train_run *run)
 {
     train_step_destroy(run->step);
+    loss_destroy(run->loss);
     sampler_destroy(run->sampler);
     token_batch_free(&run->tokens);
     free(run->starts);
     free(run->params);
     free(run->texts);
-    free(run->query_key);
-    free(run->document_key);
+    free(run->id);
     free(run->weight);
 }
 
@@ -210,13 +211,15 @@ static sem_status create_step(train_run *run, sem_error *err)
     const param_layout *layout = encoder_layout(e);
     run->params = checked_alloc_aligned(layout->total, sizeof *run->params);
     run->texts = checked_realloc(NULL, c->batch_size, 2 * sizeof *run->texts);
-    run->query_key = checked_realloc(NULL, c->batch_size, sizeof *run->query_key);
-    run->document_key = checked_realloc(NULL, c->batch_size, sizeof *run->document_key);
+    run->id = checked_realloc(NULL, c->batch_size, 2 * sizeof *run->id);
     run->weight = checked_realloc(NULL, c->batch_size, sizeof *run->weight);
-    if (run->params == NULL || run->texts == NULL || run->query_key == NULL || run->document_key == NULL ||
-        run->weight == NULL)
+    if (run->params == NULL || run->texts == NULL || run->id == NULL || run->weight == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters", layout->total);
     sem_status status = encoder_read_params(e, run->params, err);
+    const mnrl_options loss_options = {.scale = c->scale};
+    size_t most = c->batch_size < run->count ? c->batch_size : run->count;
+    if (status == SEM_OK)
+        status = loss_mnrl_create(&run->loss, &loss_options, model_get_gemm(run->base), most, 2 * most, err);
     if (status != SEM_OK)
         return status;
 
@@ -224,13 +227,13 @@ static sem_status create_step(train_run *run, sem_error *err)
         .config = m,
         .layout = layout,
         .g = model_get_gemm(run->base),
-        .loss = {.scale = c->scale},
+        .loss = run->loss,
+        .groups = {.layer_decay = 1},
         .optimiser = adamw_defaults(),
         .clip_norm = c->clip_norm,
         .hidden_dropout = c->dropout < 0 ? m->hidden_dropout : (float)c->dropout,
         .attention_dropout = c->dropout < 0 ? m->attention_dropout : (float)c->dropout,
         .seed = c->seed,
-        .max_pairs = c->batch_size < run->count ? c->batch_size : run->count,
         .max_tokens = run->max_tokens,
         .max_steps = run->steps,
         .tape_bytes = c->tape_bytes,
@@ -272,15 +275,12 @@ static void load_batch(train_run *run, size_t step, train_batch *batch)
             run->texts[side * n + i] =
                 (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
         }
-        run->query_key[i] = run->pairs[pair].query_key;
-        run->document_key[i] = run->pairs[pair].document_key;
+        run->id[i] = run->pairs[pair].query_key;
+        run->id[n + i] = run->pairs[pair].document_key;
         run->weight[i] = run->pairs[pair].weight;
     }
-    *batch = (train_batch){.pairs = n,
-                           .texts = run->texts,
-                           .query_key = run->query_key,
-                           .document_key = run->document_key,
-                           .weight = run->weight};
+    *batch =
+        (train_batch){.texts = run->texts, .about = {.pairs = n, .texts = 2 * n, .id = run->id, .weight = run->weight}};
 }
 
 static double seconds_since(uint64_t ns)
@@ -288,7 +288,7 @@ static double seconds_since(uint64_t ns)
     return (double)(clock_monotonic_ns() - ns) / 1e9;
 }
 
-static void report_progress(const train_run *run, const train_report *report, double loss, double rate)
+static void report_progress(const train_run *run, const train_report *report, double of_step, double rate)
 {
     if (run->control == NULL || run->control->progress == NULL)
         return;
@@ -296,7 +296,7 @@ static void report_progress(const train_run *run, const train_report *report, do
     train_progress now = {
         .step = report->steps,
         .steps = run->steps,
-        .loss = loss,
+        .loss = of_step,
         .learning_rate = rate,
         .pairs_per_s = seconds > 0 ? (double)report->pairs / seconds : 0,
         .eta_s = seconds / (double)report->steps * (double)(run->steps - report->steps),
@@ -314,12 +314,12 @@ static sem_status run_steps(train_run *run, train_report *report, sem_error *err
         train_batch batch;
         train_step_result result;
         load_batch(run, step, &batch);
-        double rate = schedule_rate(run->config->learning_rate, step, warmup, run->steps);
+        double rate = schedule_rate(SCHEDULE_LINEAR, run->config->learning_rate, step, warmup, run->steps);
         sem_status status = train_step_run(run->step, &batch, rate, &result, err);
         if (status != SEM_OK)
             return status;
         report->steps++;
-        report->pairs += batch.pairs;
+        report->pairs += batch.about.pairs;
         report->first_loss += step < tenth ? result.loss / (double)tenth : 0;
         report->last_loss += step >= run->steps - tenth ? result.loss / (double)tenth : 0;
         report_progress(run, report, result.loss, rate);

@@ -198,7 +198,7 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
         if (shape->window > 0)
             hide_distant(shape, n, 0, n, s.p, N);
         scores_backward(k, &s, n, N, 1.0f / sqrtf((float)D), drop, first * A + head, A);
-        if (shape->bias != NULL)
+        if (shape->bias != NULL && d_bias != NULL)
             bias_backward(k, shape, head, n, s.ds, N, s.line, d_bias);
 
         k->multiply(n, W, n, s.ds, N, 1, s.keys, W, s.grad, W, 0);

@@ -15,6 +15,7 @@
 #include "model/safetensors.h"
 #include "model/tokenizer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -173,6 +174,11 @@ typedef struct encoder_tape encoder_tape;
 sem_status encoder_tape_create(encoder_tape **out, const model_config *config, const param_layout *layout,
                                const gemm *g, sem_error *err);
 void encoder_tape_destroy(encoder_tape *t); /* accepts NULL */
+
+/* From now on backward passes give no gradient to the lowest `layers` layers, and none
+ * to what stands before the first layer and to relative positions if embeddings says
+ * so: they end at the lowest layer that learns. */
+void encoder_tape_freeze(encoder_tape *t, bool embeddings, size_t layers);
 
 typedef struct dropout {
     float hidden; /* probability; 0 turns it off */

@@ -42,6 +42,8 @@ struct encoder_tape {
     uint32_t *lengths; /* [B] */
     size_t ids_capacity, lengths_capacity;
     batch_size size;
+    size_t frozen_layers; /* the lowest ones get no gradient */
+    bool frozen_embeddings;
     bool ready; /* forward has filled the tape and backward has not used it up */
 };
 
@@ -78,6 +80,12 @@ void encoder_tape_destroy(encoder_tape *t)
     free(t->ids);
     free(t->lengths);
     free(t);
+}
+
+void encoder_tape_freeze(encoder_tape *t, bool embeddings, size_t layers)
+{
+    t->frozen_embeddings = embeddings;
+    t->frozen_layers = layers < t->plan.config->layers ? layers : t->plan.config->layers;
 }
 
 /* Floats of an embedding's gradient on its way through the Dense modules. */
@@ -353,6 +361,21 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
 
 /* --- backward */
 
+/* Layers from here on are passed on the way back. */
+static size_t lowest_layer(const encoder_tape *t)
+{
+    return t->frozen_embeddings ? t->frozen_layers : 0;
+}
+
+/* The gradients of one of the layer's matrices [out, in] and its bias, from its
+ * input x[T, in] and the gradient dy[T, out] of its output. */
+static void weight_backward(const encoder_tape *t, const layer_tape *l, size_t in, size_t out, const float *x,
+                            const float *dy, float *d_weight, float *d_bias)
+{
+    if ((size_t)(l - t->layers) >= t->frozen_layers)
+        linear_backward_weight(t->plan.g, t->plan.k, t->size.tokens, in, out, x, dy, d_weight, d_bias);
+}
+
 /* dx[T, H] from the gradient of the embeddings; x still holds the last layer's output. */
 static void pool_backward(encoder_tape *t, const float *w, const float *d_out, float *dw)
 {
@@ -409,8 +432,8 @@ static void feed_backward(encoder_tape *t, const float *w, const layer_params *a
         p->activate_backward(l->up, t->wide, T * F);
     if (p->config->prenorm)
         dropout_rows(p->k, &l->drop_down, l->up, T, F);
-    linear_backward_weight(p->g, p->k, T, F, H, l->up, t->d, dw + at->down_weight, dw + at->down_bias);
-    linear_backward_weight(p->g, p->k, T, H, U, x, t->wide, dw + at->up_weight, dw + at->up_bias);
+    weight_backward(t, l, F, H, l->up, t->d, dw + at->down_weight, dw + at->down_bias);
+    weight_backward(t, l, H, U, x, t->wide, dw + at->up_weight, dw + at->up_bias);
     linear_backward_input(p->g, T, H, U, w + at->up_weight, t->wide, beta, dx);
 }
 
@@ -423,9 +446,9 @@ static void qkv_backward(encoder_tape *t, const float *w, const layer_params *at
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
     dropout_rows(p->k, &l->drop_out, t->d, T, H);
-    linear_backward_weight(p->g, p->k, T, H, H, l->context, t->d, dw + at->out_weight, dw + at->out_bias);
+    weight_backward(t, l, H, H, l->context, t->d, dw + at->out_weight, dw + at->out_bias);
     linear_backward_input(p->g, T, H, H, w + at->out_weight, t->d, 0, l->context);
-    float *d_bias = p->buckets != NULL ? dw + p->relative_bias : NULL;
+    float *d_bias = p->buckets != NULL && !t->frozen_embeddings ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
         float *d_qkv = t->wide + first * 3 * H;
@@ -472,8 +495,9 @@ static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float 
     memcpy(t->d, t->dx, T * H * sizeof *t->d);
     qkv_backward(t, w, at, l, dw);
     input_again(t, w, i);
-    linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
-                    dw + at->qkv_bias);
+    weight_backward(t, l, H, 3 * H, t->x, t->wide, dw + at->qkv_weight, dw + at->qkv_bias);
+    if (i > lowest_layer(t) || !t->frozen_embeddings)
+        linear_backward_input(p->g, T, H, 3 * H, w + at->qkv_weight, t->wide, 1, t->dx);
 }
 
 /* The same where the layer normalises what it reads. */
@@ -495,12 +519,13 @@ static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *
     qkv_backward(t, w, at, l, dw);
     if (at->norm1_weight == PARAM_NOWHERE) { /* the first layer, which reads the embedding */
         input_again(t, w, i);
-        linear_backward(p->g, p->k, T, H, 3 * H, t->x, w + at->qkv_weight, t->wide, t->dx, dw + at->qkv_weight,
-                        dw + at->qkv_bias);
+        weight_backward(t, l, H, 3 * H, t->x, t->wide, dw + at->qkv_weight, dw + at->qkv_bias);
+        if (!t->frozen_embeddings)
+            linear_backward_input(p->g, T, H, 3 * H, w + at->qkv_weight, t->wide, 1, t->dx);
         return;
     }
     layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
-    linear_backward_weight(p->g, p->k, T, H, 3 * H, t->y, t->wide, dw + at->qkv_weight, dw + at->qkv_bias);
+    weight_backward(t, l, H, 3 * H, t->y, t->wide, dw + at->qkv_weight, dw + at->qkv_bias);
     linear_backward_input(p->g, T, H, 3 * H, w + at->qkv_weight, t->wide, 0, t->x);
     layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->x, dw + at->norm1_weight,
                         dw + at->norm1_bias);
@@ -514,7 +539,7 @@ static void layers_backward(encoder_tape *t, const float *w, float *dw)
     if (c->prenorm)
         layer_norm_backward(p->k, t->size.tokens, c->hidden, t->last_xhat, t->last_rstd, w + p->last_norm_weight, t->dx,
                             dw + p->last_norm_weight, dw + p->last_norm_bias);
-    for (size_t i = c->layers; i-- > 0;)
+    for (size_t i = c->layers; i-- > lowest_layer(t);)
         (c->prenorm ? pre_norm_backward : post_norm_backward)(t, w, i, dw);
 }
 
@@ -532,6 +557,22 @@ static void embed_backward(encoder_tape *t, const float *w, float *dw)
     }
 }
 
+/* A LayerNorm's gradients come with that of its input: frozen layers that were
+ * passed have some. */
+static void clear_frozen_norms(const encoder_tape *t, float *dw)
+{
+    const size_t bytes = t->plan.config->hidden * sizeof *dw;
+    for (size_t i = lowest_layer(t); i < t->frozen_layers; i++) {
+        const layer_params *at = &t->plan.layers[i];
+        if (at->norm1_weight != PARAM_NOWHERE) {
+            memset(dw + at->norm1_weight, 0, bytes);
+            memset(dw + at->norm1_bias, 0, bytes);
+        }
+        memset(dw + at->norm2_weight, 0, bytes);
+        memset(dw + at->norm2_bias, 0, bytes);
+    }
+}
+
 sem_status encoder_train_backward(encoder_tape *t, const float *params, const float *d_out, float *grads,
                                   sem_error *err)
 {
@@ -541,7 +582,9 @@ sem_status encoder_train_backward(encoder_tape *t, const float *params, const fl
     encoder_plan_bind(&t->plan, params);
     pool_backward(t, params, d_out, grads);
     layers_backward(t, params, grads);
-    embed_backward(t, params, grads);
+    if (!t->frozen_embeddings)
+        embed_backward(t, params, grads);
+    clear_frozen_norms(t, grads);
     /* Gradients of biases that the model does not have were added here. */
     memset(grads + t->plan.zeros, 0, t->plan.zeros_count * sizeof *grads);
     return SEM_OK;

@@ -30,10 +30,3 @@ void linear_backward_weight(const gemm *g, const kernels *k, size_t tokens, size
     for (size_t t = 0; t < tokens; t++)
         k->axpy(1, dy + t * out, d_bias, out);
 }
-
-void linear_backward(const gemm *g, const kernels *k, size_t tokens, size_t in, size_t out, const float *x,
-                     const float *weight, const float *dy, float *dx, float *d_weight, float *d_bias)
-{
-    linear_backward_input(g, tokens, in, out, weight, dy, 1, dx);
-    linear_backward_weight(g, k, tokens, in, out, x, dy, d_weight, d_bias);
-}

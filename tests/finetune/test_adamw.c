@@ -72,9 +72,9 @@ static void run(float *params, reference *expected, double decay, bool every_row
     memset(expected, 0, sizeof *expected);
     for (size_t i = 0; i < TOTAL; i++)
         expected->value[i] = params[i];
-    ck_ok(adamw_create(&a, &layout, &o, STEPS, &error));
+    ck_ok(adamw_create(&a, &layout, &o, NULL, STEPS, &error));
     for (size_t step = 0; step < STEPS; step++) {
-        double rate = schedule_rate(0.01, step, 4, STEPS);
+        double rate = schedule_rate(SCHEDULE_LINEAR, 0.01, step, 4, STEPS);
         gradients(&r, step, grads);
         for (size_t row = 0; row < ROWS; row++) {
             if (is_touched(step, row) || every_row)
@@ -126,7 +126,7 @@ START_TEST(biases_do_not_decay)
     float params[TOTAL], grads[TOTAL] = {0};
     for (size_t i = 0; i < TOTAL; i++)
         params[i] = 1;
-    ck_ok(adamw_create(&a, &layout, &o, 1, &error));
+    ck_ok(adamw_create(&a, &layout, &o, NULL, 1, &error));
     adamw_begin(a, 0.5);
     adamw_update(a, &items[1], TABLE, MATRIX, params, grads, 1);
     adamw_update(a, &items[2], TABLE + MATRIX, BIAS, params, grads, 1);
@@ -150,8 +150,8 @@ START_TEST(rows_touched_long_ago_end_with_the_bits_of_a_dense_update)
     fill(&r, first, TOTAL, 2);
     memcpy(second, first, sizeof second);
     fill(&r, grads, TOTAL, 1e-6);
-    ck_ok(adamw_create(&lazy, &layout, &o, LONG, &error));
-    ck_ok(adamw_create(&dense, &layout, &o, LONG, &error));
+    ck_ok(adamw_create(&lazy, &layout, &o, NULL, LONG, &error));
+    ck_ok(adamw_create(&dense, &layout, &o, NULL, LONG, &error));
     for (size_t step = 0; step < LONG; step++) {
         adamw_begin(lazy, 0.001);
         adamw_begin(dense, 0.001);
@@ -171,11 +171,11 @@ START_TEST(rate_rises_then_falls_and_is_never_zero)
 {
     size_t warmup = schedule_warmup(40, 0.1);
     ck_assert_uint_eq(warmup, 4);
-    ck_assert_double_eq_tol(schedule_rate(1, 0, warmup, 40), 0.25, 1e-12);
-    ck_assert_double_eq_tol(schedule_rate(1, 3, warmup, 40), 1, 1e-12);
-    ck_assert_double_eq_tol(schedule_rate(1, 4, warmup, 40), 1, 1e-12);
-    ck_assert_double_eq_tol(schedule_rate(1, 22, warmup, 40), 0.5, 1e-12);
-    ck_assert_double_eq_tol(schedule_rate(1, 39, warmup, 40), 1.0 / 36, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_LINEAR, 1, 0, warmup, 40), 0.25, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_LINEAR, 1, 3, warmup, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_LINEAR, 1, 4, warmup, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_LINEAR, 1, 22, warmup, 40), 0.5, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_LINEAR, 1, 39, warmup, 40), 1.0 / 36, 1e-12);
 }
 END_TEST
 
@@ -186,7 +186,7 @@ START_TEST(rate_exists_for_every_length_and_ratio)
             size_t warmup = schedule_warmup(steps, ratio);
             ck_assert_uint_le(warmup, steps);
             for (size_t step = 0; step < steps; step++) {
-                double rate = schedule_rate(1, step, warmup, steps);
+                double rate = schedule_rate(SCHEDULE_LINEAR, 1, step, warmup, steps);
                 ck_assert(rate > 0 && rate <= 1);
             }
         }

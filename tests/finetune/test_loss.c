@@ -1,153 +1,189 @@
-#include "tests/common/testing.h"
+#include "tests/finetune/loss_case.h"
 
-#include "base/random.h"
+#include "finetune/loss_mask.h"
 #include "finetune/loss_mnrl.h"
 
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { B = 5, C = 8, E = 6 };
-
-/* The plainest product there is: what the loss computes is checked apart from
- * any kernel. */
-static void multiply(bool ta, bool tb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-                     const float *b, size_t ldb, float beta, float *c, size_t ldc)
+static loss *make(const mnrl_options *o)
 {
-    for (size_t i = 0; i < m; i++) {
-        for (size_t j = 0; j < n; j++) {
-            double sum = 0;
-            for (size_t p = 0; p < k; p++)
-                sum += (double)(ta ? a[p * lda + i] : a[i * lda + p]) * (tb ? b[j * ldb + p] : b[p * ldb + j]);
-            c[i * ldc + j] = (float)(alpha * sum) + (beta == 0 ? 0 : beta * c[i * ldc + j]);
-        }
-    }
+    loss *l = NULL;
+    ck_ok(loss_mnrl_create(&l, o, &plain, B, N, &error));
+    return l;
 }
 
-static const gemm plain = {"plain", multiply};
+/* Masks of the batch; mask(i, j) is of anchor i and candidate j. */
+static uint8_t masks[B * C];
 
-typedef struct loss_case {
-    float anchor[B * E], candidate[C * E], d_anchor[B * E], d_candidate[C * E], weight[B];
-    uint64_t anchor_key[B], candidate_key[C];
-    mnrl_batch batch;
-    mnrl_scratch scratch;
-} loss_case;
-
-static sem_error error;
-
-static void fill_unit_rows(random_state *r, float *rows, size_t count)
+static unsigned mask(const loss_case *t, size_t i, size_t j)
 {
-    for (size_t i = 0; i < count; i++) {
-        double norm = 0;
-        for (size_t k = 0; k < E; k++) {
-            rows[i * E + k] = (float)(random_unit(r) - 0.5);
-            norm += (double)rows[i * E + k] * rows[i * E + k];
-        }
-        for (size_t k = 0; k < E; k++)
-            rows[i * E + k] /= (float)sqrt(norm);
-    }
+    return masks[i * (t->batch.texts - B) + j];
 }
 
-/* Candidates beyond B are negatives; all keys differ. */
-static void arrange(loss_case *t, size_t candidates)
+static void mask_batch(const loss_case *t, double guide_margin)
 {
-    random_state r;
-    random_seed(&r, testing_seed());
-    memset(t, 0, sizeof *t);
-    fill_unit_rows(&r, t->anchor, B);
-    fill_unit_rows(&r, t->candidate, C);
-    for (size_t i = 0; i < B; i++) {
-        t->anchor_key[i] = 100 + i;
-        t->weight[i] = (float)(0.25 + random_unit(&r));
-    }
-    for (size_t j = 0; j < C; j++)
-        t->candidate_key[j] = 200 + j;
-    t->batch = (mnrl_batch){.anchors = B,
-                            .candidates = candidates,
-                            .dim = E,
-                            .anchor = t->anchor,
-                            .candidate = t->candidate,
-                            .candidate_key = t->candidate_key,
-                            .anchor_key = t->anchor_key,
-                            .weight = t->weight};
-    ck_ok(mnrl_scratch_create(&t->scratch, B, candidates, &error));
+    loss_masks(&t->batch, guide_margin, masks);
+    for (size_t i = 0; i < B; i++)
+        ck_assert_uint_eq(mask(t, i, i), 0);
 }
 
-static double loss_of(loss_case *t, const mnrl_options *o)
-{
-    return mnrl_loss(&plain, o, &t->batch, &t->scratch, t->d_anchor, t->d_candidate);
-}
+enum { BOTH = LOSS_MASK_ROW | LOSS_MASK_COLUMN };
 
-static void check_slope(loss_case *t, const mnrl_options *o, float *x, float gradient)
+static size_t masked_cells(const loss_case *t)
 {
-    const float h = 1e-3f;
-    float kept = *x;
-    *x = kept + h;
-    double up = loss_of(t, o);
-    *x = kept - h;
-    double down = loss_of(t, o);
-    *x = kept;
-    double slope = (up - down) / (2 * (double)h);
-    ck_assert_msg(fabs(slope - gradient) <= 2e-3 * fmax(1, fabs(slope)), "slope %g, gradient %g", slope,
-                  (double)gradient);
-}
-
-static void check_gradients(loss_case *t, const mnrl_options *o)
-{
-    float d_anchor[B * E], d_candidate[C * E];
-    loss_of(t, o);
-    memcpy(d_anchor, t->d_anchor, sizeof d_anchor);
-    memcpy(d_candidate, t->d_candidate, sizeof d_candidate);
-    for (size_t i = 0; i < B * E; i++)
-        check_slope(t, o, &t->anchor[i], d_anchor[i]);
-    for (size_t i = 0; i < t->batch.candidates * E; i++)
-        check_slope(t, o, &t->candidate[i], d_candidate[i]);
+    size_t count = 0;
+    for (size_t i = 0; i < B * (t->batch.texts - B); i++)
+        count += masks[i] != 0;
+    return count;
 }
 
 START_TEST(gradient_is_the_slope_of_the_loss)
 {
     const mnrl_options options[] = {
-        {.scale = 20}, {.scale = 1}, {.scale = 14, .margin = 0.3}, {.scale = 5, .margin = 0.2, .symmetric = true}};
+        {.scale = 20},
+        {.scale = 1},
+        {.scale = 14, .margin = 0.3},
+        {.scale = 5, .margin = 0.2, .symmetric = true},
+        {.scale_kind = MNRL_SCALE_LEARNED, .scale = 6, .margin = 0.1},
+        {.scale_kind = MNRL_SCALE_LEARNED, .scale = 3, .symmetric = true},
+    };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         loss_case t;
-        arrange(&t, i % 2 == 0 ? B : C);
-        t.candidate_key[3] = t.candidate_key[1];
-        t.anchor_key[4] = t.anchor_key[0];
-        check_gradients(&t, &options[i]);
-        mnrl_scratch_free(&t.scratch);
+        loss *l = make(&options[i]);
+        arrange(&t, i % 2 == 0 ? 2 * B : N);
+        t.id[B + 3] = t.id[B + 1];
+        t.id[4] = t.id[0];
+        check_gradients(&t, l);
+        t.batch.frequency = t.frequency;
+        check_gradients(&t, l);
+        loss_destroy(l);
     }
+}
+END_TEST
+
+START_TEST(gradient_is_the_slope_of_the_loss_under_every_mask)
+{
+    const mnrl_options o = {.scale = 8, .symmetric = true, .guide_margin = 0.1};
+    loss_case t;
+    loss *l = make(&o);
+    random_state r;
+    arrange(&t, N);
+    random_seed(&r, testing_seed() + 1);
+    for (size_t i = 0; i < B * C; i++)
+        t.guide[i] = (float)random_unit(&r);
+    t.batch.guide = t.guide;
+    t.batch.text = t.text;
+    t.batch.label = t.label;
+    t.text[B + 6] = t.text[B + 2];
+    t.label[B + 7] = t.label[1];
+    check_gradients(&t, l);
+    loss_destroy(l);
 }
 END_TEST
 
 START_TEST(equal_documents_are_never_negatives_of_each_other)
 {
     loss_case t;
-    const mnrl_options o = {.scale = 20, .symmetric = true};
-    arrange(&t, B);
-    t.candidate_key[3] = t.candidate_key[1];
-    memcpy(&t.candidate[3 * E], &t.candidate[1 * E], E * sizeof(float));
-
-    ck_assert(mnrl_masked(&t.batch, 1, 3));
-    ck_assert(mnrl_masked(&t.batch, 3, 1));
-    ck_assert(!mnrl_masked(&t.batch, 1, 1));
-    ck_assert(!mnrl_masked(&t.batch, 1, 2));
-    loss_of(&t, &o);
-    ck_assert(t.scratch.scores[1 * B + 3] == 0 && t.scratch.scores[3 * B + 1] == 0);
-    mnrl_scratch_free(&t.scratch);
+    arrange(&t, N);
+    t.id[B + 3] = t.id[B + 1];
+    t.id[B + 6] = t.id[B + 2];
+    mask_batch(&t, 0);
+    ck_assert_uint_eq(mask(&t, 1, 3), BOTH);
+    ck_assert_uint_eq(mask(&t, 3, 1), BOTH);
+    ck_assert_uint_eq(mask(&t, 2, 6), BOTH);
+    ck_assert_uint_eq(masked_cells(&t), 3);
 }
 END_TEST
 
 START_TEST(documents_of_one_query_are_never_negatives_of_it)
 {
     loss_case t;
-    const mnrl_options o = {.scale = 20};
-    arrange(&t, C);
-    t.anchor_key[2] = t.anchor_key[0];
+    arrange(&t, N);
+    t.id[2] = t.id[0];
+    t.id[B + 7] = t.id[B + 2]; /* another's negative is the other answer of query 0 */
+    mask_batch(&t, 0);
+    ck_assert_uint_eq(mask(&t, 0, 2), BOTH);
+    ck_assert_uint_eq(mask(&t, 2, 0), BOTH);
+    ck_assert_uint_eq(mask(&t, 0, 7), BOTH);
+    ck_assert_uint_eq(mask(&t, 2, 7), BOTH);
+    ck_assert_uint_eq(masked_cells(&t), 4);
+}
+END_TEST
 
-    loss_of(&t, &o);
-    ck_assert(t.scratch.scores[0 * C + 2] == 0 && t.scratch.scores[2 * C + 0] == 0);
-    ck_assert(t.scratch.scores[0 * C + 1] != 0);
-    mnrl_scratch_free(&t.scratch);
+START_TEST(equal_texts_are_never_negatives)
+{
+    loss_case t;
+    arrange(&t, N);
+    t.batch.text = t.text;
+    t.text[B + 5] = t.text[B + 0]; /* the same document as a negative */
+    t.text[B + 4] = t.text[1];     /* the anchor itself is another's document */
+    t.text[3] = t.text[2];         /* the same query twice */
+    mask_batch(&t, 0);
+    ck_assert_uint_eq(mask(&t, 0, 5), BOTH);
+    ck_assert_uint_eq(mask(&t, 1, 4), BOTH);
+    ck_assert_uint_eq(mask(&t, 2, 3), BOTH);
+    ck_assert_uint_eq(mask(&t, 3, 2), BOTH);
+    ck_assert_uint_eq(masked_cells(&t), 4);
+}
+END_TEST
+
+START_TEST(equal_labels_are_never_negatives_and_no_label_is_equal_to_none)
+{
+    loss_case t;
+    arrange(&t, N);
+    t.batch.label = t.label;
+    t.label[0] = t.label[B + 0] = 7;
+    t.label[3] = t.label[B + 3] = 7;
+    t.label[B + 6] = 7;
+    t.label[1] = t.label[2] = t.label[B + 2] = t.label[B + 5] = LOSS_NO_KEY;
+    mask_batch(&t, 0);
+    ck_assert_uint_eq(mask(&t, 0, 3), BOTH);
+    ck_assert_uint_eq(mask(&t, 3, 0), BOTH);
+    ck_assert_uint_eq(mask(&t, 0, 6), BOTH);
+    ck_assert_uint_eq(mask(&t, 3, 6), BOTH);
+    ck_assert_uint_eq(masked_cells(&t), 4);
+}
+END_TEST
+
+START_TEST(guide_masks_what_is_closer_than_the_positive_less_the_margin)
+{
+    loss_case t;
+    arrange(&t, N);
+    t.batch.guide = t.guide;
+    for (size_t i = 0; i < B; i++)
+        t.guide[i * C + i] = 0.6f + 0.05f * (float)i;
+    t.guide[0 * C + 2] = 0.62f; /* closer than 0's positive (0.6), not than 2's anchor (0.7) */
+    t.guide[4 * C + 1] = 0.7f;  /* not as close as 4's (0.8), closer than 1's (0.65) */
+    t.guide[3 * C + 7] = 0.74f; /* 3's positive has 0.75 */
+    mask_batch(&t, 0);
+    ck_assert_uint_eq(mask(&t, 0, 2), LOSS_MASK_ROW);
+    ck_assert_uint_eq(mask(&t, 4, 1), LOSS_MASK_COLUMN);
+    ck_assert_uint_eq(masked_cells(&t), 2);
+    mask_batch(&t, 0.05);
+    ck_assert_uint_eq(mask(&t, 3, 7), LOSS_MASK_ROW);
+    ck_assert_uint_eq(masked_cells(&t), 3);
+}
+END_TEST
+
+START_TEST(masked_candidates_change_nothing)
+{
+    const mnrl_options o = {.scale = 20, .symmetric = true};
+    loss_case t;
+    loss *l = make(&o);
+    arrange(&t, N);
+    t.batch.label = t.label;
+    for (size_t j = B; j < C; j++)
+        t.label[B + j] = 5;
+    for (size_t i = 0; i < B; i++)
+        t.label[i] = 5;
+    double with = loss_of(&t, l);
+    float d[2 * B * E];
+    memcpy(d, t.d, sizeof d);
+    for (size_t k = 2 * B * E; k < N * E; k++)
+        ck_assert(t.d[k] == 0);
+    t.batch.texts = 2 * B;
+    ck_assert_double_eq_tol(loss_of(&t, l), with, 1e-12);
+    for (size_t k = 0; k < 2 * B * E; k++)
+        ck_assert_float_eq_tol(t.d[k], d[k], 1e-6f);
+    loss_destroy(l);
 }
 END_TEST
 
@@ -155,14 +191,14 @@ START_TEST(pair_without_negatives_has_loss_zero_and_no_gradient)
 {
     loss_case t;
     const mnrl_options o = {.scale = 20, .symmetric = true};
-    arrange(&t, B);
+    loss *l = make(&o);
+    arrange(&t, 2 * B);
     for (size_t i = 0; i < B; i++)
-        t.candidate_key[i] = 7;
-
-    ck_assert_double_eq_tol(loss_of(&t, &o), 0, 1e-12);
-    for (size_t i = 0; i < B * E; i++)
-        ck_assert(fabsf(t.d_anchor[i]) < 1e-6f && fabsf(t.d_candidate[i]) < 1e-6f);
-    mnrl_scratch_free(&t.scratch);
+        t.id[B + i] = 7;
+    ck_assert_double_eq_tol(loss_of(&t, l), 0, 1e-12);
+    for (size_t i = 0; i < 2 * B * E; i++)
+        ck_assert(fabsf(t.d[i]) < 1e-6f);
+    loss_destroy(l);
 }
 END_TEST
 
@@ -170,20 +206,87 @@ START_TEST(weight_two_counts_like_two_pairs)
 {
     loss_case t;
     const mnrl_options o = {.scale = 20};
+    loss *l = make(&o);
     double single[B], expected = 0, total = 0;
-    arrange(&t, B);
+    arrange(&t, 2 * B);
     for (size_t i = 0; i < B; i++) {
         for (size_t k = 0; k < B; k++)
             t.weight[k] = k == i ? 1 : 1e-30f;
-        single[i] = loss_of(&t, &o);
+        single[i] = loss_of(&t, l);
     }
     for (size_t i = 0; i < B; i++) {
         t.weight[i] = i == 2 ? 2 : 1;
         expected += t.weight[i] * single[i];
         total += t.weight[i];
     }
-    ck_assert_double_eq_tol(loss_of(&t, &o), expected / total, 1e-6);
-    mnrl_scratch_free(&t.scratch);
+    ck_assert_double_eq_tol(loss_of(&t, l), expected / total, 1e-6);
+    loss_destroy(l);
+}
+END_TEST
+
+/* A negative that is there three times pushes as once where its frequency says so. */
+START_TEST(frequency_undoes_repetition)
+{
+    loss_case t;
+    const mnrl_options o = {.scale = 6};
+    loss *l = make(&o);
+    arrange(&t, 2 * B + 1);
+    double once = loss_of(&t, l);
+    t.batch.texts = 2 * B + 3;
+    for (size_t copy = 1; copy < 3; copy++)
+        memcpy(t.rows + (2 * B + copy) * E, t.rows + 2 * B * E, E * sizeof(float));
+    ck_assert(loss_of(&t, l) > once + 1e-3);
+    memset(t.frequency, 0, sizeof t.frequency);
+    for (size_t copy = 0; copy < 3; copy++)
+        t.frequency[2 * B + copy] = logf(3);
+    t.batch.frequency = t.frequency;
+    ck_assert_double_eq_tol(loss_of(&t, l), once, 1e-6);
+    loss_destroy(l);
+}
+END_TEST
+
+START_TEST(scheduled_scale_rises_from_1_to_23_in_ten_thousand_steps_or_the_run)
+{
+    const mnrl_options o = {.scale_kind = MNRL_SCALE_SCHEDULED};
+    loss *l = make(&o);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(0, 100), 1, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(99, 100), 23, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(33, 100), 1 + 22 / 3.0, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(9999, 50000), 23, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(40000, 50000), 23, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(0, 50000), 1, 1e-12);
+    ck_assert_double_eq_tol(mnrl_scheduled_scale(0, 1), 23, 1e-12);
+    loss_begin(l, 33, 100);
+    ck_assert_double_eq_tol(loss_mnrl_scale(l), 1 + 22 / 3.0, 1e-12);
+    loss_destroy(l);
+}
+END_TEST
+
+START_TEST(scheduled_and_learned_scales_give_the_loss_of_a_fixed_one)
+{
+    const mnrl_options fixed = {.scale = 23}, scheduled = {.scale_kind = MNRL_SCALE_SCHEDULED},
+                       learned = {.scale_kind = MNRL_SCALE_LEARNED, .scale = 23};
+    loss_case t;
+    loss *l[] = {make(&fixed), make(&scheduled), make(&learned)};
+    double found[3];
+    arrange(&t, N);
+    for (size_t i = 0; i < 3; i++) {
+        loss_begin(l[i], 9, 10);
+        found[i] = loss_of(&t, l[i]);
+        loss_destroy(l[i]);
+    }
+    ck_assert_double_eq_tol(found[1], found[0], 1e-12);
+    ck_assert_double_eq_tol(found[2], found[0], 1e-5);
+}
+END_TEST
+
+START_TEST(learned_scale_begins_at_a_hundred_at_most)
+{
+    const mnrl_options o = {.scale_kind = MNRL_SCALE_LEARNED, .scale = 500};
+    loss *l = make(&o);
+    ck_assert_double_eq_tol(loss_mnrl_scale(l), 100, 1e-4);
+    ck_assert_float_eq(l->learned->value, l->learned->most);
+    loss_destroy(l);
 }
 END_TEST
 
@@ -191,11 +294,12 @@ START_TEST(large_scale_does_not_overflow)
 {
     loss_case t;
     const mnrl_options o = {.scale = 1000, .margin = 1};
-    arrange(&t, C);
-    ck_assert(isfinite(loss_of(&t, &o)));
-    for (size_t i = 0; i < B * E; i++)
-        ck_assert(isfinite(t.d_anchor[i]));
-    mnrl_scratch_free(&t.scratch);
+    loss *l = make(&o);
+    arrange(&t, N);
+    ck_assert(isfinite(loss_of(&t, l)));
+    for (size_t i = 0; i < N * E; i++)
+        ck_assert(isfinite(t.d[i]));
+    loss_destroy(l);
 }
 END_TEST
 
@@ -203,12 +307,33 @@ START_TEST(not_a_number_is_not_hidden)
 {
     loss_case t;
     const mnrl_options o = {.scale = 20};
+    loss *l = make(&o);
     for (size_t i = 0; i < B; i++) {
-        arrange(&t, B);
-        t.candidate[i * E] = NAN;
-        ck_assert(isnan(loss_of(&t, &o)));
-        mnrl_scratch_free(&t.scratch);
+        arrange(&t, 2 * B);
+        t.rows[(B + i) * E] = NAN;
+        ck_assert(isnan(loss_of(&t, l)));
     }
+    loss_destroy(l);
+}
+END_TEST
+
+START_TEST(unusable_sizes_and_scales_are_refused)
+{
+    loss_case t;
+    loss *l = NULL;
+    const mnrl_options good = {.scale = 20}, zero = {.scale = 0}, nan = {.scale = NAN};
+    ck_fails(loss_mnrl_create(&l, &zero, &plain, B, N, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(loss_mnrl_create(&l, &nan, &plain, B, N, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(loss_mnrl_create(&l, &good, &plain, B, 2 * B - 1, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_null(l);
+    arrange(&t, N);
+    ck_ok(loss_mnrl_create(&l, &good, &plain, B, N - 1, &error));
+    ck_fails(loss_check(l, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    t.batch.texts = 2 * B - 1;
+    ck_fails(loss_check(l, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    t.batch.pairs = 0;
+    ck_fails(loss_check(l, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    loss_destroy(l);
 }
 END_TEST
 
@@ -217,12 +342,22 @@ int main(void)
     Suite *suite = suite_create("loss");
     TCase *tests = tcase_create("loss");
     tcase_add_test(tests, gradient_is_the_slope_of_the_loss);
+    tcase_add_test(tests, gradient_is_the_slope_of_the_loss_under_every_mask);
     tcase_add_test(tests, equal_documents_are_never_negatives_of_each_other);
     tcase_add_test(tests, documents_of_one_query_are_never_negatives_of_it);
+    tcase_add_test(tests, equal_texts_are_never_negatives);
+    tcase_add_test(tests, equal_labels_are_never_negatives_and_no_label_is_equal_to_none);
+    tcase_add_test(tests, guide_masks_what_is_closer_than_the_positive_less_the_margin);
+    tcase_add_test(tests, masked_candidates_change_nothing);
     tcase_add_test(tests, pair_without_negatives_has_loss_zero_and_no_gradient);
     tcase_add_test(tests, weight_two_counts_like_two_pairs);
+    tcase_add_test(tests, frequency_undoes_repetition);
+    tcase_add_test(tests, scheduled_scale_rises_from_1_to_23_in_ten_thousand_steps_or_the_run);
+    tcase_add_test(tests, scheduled_and_learned_scales_give_the_loss_of_a_fixed_one);
+    tcase_add_test(tests, learned_scale_begins_at_a_hundred_at_most);
     tcase_add_test(tests, large_scale_does_not_overflow);
     tcase_add_test(tests, not_a_number_is_not_hidden);
+    tcase_add_test(tests, unusable_sizes_and_scales_are_refused);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

@@ -1,0 +1,132 @@
+#include "base/checked.h"
+#include "base/random.h"
+#include "finetune/train_step_internal.h"
+
+#include <string.h>
+
+/* Bytes of the tape for a token, about: what it keeps of each layer (the inputs
+ * of products and normalisations), what it works in, and an eighth more that it
+ * takes when it grows. */
+static size_t tape_token_bytes(const model_config *c)
+{
+    size_t up = c->gated ? 2 * c->intermediate : c->intermediate, layer = 6 * c->hidden + up + 2;
+    size_t floats = c->layers * layer + 9 * c->hidden + up;
+    return sizeof(float) * (floats + floats / 8);
+}
+
+size_t train_run_tokens(const train_step_options *o)
+{
+    return o->tape_bytes / o->threads / tape_token_bytes(o->config);
+}
+
+void train_helper_free(step_helper *h)
+{
+    encoder_tape_destroy(h->tape);
+    free(h->grads);
+    free(h->touched);
+    token_batch_free(&h->run);
+    free(h->out);
+    free(h->run_end);
+}
+
+sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err)
+{
+    const train_step_options *o = &s->options;
+    size_t texts = o->loss->max_texts;
+    sem_status status = encoder_tape_create(&h->tape, o->config, o->layout, o->g, err);
+    if (status != SEM_OK)
+        return status;
+    encoder_tape_freeze(h->tape, o->groups.freeze_embeddings, o->groups.freeze_layers);
+    h->grads = calloc(o->layout->total + 1, sizeof *h->grads);
+    h->touched = calloc(o->config->vocab, sizeof *h->touched);
+    h->out = checked_realloc(NULL, texts * o->config->dim, sizeof *h->out);
+    h->run_end = checked_realloc(NULL, texts, sizeof *h->run_end);
+    if (h->grads == NULL || h->touched == NULL || h->out == NULL || h->run_end == NULL)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the gradients of %zu parameters",
+                        o->layout->total);
+    return SEM_OK;
+}
+
+/* Cuts a helper's texts into runs of at most run_tokens, or of one text. */
+static void plan_runs(const train_step *s, step_helper *h, unsigned number)
+{
+    size_t end = s->split.first[number + 1], tokens = 0;
+    h->runs = 0;
+    for (size_t i = s->split.first[number]; i < end; i++) {
+        size_t length = s->lengths[s->split.order[i]];
+        if (tokens > 0 && tokens + length > s->run_tokens) {
+            h->run_end[h->runs++] = (uint32_t)i;
+            tokens = 0;
+        }
+        tokens += length;
+    }
+    if (tokens > 0)
+        h->run_end[h->runs++] = (uint32_t)end;
+}
+
+static size_t run_begin(const train_step *s, const step_helper *h, unsigned number, size_t run)
+{
+    return run > 0 ? h->run_end[run - 1] : s->split.first[number];
+}
+
+/* Masks repeat for the same seed, step, batch of the step, helper and run. */
+static uint64_t dropout_seed(const train_step *s, unsigned number, size_t run)
+{
+    uint64_t seed = random_at(s->options.seed, s->step);
+    if (s->batches > 0)
+        seed = random_at(seed ^ 0x6261746368ULL, s->batches);
+    return random_at(seed, (uint64_t)number << 32 | run);
+}
+
+/* Leaves the run's embeddings in h->out and its activations on the tape. */
+static sem_status forward_run(const train_step *s, step_helper *h, unsigned number, size_t run, sem_error *err)
+{
+    token_batch_clear(&h->run);
+    for (size_t i = run_begin(s, h, number, run); i < h->run_end[run]; i++) {
+        const train_text *text = &s->batch->texts[s->split.order[i]];
+        if (!token_batch_append(&h->run, text->ids, text->length))
+            return sem_fail_memory(err, "the tokens of a training batch");
+    }
+    dropout drop = {s->options.hidden_dropout, s->options.attention_dropout, dropout_seed(s, number, run)};
+    return encoder_train_forward(h->tape, s->params, h->run.ids, h->run.lengths, h->run.texts, &drop, h->out, err);
+}
+
+sem_status train_part_forward(void *context, unsigned number, sem_error *err)
+{
+    train_step *s = context;
+    step_helper *h = &s->helpers[number];
+    size_t dim = s->options.config->dim;
+    plan_runs(s, h, number);
+    for (size_t run = h->runs; run-- > 0;) {
+        sem_status status = forward_run(s, h, number, run, err);
+        if (status != SEM_OK)
+            return status;
+        size_t begin = run_begin(s, h, number, run);
+        for (size_t i = begin; i < h->run_end[run]; i++)
+            memcpy(s->embeddings + s->split.order[i] * dim, h->out + (i - begin) * dim, dim * sizeof(float));
+    }
+    return SEM_OK;
+}
+
+/* The first run is a full one and came last in the forward pass: its activations
+ * are still on the tape. Only the others are computed again. */
+sem_status train_part_backward(void *context, unsigned number, sem_error *err)
+{
+    train_step *s = context;
+    step_helper *h = &s->helpers[number];
+    size_t dim = s->options.config->dim;
+    for (size_t run = 0; run < h->runs; run++) {
+        sem_status status = run > 0 ? forward_run(s, h, number, run, err) : SEM_OK;
+        if (status != SEM_OK)
+            return status;
+        size_t begin = run_begin(s, h, number, run);
+        for (size_t i = begin; i < h->run_end[run]; i++)
+            memcpy(h->out + (i - begin) * dim, s->d_embeddings + s->split.order[i] * dim, dim * sizeof(float));
+        for (size_t i = 0; i < h->run.tokens; i++)
+            h->touched[h->run.ids[i]] = s->step;
+        status = encoder_train_backward(h->tape, s->params, h->out, h->grads, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    return SEM_OK;
+}
