@@ -1,0 +1,113 @@
+#include "finetune/mix_domains.h"
+
+#include "base/checked.h"
+#include "index/kmeans.h"
+#include "finetune/bulk_encode.h"
+
+enum { ROUNDS = 10 /* of k-means: the domains need not be exact */ };
+
+struct mix_domains {
+    mix_domains_options options;
+    size_t dim;
+    float *centroids; /* [options.domains, dim] */
+};
+
+/* *out = [count, dim], malloc'd. */
+static sem_status embed(const mix_domains *d, const example *const *items, size_t count, float **out, sem_error *err)
+{
+    size_t floats;
+    bulk_text *texts = checked_realloc(NULL, count, sizeof *texts);
+    *out = checked_mul(count, d->dim, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
+    sem_status status = texts != NULL && *out != NULL ? SEM_OK : sem_fail_memory(err, "the embeddings of a window");
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        texts[i] = (bulk_text){items[i]->anchor.bytes, items[i]->anchor.length};
+    if (status == SEM_OK) {
+        const bulk_job job = {.model = d->options.model,
+                              .prompt = model_config_query_prompt(model_get_config(d->options.model)),
+                              .texts = texts,
+                              .count = count,
+                              .threads = d->options.threads,
+                              .nice = d->options.nice,
+                              .out = *out};
+        status = bulk_encode(&job, err);
+    }
+    free(texts);
+    return status;
+}
+
+static sem_status train(mix_domains *d, const example *const *items, size_t count, const char *name, sem_error *err)
+{
+    const kmeans_options options = {.dim = d->dim,
+                                    .k = d->options.domains,
+                                    .rounds = ROUNDS,
+                                    .threads = d->options.threads,
+                                    .seed = d->options.seed};
+    float *points;
+    if (count <= d->options.domains)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: %zu domains of %zu examples: there must be more", name,
+                        d->options.domains, count);
+    d->centroids = checked_alloc_aligned(d->options.domains * d->dim, sizeof *d->centroids);
+    if (d->centroids == NULL)
+        return sem_fail_memory(err, "the centres of domains");
+    sem_status status = embed(d, items, count, &points, err);
+    if (status == SEM_OK)
+        status = kmeans_train(&options, points, count, d->centroids, NULL, err);
+    free(points);
+    return status;
+}
+
+sem_status mix_domains_train(mix_domains **out, const mix_domains_options *options, const data_options *data,
+                             sem_error *err)
+{
+    *out = NULL;
+    if (options->domains < 2 || options->domains > 1 << 16)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: %zu domains (allowed: 2 to %d)", data->name,
+                        options->domains, 1 << 16);
+    data_options quiet = *data;
+    quiet.report = NULL;
+    data_stream *stream = NULL;
+    const example *const *items;
+    size_t count = 0;
+    mix_domains *d = calloc(1, sizeof *d);
+    sem_status status = d != NULL ? data_stream_open(&stream, &quiet, 0, err) : sem_fail_memory(err, "domains");
+    if (status == SEM_OK)
+        status = data_stream_window(stream, &items, &count, err);
+    if (status == SEM_OK) {
+        d->options = *options;
+        d->dim = encoder_width(model_get_encoder(options->model));
+        status = train(d, items, count, data->name, err);
+    }
+    data_stream_close(stream);
+    if (status == SEM_OK)
+        *out = d;
+    else
+        mix_domains_free(d);
+    return status;
+}
+
+void mix_domains_free(mix_domains *d)
+{
+    if (d == NULL)
+        return;
+    free(d->centroids);
+    free(d);
+}
+
+sem_status mix_domains_assign(void *context, const example *const *items, size_t count, uint64_t *domains,
+                              sem_error *err)
+{
+    const mix_domains *d = context;
+    float *points;
+    uint32_t *nearest = checked_realloc(NULL, count, sizeof *nearest);
+    if (nearest == NULL)
+        return sem_fail_memory(err, "the domains of a window");
+    sem_status status = embed(d, items, count, &points, err);
+    if (status == SEM_OK)
+        status =
+            kmeans_nearest(d->centroids, d->options.domains, d->dim, d->options.threads, points, count, nearest, err);
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        domains[i] = nearest[i];
+    free(points);
+    free(nearest);
+    return status;
+}
