@@ -194,7 +194,27 @@ static sem_status trim_old_texts(writer *w, store_write *group, sem_error *err)
     return status == SEM_INTERNAL ? status : SEM_OK;
 }
 
-static void run_group(writer *w, item **items, size_t count)
+/* As if nothing of them had been applied, which is so after a commit that failed. */
+static void reset_items(item **items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        write_result_free(&items[i]->result);
+        items[i]->status = SEM_OK;
+    }
+}
+
+static void commit_failed(writer *w, size_t count, const sem_error *err)
+{
+    char text[SEM_ERROR_MESSAGE_MAX];
+    log_event(w->core->log, LOG_LEVEL_ERROR, "commit_failed", "writes=%zu searches=%zu message=%s", count,
+              w->search_count, log_value(text, sizeof text, err->message));
+    atomic_fetch_add(&w->core->stats.events_dropped, w->search_count);
+}
+
+/* Returns how many of the items are finished: all, or none where there was no room for
+ * so many at once. Those are to be tried in smaller groups, without the searches, which
+ * are lost: a delete does not fail for what shares its group. */
+static size_t run_group(writer *w, item **items, size_t count)
 {
     sem_error err;
     store_write *group;
@@ -211,17 +231,20 @@ static void run_group(writer *w, item **items, size_t count)
          * others. The searches, which had no part in it, wait for the next group. */
         store_write_abort(group);
         finish_item(w, items[0]);
-        return;
+        return count;
     }
     if (status == SEM_OK)
         status = store_write_commit(group, &err);
     else if (begun)
         store_write_abort(group);
+    bool together = count > 0 && items[0]->kind == ITEM_TASK && (count > 1 || w->search_count > 0);
     if (status != SEM_OK) {
-        char text[SEM_ERROR_MESSAGE_MAX];
-        log_event(w->core->log, LOG_LEVEL_ERROR, "commit_failed", "writes=%zu searches=%zu message=%s", count,
-                  w->search_count, log_value(text, sizeof text, err.message));
-        atomic_fetch_add(&w->core->stats.events_dropped, w->search_count);
+        commit_failed(w, count, &err);
+        if (status == SEM_RESOURCE_EXHAUSTED && together) {
+            reset_items(items, count);
+            forget_searches(w);
+            return 0;
+        }
         fail_all(items, count, status, &err);
     } else {
         atomic_fetch_add(&w->core->stats.commits, 1);
@@ -231,6 +254,7 @@ static void run_group(writer *w, item **items, size_t count)
     for (size_t i = 0; i < count; i++)
         finish_item(w, items[i]);
     forget_searches(w);
+    return count;
 }
 
 /* --- the thread */
@@ -293,8 +317,10 @@ static void run_groups(writer *w, item **items, size_t count)
         if (items[i]->kind == ITEM_TASK)
             while (i + n < count && items[i + n]->kind == ITEM_TASK)
                 n++;
-        run_group(w, items + i, n);
-        i += n;
+        size_t done;
+        while ((done = run_group(w, items + i, n)) == 0)
+            n = (n + 1) / 2;
+        i += done;
     }
 }
 

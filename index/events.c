@@ -135,7 +135,7 @@ static sem_status append(store_write *w, MDB_txn *txn, size_t size, uint64_t *se
 {
     store *s = w->s;
     unsigned char number[SEQ];
-    sem_status status = operation_room(w, &s->events, size + size / 2 + EVENT_OVERHEAD, err);
+    sem_status status = operation_room(w, &s->events, size + size / 2 + EVENT_OVERHEAD, size, err);
     if (status == SEM_OK)
         status = meta_next(&s->events, txn, "seq", UINT64_MAX, seq, err);
     if (status != SEM_OK)

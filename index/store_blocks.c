@@ -209,7 +209,7 @@ static sem_status write_anew(store_write *w, space *sp, MDB_txn *txn, uint32_t c
 {
     /* A full store is emptied by deletes: they must not need much room themselves. */
     uint64_t bytes = rows * width * sizeof(float) + BLOCK_HEADER;
-    sem_status status = operation_room(w, &sp->in, bytes + bytes / 8, err);
+    sem_status status = operation_room(w, &sp->in, bytes + bytes / 8, bytes, err);
     if (status != SEM_OK)
         return status == SEM_RESOURCE_EXHAUSTED ? SEM_OK : status;
     status = block_build_start(&w->build, width, err);

@@ -212,7 +212,7 @@ static sem_status insert_collection(store_write *w, store_collection *options, s
     MDB_txn *txn;
     uint64_t number;
     unsigned char bytes[4];
-    sem_status status = operation_room(w, &s->main, 4096, err);
+    sem_status status = operation_room(w, &s->main, 4096, 0, err);
     if (status == SEM_OK)
         status = read_txn(&w->view, &s->main, &txn, err);
     if (status == SEM_OK)

@@ -278,11 +278,13 @@ static uint64_t passages(const store_cut *cut)
 /* Whether the limits leave room, asked once for the whole request. */
 static sem_status check_room(const put_request *q, const store_put *docs, size_t count, sem_error *err)
 {
-    uint64_t main_bytes = 0, vectors = 0, seconds = 0;
+    uint64_t main_bytes = 0, vectors = 0, seconds = 0, largest = 0;
     space *sp;
     MDB_txn *txn;
     for (size_t i = 0; i < count; i++) {
-        main_bytes += docs[i].text_length + docs[i].meta_length + DOC_OVERHEAD + 2 * (uint64_t)docs[i].id.length;
+        uint64_t record = DOC_FIXED + docs[i].text_length + docs[i].meta_length;
+        largest = record > largest ? record : largest;
+        main_bytes += record + DOC_OVERHEAD + 2 * (uint64_t)docs[i].id.length;
         main_bytes += PLACE_PASSAGE * (docs[i].cut.count + docs[i].second_cut.count);
         if (docs[i].vector != NULL)
             vectors += passages(&docs[i].cut) * (q->dim * sizeof(float) + DOC_OVERHEAD / 4);
@@ -290,15 +292,17 @@ static sem_status check_room(const put_request *q, const store_put *docs, size_t
             seconds += passages(&docs[i].second_cut) * (q->second_dim * sizeof(float) + DOC_OVERHEAD / 4);
     }
     /* Half as much again: a page of a B-tree is two thirds full on average. */
-    sem_status status = operation_room(q->w, &q->w->s->main, main_bytes + main_bytes / 2, err);
+    sem_status status = operation_room(q->w, &q->w->s->main, main_bytes + main_bytes / 2, largest, err);
     if (status == SEM_OK)
         status = read_space(&q->w->view, q->space, &sp, &txn, err);
     if (status == SEM_OK)
-        status = operation_room(q->w, &sp->in, vectors + vectors / 2, err);
+        status = operation_room(q->w, &sp->in, vectors + vectors / 2, q->dim * sizeof(float), err);
     if (status != SEM_OK || seconds == 0)
         return status;
     status = read_space(&q->w->view, q->second_space, &sp, &txn, err);
-    return status != SEM_OK ? status : operation_room(q->w, &sp->in, seconds + seconds / 2, err);
+    if (status != SEM_OK)
+        return status;
+    return operation_room(q->w, &sp->in, seconds + seconds / 2, q->second_dim * sizeof(float), err);
 }
 
 static sem_status check_spaces(const put_request *q, sem_error *err)

@@ -6,22 +6,8 @@
 #include <unistd.h>
 
 enum {
-    RESERVE_SHARE = 16,      /* one part in so many of a map is kept for deletes */
-    RESERVE_MIN = 256 << 10, /* bytes: some 60 pages, what a small delete may touch */
-    RESERVE_MAX = 256 << 20, /* bytes */
-    DISK_FULL_BYTES = 1 << 20
+    DISK_FULL_BYTES = 1 << 20 /* with less than this left a short write is one for want of room */
 };
-
-uint64_t environment_disk_free(const environment *e, uint64_t *size)
-{
-    uint64_t left;
-    const char *path;
-    if (mdb_env_get_path(e->env, &path) != 0 || files_room(path, size, &left, NULL) != SEM_OK) {
-        *size = 0;
-        return UINT64_MAX; /* unknown is no reason to refuse */
-    }
-    return left;
-}
 
 /* LMDB calls a short write an I/O error; on a full disk that is what a write is. */
 static bool disk_is_full(const environment *e)
@@ -121,6 +107,8 @@ sem_status environment_open(environment *e, store *s, const char *name, sem_erro
         rc = mdb_reader_check(e->env, &dead);
     }
     status = rc == 0 ? check_format(e, err) : environment_fail(e, "open", rc, err);
+    if (status == SEM_OK)
+        environment_hold_tail(e, e == &s->main);
     /* LMDB syncs its file, not the entry that names it. */
     if (status == SEM_OK)
         status = files_sync_folder(path, err);
@@ -163,44 +151,6 @@ sem_status environment_databases(environment *e, const named_database *list, siz
     for (size_t i = 0; i < count && e->table_count < ENVIRONMENT_TABLES_MAX; i++)
         e->tables[e->table_count++] = (environment_table){list[i].name, *list[i].dbi};
     return rc == 0 ? SEM_OK : environment_fail(e, "open databases", rc, err);
-}
-
-/* Pages that LMDB's free list (its database 0) holds: each value is a count and page numbers. */
-static uint64_t free_pages(const environment *e)
-{
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    uint64_t pages = 0;
-    if (mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn) != 0)
-        return 0;
-    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
-        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-            size_t count = 0;
-            if (value.mv_size >= sizeof count)
-                memcpy(&count, value.mv_data, sizeof count);
-            pages += count;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return pages;
-}
-
-uint64_t environment_used(const environment *e, bool exact)
-{
-    MDB_envinfo info;
-    MDB_stat stat;
-    if (mdb_env_info(e->env, &info) != 0 || mdb_env_stat(e->env, &stat) != 0)
-        return 0;
-    uint64_t pages = (uint64_t)info.me_last_pgno + 1, unused = exact ? free_pages(e) : 0;
-    return (pages > unused ? pages - unused : 0) * stat.ms_psize;
-}
-
-uint64_t environment_reserve(uint64_t size)
-{
-    uint64_t part = size / RESERVE_SHARE;
-    return part < RESERVE_MIN ? RESERVE_MIN : part > RESERVE_MAX ? RESERVE_MAX : part;
 }
 
 /* --- tables */

@@ -40,6 +40,11 @@ typedef struct environment {
     MDB_env *env;
     char name[24]; /* its folder: "main", "events", "external", "space-7" */
     uint64_t map_size;
+    /* Of its file, from the start: what has blocks on disk. Ahead of the last page by a
+     * tail that only deletes use. Changed by the writer, read by others. */
+    _Atomic uint64_t allocated;
+    uint64_t tail_least; /* bytes */
+    bool no_tail;        /* the file system cannot allocate ahead; writer only */
     MDB_dbi meta;
     environment_table tables[ENVIRONMENT_TABLES_MAX]; /* all of them, `meta` too; fixed once it is open */
     size_t table_count;
@@ -161,10 +166,10 @@ struct store_write {
     bool in_operation;
     bool broken;                                  /* an operation ended with SEM_INTERNAL, or half merged */
     bool bytes_known, reusable_known, disk_known; /* what was measured in this group, of the following */
-    uint64_t bytes;                               /* on disk */
+    uint64_t bytes;                               /* on disk, without tails */
     uint64_t reusable;                            /* of them, pages that LMDB uses again */
     uint64_t disk_left;                           /* free on the disk */
-    uint64_t disk_reserve;                        /* of that, what only deletes may use */
+    uint64_t disk_reserve;                        /* of that, what puts leave */
 };
 
 /* --- bytes: all numbers in keys and values are big-endian, vectors excepted */
@@ -216,14 +221,6 @@ typedef struct named_database {
     MDB_dbi *dbi;
 } named_database;
 sem_status environment_databases(environment *e, const named_database *list, size_t count, sem_error *err);
-/* Bytes in use of the map; with exact, pages that LMDB can use again are not counted. */
-uint64_t environment_used(const environment *e, bool exact);
-/* Bytes of a map or of a disk of this size that only deletes may use, so that a
- * full store can be emptied. */
-uint64_t environment_reserve(uint64_t size);
-/* Bytes that the disk has left for us, UINT64_MAX when that is unknown; *size: all of it. */
-uint64_t environment_disk_free(const environment *e, uint64_t *size);
-
 /* mdb_get: *found says whether. */
 sem_status table_get(const environment *e, MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size, MDB_val *value,
                      bool *found, sem_error *err);
@@ -246,6 +243,27 @@ sem_status meta_put(const environment *e, MDB_txn *txn, const char *name, uint64
 /* Adds 1 to the number and returns the new one. */
 sem_status meta_next(const environment *e, MDB_txn *txn, const char *name, uint64_t max, uint64_t *value,
                      sem_error *err);
+
+/* --- store_room.c */
+
+/* Bytes in use of the map; with exact, pages that LMDB can use again are not counted. */
+uint64_t environment_used(const environment *e, bool exact);
+/* Bytes of a map or of a disk of this size that only deletes may use, so that a
+ * full store can be emptied. */
+uint64_t environment_reserve(uint64_t size);
+/* Bytes that the disk has left for us, UINT64_MAX when that is unknown; *size: all of it. */
+uint64_t environment_disk_free(const environment *e, uint64_t *size);
+/* Of an environment that is being opened: gives its file a tail, as far as the disk has
+ * room, so that deletes find some whatever takes the rest of the disk. */
+void environment_hold_tail(environment *e, bool is_main);
+/* Refuses when `bytes` more would pass the limits of the store or of the environment, or
+ * leave less than deletes need. largest: bytes of the longest value among them, which
+ * LMDB puts on pages that follow each other. */
+sem_status operation_room(store_write *w, environment *e, uint64_t bytes, uint64_t largest, sem_error *err);
+
+/* Before a group: while the disk is full and most of what deletes have is held back by
+ * snapshots, waits for those to end, some seconds at most. */
+void store_await_pages(store *s);
 
 /* --- store_copy.c */
 
@@ -273,8 +291,6 @@ sem_status read_enter(store_read *r, uint32_t number, sem_error *err);
 sem_status operation_begin(store_write *w, sem_error *err);
 /* With SEM_OK commits them, else rolls all of them back; returns the outcome. */
 sem_status operation_end(store_write *w, sem_status status, sem_error *err);
-/* Refuses when `bytes` more would pass the limits of the store or of the environment. */
-sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_error *err);
 /* Transaction number of the oldest snapshot that a read has; UINT64_MAX: no read. */
 uint64_t oldest_snapshot(store *s);
 

@@ -101,7 +101,8 @@ static sem_status replaced_again(store_write *w, uint64_t seq, uint32_t collecti
 sem_status old_text_replaced(store_write *w, uint64_t seq, uint32_t collection, const store_document *old, bool same,
                              sem_error *err)
 {
-    sem_status status = operation_room(w, &w->s->main, same ? OLD_OVERHEAD : room_for(old), err);
+    sem_status status = operation_room(w, &w->s->main, same ? OLD_OVERHEAD : room_for(old),
+                                       same ? OLD_OVERHEAD : OLD_FIXED + old->text_length, err);
     if (status != SEM_OK || (same && old->text_version == seq))
         return status;
     if (old->text_version == seq)
@@ -112,7 +113,7 @@ sem_status old_text_replaced(store_write *w, uint64_t seq, uint32_t collection, 
 sem_status old_text_deleted(store_write *w, uint64_t seq, uint32_t collection, const store_document *old,
                             sem_error *err)
 {
-    bool room = operation_room(w, &w->s->main, room_for(old), NULL) == SEM_OK;
+    bool room = operation_room(w, &w->s->main, room_for(old), OLD_FIXED + old->text_length, NULL) == SEM_OK;
     return keep(w, seq, collection, old, room ? OLD_TEXT_KEPT : OLD_TEXT_LOST, err);
 }
 

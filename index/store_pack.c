@@ -65,7 +65,8 @@ static sem_status find_loose(space *sp, const store *s, MDB_txn *main_txn, MDB_t
 
 static sem_status pack_block(store_write *w, space *sp, MDB_txn *txn, const loose_block *l, sem_error *err)
 {
-    sem_status status = operation_room(w, &sp->in, BLOCK_ROWS * l->width * sizeof(float) + BLOCK_HEADER, err);
+    uint64_t bytes = BLOCK_ROWS * l->width * sizeof(float) + BLOCK_HEADER;
+    sem_status status = operation_room(w, &sp->in, bytes, bytes, err);
     if (status == SEM_OK)
         status = block_build_start(&w->build, l->width, err);
     if (status == SEM_OK)

@@ -166,8 +166,8 @@ static sem_status write_block(store_write *w, const pending_run *run, MDB_txn *t
 /* Room for the block was asked for with its vectors, except for those of earlier groups. */
 static bool block_fits(store_write *w, const pending_run *run, size_t count, sem_error *err)
 {
-    uint64_t more = (BLOCK_ROWS - count) * dot_width(run->dim) * sizeof(float) + BLOCK_HEADER;
-    return operation_room(w, &run->sp->in, more, err) == SEM_OK;
+    uint64_t row = dot_width(run->dim) * sizeof(float), more = (BLOCK_ROWS - count) * row + BLOCK_HEADER;
+    return operation_room(w, &run->sp->in, more, BLOCK_ROWS * row + BLOCK_HEADER, err) == SEM_OK;
 }
 
 /* Writes full blocks, and with `all` what is left. Where there is no room for a

@@ -253,6 +253,7 @@ sem_status store_write_begin(store *s, store_write **out, sem_error *err)
     sem_status status = clean_unnamed(s, err);
     if (status != SEM_OK)
         return status;
+    store_await_pages(s);
     store_write *w = s->group;
     *w = (store_write){.s = s};
     w->view.s = s;
@@ -347,115 +348,4 @@ sem_status operation_end(store_write *w, sem_status status, sem_error *err)
     if (status == SEM_INTERNAL)
         w->broken = true;
     return status;
-}
-
-/* Bytes of all environments on disk that LMDB would use again before it grows a file. */
-static uint64_t reusable_bytes(store *s)
-{
-    environment *all[STORE_SPACES_MAX + 2] = {&s->main, &s->events};
-    size_t count = 2;
-    uint64_t bytes = 0;
-    pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < STORE_SPACES_MAX; i++)
-        if (s->spaces[i] != NULL)
-            all[count++] = &s->spaces[i]->in;
-    pthread_mutex_unlock(&s->lock);
-    for (size_t i = 0; i < count; i++)
-        bytes += environment_used(all[i], false) - environment_used(all[i], true);
-    return bytes;
-}
-
-static uint64_t pending_bytes(const store_write *w)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < w->part_count; i++)
-        bytes += w->parts[i].pending;
-    return bytes;
-}
-
-/* LMDB writes a page anew before it frees the old one, so a delete needs room on
- * the disk as well: writes leave it some. Free pages help only the environment
- * that has them. */
-static sem_status check_disk(store_write *w, const write_part *part, uint64_t bytes, sem_error *err)
-{
-    if (!w->disk_known) {
-        uint64_t size;
-        w->disk_left = environment_disk_free(&w->s->main, &size);
-        w->disk_reserve = environment_reserve(size);
-    }
-    w->disk_known = true;
-    uint64_t more = pending_bytes(w) + bytes + w->disk_reserve;
-    if (more <= w->disk_left)
-        return SEM_OK;
-    uint64_t reusable = environment_used(part->e, false) - environment_used(part->e, true);
-    if (part->pending + bytes + w->disk_reserve <= w->disk_left + reusable)
-        return SEM_OK;
-    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                    "the disk is nearly full: %llu bytes are left, about %llu are needed, of which %llu are kept for "
-                    "deletes; delete something or make room on it",
-                    (unsigned long long)w->disk_left, (unsigned long long)more, (unsigned long long)w->disk_reserve);
-}
-
-static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
-{
-    store *s = w->s;
-    more += pending_bytes(w);
-    /* Files grow when a group is committed; within it one measurement will do. */
-    if (!w->bytes_known)
-        w->bytes = store_bytes(s);
-    w->bytes_known = true;
-    if (w->bytes + more <= s->max_size)
-        return SEM_OK;
-    if (!w->reusable_known)
-        w->reusable = reusable_bytes(s);
-    w->reusable_known = true;
-    if (w->bytes + more <= s->max_size + w->reusable)
-        return SEM_OK;
-    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                    "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
-                    "something or raise it",
-                    (unsigned long long)(w->bytes > w->reusable ? w->bytes - w->reusable : 0), (unsigned long long)more,
-                    (unsigned long long)s->max_size);
-}
-
-sem_status operation_room(store_write *w, environment *e, uint64_t bytes, sem_error *err)
-{
-    MDB_txn *txn;
-    sem_status status = write_txn(w, e, &txn, err);
-    if (status != SEM_OK)
-        return status;
-    if (w->s->max_size != 0 && (status = check_max_size(w, bytes, err)) != SEM_OK)
-        return status;
-    write_part *part = w->parts;
-    while (part->e != e)
-        part++;
-    if ((status = check_disk(w, part, bytes, err)) != SEM_OK)
-        return status;
-    uint64_t need = part->pending + bytes + environment_reserve(e->map_size);
-    if (environment_used(e, false) + need > e->map_size && environment_used(e, true) + need > e->map_size)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                        "environment %s is nearly full: its map size is %llu bytes, of which %llu are kept for "
-                        "deletes; delete something or raise storage.map_size",
-                        e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e->map_size));
-    part->pending += bytes;
-    return SEM_OK;
-}
-
-sem_status store_room(store *s, unsigned reserves, uint64_t bytes, sem_error *err)
-{
-    uint64_t size, left = environment_disk_free(&s->main, &size), need = bytes + reserves * environment_reserve(size);
-    if (left < need)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                        "the disk is nearly full: %llu bytes are left, about %llu are needed; make room on it",
-                        (unsigned long long)left, (unsigned long long)need);
-    if (s->max_size == 0)
-        return SEM_OK;
-    uint64_t used = store_bytes(s), reusable = reusable_bytes(s);
-    used -= reusable < used ? reusable : used;
-    if (used + bytes <= s->max_size)
-        return SEM_OK;
-    return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
-                    "the store has %llu bytes in use and about %llu to come, storage.max_size is %llu; delete "
-                    "something or raise it",
-                    (unsigned long long)used, (unsigned long long)bytes, (unsigned long long)s->max_size);
 }

@@ -328,9 +328,9 @@ static sem_status put_vector(store_write *w, uint32_t space_number, uint32_t col
     uint64_t count = cut->count == 0 ? 1 : cut->count, bytes = count * (dim * sizeof(float) + 256);
     sem_status status = read_space(&w->view, space_number, &sp, &txn, err);
     if (status == SEM_OK)
-        status = operation_room(w, &sp->in, bytes + bytes / 2, err);
+        status = operation_room(w, &sp->in, bytes + bytes / 2, dim * sizeof(float), err);
     if (status == SEM_OK)
-        status = operation_room(w, &w->s->main, 512 + count * PLACE_PASSAGE, err);
+        status = operation_room(w, &w->s->main, 512 + count * PLACE_PASSAGE, PLACE_FIXED + count * PLACE_PASSAGE, err);
     if (status == SEM_OK)
         status = place_set(w, space_number, collection, docno, version, vector, dim, cut, slot, err);
     return status;
