@@ -2,7 +2,7 @@
 
 #include "base/checked.h"
 #include "index/kmeans.h"
-#include "finetune/bulk_encode.h"
+#include "finetune/text_vectors.h"
 
 enum { ROUNDS = 10 /* of k-means: the domains need not be exact */ };
 
@@ -15,23 +15,15 @@ struct mix_domains {
 /* *out = [count, dim], malloc'd. */
 static sem_status embed(const mix_domains *d, const example *const *items, size_t count, float **out, sem_error *err)
 {
-    size_t floats;
-    bulk_text *texts = checked_realloc(NULL, count, sizeof *texts);
-    *out = checked_mul(count, d->dim, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
-    sem_status status = texts != NULL && *out != NULL ? SEM_OK : sem_fail_memory(err, "the embeddings of a window");
-    for (size_t i = 0; i < count && status == SEM_OK; i++)
-        texts[i] = (bulk_text){items[i]->anchor.bytes, items[i]->anchor.length};
-    if (status == SEM_OK) {
-        const bulk_job job = {.model = d->options.model,
-                              .prompt = model_config_query_prompt(model_get_config(d->options.model)),
-                              .texts = texts,
-                              .count = count,
-                              .threads = d->options.threads,
-                              .nice = d->options.nice,
-                              .out = *out};
-        status = bulk_encode(&job, err);
-    }
-    free(texts);
+    data_text *anchors = checked_realloc(NULL, count, sizeof *anchors);
+    *out = NULL;
+    if (anchors == NULL)
+        return sem_fail_memory(err, "the anchors of a window");
+    for (size_t i = 0; i < count; i++)
+        anchors[i] = items[i]->anchor;
+    sem_status status =
+        text_vectors(d->options.model, anchors, count, true, d->options.threads, d->options.nice, out, err);
+    free(anchors);
     return status;
 }
 

@@ -1,0 +1,31 @@
+#include "finetune/text_vectors.h"
+
+#include "base/checked.h"
+
+sem_status text_vectors(const model *m, const data_text *texts, size_t count, bool as_query, unsigned threads, int nice,
+                        float **out, sem_error *err)
+{
+    const model_config *c = model_get_config(m);
+    size_t floats;
+    bulk_text *listed = checked_realloc(NULL, count + 1, sizeof *listed);
+    *out = checked_mul(count + 1, c->dim, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
+    sem_status status = listed != NULL && *out != NULL ? SEM_OK : sem_fail_memory(err, "the vectors of texts");
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        listed[i] = (bulk_text){texts[i].bytes, texts[i].length};
+    if (status == SEM_OK) {
+        const bulk_job job = {.model = m,
+                              .prompt = as_query ? model_config_query_prompt(c) : model_config_document_prompt(c),
+                              .texts = listed,
+                              .count = count,
+                              .threads = threads,
+                              .nice = nice,
+                              .out = *out};
+        status = bulk_encode(&job, err);
+    }
+    free(listed);
+    if (status != SEM_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,16 @@
+/* Texts of training data as vectors: bulk_encode for data_text. */
+#ifndef SEM_FINETUNE_TEXT_VECTORS_H
+#define SEM_FINETUNE_TEXT_VECTORS_H
+
+#include "model/model.h"
+#include "finetune/bulk_encode.h"
+#include "finetune/data_example.h"
+
+#include <stdbool.h>
+
+/* *out = [count, dim], malloc'd, unit length; as_query chooses the prompt. NULL after a
+ * failure. */
+sem_status text_vectors(const model *m, const data_text *texts, size_t count, bool as_query, unsigned threads, int nice,
+                        float **out, sem_error *err);
+
+#endif
