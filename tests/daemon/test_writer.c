@@ -1,6 +1,7 @@
 /* The writer over a store and two spaces without models: what it leaves in the
- * indices is what the store says, and a call that fails leaves nothing. */
-#include "tests/common/testing.h"
+ * indices is what the store says, a call that fails leaves nothing, and deletes find
+ * room in smaller groups. */
+#include "tests/common/small_disk.h"
 
 #include "base/checked.h"
 #include "base/clock.h"
@@ -8,9 +9,11 @@
 #include "base/pool.h"
 #include "proto/pack.h"
 #include "daemon/core.h"
+#include "daemon/deletes.h"
 #include "daemon/task.h"
 #include "daemon/writer.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +307,134 @@ START_TEST(a_call_that_fails_leaves_nothing_and_loses_no_search)
 }
 END_TEST
 
+/* --- a full disk */
+
+enum { SHORT_TEXT = 700, A_GROUP = 500, DELETES = 200 };
+
+typedef struct filling {
+    uint64_t count; /* documents so far */
+    bool full;
+} filling;
+
+static sem_status put_some(void *context, store_write *w, sem_error *err)
+{
+    static char text[SHORT_TEXT + 1];
+    static const float vector[DIM] = {1, 2, 3, 4};
+    filling *f = context;
+    memset(text, 'x', SHORT_TEXT);
+    for (unsigned i = 0; i < A_GROUP && !f->full; i++) {
+        uint64_t seq;
+        store_put put = {
+            .id = {.is_integer = true, .integer = f->count}, .text = text, .text_length = SHORT_TEXT, .vector = vector};
+        sem_status status = store_documents_put(w, collection.number, NOW, DIM, 0, 0, &put, 1, &seq, err);
+        f->full = status == SEM_RESOURCE_EXHAUSTED;
+        if (status != SEM_OK && !f->full)
+            return status;
+        f->count += status == SEM_OK;
+    }
+    return SEM_OK;
+}
+
+static request *delete_request(uint64_t id)
+{
+    buffer frame = {0};
+    packer p;
+    pack_init(&p, &frame);
+    pack_array(&p, 4);
+    pack_uint(&p, 0);
+    pack_uint(&p, 1);
+    pack_str(&p, "delete");
+    pack_array(&p, 1);
+    pack_map(&p, 1);
+    pack_str(&p, "ids");
+    pack_array(&p, 1);
+    pack_uint(&p, id);
+    return parse(&frame);
+}
+
+typedef struct holding {
+    sem_t begun, go;
+} holding;
+
+static sem_status wait_for_go(void *context, store_write *w, sem_error *err)
+{
+    holding *h = context;
+    (void)w, (void)err;
+    sem_post(&h->begun);
+    while (sem_wait(&h->go) != 0)
+        ;
+    return SEM_OK;
+}
+
+static void *hold_the_writer(void *context)
+{
+    sem_error error;
+    write_call call = {.apply = wait_for_go, .context = context};
+    ck_ok(writer_run(c.writer, &call, &error));
+    return NULL;
+}
+
+/* All in one group: they come while the writer is busy. */
+static void delete_scattered(uint64_t count)
+{
+    pthread_t holder;
+    holding h;
+    sem_init(&h.begun, 0, 0);
+    sem_init(&h.go, 0, 0);
+    ck_assert_int_eq(pthread_create(&holder, NULL, hold_the_writer, &h), 0);
+    while (sem_wait(&h.begun) != 0)
+        ;
+    for (uint64_t i = 0; i < DELETES; i++) {
+        task *t = task_create(&c, 0, delete_request(i * (count / DELETES)), clock_monotonic_ns());
+        ck_assert_ptr_nonnull(t);
+        t->collection = collection.number;
+        writer_submit(c.writer, t);
+    }
+    log_a_search();
+    sem_post(&h.go);
+    ck_assert_int_eq(pthread_join(holder, NULL), 0);
+    for (unsigned i = 0; i < DELETES; i++)
+        while (sem_wait(&answered) != 0)
+            ;
+    sem_destroy(&h.begun);
+    sem_destroy(&h.go);
+}
+
+static uint64_t documents(void)
+{
+    sem_error error;
+    store_read *r;
+    store_collection found;
+    ck_ok(store_read_begin(c.store, &r, &error));
+    ck_ok(store_collection_find(r, "default", 7, &found, &error));
+    store_read_end(r);
+    return found.documents;
+}
+
+START_TEST(deletes_for_which_there_is_no_room_together_are_done_in_turn)
+{
+    sem_error error;
+    char folder[FILES_PATH_MAX], other[FILES_PATH_MAX];
+    filling f = {0};
+    ck_ok(files_join(folder, &error, "%s/store", testing_folder()));
+    if (!small_disk_mount(folder, "16m"))
+        return;
+    start();
+    ck_ok(deletes_create(&c.deletes, &error));
+    write_call fill = {.apply = put_some, .context = &f};
+    while (!f.full)
+        ck_ok(writer_run(c.writer, &fill, &error));
+    small_disk_take(folder, other);
+    uint64_t before = atomic_load(&c.stats.commits);
+    delete_scattered(f.count);
+    /* The holder's, and more than one of the deletes: else nothing was tested. */
+    ck_assert_uint_gt(atomic_load(&c.stats.commits), before + 2);
+    ck_assert_uint_eq(documents(), f.count - DELETES);
+    stop();
+    deletes_destroy(c.deletes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("writer");
@@ -311,6 +442,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, the_candidates_index_has_what_its_space_has);
     tcase_add_test(t, a_call_that_fails_leaves_nothing_and_loses_no_search);
+    tcase_add_test(t, deletes_for_which_there_is_no_room_together_are_done_in_turn);
     suite_add_tcase(s, t);
     return testing_run(s);
 }
