@@ -26,9 +26,11 @@ static void fill(random_state *r, float *values, size_t count, double size)
         values[i] = (float)((random_unit(r) - 0.5) * size);
 }
 
+static const double FACTORS[] = {0.25, 1, 1};
+
 /* The paper's algorithm 2 in double precision, every float in every step. */
 typedef struct reference {
-    double value[TOTAL], mean[TOTAL], square[TOTAL];
+    double value[TOTAL], mean[TOTAL], square[TOTAL], average[TOTAL];
 } reference;
 
 static void reference_step(reference *x, const adamw_options *o, double rate, size_t t, const float *grads,
@@ -40,8 +42,9 @@ static void reference_step(reference *x, const adamw_options *o, double rate, si
         x->square[i] = o->beta2 * x->square[i] + (1 - o->beta2) * g * g;
         double mean = x->mean[i] / (1 - pow(o->beta1, (double)t)),
                square = x->square[i] / (1 - pow(o->beta2, (double)t));
-        double decay = i < TABLE + MATRIX ? o->weight_decay : 0;
-        x->value[i] -= rate * (mean / (sqrt(square) + o->epsilon) + decay * x->value[i]);
+        double decay = i < TABLE + MATRIX ? o->weight_decay : 0, own = rate * FACTORS[i < TABLE ? 0 : 1];
+        x->value[i] -= own * (mean / (sqrt(square) + o->epsilon) + decay * x->value[i]);
+        x->average[i] += (x->value[i] - x->average[i]) * (1 - fmin(o->average, (double)t / (9 + (double)t)));
     }
 }
 
@@ -60,19 +63,22 @@ static void gradients(random_state *r, size_t step, float *grads)
     }
 }
 
-static void run(float *params, reference *expected, double decay, bool every_row)
+/* params and average [TOTAL] after all steps. */
+static void run(float *params, float *average, reference *expected, double decay, bool every_row)
 {
     adamw *a = NULL;
     adamw_options o = adamw_defaults();
     float grads[TOTAL];
     random_state r;
     o.weight_decay = decay;
+    o.factors = FACTORS;
+    o.average = 0.8;
     random_seed(&r, 42);
     fill(&r, params, TOTAL, 2);
     memset(expected, 0, sizeof *expected);
     for (size_t i = 0; i < TOTAL; i++)
-        expected->value[i] = params[i];
-    ck_ok(adamw_create(&a, &layout, &o, NULL, STEPS, &error));
+        expected->average[i] = expected->value[i] = params[i];
+    ck_ok(adamw_create(&a, &layout, &o, params, STEPS, &error));
     for (size_t step = 0; step < STEPS; step++) {
         double rate = schedule_rate(SCHEDULE_LINEAR, 0.01, step, 4, STEPS);
         gradients(&r, step, grads);
@@ -92,29 +98,34 @@ static void run(float *params, reference *expected, double decay, bool every_row
     }
     for (size_t row = 0; row < ROWS; row++)
         adamw_catch_up(a, &items[0], row, params);
+    memcpy(average, adamw_average(a), TOTAL * sizeof *average);
     adamw_destroy(a);
 }
 
 START_TEST(steps_are_those_of_the_paper)
 {
-    float params[TOTAL];
+    float params[TOTAL], average[TOTAL];
     reference expected;
-    run(params, &expected, 0.1, false);
-    for (size_t i = 0; i < TOTAL; i++)
+    run(params, average, &expected, 0.1, false);
+    for (size_t i = 0; i < TOTAL; i++) {
+        ck_assert_double_eq_tol(average[i], expected.average[i], 2e-6);
         ck_assert_msg(fabs(params[i] - expected.value[i]) < 2e-6, "float %zu: %.9g instead of %.9g", i,
                       (double)params[i], expected.value[i]);
+    }
 }
 END_TEST
 
 START_TEST(untouched_rows_end_with_the_bits_of_a_dense_update)
 {
-    float lazy[TOTAL], dense[TOTAL];
+    float lazy[TOTAL], dense[TOTAL], lazy_average[TOTAL], dense_average[TOTAL];
     reference unused;
     for (size_t i = 0; i < 2; i++) {
         double decay = i == 0 ? 0.1 : 0;
-        run(lazy, &unused, decay, false);
-        run(dense, &unused, decay, true);
+        run(lazy, lazy_average, &unused, decay, false);
+        run(dense, dense_average, &unused, decay, true);
         ck_assert(memcmp(lazy, dense, sizeof lazy) == 0);
+        ck_assert(memcmp(lazy_average, dense_average, sizeof lazy_average) == 0);
+        ck_assert(memcmp(lazy_average, lazy, sizeof lazy) != 0);
     }
 }
 END_TEST
@@ -179,6 +190,29 @@ START_TEST(rate_rises_then_falls_and_is_never_zero)
 }
 END_TEST
 
+START_TEST(rate_falls_along_a_cosine_or_stays)
+{
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_COSINE, 1, 1, 4, 40), 0.5, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_COSINE, 1, 4, 4, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_COSINE, 1, 16, 4, 40), 0.75, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_COSINE, 1, 22, 4, 40), 0.5, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_COSINE, 1, 28, 4, 40), 0.25, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_CONSTANT, 1, 1, 4, 40), 0.5, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_CONSTANT, 1, 4, 4, 40), 1, 1e-12);
+    ck_assert_double_eq_tol(schedule_rate(SCHEDULE_CONSTANT, 1, 39, 4, 40), 1, 1e-12);
+}
+END_TEST
+
+START_TEST(shapes_have_names)
+{
+    schedule_shape shape = SCHEDULE_CONSTANT;
+    ck_assert(schedule_shape_of("linear", &shape) && shape == SCHEDULE_LINEAR);
+    ck_assert(schedule_shape_of("cosine", &shape) && shape == SCHEDULE_COSINE);
+    ck_assert(schedule_shape_of("constant", &shape) && shape == SCHEDULE_CONSTANT);
+    ck_assert(!schedule_shape_of("cos", &shape));
+}
+END_TEST
+
 START_TEST(rate_exists_for_every_length_and_ratio)
 {
     for (size_t steps = 1; steps < 30; steps++) {
@@ -186,7 +220,7 @@ START_TEST(rate_exists_for_every_length_and_ratio)
             size_t warmup = schedule_warmup(steps, ratio);
             ck_assert_uint_le(warmup, steps);
             for (size_t step = 0; step < steps; step++) {
-                double rate = schedule_rate(SCHEDULE_LINEAR, 1, step, warmup, steps);
+                double rate = schedule_rate((schedule_shape)_i, 1, step, warmup, steps);
                 ck_assert(rate > 0 && rate <= 1);
             }
         }
@@ -203,7 +237,9 @@ int main(void)
     tcase_add_test(tests, biases_do_not_decay);
     tcase_add_test(tests, rows_touched_long_ago_end_with_the_bits_of_a_dense_update);
     tcase_add_test(tests, rate_rises_then_falls_and_is_never_zero);
-    tcase_add_test(tests, rate_exists_for_every_length_and_ratio);
+    tcase_add_test(tests, rate_falls_along_a_cosine_or_stays);
+    tcase_add_test(tests, shapes_have_names);
+    tcase_add_loop_test(tests, rate_exists_for_every_length_and_ratio, SCHEDULE_LINEAR, SCHEDULE_CONSTANT + 1);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
