@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -151,10 +152,15 @@ const float *adamw_average(const adamw *a)
     return a->average;
 }
 
+static double factor_of(const adamw *a, const param *p)
+{
+    return a->options.factors != NULL ? a->options.factors[p - a->layout->items] : 1;
+}
+
 static param_step step_for(const adamw *a, size_t step, const param *p)
 {
     const adamw_step *s = &a->steps[step];
-    double factor = a->options.factors != NULL ? a->options.factors[p - a->layout->items] : 1;
+    double factor = factor_of(a, p);
     return (param_step){.keep = p->decay ? (float)(1 - s->rate * factor * a->options.weight_decay) : 1,
                         .size = (float)(s->size * factor),
                         .root_scale = s->root_scale,
@@ -252,7 +258,7 @@ void adamw_update(adamw *a, const param *p, size_t start, size_t count, float *p
     restore_denormals(mode);
 }
 
-static adamw_rows *rows_of(adamw *a, const param *p)
+static adamw_rows *rows_of(const adamw *a, const param *p)
 {
     size_t i = 0;
     while (a->tables[i].table != p)
@@ -284,4 +290,123 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
     }
     restore_denormals(mode);
     rows->done[row] = (uint32_t)a->step;
+}
+
+/* --- checkpoints: moments of rows that no step touched are 0 and left out */
+
+/* Copies the moments that are kept from their places to a row without gaps (pack), or
+ * back; returns how many they are. Only counts where to is NULL. */
+static size_t move_moments(const adamw *a, bool pack, const float *from, float *to)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < a->layout->count; i++) {
+        const param *p = &a->layout->items[i];
+        const adamw_rows *rows = p->rows_sparse ? rows_of(a, p) : NULL;
+        for (size_t row = 0; row < p->rows; row++) {
+            const size_t place = p->offset + row * p->cols;
+            if (rows != NULL && !rows->touched[row])
+                continue;
+            if (to != NULL)
+                memcpy(to + (pack ? kept : place), from + (pack ? place : kept), p->cols * sizeof *to);
+            kept += p->cols;
+        }
+    }
+    return kept;
+}
+
+static const char *section_of(char name[CHECKPOINT_NAME_MAX], const char *prefix, const char *what, size_t number)
+{
+    snprintf(name, CHECKPOINT_NAME_MAX, "%s.%s%zu", prefix, what, number);
+    return name;
+}
+
+static sem_status check_caught_up(const adamw *a, const adamw_rows *rows, sem_error *err)
+{
+    for (size_t row = 0; row < rows->table->rows; row++) {
+        if (rows->done[row] != a->step && factor_of(a, rows->table) > 0)
+            return sem_fail(err, SEM_INTERNAL, "row %zu of %s is at step %u of %zu: catch up before saving", row,
+                            rows->table->name, rows->done[row], a->step);
+    }
+    return SEM_OK;
+}
+
+static sem_status save_touched(const adamw *a, const char *prefix, checkpoint_writer *w, sem_error *err)
+{
+    char name[CHECKPOINT_NAME_MAX];
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < a->table_count && status == SEM_OK; i++) {
+        const adamw_rows *rows = &a->tables[i];
+        status = check_caught_up(a, rows, err);
+        if (status == SEM_OK)
+            status = checkpoint_put(w, section_of(name, prefix, "touched", i), rows->touched,
+                                    rows->table->rows * sizeof *rows->touched, err);
+    }
+    return status;
+}
+
+sem_status adamw_save(const adamw *a, const char *prefix, checkpoint_writer *w, sem_error *err)
+{
+    char name[CHECKPOINT_NAME_MAX];
+    const float *const moments[] = {a->mean, a->square};
+    const size_t count = move_moments(a, true, a->mean, NULL);
+    const uint64_t step = a->step;
+    float *kept = checked_alloc_aligned(count, sizeof *kept);
+    if (kept == NULL)
+        return sem_fail_memory(err, "a checkpoint of the optimiser");
+    sem_status status = checkpoint_put(w, section_of(name, prefix, "step", 0), &step, sizeof step, err);
+    if (status == SEM_OK)
+        status = save_touched(a, prefix, w, err);
+    for (size_t i = 0; i < 2 && status == SEM_OK; i++) {
+        move_moments(a, true, moments[i], kept);
+        status = checkpoint_put(w, section_of(name, prefix, "moment", i + 1), kept, count * sizeof *kept, err);
+    }
+    free(kept);
+    if (status == SEM_OK && a->average != NULL)
+        status = checkpoint_put(w, section_of(name, prefix, "average", 0), a->average,
+                                a->layout->total * sizeof *a->average, err);
+    return status;
+}
+
+static sem_status load_moments(adamw *a, const char *prefix, const checkpoint_reader *c, sem_error *err)
+{
+    char name[CHECKPOINT_NAME_MAX];
+    float *const moments[] = {a->mean, a->square};
+    const size_t wanted = move_moments(a, true, a->mean, NULL) * sizeof(float);
+    for (size_t i = 0; i < 2; i++) {
+        const void *kept = NULL;
+        size_t size = 0;
+        sem_status status = checkpoint_view(c, section_of(name, prefix, "moment", i + 1), &kept, &size, err);
+        if (status != SEM_OK)
+            return status;
+        if (size != wanted)
+            return sem_fail(err, SEM_FAILED_PRECONDITION, "a checkpoint with %zu bytes in %s, expected %zu", size, name,
+                            wanted);
+        move_moments(a, false, kept, moments[i]);
+    }
+    return SEM_OK;
+}
+
+sem_status adamw_load(adamw *a, const char *prefix, const checkpoint_reader *c, sem_error *err)
+{
+    char name[CHECKPOINT_NAME_MAX];
+    uint64_t step = 0;
+    sem_status status = checkpoint_get(c, section_of(name, prefix, "step", 0), &step, sizeof step, err);
+    if (status == SEM_OK && step > a->max_steps)
+        status = sem_fail(err, SEM_FAILED_PRECONDITION, "a checkpoint of step %llu in a run of %zu steps",
+                          (unsigned long long)step, a->max_steps);
+    for (size_t i = 0; i < a->table_count && status == SEM_OK; i++) {
+        adamw_rows *rows = &a->tables[i];
+        status = checkpoint_get(c, section_of(name, prefix, "touched", i), rows->touched,
+                                rows->table->rows * sizeof *rows->touched, err);
+        for (size_t row = 0; row < rows->table->rows; row++)
+            rows->done[row] = (uint32_t)step;
+    }
+    if (status == SEM_OK)
+        status = load_moments(a, prefix, c, err);
+    if (status == SEM_OK && a->average != NULL)
+        status = checkpoint_get(c, section_of(name, prefix, "average", 0), a->average,
+                                a->layout->total * sizeof *a->average, err);
+    if (status == SEM_OK)
+        a->step = (size_t)step;
+    return status;
 }

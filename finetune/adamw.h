@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "model/encoder.h"
+#include "finetune/checkpoint.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,5 +59,12 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params);
  * values, so that a short run does not end where it began. Like the parameters
  * it is up to date, bit for bit, in rows that are caught up. */
 const float *adamw_average(const adamw *a);
+
+/* Writes moments, average and the number of steps in sections that begin with prefix (at
+ * most 8 bytes); all rows must be caught up. After adamw_load into a new state of
+ * the same layout and options (params as they were then are the caller's) every
+ * further step has the bits that it would have had. */
+sem_status adamw_save(const adamw *a, const char *prefix, checkpoint_writer *w, sem_error *err);
+sem_status adamw_load(adamw *a, const char *prefix, const checkpoint_reader *c, sem_error *err);
 
 #endif

@@ -193,3 +193,37 @@ const float *train_step_average(const train_step *s)
 {
     return adamw_average(s->optimiser);
 }
+
+sem_status train_step_save(train_step *s, checkpoint_writer *w, sem_error *err)
+{
+    const loss_learned *learned = s->options.loss->learned;
+    if (s->batches > 0)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "a checkpoint in the midst of step %u: update first", s->step);
+    sem_status status = train_step_finish(s, err);
+    if (status == SEM_OK)
+        status = checkpoint_put(w, "step", &s->step, sizeof s->step, err);
+    if (status == SEM_OK)
+        status = checkpoint_put(w, "params", s->params, s->options.layout->total * sizeof *s->params, err);
+    if (status == SEM_OK)
+        status = adamw_save(s->optimiser, "adamw", w, err);
+    if (status == SEM_OK && learned != NULL)
+        status = checkpoint_put(w, learned->name, &learned->value, sizeof learned->value, err);
+    if (status == SEM_OK && learned != NULL)
+        status = adamw_save(s->learned_optimiser, "learned", w, err);
+    return status;
+}
+
+sem_status train_step_load(train_step *s, const checkpoint_reader *c, sem_error *err)
+{
+    loss_learned *learned = s->options.loss->learned;
+    sem_status status = checkpoint_get(c, "step", &s->step, sizeof s->step, err);
+    if (status == SEM_OK)
+        status = checkpoint_get(c, "params", s->params, s->options.layout->total * sizeof *s->params, err);
+    if (status == SEM_OK)
+        status = adamw_load(s->optimiser, "adamw", c, err);
+    if (status == SEM_OK && learned != NULL)
+        status = checkpoint_get(c, learned->name, &learned->value, sizeof learned->value, err);
+    if (status == SEM_OK && learned != NULL)
+        status = adamw_load(s->learned_optimiser, "learned", c, err);
+    return status;
+}

@@ -17,6 +17,7 @@
 #include "model/encoder.h"
 #include "model/model_config.h"
 #include "finetune/adamw.h"
+#include "finetune/checkpoint.h"
 #include "finetune/loss.h"
 #include "finetune/param_groups.h"
 
@@ -76,6 +77,12 @@ sem_status train_step_run(train_step *s, const train_batch *batch, double learni
 /* Brings every row of params, and of the average, up to date; needed before they are
  * read between steps or at the end. */
 sem_status train_step_finish(train_step *s, sem_error *err);
+
+/* Writes all that the next steps depend on, between two steps; first brings every row up
+ * to date, which changes no bit. train_step_load, into a new step of the same
+ * options, fills the caller's params as well. */
+sem_status train_step_save(train_step *s, checkpoint_writer *w, sem_error *err);
+sem_status train_step_load(train_step *s, const checkpoint_reader *c, sem_error *err);
 
 /* The averaged parameters [layout->total] where options.optimiser.average asked for
  * them, else NULL; the step's own. */

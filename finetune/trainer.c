@@ -2,12 +2,11 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/checksum.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "base/utf8.h"
-#include "finetune/loss_mnrl.h"
 #include "finetune/sampler.h"
-#include "finetune/schedule.h"
-#include "finetune/train_step.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,6 +28,9 @@ void train_config_defaults(train_config *config)
         .weight_decay = 0.01,
         .clip_norm = 1,
         .scale = 20,
+        .schedule = SCHEDULE_LINEAR,
+        .accumulate = 1,
+        .layer_decay = 1,
         .dropout = 0.1,
         .batch_size = 64,
         .epochs = 1,
@@ -36,6 +38,7 @@ void train_config_defaults(train_config *config)
         .threads = 1,
         .nice = 10,
         .tape_bytes = (size_t)TAPE_MIB << 20,
+        .checkpoint_every = 100,
     };
 }
 
@@ -68,6 +71,9 @@ sem_status train_config_check(const train_config *config, sem_error *err)
         {"weight_decay", config->weight_decay, 0, false, 1},
         {"clip_norm", config->clip_norm, 0, false, 1e9},
         {"scale", config->scale, 0, true, 1000},
+        {"margin", config->margin, 0, false, 2},
+        {"layer_decay", config->layer_decay, 0, true, 1},
+        {"average", config->average, 0, false, 0.999999},
         {"nice", config->nice, 0, false, 19},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -85,6 +91,8 @@ sem_status train_config_check(const train_config *config, sem_error *err)
     } counts[] = {
         {"batch_size", config->batch_size, 2, BATCH_MAX},
         {"epochs", config->epochs, 1, 1000000},
+        {"accumulate", config->accumulate, 1, 100000},
+        {"checkpoint_every", config->checkpoint_every, 1, 1000000000},
         {"threads", config->threads, 1, THREADS_MAX},
         {"max_tokens", config->max_tokens == 0 ? TOKENS_MIN : config->max_tokens, TOKENS_MIN, 1 << 20},
     };
@@ -115,7 +123,9 @@ typedef struct train_run {
     train_text *texts; /* [2 batch_size] */
     uint64_t *id;      /* [2 batch_size] */
     float *weight;     /* [batch_size] */
-    uint64_t began_ns;
+    float *frequency;  /* [2 batch_size] or NULL */
+    float *logs;  /* [2 count] of how many pairs each query and document is in: all queries, all documents; or NULL */
+    size_t given; /* batches */
 } train_run;
 
 static void run_free(train_run *run)
@@ -129,6 +139,8 @@ static void run_free(train_run *run)
     free(run->texts);
     free(run->id);
     free(run->weight);
+    free(run->frequency);
+    free(run->logs);
 }
 
 static bool cancelled(const train_run *run)
@@ -202,33 +214,89 @@ static sem_status create_sampler(train_run *run, sem_error *err)
     return status;
 }
 
-/* The parameters' copy, a batch's arrays and the step with its helpers. */
+typedef struct counted_key {
+    uint64_t key;
+    size_t pair;
+} counted_key;
+
+static int compare_keys(const void *a, const void *b)
+{
+    const counted_key *x = a, *y = b;
+    return x->key < y->key ? -1 : x->key > y->key;
+}
+
+/* logs[count] = log of how many keys are equal to each. */
+static void fill_logs(counted_key *keys, size_t count, float *logs)
+{
+    qsort(keys, count, sizeof *keys, compare_keys);
+    for (size_t first = 0, end = 0; first < count; first = end) {
+        while (end < count && keys[end].key == keys[first].key)
+            end++;
+        for (size_t i = first; i < end; i++)
+            logs[keys[i].pair] = logf((float)(end - first));
+    }
+}
+
+static sem_status create_frequencies(train_run *run, sem_error *err)
+{
+    if (!run->config->frequency)
+        return SEM_OK;
+    counted_key *keys = checked_realloc(NULL, run->count, sizeof *keys);
+    run->logs = checked_realloc(NULL, run->count, 2 * sizeof *run->logs);
+    run->frequency = checked_realloc(NULL, run->config->batch_size, 2 * sizeof *run->frequency);
+    if (keys == NULL || run->logs == NULL || run->frequency == NULL) {
+        free(keys);
+        return sem_fail_memory(err, "the frequencies of training pairs");
+    }
+    for (size_t side = 0; side < 2; side++) {
+        for (size_t i = 0; i < run->count; i++)
+            keys[i] = (counted_key){side == 0 ? run->pairs[i].query_key : run->pairs[i].document_key, i};
+        fill_logs(keys, run->count, run->logs + side * run->count);
+    }
+    free(keys);
+    return SEM_OK;
+}
+
+/* The parameters' copy and a batch's arrays. */
+static sem_status create_arrays(train_run *run, sem_error *err)
+{
+    const size_t batch = run->config->batch_size;
+    const encoder *e = model_get_encoder(run->base);
+    run->params = checked_alloc_aligned(encoder_layout(e)->total, sizeof *run->params);
+    run->texts = checked_realloc(NULL, batch, 2 * sizeof *run->texts);
+    run->id = checked_realloc(NULL, batch, 2 * sizeof *run->id);
+    run->weight = checked_realloc(NULL, batch, sizeof *run->weight);
+    if (run->params == NULL || run->texts == NULL || run->id == NULL || run->weight == NULL)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters",
+                        encoder_layout(e)->total);
+    sem_status status = encoder_read_params(e, run->params, err);
+    return status == SEM_OK ? create_frequencies(run, err) : status;
+}
+
+static sem_status create_loss(train_run *run, sem_error *err)
+{
+    const train_config *c = run->config;
+    const size_t most = c->batch_size < run->count ? c->batch_size : run->count;
+    loss_config settings = {
+        .mnrl = {.scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric},
+        .dim_count = c->dim_count};
+    memcpy(settings.dims, c->dims, sizeof settings.dims);
+    memcpy(settings.dim_weights, c->dim_weights, sizeof settings.dim_weights);
+    return loss_create(&run->loss, &settings, model_get_gemm(run->base), most, 2 * most,
+                       model_get_config(run->base)->dim, err);
+}
+
+/* The step with its helpers. */
 static sem_status create_step(train_run *run, sem_error *err)
 {
     const train_config *c = run->config;
     const model_config *m = model_get_config(run->base);
-    const encoder *e = model_get_encoder(run->base);
-    const param_layout *layout = encoder_layout(e);
-    run->params = checked_alloc_aligned(layout->total, sizeof *run->params);
-    run->texts = checked_realloc(NULL, c->batch_size, 2 * sizeof *run->texts);
-    run->id = checked_realloc(NULL, c->batch_size, 2 * sizeof *run->id);
-    run->weight = checked_realloc(NULL, c->batch_size, sizeof *run->weight);
-    if (run->params == NULL || run->texts == NULL || run->id == NULL || run->weight == NULL)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters", layout->total);
-    sem_status status = encoder_read_params(e, run->params, err);
-    const mnrl_options loss_options = {.scale = c->scale};
-    size_t most = c->batch_size < run->count ? c->batch_size : run->count;
-    if (status == SEM_OK)
-        status = loss_mnrl_create(&run->loss, &loss_options, model_get_gemm(run->base), most, 2 * most, err);
-    if (status != SEM_OK)
-        return status;
-
     train_step_options options = {
         .config = m,
-        .layout = layout,
+        .layout = encoder_layout(model_get_encoder(run->base)),
         .g = model_get_gemm(run->base),
         .loss = run->loss,
-        .groups = {.layer_decay = 1},
+        .groups = {c->layer_decay, c->freeze_embeddings, c->freeze_layers},
         .optimiser = adamw_defaults(),
         .clip_norm = c->clip_norm,
         .hidden_dropout = c->dropout < 0 ? m->hidden_dropout : (float)c->dropout,
@@ -241,7 +309,21 @@ static sem_status create_step(train_run *run, sem_error *err)
         .nice = c->nice,
     };
     options.optimiser.weight_decay = c->weight_decay;
+    options.optimiser.average = c->average;
     return train_step_create(&run->step, &options, run->params, err);
+}
+
+static sem_status count_steps(train_run *run, sem_error *err)
+{
+    const train_config *c = run->config;
+    size_t batches = 0;
+    if (!checked_mul(c->epochs, sampler_batches(run->sampler), &batches))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %zu epochs are too many", c->epochs);
+    /* Where the last step needs more batches, they are those of one more epoch. */
+    run->steps = (batches - 1) / c->accumulate + 1;
+    if (c->max_steps > 0 && c->max_steps < run->steps)
+        run->steps = c->max_steps;
+    return SEM_OK;
 }
 
 static sem_status run_create(train_run *run, sem_error *err)
@@ -251,80 +333,115 @@ static sem_status run_create(train_run *run, sem_error *err)
     sem_status status = tokenize_pairs(run, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);
-    if (status != SEM_OK)
-        return status;
-    if (!checked_mul(run->config->epochs, sampler_batches(run->sampler), &run->steps))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %zu epochs are too many", run->config->epochs);
-    if (run->config->max_steps > 0 && run->config->max_steps < run->steps)
-        run->steps = run->config->max_steps;
-    return create_step(run, err);
+    if (status == SEM_OK)
+        status = count_steps(run, err);
+    if (status == SEM_OK)
+        status = create_arrays(run, err);
+    if (status == SEM_OK)
+        status = create_loss(run, err);
+    return status == SEM_OK ? create_step(run, err) : status;
 }
 
-/* Collects the batch of a step; begins an epoch where one starts. */
-static void load_batch(train_run *run, size_t step, train_batch *batch)
+static uint64_t mix(uint64_t before, const void *data, size_t size)
 {
-    size_t batches = sampler_batches(run->sampler);
-    if (step % batches == 0)
-        sampler_begin_epoch(run->sampler, step / batches);
-    size_t n = 0;
-    const uint32_t *members = sampler_batch(run->sampler, step % batches, &n);
-    for (size_t i = 0; i < n; i++) {
-        size_t pair = members[i];
-        for (size_t side = 0; side < 2; side++) {
-            size_t text = 2 * pair + side;
-            run->texts[side * n + i] =
-                (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
-        }
-        run->id[i] = run->pairs[pair].query_key;
-        run->id[n + i] = run->pairs[pair].document_key;
-        run->weight[i] = run->pairs[pair].weight;
+    return random_at(before, checksum_of(data, size));
+}
+
+/* Of all that the bits of a run depend on. */
+static uint64_t fingerprint(const train_run *run)
+{
+    const train_config *c = run->config;
+    const double numbers[] = {c->learning_rate,
+                              c->warmup_ratio,
+                              c->weight_decay,
+                              c->clip_norm,
+                              c->scale,
+                              c->dropout,
+                              c->margin,
+                              c->layer_decay,
+                              c->average,
+                              (double)c->schedule,
+                              (double)c->scale_kind,
+                              c->symmetric,
+                              c->frequency,
+                              c->freeze_embeddings};
+    const uint64_t counts[] = {c->seed,       c->batch_size,   run->steps,       c->accumulate, c->threads,
+                               c->tape_bytes, run->max_tokens, c->freeze_layers, c->dim_count,  run->count};
+    uint64_t sum = mix(mix(0, numbers, sizeof numbers), counts, sizeof counts);
+    sum = mix(sum, c->dims, c->dim_count * sizeof *c->dims);
+    sum = mix(sum, c->dim_weights, c->dim_count * sizeof *c->dim_weights);
+    sum = mix(sum, run->params, encoder_layout(model_get_encoder(run->base))->total * sizeof *run->params);
+    sum = mix(sum, run->tokens.ids, run->tokens.tokens * sizeof *run->tokens.ids);
+    sum = mix(sum, run->tokens.lengths, run->tokens.texts * sizeof *run->tokens.lengths);
+    for (size_t i = 0; i < run->count; i++) {
+        const train_pair *p = &run->pairs[i];
+        const uint64_t keys[] = {p->query_key, p->document_key};
+        sum = mix(mix(sum, keys, sizeof keys), &p->weight, sizeof p->weight);
     }
-    *batch =
-        (train_batch){.texts = run->texts, .about = {.pairs = n, .texts = 2 * n, .id = run->id, .weight = run->weight}};
+    return sum;
 }
 
-static double seconds_since(uint64_t ns)
+static void add_pair(train_run *run, size_t pair, size_t i, size_t n)
 {
-    return (double)(clock_monotonic_ns() - ns) / 1e9;
+    for (size_t side = 0; side < 2; side++) {
+        const size_t text = 2 * pair + side;
+        run->texts[side * n + i] =
+            (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
+        if (run->logs != NULL)
+            run->frequency[side * n + i] = run->logs[side * run->count + pair];
+    }
+    run->id[i] = run->pairs[pair].query_key;
+    run->id[n + i] = run->pairs[pair].document_key;
+    run->weight[i] = run->pairs[pair].weight;
 }
 
-static void report_progress(const train_run *run, const train_report *report, double of_step, double rate)
+/* Collects the next batch; begins an epoch where one starts. */
+static sem_status next_batch(void *context, train_batch *batch, sem_error *err)
 {
-    if (run->control == NULL || run->control->progress == NULL)
-        return;
-    double seconds = seconds_since(run->began_ns);
-    train_progress now = {
-        .step = report->steps,
-        .steps = run->steps,
-        .loss = of_step,
-        .learning_rate = rate,
-        .pairs_per_s = seconds > 0 ? (double)report->pairs / seconds : 0,
-        .eta_s = seconds / (double)report->steps * (double)(run->steps - report->steps),
-    };
-    run->control->progress(run->control->context, &now);
+    train_run *run = context;
+    const size_t batches = sampler_batches(run->sampler), number = run->given % batches;
+    (void)err;
+    if (number == 0)
+        sampler_begin_epoch(run->sampler, run->given / batches);
+    run->given++;
+    size_t n = 0;
+    const uint32_t *members = sampler_batch(run->sampler, number, &n);
+    for (size_t i = 0; i < n; i++)
+        add_pair(run, members[i], i, n);
+    *batch = (train_batch){
+        .texts = run->texts,
+        .about = {.pairs = n, .texts = 2 * n, .id = run->id, .weight = run->weight, .frequency = run->frequency}};
+    return SEM_OK;
+}
+
+/* The order is a pure function of the seed and the number of batches given. */
+static void skip_batches(void *context, size_t batches)
+{
+    train_run *run = context;
+    run->given = batches;
+    if (batches % sampler_batches(run->sampler) != 0)
+        sampler_begin_epoch(run->sampler, batches / sampler_batches(run->sampler));
 }
 
 static sem_status run_steps(train_run *run, train_report *report, sem_error *err)
 {
-    size_t warmup = schedule_warmup(run->steps, run->config->warmup_ratio);
-    size_t tenth = run->steps >= 10 ? run->steps / 10 : 1;
-    for (size_t step = 0; step < run->steps; step++) {
-        if (cancelled(run))
-            return sem_fail(err, SEM_CANCELLED, "training was cancelled at step %zu of %zu", step, run->steps);
-        train_batch batch;
-        train_step_result result;
-        load_batch(run, step, &batch);
-        double rate = schedule_rate(SCHEDULE_LINEAR, run->config->learning_rate, step, warmup, run->steps);
-        sem_status status = train_step_run(run->step, &batch, rate, &result, err);
-        if (status != SEM_OK)
-            return status;
-        report->steps++;
-        report->pairs += batch.about.pairs;
-        report->first_loss += step < tenth ? result.loss / (double)tenth : 0;
-        report->last_loss += step >= run->steps - tenth ? result.loss / (double)tenth : 0;
-        report_progress(run, report, result.loss, rate);
-    }
-    return train_step_finish(run->step, err);
+    const train_config *c = run->config;
+    const train_loop loop = {.step = run->step,
+                             .source = {.next = next_batch, .skip = skip_batches, .context = run},
+                             .steps = run->steps,
+                             .accumulate = c->accumulate,
+                             .shape = c->schedule,
+                             .peak = c->learning_rate,
+                             .warmup = schedule_warmup(run->steps, c->warmup_ratio),
+                             .checkpoint = c->checkpoint,
+                             .checkpoint_every = c->checkpoint_every,
+                             .fingerprint = c->checkpoint != NULL ? fingerprint(run) : 0,
+                             .control = run->control};
+    sem_status status = train_loop_run(&loop, report, err);
+    const float *average = train_step_average(run->step);
+    if (status == SEM_OK && average != NULL)
+        memcpy(run->params, average, encoder_layout(model_get_encoder(run->base))->total * sizeof *average);
+    return status;
 }
 
 sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, const train_config *config,
@@ -337,17 +454,13 @@ sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, 
         status = check_pairs(pairs, count, err);
     if (status != SEM_OK)
         return status;
-    train_run run = {.base = base,
-                     .pairs = pairs,
-                     .count = count,
-                     .config = config,
-                     .control = control,
-                     .began_ns = clock_monotonic_ns()};
+    train_run run = {.base = base, .pairs = pairs, .count = count, .config = config, .control = control};
+    const uint64_t began_ns = clock_monotonic_ns();
     status = run_create(&run, err);
     if (status == SEM_OK)
         status = run_steps(&run, report, err);
     if (status == SEM_OK) {
-        report->seconds = seconds_since(run.began_ns);
+        report->seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
         *params = run.params;
         run.params = NULL;
     }

@@ -6,8 +6,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "finetune/loss_config.h"
+#include "finetune/train_loop.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,45 +30,42 @@ typedef struct train_config {
     double weight_decay;  /* decoupled; not on biases and LayerNorm */
     double clip_norm;     /* global gradient norm; 0: none */
     double scale;         /* of the cosine */
-    double dropout;       /* below 0: the model's own */
-    size_t batch_size;    /* pairs */
+    mnrl_scale scale_kind;
+    double margin;    /* of the ranking loss, 0 or more */
+    bool symmetric;   /* documents rank queries as well */
+    bool frequency;   /* documents of many pairs, and queries of many, weigh less as negatives (loss_mnrl.h) */
+    size_t dim_count; /* Matryoshka dimensions; 0: none */
+    size_t dims[MATRYOSHKA_MOST];
+    double dim_weights[MATRYOSHKA_MOST];
+    schedule_shape schedule;
+    size_t accumulate;  /* batches a step */
+    double layer_decay; /* param_groups.h, as the next two */
+    bool freeze_embeddings;
+    size_t freeze_layers;
+    double average;    /* below 1: what comes out is the weights' moving average (adamw.h); 0: the last */
+    double dropout;    /* below 0: the model's own */
+    size_t batch_size; /* pairs */
     size_t epochs;
     size_t max_steps;  /* 0: no limit */
     size_t max_tokens; /* of a text in training; 0: the model's */
     unsigned threads;
-    int nice;          /* added to the helpers' nice value, 0 to 19 */
-    size_t tape_bytes; /* about, for activations kept for the backward pass, over all threads: a batch
+    int nice;                /* added to the helpers' nice value, 0 to 19 */
+    size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch
                               * that needs more is computed in pieces, to the same gradients, a quarter slower */
+    const char *checkpoint;  /* path of the run's state, from which it goes on if it is there; NULL: none. The
+                              * caller removes it when the result is saved */
+    size_t checkpoint_every; /* steps */
 } train_config;
 
 void train_config_defaults(train_config *config);
 /* Names the field, what was found and what is allowed. */
 sem_status train_config_check(const train_config *config, sem_error *err);
 
-typedef struct train_progress {
-    size_t step, steps;
-    double loss; /* of the step */
-    double learning_rate;
-    double pairs_per_s;
-    double eta_s;
-} train_progress;
-
-typedef struct train_control {
-    const atomic_bool *cancel;                                  /* may be NULL */
-    void (*progress)(void *context, const train_progress *now); /* may be NULL; after every step */
-    void *context;
-} train_control;
-
-typedef struct train_report {
-    size_t steps, pairs;
-    double first_loss, last_loss; /* means over the first and last tenth of the steps */
-    double seconds;
-} train_report;
-
 /* Trains a copy of the model's weights on the pairs, at least 2 (prompts applied as in
  * serving). *params is malloc'd, in the layout of the model's encoder; the
- * caller owns it. The same seed, pairs and threads give the same bits.
- * SEM_CANCELLED when *cancel became true. */
+ * caller owns it. The same seed, pairs and threads give the same bits, in one go or
+ * from checkpoints. SEM_CANCELLED when *cancel became true; other errors as of
+ * train_loop_run. */
 sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, const train_config *config,
                       const train_control *control, float **params, train_report *report, sem_error *err);
 

@@ -1,0 +1,151 @@
+#include "finetune/train_loop.h"
+
+#include "base/clock.h"
+
+/* What a checkpoint has beside the step's and the source's own. */
+typedef struct loop_position {
+    uint64_t fingerprint;
+    uint64_t steps, pairs;
+    double first_loss, last_loss;
+} loop_position;
+
+static double seconds_since(uint64_t ns)
+{
+    return (double)(clock_monotonic_ns() - ns) / 1e9;
+}
+
+static sem_status save_all(const train_loop *loop, const train_report *report, checkpoint_writer *w, sem_error *err)
+{
+    const loop_position position = {.fingerprint = loop->fingerprint,
+                                    .steps = report->steps,
+                                    .pairs = report->pairs,
+                                    .first_loss = report->first_loss,
+                                    .last_loss = report->last_loss};
+    sem_status status = checkpoint_put(w, "position", &position, sizeof position, err);
+    if (status == SEM_OK)
+        status = train_step_save(loop->step, w, err);
+    if (status == SEM_OK && loop->source.save != NULL)
+        status = loop->source.save(loop->source.context, w, err);
+    return status;
+}
+
+static sem_status write_checkpoint(const train_loop *loop, const train_report *report, sem_error *err)
+{
+    checkpoint_writer *w = NULL;
+    sem_status status = checkpoint_create(&w, loop->checkpoint, err);
+    if (status != SEM_OK)
+        return status;
+    status = save_all(loop, report, w, err);
+    if (status == SEM_OK)
+        return checkpoint_commit(w, err);
+    checkpoint_abandon(w);
+    return status;
+}
+
+static sem_status load_all(const train_loop *loop, const checkpoint_reader *c, train_report *report, sem_error *err)
+{
+    loop_position position;
+    sem_status status = checkpoint_get(c, "position", &position, sizeof position, err);
+    if (status != SEM_OK)
+        return status;
+    if (position.fingerprint != loop->fingerprint || position.steps > loop->steps)
+        return sem_fail(err, SEM_FAILED_PRECONDITION,
+                        "the checkpoint %s is of a run with other data, model or settings: remove it to begin anew",
+                        loop->checkpoint);
+    status = train_step_load(loop->step, c, err);
+    if (status == SEM_OK && loop->source.load != NULL)
+        status = loop->source.load(loop->source.context, c, err);
+    if (status != SEM_OK)
+        return status;
+    if (loop->source.load == NULL && loop->source.skip != NULL)
+        loop->source.skip(loop->source.context, (size_t)position.steps * loop->accumulate);
+    report->steps = report->resumed_at = (size_t)position.steps;
+    report->pairs = (size_t)position.pairs;
+    report->first_loss = position.first_loss;
+    report->last_loss = position.last_loss;
+    return SEM_OK;
+}
+
+/* Goes on where a checkpoint is. */
+static sem_status resume(const train_loop *loop, train_report *report, sem_error *err)
+{
+    checkpoint_reader *c = NULL;
+    if (loop->checkpoint == NULL)
+        return SEM_OK;
+    sem_status status = checkpoint_open(&c, loop->checkpoint, err);
+    if (status == SEM_NOT_FOUND)
+        return SEM_OK;
+    if (status == SEM_OK)
+        status = load_all(loop, c, report, err);
+    checkpoint_close(c);
+    return status;
+}
+
+static void tell(const train_loop *loop, const train_report *report, size_t first_pairs, uint64_t began_ns,
+                 const train_step_result *result, double rate)
+{
+    const train_control *control = loop->control;
+    if (control == NULL || control->progress == NULL)
+        return;
+    const double seconds = seconds_since(began_ns);
+    const size_t done = report->steps - report->resumed_at;
+    const train_progress now = {
+        .step = report->steps,
+        .steps = loop->steps,
+        .loss = result->loss,
+        .learning_rate = rate,
+        .pairs_per_s = seconds > 0 ? (double)(report->pairs - first_pairs) / seconds : 0,
+        .eta_s = seconds / (double)done * (double)(loop->steps - report->steps),
+        .gradient_norm = result->gradient_norm,
+    };
+    control->progress(control->context, &now);
+}
+
+static sem_status one_step(const train_loop *loop, double rate, train_report *report, train_step_result *result,
+                           sem_error *err)
+{
+    for (size_t k = 0; k < loop->accumulate; k++) {
+        train_batch batch;
+        sem_status status = loop->source.next(loop->source.context, &batch, err);
+        if (status == SEM_OK)
+            status = train_step_add(loop->step, &batch, err);
+        if (status != SEM_OK)
+            return status;
+        report->pairs += batch.about.pairs;
+    }
+    sem_status status = train_step_update(loop->step, rate, result, err);
+    if (status != SEM_OK)
+        return status;
+    const size_t tenth = loop->steps >= 10 ? loop->steps / 10 : 1, step = report->steps++;
+    report->first_loss += step < tenth ? result->loss / (double)tenth : 0;
+    report->last_loss += step >= loop->steps - tenth ? result->loss / (double)tenth : 0;
+    return SEM_OK;
+}
+
+sem_status train_loop_run(const train_loop *loop, train_report *report, sem_error *err)
+{
+    const atomic_bool *cancel = loop->control != NULL ? loop->control->cancel : NULL;
+    *report = (train_report){0};
+    sem_status status = resume(loop, report, err);
+    if (status != SEM_OK)
+        return status;
+    const uint64_t began_ns = clock_monotonic_ns();
+    const size_t first_pairs = report->pairs;
+    while (report->steps < loop->steps) {
+        train_step_result result;
+        const double rate = schedule_rate(loop->shape, loop->peak, report->steps, loop->warmup, loop->steps);
+        if (cancel != NULL && atomic_load(cancel))
+            return sem_fail(err, SEM_CANCELLED, "training was cancelled at step %zu of %zu", report->steps,
+                            loop->steps);
+        status = one_step(loop, rate, report, &result, err);
+        if (status != SEM_OK)
+            return status;
+        tell(loop, report, first_pairs, began_ns, &result, rate);
+        if (loop->checkpoint != NULL && report->steps % loop->checkpoint_every == 0)
+            status = write_checkpoint(loop, report, err);
+        if (status != SEM_OK)
+            return status;
+    }
+    report->seconds = seconds_since(began_ns);
+    return train_step_finish(loop->step, err);
+}
