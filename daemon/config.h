@@ -79,8 +79,6 @@ typedef struct config {
     log_level log_level;
 } config;
 
-enum { CONFIG_LINE_MAX = 198 }; /* bytes of a line in the file; inih cuts longer ones */
-
 /* The defaults of the key table; storage.path is $STATE_DIRECTORY where set. */
 void config_defaults(config *c);
 

@@ -32,7 +32,7 @@ typedef struct config_key {
     double real_least, real_most; /* of reals */
     const char *choices;          /* separated by ", " */
     bool restart;                 /* a reload can't change it */
-    size_t offset, size;          /* where it lies in struct config */
+    size_t offset, size;          /* where it lies in struct config, or in the struct of its table */
     const char *help;             /* unit and meaning, one line */
 } config_key;
 
@@ -43,8 +43,9 @@ extern const size_t config_key_count;
 const config_key *config_key_find(const char *section, const char *name);
 bool config_section_known(const char *section);
 
-/* Reads text into its place in c. The error says section.key, found and
- * allowed. A KEY_LISTEN value is appended. */
-sem_status config_key_set(const config_key *key, config *c, const char *text, sem_error *err);
+/* Reads text into its place in *into: a config, or for keys of another table what
+ * their offsets are of (not KEY_LEVEL and KEY_LISTEN). The error says section.key,
+ * found and allowed. A KEY_LISTEN value is appended. */
+sem_status config_key_set(const config_key *key, void *into, const char *text, sem_error *err);
 
 #endif

@@ -70,9 +70,9 @@ static bool read_real(const char *text, double *out)
     return *end == '\0' && end != text && !(errno == ERANGE && (*out > 1 || *out < -1));
 }
 
-static void store_integer(const config_key *key, config *c, uint64_t value)
+static void store_integer(const config_key *key, void *into, uint64_t value)
 {
-    char *place = (char *)c + key->offset;
+    char *place = (char *)into + key->offset;
     uint32_t narrow = (uint32_t)value;
     if (key->size == sizeof narrow)
         memcpy(place, &narrow, sizeof narrow);
@@ -80,13 +80,13 @@ static void store_integer(const config_key *key, config *c, uint64_t value)
         memcpy(place, &value, sizeof value);
 }
 
-static sem_status set_integer(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_integer(const config_key *key, void *into, const char *text, sem_error *err)
 {
     uint64_t value;
     const char *rest;
     char allowed[96];
     if (read_digits(text, &value, &rest) && *rest == '\0' && value >= key->least && value <= key->most) {
-        store_integer(key, c, value);
+        store_integer(key, into, value);
         return SEM_OK;
     }
     snprintf(allowed, sizeof allowed, "a whole number from %llu to %llu", (unsigned long long)key->least,
@@ -108,14 +108,14 @@ static const char *with_unit(char text[40], const unit *units, size_t count, uin
     return text;
 }
 
-static sem_status set_with_unit(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_with_unit(const config_key *key, void *into, const char *text, sem_error *err)
 {
     bool is_size = key->kind == KEY_SIZE;
     const unit *units = is_size ? size_units : duration_units;
     size_t count = is_size ? sizeof size_units / sizeof *size_units : sizeof duration_units / sizeof *duration_units;
     uint64_t value;
     if (read_with_unit(text, units, count, is_size, &value) && value >= key->least && value <= key->most) {
-        store_integer(key, c, value);
+        store_integer(key, into, value);
         return SEM_OK;
     }
     char low[40], high[40], allowed[192];
@@ -126,33 +126,33 @@ static sem_status set_with_unit(const config_key *key, config *c, const char *te
     return refuse(key, text, allowed, err);
 }
 
-static sem_status set_real(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_real(const config_key *key, void *into, const char *text, sem_error *err)
 {
     double value;
     char allowed[96];
     if (read_real(text, &value) && value >= key->real_least && value <= key->real_most) {
-        memcpy((char *)c + key->offset, &value, sizeof value);
+        memcpy((char *)into + key->offset, &value, sizeof value);
         return SEM_OK;
     }
     snprintf(allowed, sizeof allowed, "a number from %g to %g", key->real_least, key->real_most);
     return refuse(key, text, allowed, err);
 }
 
-static sem_status set_bool(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_bool(const config_key *key, void *into, const char *text, sem_error *err)
 {
     bool value = strcmp(text, "true") == 0;
     if (!value && strcmp(text, "false") != 0)
         return refuse(key, text, "true, false", err);
-    memcpy((char *)c + key->offset, &value, sizeof value);
+    memcpy((char *)into + key->offset, &value, sizeof value);
     return SEM_OK;
 }
 
-static sem_status set_text(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_text(const config_key *key, void *into, const char *text, sem_error *err)
 {
     size_t length = strlen(text);
     char allowed[64];
     if (length < key->size && utf8_valid(text, length)) {
-        memcpy((char *)c + key->offset, text, length + 1);
+        memcpy((char *)into + key->offset, text, length + 1);
         return SEM_OK;
     }
     snprintf(allowed, sizeof allowed, "UTF-8 of at most %zu bytes", key->size - 1);
@@ -173,17 +173,18 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-static sem_status set_choice(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_choice(const config_key *key, void *into, const char *text, sem_error *err)
 {
     if (!is_choice(key->choices, text))
         return refuse(key, text, key->choices, err);
     if (key->kind == KEY_CHOICE)
-        return set_text(key, c, text, err);
-    return log_level_parse(text, &c->log_level) ? SEM_OK : refuse(key, text, key->choices, err);
+        return set_text(key, into, text, err);
+    return log_level_parse(text, &((config *)into)->log_level) ? SEM_OK : refuse(key, text, key->choices, err);
 }
 
-static sem_status add_listen(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status add_listen(const config_key *key, void *into, const char *text, sem_error *err)
 {
+    config *c = into;
     endpoint parsed;
     if (endpoint_parse(&parsed, text, err) != SEM_OK)
         return sem_error_prefix(err, "%s.%s", key->section, key->name);
@@ -196,27 +197,27 @@ static sem_status add_listen(const config_key *key, config *c, const char *text,
     return SEM_OK;
 }
 
-static sem_status set_http(const config_key *key, config *c, const char *text, sem_error *err)
+static sem_status set_http(const config_key *key, void *into, const char *text, sem_error *err)
 {
     endpoint parsed;
     if (text[0] != '\0' && endpoint_parse_host_port(&parsed, text, err) != SEM_OK)
         return sem_error_prefix(err, "%s.%s", key->section, key->name);
-    return set_text(key, c, text, err);
+    return set_text(key, into, text, err);
 }
 
-sem_status config_key_set(const config_key *key, config *c, const char *text, sem_error *err)
+sem_status config_key_set(const config_key *key, void *into, const char *text, sem_error *err)
 {
     switch (key->kind) {
-    case KEY_BOOL: return set_bool(key, c, text, err);
-    case KEY_INTEGER: return set_integer(key, c, text, err);
-    case KEY_REAL: return set_real(key, c, text, err);
+    case KEY_BOOL: return set_bool(key, into, text, err);
+    case KEY_INTEGER: return set_integer(key, into, text, err);
+    case KEY_REAL: return set_real(key, into, text, err);
     case KEY_DURATION:
-    case KEY_SIZE: return set_with_unit(key, c, text, err);
-    case KEY_PATH: return set_text(key, c, text, err);
+    case KEY_SIZE: return set_with_unit(key, into, text, err);
+    case KEY_PATH: return set_text(key, into, text, err);
     case KEY_CHOICE:
-    case KEY_LEVEL: return set_choice(key, c, text, err);
-    case KEY_LISTEN: return add_listen(key, c, text, err);
-    case KEY_HTTP: return set_http(key, c, text, err);
+    case KEY_LEVEL: return set_choice(key, into, text, err);
+    case KEY_LISTEN: return add_listen(key, into, text, err);
+    case KEY_HTTP: return set_http(key, into, text, err);
     }
     return sem_fail(err, SEM_INTERNAL, "%s.%s has no kind", key->section, key->name);
 }

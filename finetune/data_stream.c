@@ -208,7 +208,7 @@ sem_status data_stream_seek(data_stream *s, const data_place *place, sem_error *
     return SEM_OK;
 }
 
-sem_status data_count(const data_options *options, data_counts *out, sem_error *err)
+sem_status data_count(const data_options *options, uint64_t most, data_counts *out, sem_error *err)
 {
     data_stream *s;
     data_options quiet = *options;
@@ -218,7 +218,7 @@ sem_status data_count(const data_options *options, data_counts *out, sem_error *
         return status;
     const example *const *items;
     size_t count = 1;
-    while (status == SEM_OK && count > 0)
+    while (status == SEM_OK && count > 0 && s->counts.examples < most)
         status = data_stream_window(s, &items, &count, err);
     *out = data_stream_counts(s);
     data_stream_close(s);

@@ -37,7 +37,8 @@ sem_status data_stream_seek(data_stream *s, const data_place *place, sem_error *
 
 data_counts data_stream_counts(const data_stream *s);
 
-/* Examples of a whole pass: reads it once. */
-sem_status data_count(const data_options *options, data_counts *out, sem_error *err);
+/* Examples of a whole pass, which it reads once; or of its beginning, as soon as there are
+ * `most` of them. Reports nothing. */
+sem_status data_count(const data_options *options, uint64_t most, data_counts *out, sem_error *err);
 
 #endif

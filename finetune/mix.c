@@ -64,7 +64,7 @@ static sem_status find_shares(mix *m, sem_error *err)
     for (size_t i = 0; i < m->count && status == SEM_OK; i++) {
         data_counts counted = {.examples = m->sets[i].size};
         if (needed && counted.examples == 0)
-            status = data_count(m->sets[i].data, &counted, err);
+            status = data_count(m->sets[i].data, UINT64_MAX, &counted, err);
         if (status == SEM_OK && needed && counted.examples == 0)
             status = sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s holds no example", m->sets[i].data->name);
         sizes[i] = counted.examples > 0 ? counted.examples : 1;

@@ -48,7 +48,7 @@ SMALL_LIBS := $(PKG_LIBS) -lm
 LIBS := $(FAISS_LIBS) $(PKG_LIBS) -lroaring $(OPENBLAS_LIBS) -lgomp -lstdc++ -lm
 
 FOLDERS := base model index finetune proto daemon
-PROGRAMS := $(BUILD)/semd $(BUILD)/semctl
+PROGRAMS := $(BUILD)/semd $(BUILD)/semctl $(BUILD)/semtrain
 
 base_SRC := $(wildcard base/*.c)
 model_SRC := $(wildcard model/*.c)
@@ -57,6 +57,8 @@ finetune_SRC := $(wildcard finetune/*.c)
 proto_SRC := $(wildcard proto/*.c)
 daemon_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 semctl_SRC := $(wildcard tools/semctl*.c)
+# Tables and progress look the same in both.
+semtrain_SRC := $(wildcard tools/semtrain*.c) tools/semctl_text.c
 demo_SRC := $(wildcard tools/demo/*.c)
 bench_SRC := $(wildcard bench/bench_*.c)
 bench_shared_SRC := $(filter-out $(bench_SRC),$(wildcard bench/*.c))
@@ -122,6 +124,10 @@ $(BUILD)/semctl: $(call objects,$(semctl_SRC)) $(call lib,$(up_to_tools))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(SMALL_LIBS) -o $@
 
+$(BUILD)/semtrain: $(call objects,$(semtrain_SRC)) $(call lib,$(up_to_daemon))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+
 $(BUILD)/semd-demo: $(call objects,$(demo_SRC)) $(call lib,$(up_to_tools))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(SMALL_LIBS) -o $@
@@ -139,5 +145,5 @@ $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.c.o $(call objects,$(bench_shared_S
 # This one calls the daemon as the load generator does.
 $(BUILD)/bench_start: $(call objects,bench/server/caller.c)
 
-OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(demo_SRC) $(bench_SRC) $(bench_shared_SRC) $(server_SRC))
+OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(semtrain_SRC) $(demo_SRC) $(bench_SRC) $(bench_shared_SRC) $(server_SRC))
 -include $(wildcard $(OBJECTS:.o=.d))

@@ -4,7 +4,7 @@
 
 GOALS := $(or $(MAKECMDGOALS),all)
 NO_DEPS_GOALS := help clean format lint install-files
-BUILD_ONLY_GOALS := all install $(BUILD)/semd $(BUILD)/semctl
+BUILD_ONLY_GOALS := all install $(BUILD)/semd $(BUILD)/semctl $(BUILD)/semtrain
 MISSING :=
 ifneq ($(filter-out $(NO_DEPS_GOALS),$(GOALS)),)
 ifeq ($(filter-out $(BUILD_ONLY_GOALS) $(NO_DEPS_GOALS),$(GOALS)),)

@@ -36,6 +36,13 @@ $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COM
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
+# This one runs build/semtrain, and opens what it made.
+$(BUILD)/tests/tools/test_semtrain: $(BUILD)/obj/tests/tools/test_semtrain.c.o $(call objects,$(TEST_COMMON)) \
+                                    $(call lib,$(up_to_finetune)) | $(BUILD)/semtrain
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
+
 # The replay of the fuzz targets' seeds links the targets.
 $(BUILD)/tests/fuzz/test_%: $(BUILD)/obj/tests/fuzz/test_%.c.o $(call objects,$(TEST_COMMON) tests/fuzz/targets.c) \
                             $(call lib,proto model base)

@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "daemon/config.h"
+#include "daemon/config_file.h"
 #include "daemon/config_keys.h"
 #include "daemon/endpoint.h"
 

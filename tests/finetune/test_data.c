@@ -196,7 +196,7 @@ START_TEST(two_files_of_different_length_are_refused)
     const char *const files[] = {data_file("long.en", "one\ntwo\nthree\n"), data_file("short.de", "eins\nzwei\n")};
     data_options o = options_of(DATA_PARALLEL, files, 2);
     data_counts counts;
-    ck_fails(data_count(&o, &counts, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(data_count(&o, UINT64_MAX, &counts, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "short.de ends behind line 2"));
     ck_assert_ptr_nonnull(strstr(error.message, "long.en goes on"));
 }
@@ -246,7 +246,7 @@ START_TEST(labels_and_scores_are_read_from_columns_too)
     const char *const objects[] = {data_file("sts.jsonl", "{\"a\": \"a\", \"b\": \"b\", \"score\": 4}\n")};
     data_options o = options_of(DATA_LABELLED, labels, 1);
     data_counts counts;
-    ck_ok(data_count(&o, &counts, &error));
+    ck_ok(data_count(&o, UINT64_MAX, &counts, &error));
     ck_assert_uint_eq(counts.examples, 1);
     o = options_of(DATA_STS, scores, 1);
     CK_GIVES(&o, "a|b||2.5", "c|d||-0.1");
@@ -333,11 +333,11 @@ START_TEST(more_bad_lines_than_the_limit_are_an_error_that_names_the_last)
     data_options o = options_of(DATA_PAIRS, files, 1);
     data_counts counts;
     o.max_malformed = 3;
-    ck_ok(data_count(&o, &counts, &error));
+    ck_ok(data_count(&o, UINT64_MAX, &counts, &error));
     ck_assert_uint_eq(counts.examples, 3);
     ck_assert_uint_eq(counts.malformed, 3);
     o.max_malformed = 2;
-    ck_fails(data_count(&o, &counts, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(data_count(&o, UINT64_MAX, &counts, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "worse.jsonl:5: "));
     ck_assert_ptr_nonnull(strstr(error.message, "max_malformed is 2"));
 }
@@ -355,7 +355,7 @@ START_TEST(a_cut_gzip_file_is_an_error_not_an_end)
     const char *const files[] = {data_file_write("cut.jsonl", content, size - 20)};
     data_options o = options_of(DATA_PAIRS, files, 1);
     data_counts counts;
-    ck_fails(data_count(&o, &counts, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(data_count(&o, UINT64_MAX, &counts, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "cut.jsonl"));
     free(content);
 }
@@ -366,7 +366,7 @@ START_TEST(a_missing_file_is_named)
     const char *const files[] = {"/nowhere/at/all.jsonl"};
     data_options o = options_of(DATA_PAIRS, files, 1);
     data_counts counts;
-    ck_fails(data_count(&o, &counts, &error), SEM_NOT_FOUND);
+    ck_fails(data_count(&o, UINT64_MAX, &counts, &error), SEM_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(error.message, "/nowhere/at/all.jsonl"));
 }
 END_TEST
@@ -482,7 +482,7 @@ START_TEST(the_banking_questions_pair_within_their_labels)
     const char *const files[] = {path};
     data_options o = options_of(DATA_LABELLED, files, 1);
     data_counts counts;
-    ck_ok(data_count(&o, &counts, &error));
+    ck_ok(data_count(&o, UINT64_MAX, &counts, &error));
     ck_assert_uint_eq(2 * counts.examples + counts.unpaired, 9992);
     ck_assert_uint_le(counts.unpaired, 77);
     ck_assert_uint_eq(counts.malformed, 0);

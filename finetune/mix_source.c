@@ -1,0 +1,163 @@
+#include "finetune/mix_source.h"
+
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/hash.h"
+#include "base/random.h"
+
+#include <string.h>
+
+enum { DRAW_NEGATIVES = 21 };
+
+struct mix_source {
+    const model *base;
+    mix *mix;
+    mix_source_options options;
+    /* one batch: the anchors, the positives, then negatives */
+    size_t max_texts;
+    token_batch tokens;
+    buffer joined;     /* a prompt and a text behind it */
+    train_text *texts; /* [max_texts], as the next four */
+    uint64_t *id;
+    uint64_t *text;
+    uint64_t *label;
+    size_t *starts; /* where each text begins in tokens */
+    float *weight;  /* [batch_size] */
+};
+
+void mix_source_destroy(mix_source *s)
+{
+    if (s == NULL)
+        return;
+    token_batch_free(&s->tokens);
+    buffer_free(&s->joined);
+    free(s->texts);
+    free(s->id);
+    free(s->text);
+    free(s->label);
+    free(s->starts);
+    free(s->weight);
+    free(s);
+}
+
+static bool take_memory(mix_source *s)
+{
+    s->texts = checked_realloc(NULL, s->max_texts, sizeof *s->texts);
+    s->id = checked_realloc(NULL, s->max_texts, sizeof *s->id);
+    s->text = checked_realloc(NULL, s->max_texts, sizeof *s->text);
+    s->label = checked_realloc(NULL, s->max_texts, sizeof *s->label);
+    s->starts = checked_realloc(NULL, s->max_texts, sizeof *s->starts);
+    s->weight = checked_realloc(NULL, s->options.batch_size, sizeof *s->weight);
+    return s->texts != NULL && s->id != NULL && s->text != NULL && s->label != NULL && s->starts != NULL &&
+           s->weight != NULL;
+}
+
+sem_status mix_source_create(mix_source **out, const model *base, mix *m, const mix_source_options *options,
+                             sem_error *err)
+{
+    size_t max_texts;
+    *out = NULL;
+    if (options->negatives > MIX_NEGATIVES_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "training with %zu hard negatives of each pair (allowed: 0 to %d)",
+                        options->negatives, MIX_NEGATIVES_MAX);
+    if (options->batch_size == 0 || !checked_mul(options->batch_size, 2 + options->negatives, &max_texts))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "training in batches of %zu pairs", options->batch_size);
+    mix_source *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return sem_fail_memory(err, "a batch");
+    s->base = base;
+    s->mix = m;
+    s->options = *options;
+    s->max_texts = max_texts;
+    const size_t limit = model_get_config(base)->max_tokens;
+    if (s->options.max_tokens == 0 || s->options.max_tokens > limit)
+        s->options.max_tokens = limit;
+    if (!take_memory(s)) {
+        mix_source_destroy(s);
+        return sem_fail_memory(err, "a batch");
+    }
+    *out = s;
+    return SEM_OK;
+}
+
+size_t mix_source_max_texts(const mix_source *s)
+{
+    return s->max_texts;
+}
+
+size_t mix_source_max_tokens(const mix_source *s)
+{
+    return s->options.max_tokens;
+}
+
+static sem_status put_text(mix_source *s, const char *prompt, data_text text, uint64_t id, uint64_t label,
+                           sem_error *err)
+{
+    const size_t place = s->tokens.texts, prompt_length = strlen(prompt);
+    s->starts[place] = s->tokens.tokens;
+    s->id[place] = id;
+    s->text[place] = hash_text(text.bytes, text.length);
+    s->label[place] = label != 0 ? label : LOSS_NO_KEY;
+    s->joined.size = 0;
+    if (prompt_length > 0) {
+        if (!buffer_append(&s->joined, prompt, prompt_length) || !buffer_append(&s->joined, text.bytes, text.length))
+            return sem_fail_memory(err, "a training text");
+        text = (data_text){(const char *)s->joined.data, s->joined.size};
+    }
+    return tokenizer_encode(model_get_tokenizer(s->base), text.bytes, text.length, s->options.max_tokens, &s->tokens,
+                            NULL, err);
+}
+
+static sem_status put_negatives(mix_source *s, const char *prompt, const example *e, uint64_t draw, sem_error *err)
+{
+    const size_t wanted = e->negative_count < s->options.negatives ? e->negative_count : s->options.negatives;
+    const size_t first = wanted < e->negative_count ? (size_t)(draw % e->negative_count) : 0;
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < wanted && status == SEM_OK; i++) {
+        const data_text text = e->negatives[(first + i) % e->negative_count];
+        status = put_text(s, prompt, text, hash_text(text.bytes, text.length), 0, err);
+    }
+    return status;
+}
+
+static sem_status put_batch(mix_source *s, const mix_batch *from, sem_error *err)
+{
+    const char *query_prompt = model_config_query_prompt(model_get_config(s->base));
+    const char *document_prompt = model_config_document_prompt(model_get_config(s->base));
+    const uint64_t draw = random_at(random_at(s->options.seed, DRAW_NEGATIVES), from->step);
+    sem_status status = SEM_OK;
+    token_batch_clear(&s->tokens);
+    for (size_t i = 0; i < from->count && status == SEM_OK; i++) {
+        const example *e = from->items[i];
+        s->weight[i] = e->weight;
+        status = put_text(s, query_prompt, e->anchor, e->anchor_key, e->label_key, err);
+    }
+    for (size_t i = 0; i < from->count && status == SEM_OK; i++) {
+        const example *e = from->items[i];
+        status = put_text(s, document_prompt, e->positive, e->positive_key, e->label_key, err);
+    }
+    for (size_t i = 0; i < from->count && status == SEM_OK; i++)
+        status = put_negatives(s, document_prompt, from->items[i], random_at(draw, i), err);
+    return status;
+}
+
+sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
+{
+    mix_source *s = context;
+    mix_batch from;
+    sem_status status = mix_next(s->mix, &from, err);
+    if (status == SEM_OK)
+        status = put_batch(s, &from, err);
+    if (status != SEM_OK)
+        return status;
+    for (size_t i = 0; i < s->tokens.texts; i++)
+        s->texts[i] = (train_text){.ids = s->tokens.ids + s->starts[i], .length = s->tokens.lengths[i]};
+    *batch = (train_batch){.texts = s->texts,
+                           .about = {.pairs = from.count,
+                                     .texts = s->tokens.texts,
+                                     .weight = s->weight,
+                                     .id = s->id,
+                                     .text = s->text,
+                                     .label = s->label}};
+    return SEM_OK;
+}

@@ -1,0 +1,39 @@
+/* A mix of data sets as the trainer's batches: tokenized, with keys that keep true
+ * matches from being negatives. */
+#ifndef SEM_FINETUNE_MIX_SOURCE_H
+#define SEM_FINETUNE_MIX_SOURCE_H
+
+#include "base/status.h"
+#include "model/model.h"
+#include "finetune/mix.h"
+#include "finetune/train_step.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MIX_NEGATIVES_MAX = 64 };
+
+typedef struct mix_source_options {
+    size_t batch_size; /* the mix's */
+    size_t negatives;  /* hard ones of each example, at most: of more, so many that stand behind each
+                        * other are taken, from a place that seed and step decide */
+    size_t max_tokens; /* of a text; 0: the model's own limit */
+    uint64_t seed;
+} mix_source_options;
+
+typedef struct mix_source mix_source;
+
+/* base and m are borrowed. */
+sem_status mix_source_create(mix_source **out, const model *base, mix *m, const mix_source_options *options,
+                             sem_error *err);
+void mix_source_destroy(mix_source *s); /* accepts NULL */
+
+size_t mix_source_max_texts(const mix_source *s);  /* of a batch */
+size_t mix_source_max_tokens(const mix_source *s); /* of a text */
+
+/* The mix's next batch: anchors, positives, then all negatives, each with the prompt
+ * that it has in serving; valid until the next call. context is a mix_source. Equal
+ * texts, anchors of one key and examples of one label are no negatives of each other. */
+sem_status mix_source_next(void *context, train_batch *batch, sem_error *err);
+
+#endif

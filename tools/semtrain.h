@@ -1,0 +1,49 @@
+/* What semtrain's commands share. */
+#ifndef SEM_TOOLS_SEMTRAIN_H
+#define SEM_TOOLS_SEMTRAIN_H
+
+#include "base/status.h"
+#include "finetune/suite.h"
+#include "tools/semctl_text.h"
+#include "tools/semtrain_recipe.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct semtrain {
+    bool json;
+    const char *const *overrides; /* of the recipe */
+    size_t override_count;
+    const atomic_bool *cancel; /* the user wants it to end */
+    FILE *out;                 /* results */
+    progress bar;              /* of what is under way */
+    const char *label;         /* of the bar */
+    uint64_t malformed;        /* lines skipped so far, of which only the first few are told */
+} semtrain;
+
+typedef sem_status semtrain_run(semtrain *t, const char *recipe_path, sem_error *err);
+
+/* datasets takes no recipe. */
+semtrain_run run_datasets, run_train, run_mine, run_eval;
+
+/* The recipe, with the reports of malformed lines going to standard error. */
+sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err);
+/* Opens the model of [train] in float32. */
+sem_status semtrain_model(const recipe *r, model **out, sem_error *err);
+
+/* What was measured on one set. */
+enum { EVAL_FIGURES_MAX = 4 };
+typedef struct eval_result {
+    const char *set, *kind;
+    size_t count; /* queries or pairs */
+    size_t figures;
+    const char *names[EVAL_FIGURES_MAX];
+    double values[EVAL_FIGURES_MAX]; /* the first is the one that counts */
+} eval_result;
+
+/* One [eval] set of the recipe. */
+sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
+                             sem_error *err);
+
+#endif

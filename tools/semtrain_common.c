@@ -1,0 +1,34 @@
+#include "tools/semtrain.h"
+
+#include <inttypes.h>
+
+enum { TOLD_MAX = 20 /* malformed lines that are told one by one */ };
+
+/* A data_report. */
+static void tell_malformed(void *context, const char *file, uint64_t line, const char *why)
+{
+    semtrain *t = context;
+    if (t->malformed++ >= TOLD_MAX)
+        return;
+    progress_clear(&t->bar);
+    fprintf(stderr, "semtrain: skipped %s:%" PRIu64 ": %s%s\n", file, line, why,
+            t->malformed == TOLD_MAX ? " (further ones are only counted)" : "");
+}
+
+sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err)
+{
+    sem_status status = recipe_load(out, path, t->overrides, t->override_count, err);
+    for (size_t i = 0; i < out->set_count && status == SEM_OK; i++) {
+        out->sets[i].data.report = tell_malformed;
+        out->sets[i].data.context = t;
+    }
+    return status;
+}
+
+sem_status semtrain_model(const recipe *r, model **out, sem_error *err)
+{
+    *out = NULL;
+    if (r->train.model[0] == '\0')
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "train.model is empty (expected the directory of a model)");
+    return model_open(out, r->train.model, NULL, NULL, err);
+}

@@ -1,0 +1,233 @@
+/* train: a recipe to a new model directory. */
+#include "finetune/mix_domains.h"
+#include "finetune/train_mix.h"
+#include "tools/semtrain.h"
+
+#include <jansson.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What a run of `train` holds. */
+typedef struct training {
+    semtrain *t;
+    recipe *r;
+    model *base;
+    mix_set sets[RECIPE_SETS_MAX];
+    mix_domains *domains[RECIPE_SETS_MAX]; /* NULL where there is a field, or none are kept */
+    size_t count;
+    mix *mix;
+    size_t steps;
+} training;
+
+static void training_free(training *g)
+{
+    mix_close(g->mix);
+    for (size_t i = 0; i < g->count; i++)
+        mix_domains_free(g->domains[i]);
+    model_close(g->base);
+}
+
+static sem_status check_recipe(const recipe *r, sem_error *err)
+{
+    if (r->train.output[0] == '\0')
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "train.output is empty (expected a new directory)");
+    if (access(r->train.output, F_OK) == 0)
+        return sem_fail(err, SEM_ALREADY_EXISTS, "train.output: %s is there already; name a new directory",
+                        r->train.output);
+    return SEM_OK;
+}
+
+static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
+{
+    if (set->data.form == DATA_STS)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "data %s: pairs of graded similarity are for [eval]; the ranking loss takes pairs that match",
+                        set->name);
+    if (set->domains > 0 && !set->by_domain)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data %s: domains is given, and by_domain is false", set->name);
+    mix_set *s = &g->sets[g->count++];
+    *s = (mix_set){.data = &set->data,
+                   .size = set->pairs,
+                   .weight = set->weight,
+                   .by_domain = set->by_domain,
+                   .mixed_share = set->mixed_share};
+    if (set->domains == 0)
+        return SEM_OK;
+    const mix_domains_options options = {.model = g->base,
+                                         .domains = set->domains,
+                                         .threads = g->r->train.threads,
+                                         .nice = (int)g->r->train.nice,
+                                         .seed = g->r->daemon.train.seed};
+    progress_show(&g->t->bar, "finding domains", -1, "%s", set->name);
+    sem_status status = mix_domains_train(&g->domains[g->count - 1], &options, &set->data, err);
+    s->domains = mix_domains_assign;
+    s->context = g->domains[g->count - 1];
+    return status;
+}
+
+/* So many that each pair comes `epochs` times on average, or max_steps; sets are counted
+ * no further than that takes. */
+static sem_status find_steps(training *g, sem_error *err)
+{
+    const train_config *c = &g->r->daemon.train;
+    const uint64_t most = c->max_steps > 0 ? (uint64_t)c->max_steps * c->batch_size : UINT64_MAX;
+    uint64_t pairs = 0;
+    for (size_t i = 0; i < g->count && pairs < most; i++) {
+        data_counts counts = {.examples = g->sets[i].size};
+        progress_show(&g->t->bar, "counting", -1, "%s", g->sets[i].data->name);
+        sem_status status = counts.examples > 0 ? SEM_OK : data_count(g->sets[i].data, most - pairs, &counts, err);
+        if (status != SEM_OK)
+            return status;
+        pairs = counts.examples > UINT64_MAX - pairs ? UINT64_MAX : pairs + counts.examples;
+    }
+    const uint64_t batches = pairs / c->batch_size + (pairs % c->batch_size != 0);
+    if (__builtin_mul_overflow(batches, c->epochs, &g->steps))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "train.epochs: %zu are too many", c->epochs);
+    if (c->max_steps > 0 && g->steps > c->max_steps)
+        g->steps = c->max_steps;
+    if (g->steps == 0)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "the data sets hold no pair");
+    return SEM_OK;
+}
+
+static sem_status open_mix(training *g, sem_error *err)
+{
+    const recipe *r = g->r;
+    mix_options o = {.weighting = {.temperature = r->mix.temperature, .cap = r->mix.cap},
+                     .batch_size = r->daemon.train.batch_size,
+                     .cross_dataset = r->mix.cross_dataset,
+                     .seed = r->daemon.train.seed};
+    mix_method_parse(r->mix.sampling, &o.weighting.method); /* the key allows no other name */
+    return mix_open(&g->mix, &o, g->sets, g->count, err);
+}
+
+static sem_status prepare(training *g, sem_error *err)
+{
+    const recipe_set *set;
+    sem_status status = check_recipe(g->r, err);
+    if (status == SEM_OK)
+        status = semtrain_model(g->r, &g->base, err);
+    for (size_t i = 0; status == SEM_OK && (set = recipe_set_at(g->r, false, i)) != NULL; i++)
+        status = add_set(g, set, err);
+    if (status == SEM_OK && g->count == 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "the recipe has no [data NAME] section");
+    if (status == SEM_OK)
+        status = find_steps(g, err);
+    return status == SEM_OK ? open_mix(g, err) : status;
+}
+
+static void show_step(void *context, const train_progress *now)
+{
+    training *g = context;
+    char left[TEXT_MAX];
+    progress_show(&g->t->bar, "training", (double)now->step / (double)now->steps,
+                  "%zu/%zu  loss %.4f  rate %.2e  %.0f pairs/s  ETA %s", now->step, now->steps, now->loss,
+                  now->learning_rate, now->pairs_per_s, text_duration(left, now->eta_s));
+}
+
+static json_t *report_of(const training *g, const train_report *report)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "base", model_get_dir(g->base), "output",
+                     g->r->train.output, "pairs", (json_int_t)report->pairs, "steps", (json_int_t)report->steps,
+                     "first_loss", report->first_loss, "last_loss", report->last_loss, "seconds", report->seconds);
+}
+
+static sem_status save(const training *g, const float *params, const train_report *report, sem_error *err)
+{
+    const char *output = g->r->train.output;
+    json_t *o = report_of(g, report);
+    char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
+    json_decref(o);
+    if (text == NULL)
+        return sem_fail_memory(err, "the model's description");
+    sem_status status =
+        model_save(model_get_dir(g->base), output, encoder_layout(model_get_encoder(g->base)), params, text, err);
+    free(text);
+    return status == SEM_OK ? model_check(output, NULL, err) : status;
+}
+
+static void print_report(const training *g, const train_report *report)
+{
+    char seconds[TEXT_MAX];
+    if (g->t->json) {
+        json_t *o = report_of(g, report);
+        json_dumpf(o, g->t->out, JSON_COMPACT);
+        fputc('\n', g->t->out);
+        json_decref(o);
+        return;
+    }
+    fprintf(g->t->out, "%zu steps, %zu pairs in %s; loss %.4f -> %.4f; wrote %s\n", report->steps, report->pairs,
+            text_duration(seconds, report->seconds), report->first_loss, report->last_loss, g->r->train.output);
+}
+
+/* The first figure of each [eval] set, before and after. */
+static sem_status compare(const training *g, sem_error *err)
+{
+    static const char *const headers[] = {"set", "figure", "before", "after"};
+    const recipe_set *set;
+    model *after = NULL;
+    if (recipe_set_at(g->r, true, 0) == NULL)
+        return SEM_OK;
+    table results;
+    table_init(&results, headers, 4, 1U << 2 | 1U << 3);
+    sem_status status = model_open(&after, g->r->train.output, NULL, NULL, err);
+    for (size_t i = 0; status == SEM_OK && (set = recipe_set_at(g->r, true, i)) != NULL; i++) {
+        eval_result old, new;
+        status = semtrain_evaluate(g->t, g->r, set, g->base, &old, err);
+        if (status == SEM_OK)
+            status = semtrain_evaluate(g->t, g->r, set, after, &new, err);
+        if (status != SEM_OK)
+            break;
+        if (g->t->json)
+            fprintf(g->t->out, "{\"set\":\"%s\",\"figure\":\"%s\",\"before\":%.6f,\"after\":%.6f}\n", set->name,
+                    old.names[0], old.values[0], new.values[0]);
+        table_add(&results, "%s", set->name);
+        table_add(&results, "%s", old.names[0]);
+        table_add(&results, "%.4f", old.values[0]);
+        table_add(&results, "%.4f", new.values[0]);
+    }
+    progress_clear(&g->t->bar);
+    if (status == SEM_OK && !g->t->json && !table_print(&results, g->t->out))
+        status = sem_fail_memory(err, "the results");
+    table_free(&results);
+    model_close(after);
+    return status;
+}
+
+static sem_status train(training *g, sem_error *err)
+{
+    float *params = NULL;
+    train_report report;
+    const train_control control = {.cancel = g->t->cancel, .progress = show_step, .context = g};
+    sem_status status = prepare(g, err);
+    if (status == SEM_OK)
+        status = train_on_mix(g->base, g->mix, g->steps, g->r->train.negatives, &g->r->daemon.train, &control, &params,
+                              &report, err);
+    if (status == SEM_OK)
+        status = save(g, params, &report, err);
+    free(params);
+    progress_clear(&g->t->bar);
+    if (status != SEM_OK)
+        return status;
+    print_report(g, &report);
+    return compare(g, err);
+}
+
+sem_status run_train(semtrain *t, const char *recipe_path, sem_error *err)
+{
+    recipe r;
+    training *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return sem_fail_memory(err, "a training");
+    sem_status status = semtrain_recipe(t, recipe_path, &r, err);
+    g->t = t;
+    g->r = &r;
+    if (status == SEM_OK)
+        status = train(g, err);
+    training_free(g);
+    free(g);
+    recipe_free(&r);
+    return status;
+}
