@@ -33,8 +33,9 @@ static void use_state_directory(config *c)
     c->storage.path[length] = '\0';
 }
 
-/* Training takes a number of threads; 0 in the file means one a core. */
-static void resolve_threads(config *c)
+/* Training takes a number of threads; 0 in the file means one a core. And what has a
+ * name in the file has a number there: the table lets no other names through. */
+static void resolve_train(config *c)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores < 1)
@@ -42,6 +43,8 @@ static void resolve_threads(config *c)
     if (cores > TRAIN_THREADS_MAX)
         cores = TRAIN_THREADS_MAX;
     c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : (unsigned)cores;
+    (void)schedule_shape_of(c->train_names.schedule, &c->train.schedule);
+    (void)mnrl_scale_of(c->train_names.scale_kind, &c->train.scale_kind);
 }
 
 void config_defaults(config *c)
@@ -51,7 +54,7 @@ void config_defaults(config *c)
     for (size_t i = 0; i < config_key_count; i++)
         config_key_set(&config_keys[i], c, config_keys[i].initial, NULL);
     use_state_directory(c);
-    resolve_threads(c);
+    resolve_train(c);
 }
 
 /* Lists the names of a section's keys into text. */
@@ -162,7 +165,7 @@ sem_status config_load(config *c, const char *path, const char *const *overrides
     for (size_t i = 0; i < count; i++)
         if (take_override(&next, overrides[i], &listen_seen, err) != SEM_OK)
             return err->code;
-    resolve_threads(&next);
+    resolve_train(&next);
     if (check_whole(&next, err) != SEM_OK)
         return err->code;
     *c = next;
@@ -206,7 +209,7 @@ void config_reload(config *c, const config *next, char *refused, size_t size)
         int n = snprintf(refused + used, size - used, "%s%s.%s", used == 0 ? "" : " ", key->section, key->name);
         used += n > 0 ? (size_t)n : 0;
     }
-    resolve_threads(c);
+    resolve_train(c);
 }
 
 bool config_describe(buffer *out)

@@ -75,7 +75,11 @@ typedef struct config {
         double max_probe_loss; /* of MRR@10 on the probe set */
         size_t keep;           /* previous generations kept for rollback */
     } finetune;
-    train_config train; /* threads (0 resolved) and nice come from [finetune] */
+    train_config train;      /* threads (0 resolved) and nice come from [finetune] */
+    struct {                 /* [train]'s names, resolved in train */
+        char schedule[16];   /* linear, cosine, constant */
+        char scale_kind[16]; /* fixed, scheduled, learned */
+    } train_names;
     log_level log_level;
 } config;
 

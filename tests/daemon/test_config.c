@@ -82,6 +82,15 @@ START_TEST(train_defaults_are_those_of_the_trainer)
     ck_assert_uint_eq(c.train.max_tokens, trainer.max_tokens);
     ck_assert_uint_eq(c.train.seed, trainer.seed);
     ck_assert_int_eq(c.train.nice, trainer.nice);
+    ck_assert_int_eq(c.train.scale_kind, trainer.scale_kind);
+    ck_assert_double_eq(c.train.margin, trainer.margin);
+    ck_assert(c.train.symmetric == trainer.symmetric && c.train.frequency == trainer.frequency);
+    ck_assert_int_eq(c.train.schedule, trainer.schedule);
+    ck_assert_double_eq(c.train.layer_decay, trainer.layer_decay);
+    ck_assert(c.train.freeze_embeddings == trainer.freeze_embeddings);
+    ck_assert_uint_eq(c.train.freeze_layers, trainer.freeze_layers);
+    ck_assert_double_eq(c.train.average, trainer.average);
+    ck_assert_uint_eq(c.train.accumulate, trainer.accumulate);
 }
 END_TEST
 
@@ -129,6 +138,27 @@ START_TEST(values_take_units)
     ck_assert_uint_eq(c.train.threads, 3);
     ck_assert_uint_eq(c.train.seed, UINT64_MAX);
     ck_assert_int_eq(c.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(training_takes_names_of_schedules_and_scales)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_ok(load_text(&c,
+                    "[train]\nschedule = cosine\nscale_kind = learned\nsymmetric = true\nmargin = 0.3\n"
+                    "accumulate = 4\nlayer_decay = 0.9\nfreeze_layers = 2\nfreeze_embeddings = true\n"
+                    "average = 0.99\nfrequency = true\n",
+                    &error));
+    ck_assert_int_eq(c.train.schedule, SCHEDULE_COSINE);
+    ck_assert_int_eq(c.train.scale_kind, MNRL_SCALE_LEARNED);
+    ck_assert(c.train.symmetric && c.train.freeze_embeddings && c.train.frequency);
+    ck_assert_double_eq(c.train.margin, 0.3);
+    ck_assert_uint_eq(c.train.accumulate, 4);
+    ck_assert_double_eq(c.train.layer_decay, 0.9);
+    ck_assert_uint_eq(c.train.freeze_layers, 2);
+    ck_assert_double_eq(c.train.average, 0.99);
 }
 END_TEST
 
@@ -411,6 +441,7 @@ int main(void)
     tcase_add_test(tests, limits_default_to_the_wire_contract);
     tcase_add_test(tests, every_default_of_the_table_is_allowed);
     tcase_add_test(tests, values_take_units);
+    tcase_add_test(tests, training_takes_names_of_schedules_and_scales);
     tcase_add_test(tests, errors_name_file_line_found_and_allowed);
     tcase_add_test(tests, lines_that_inih_would_cut_are_refused);
     tcase_add_test(tests, a_nul_byte_is_refused);

@@ -413,6 +413,52 @@ START_TEST(unusable_pairs_are_refused_by_number)
 }
 END_TEST
 
+/* Each setting alone trains, and ends with weights of its own. */
+START_TEST(every_setting_lowers_the_loss_and_changes_the_outcome)
+{
+    trainer_case t;
+    train_report report;
+    float *plain = NULL, *params = NULL;
+    if (!arrange(&t))
+        return;
+    const train_config base = t.config;
+    ck_ok(train(&t, &plain, &report));
+    for (size_t i = 0; i < 11; i++) {
+        t.config = base;
+        t.calls = 0;
+        t.config.margin = i == 0 ? 0.2 : 0;
+        t.config.symmetric = i == 1;
+        t.config.scale_kind = i == 2 ? MNRL_SCALE_LEARNED : MNRL_SCALE_FIXED;
+        t.config.schedule = i == 3 ? SCHEDULE_COSINE : i == 4 ? SCHEDULE_CONSTANT : SCHEDULE_LINEAR;
+        t.config.accumulate = i == 5 ? 2 : 1;
+        t.config.layer_decay = i == 6 ? 0.7 : 1;
+        t.config.freeze_embeddings = i == 7;
+        t.config.freeze_layers = i == 8 ? 1 : 0;
+        t.config.average = i == 9 ? 0.8 : 0;
+        t.config.dim_count = i == 10 ? 2 : 0;
+        t.config.dims[0] = 16;
+        t.config.dims[1] = 48;
+        t.config.dim_weights[0] = t.config.dim_weights[1] = 1;
+        ck_ok(train(&t, &params, &report));
+        ck_assert_uint_eq(report.steps, i == 5 ? 15 : 30);
+        ck_assert_uint_eq(report.pairs, 10 * PAIRS);
+        ck_assert_msg(report.last_loss < report.first_loss, "setting %zu: %g -> %g", i, report.first_loss,
+                      report.last_loss);
+        ck_assert(memcmp(plain, params, t.parameters * sizeof *params) != 0);
+        free(params);
+    }
+    /* Every document here is in one pair: nothing comes more often than another. */
+    t.config = base;
+    t.calls = 0;
+    t.config.frequency = true;
+    ck_ok(train(&t, &params, &report));
+    ck_assert(memcmp(plain, params, t.parameters * sizeof *params) == 0);
+    free(params);
+    free(plain);
+    model_close(t.model);
+}
+END_TEST
+
 static void check_refused(const train_config *config, const char *field)
 {
     ck_fails(train_config_check(config, &error), SEM_INVALID_ARGUMENT);
@@ -440,6 +486,11 @@ START_TEST(settings_out_of_range_are_refused_by_name)
     REFUSED(batch_size, 1);
     REFUSED(batch_size, 1000000);
     REFUSED(epochs, 0);
+    REFUSED(accumulate, 0);
+    REFUSED(margin, -0.1);
+    REFUSED(layer_decay, 0);
+    REFUSED(average, 1);
+    REFUSED(checkpoint_every, 0);
     REFUSED(max_tokens, 2);
     REFUSED(threads, 0);
     REFUSED(threads, 100000);
@@ -455,6 +506,7 @@ int main(void)
     TCase *tests = tcase_create("trainer");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, training_lowers_the_loss_and_leaves_the_model_alone);
+    tcase_add_test(tests, every_setting_lowers_the_loss_and_changes_the_outcome);
     tcase_add_loop_test(tests, training_lowers_the_loss_of_every_family, 0, 5);
     tcase_add_loop_test(tests, training_lowers_the_loss_of_families_with_rotary_positions, 0, 2);
     tcase_add_test(tests, run_repeats_bit_for_bit_from_its_seed);
