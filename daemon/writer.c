@@ -312,14 +312,16 @@ static bool flush_is_due(const writer *w)
  * applied after it must see what it committed. */
 static void run_groups(writer *w, item **items, size_t count)
 {
+    size_t most = GROUP_MAX; /* what had no room once has none for the next either */
     for (size_t i = 0; i < count;) {
         size_t n = 1;
         if (items[i]->kind == ITEM_TASK)
-            while (i + n < count && items[i + n]->kind == ITEM_TASK)
+            while (n < most && i + n < count && items[i + n]->kind == ITEM_TASK)
                 n++;
-        size_t done;
-        while ((done = run_group(w, items + i, n)) == 0)
-            n = (n + 1) / 2;
+        atomic_store(&w->busy_since_ns, clock_monotonic_ns()); /* each may wait for room */
+        size_t done = run_group(w, items + i, n);
+        if (done == 0)
+            most = (n + 1) / 2;
         i += done;
     }
 }

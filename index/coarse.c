@@ -175,7 +175,8 @@ void coarse_rank(const coarse *c, const code_query *q, coarse_scores *s, uint32_
         return;
     const code_run all = {.blocks = c->blocks, .count = blocks_of(c->count)};
     size_t found = c->kernel->scan(q, &all, -FLT_MAX, s->by_bits);
-    forget(s->of, c->count);
+    for (size_t i = 0; i < c->count; i++)
+        s->of[i] = -INFINITY;
     for (size_t i = 0; i < found; i++)
         s->of[s->by_bits[i].place] = s->by_bits[i].score;
     for (uint32_t i = 0; i < c->count; i++)

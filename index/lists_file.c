@@ -307,7 +307,15 @@ static bool read_all(int fd, void *data, size_t bytes)
     return true;
 }
 
-static sem_status check_head(const head *h, const char *path, size_t dim, bool dot, sem_error *err)
+/* What is larger than the file takes no memory. */
+static bool numbers_fit(const head *h, uint64_t file_bytes)
+{
+    return h->nlist > 0 && h->nlist <= file_bytes / codes_width(h->dim) && h->rows <= file_bytes / sizeof(uint32_t) &&
+           h->blocks <= file_bytes / codes_block_size(codes_lines(h->dim)) && h->curve.points > 0 &&
+           h->curve.points <= CURVE_POINTS_MAX && h->curve.at[h->curve.points - 1].nprobe <= h->nlist;
+}
+
+static sem_status check_head(const head *h, const char *path, uint64_t file_bytes, size_t dim, bool dot, sem_error *err)
 {
     if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
         return lists_file_refuse(path, "it holds no lists", err);
@@ -317,6 +325,8 @@ static sem_status check_head(const head *h, const char *path, size_t dim, bool d
         return lists_file_refuse(path, "the checksum of its head is wrong", err);
     if (h->dim != dim || (h->dot != 0) != dot || h->nlist == 0 || h->rows > LISTS_SECOND || h->blocks > UINT32_MAX)
         return lists_file_refuse(path, "it is of other vectors", err);
+    if (!numbers_fit(h, file_bytes))
+        return lists_file_refuse(path, "its numbers do not fit its size", err);
     return SEM_OK;
 }
 
@@ -459,7 +469,7 @@ sem_status lists_file_load(const char *path, size_t dim, bool dot, lists_file *o
     if (status == SEM_OK && (fstat(fd, &st) != 0 || (size_t)st.st_size < sizeof *h || !read_all(fd, h, sizeof *h)))
         status = lists_file_refuse(path, "it is too short", err);
     if (status == SEM_OK)
-        status = check_head(h, path, dim, dot, err);
+        status = check_head(h, path, (uint64_t)st.st_size, dim, dot, err);
     /* No part is larger than the file: what is damaged does not take memory. */
     for (size_t i = 0; status == SEM_OK && i < PARTS; i++)
         if (h->parts[i].bytes > (uint64_t)st.st_size)

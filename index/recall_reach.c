@@ -105,7 +105,7 @@ void recall_reach_look(const reach_query *q, const effort *e, uint32_t *order, u
         out->within[r] = (uint32_t)ends[r];
 }
 
-/* On average, where so many nearest centroids are looked at that 1.5 times the average may be chosen
+/* On average, where so many nearest centroids are looked at that the average may be chosen
  * (recall_curve_reaching): the farther a few queries would reach, the less that adds. */
 static double mean_cells(const recall_curve *curve, const lists *l, const reach_nearest *of, size_t count, size_t r,
                          size_t d)

@@ -95,7 +95,7 @@ struct store {
      * blocks commits. Taken before store.lock, by no reader. */
     pthread_mutex_t blocks_lock;
     store_vectors *tables;
-    bool unnamed; /* a commit of main failed behind those of spaces; writer only */
+    bool unnamed; /* a commit failed behind one that had succeeded; writer only */
 };
 
 /* A read's transaction in an environment that is not main. */

@@ -300,23 +300,32 @@ void store_await_pages(store *s)
 
 /* --- storage.max_size */
 
+/* A commit of another thread may fall between two looks. */
+static uint64_t idle_bytes_of(const environment *e, uint64_t *again)
+{
+    uint64_t end = environment_used(e, false), used = again != NULL ? environment_used(e, true) : end;
+    if (again != NULL && used < end)
+        *again += end - used;
+    return tail_held(e, end);
+}
+
 /* Of all environments: bytes of tails, and with *again (else NULL) of the pages that
  * LMDB would use again before it grows a file. */
 static uint64_t idle_bytes(store *s, uint64_t *again)
 {
-    environment *all[STORE_SPACES_MAX + 2] = {&s->main, &s->events};
-    size_t count = 2;
-    uint64_t tails = 0;
+    uint32_t numbers[STORE_SPACES_MAX];
+    size_t count = 0;
+    uint64_t tails = idle_bytes_of(&s->main, again) + idle_bytes_of(&s->events, again);
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < STORE_SPACES_MAX; i++)
         if (s->spaces[i] != NULL)
-            all[count++] = &s->spaces[i]->in;
+            numbers[count++] = s->spaces[i]->number;
     pthread_mutex_unlock(&s->lock);
     for (size_t i = 0; i < count; i++) {
-        uint64_t end = environment_used(all[i], false);
-        tails += tail_held(all[i], end);
-        if (again != NULL)
-            *again += end - environment_used(all[i], true);
+        space *sp = space_pin(s, numbers[i]); /* NULL: it was closed meanwhile */
+        if (sp != NULL)
+            tails += idle_bytes_of(&sp->in, again);
+        space_unpin(s, sp);
     }
     return tails;
 }

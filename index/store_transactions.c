@@ -295,6 +295,7 @@ sem_status store_write_commit(store_write *w, sem_error *err)
     block_changes changed = w->changed;
     if (status != SEM_OK)
         changed.count = 0;
+    bool named = false;
     blocks_begin_commit(w->s, &changed);
     /* Spaces, then events, then main: whatever main names must be there. */
     for (int pass = 0; pass < 3; pass++)
@@ -307,7 +308,9 @@ sem_status store_write_commit(store_write *w, sem_error *err)
             part->group = NULL;
             if (rc != 0)
                 status = environment_fail(part->e, "commit", rc, err);
-            w->s->unnamed = w->s->unnamed || (rc != 0 && pass > 0);
+            else
+                named = true;
+            w->s->unnamed = w->s->unnamed || (rc != 0 && named);
         }
     blocks_end_commit(w->s, &changed);
     store_write_abort(w);
