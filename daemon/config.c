@@ -33,9 +33,7 @@ static void use_state_directory(config *c)
     c->storage.path[length] = '\0';
 }
 
-/* Training takes a number of threads; 0 in the file means one a core. And what has a
- * name in the file has a number there: the table lets no other names through. */
-static void resolve_train(config *c)
+void config_resolve_train(config *c)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores < 1)
@@ -54,7 +52,7 @@ void config_defaults(config *c)
     for (size_t i = 0; i < config_key_count; i++)
         config_key_set(&config_keys[i], c, config_keys[i].initial, NULL);
     use_state_directory(c);
-    resolve_train(c);
+    config_resolve_train(c);
 }
 
 /* Lists the names of a section's keys into text. */
@@ -165,7 +163,7 @@ sem_status config_load(config *c, const char *path, const char *const *overrides
     for (size_t i = 0; i < count; i++)
         if (take_override(&next, overrides[i], &listen_seen, err) != SEM_OK)
             return err->code;
-    resolve_train(&next);
+    config_resolve_train(&next);
     if (check_whole(&next, err) != SEM_OK)
         return err->code;
     *c = next;
@@ -209,7 +207,7 @@ void config_reload(config *c, const config *next, char *refused, size_t size)
         int n = snprintf(refused + used, size - used, "%s%s.%s", used == 0 ? "" : " ", key->section, key->name);
         used += n > 0 ? (size_t)n : 0;
     }
-    resolve_train(c);
+    config_resolve_train(c);
 }
 
 bool config_describe(buffer *out)

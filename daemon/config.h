@@ -86,6 +86,10 @@ typedef struct config {
 /* The defaults of the key table; storage.path is $STATE_DIRECTORY where set. */
 void config_defaults(config *c);
 
+/* What [train] has by name, and threads, as training takes them: 0 threads in the file
+ * mean one a core. Needed after a key was set by itself. */
+void config_resolve_train(config *c);
+
 /* Reads the file (NULL: none) and applies the -o overrides in order. Nothing of
  * *c changes unless all of it is right. Errors name file, line, key, the value
  * found and what is allowed. Once -o server.listen= is given the file's list is

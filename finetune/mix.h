@@ -58,6 +58,10 @@ sem_status mix_next(mix *m, mix_batch *out, sem_error *err);
 
 const double *mix_shares(const mix *m); /* [count] */
 
+/* `before`, and what decides which examples come: the sets with their files' names,
+ * sizes and times, and the options. */
+uint64_t mix_fingerprint(const mix *m, uint64_t before);
+
 /* Where the mix is, as JSON, appended to out; and back there: SEM_INVALID_ARGUMENT
  * where it is not of these sets and options. */
 sem_status mix_save(const mix *m, buffer *out, sem_error *err);

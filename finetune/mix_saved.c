@@ -1,9 +1,12 @@
 /* Where a mix is, as JSON. */
+#include "base/hash.h"
+#include "base/random.h"
 #include "finetune/mix_internal.h"
 
 #include <jansson.h>
 
 #include <string.h>
+#include <sys/stat.h>
 
 enum { SAVED_FORMAT = 1 };
 
@@ -116,4 +119,53 @@ sem_status mix_restore(mix *m, const char *saved, size_t size, sem_error *err)
     sem_status status = root != NULL ? restore(m, root, err) : fail_saved(err, "it is no JSON");
     json_decref(root);
     return status;
+}
+
+/* --- what a place belongs to */
+
+static uint64_t add_text(uint64_t before, const char *text)
+{
+    return random_at(before, text != NULL ? hash_text(text, strlen(text)) : 0);
+}
+
+static uint64_t add_real(uint64_t before, double value)
+{
+    return random_at(before, hash_text(&value, sizeof value));
+}
+
+static uint64_t add_file(uint64_t before, const char *path)
+{
+    struct stat found = {0}; /* one that is missing is told of where it is read */
+    (void)stat(path, &found);
+    uint64_t sum = random_at(add_text(before, path), (uint64_t)found.st_size);
+    return random_at(random_at(sum, (uint64_t)found.st_mtim.tv_sec), (uint64_t)found.st_mtim.tv_nsec);
+}
+
+static uint64_t add_set(uint64_t before, const mix_set *set)
+{
+    const data_options *d = set->data;
+    const char *const texts[] = {d->name,         d->fields.anchor, d->fields.positive, d->fields.negative,
+                                 d->fields.label, d->fields.domain, d->fields.id,       d->fields.weight,
+                                 d->fields.score};
+    const uint64_t numbers[] = {d->form,         d->header,      d->longest,           d->seed,        d->window,
+                                d->window_bytes, set->by_domain, set->domains != NULL, d->column_count};
+    uint64_t sum = before;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        sum = add_text(sum, texts[i]);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sum = random_at(sum, numbers[i]);
+    for (size_t i = 0; i < d->column_count; i++)
+        sum = random_at(sum, d->columns[i]);
+    for (size_t i = 0; i < d->file_count; i++)
+        sum = add_file(sum, d->files[i]);
+    return add_real(sum, set->mixed_share);
+}
+
+uint64_t mix_fingerprint(const mix *m, uint64_t before)
+{
+    uint64_t sum = random_at(before, m->options.batch_size);
+    sum = random_at(random_at(sum, m->options.cross_dataset), m->options.seed);
+    for (size_t i = 0; i < m->count; i++)
+        sum = add_real(add_set(sum, &m->sets[i]), m->shares[i]);
+    return sum;
 }

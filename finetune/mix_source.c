@@ -9,6 +9,8 @@
 
 enum { DRAW_NEGATIVES = 21 };
 
+static const char SECTION[] = "mix"; /* of a checkpoint */
+
 struct mix_source {
     const model *base;
     mix *mix;
@@ -85,11 +87,6 @@ size_t mix_source_max_texts(const mix_source *s)
     return s->max_texts;
 }
 
-size_t mix_source_max_tokens(const mix_source *s)
-{
-    return s->options.max_tokens;
-}
-
 static sem_status put_text(mix_source *s, const char *prompt, data_text text, uint64_t id, uint64_t label,
                            sem_error *err)
 {
@@ -160,4 +157,24 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
                                      .text = s->text,
                                      .label = s->label}};
     return SEM_OK;
+}
+
+sem_status mix_source_save(void *context, checkpoint_writer *w, sem_error *err)
+{
+    const mix_source *s = context;
+    buffer place = {0};
+    sem_status status = mix_save(s->mix, &place, err);
+    if (status == SEM_OK)
+        status = checkpoint_put(w, SECTION, place.data, place.size, err);
+    buffer_free(&place);
+    return status;
+}
+
+sem_status mix_source_load(void *context, const checkpoint_reader *c, sem_error *err)
+{
+    mix_source *s = context;
+    const void *place;
+    size_t size;
+    sem_status status = checkpoint_view(c, SECTION, &place, &size, err);
+    return status == SEM_OK ? mix_restore(s->mix, place, size, err) : status;
 }

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "model/model.h"
+#include "finetune/checkpoint.h"
 #include "finetune/mix.h"
 #include "finetune/train_step.h"
 
@@ -28,12 +29,15 @@ sem_status mix_source_create(mix_source **out, const model *base, mix *m, const 
                              sem_error *err);
 void mix_source_destroy(mix_source *s); /* accepts NULL */
 
-size_t mix_source_max_texts(const mix_source *s);  /* of a batch */
-size_t mix_source_max_tokens(const mix_source *s); /* of a text */
+size_t mix_source_max_texts(const mix_source *s); /* of a batch */
 
 /* The mix's next batch: anchors, positives, then all negatives, each with the prompt
  * that it has in serving; valid until the next call. context is a mix_source. Equal
  * texts, anchors of one key and examples of one label are no negatives of each other. */
 sem_status mix_source_next(void *context, train_batch *batch, sem_error *err);
+
+/* The mix's place, into and from a section of a checkpoint. context is a mix_source. */
+sem_status mix_source_save(void *context, checkpoint_writer *w, sem_error *err);
+sem_status mix_source_load(void *context, const checkpoint_reader *c, sem_error *err);
 
 #endif

@@ -8,14 +8,14 @@
 
 #include <stddef.h>
 
-/* Trains a copy of the model's weights for so many steps of m (whose batches are of
+/* Trains a copy of the model's weights for so many steps on m (whose batches are of
  * config->batch_size at most) with the multiple negatives ranking loss, and at most
  * `negatives` hard negatives of each example (finetune/mix_source.h). config's epochs
- * and max_steps are not looked at.
+ * and max_steps are not looked at; its frequency must be false.
  *
  * *params is malloc'd, in the layout of the model's encoder; the caller owns it. The
- * same seeds, files and threads give the same bits. SEM_CANCELLED when
- * *control->cancel became true. */
+ * same seeds, files and threads give the same bits, in one go or from checkpoints.
+ * SEM_CANCELLED when *control->cancel became true; other errors as of train_loop_run. */
 sem_status train_on_mix(const model *base, mix *m, size_t steps, size_t negatives, const train_config *config,
                         const train_control *control, float **params, train_report *report, sem_error *err);
 

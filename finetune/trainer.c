@@ -2,11 +2,10 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
-#include "base/checksum.h"
 #include "base/clock.h"
-#include "base/random.h"
 #include "base/utf8.h"
 #include "finetune/sampler.h"
+#include "finetune/train_setup.h"
 
 #include <math.h>
 #include <string.h>
@@ -116,9 +115,7 @@ typedef struct train_run {
     token_batch tokens; /* query 0, document 0, query 1, ... */
     size_t *starts;     /* [2 count] where each text begins in tokens */
     sampler *sampler;
-    float *params;
-    loss *loss;
-    train_step *step;
+    train_setup setup;
     /* one batch */
     train_text *texts; /* [2 batch_size] */
     uint64_t *id;      /* [2 batch_size] */
@@ -130,12 +127,10 @@ typedef struct train_run {
 
 static void run_free(train_run *run)
 {
-    train_step_destroy(run->step);
-    loss_destroy(run->loss);
+    train_setup_free(&run->setup);
     sampler_destroy(run->sampler);
     token_batch_free(&run->tokens);
     free(run->starts);
-    free(run->params);
     free(run->texts);
     free(run->id);
     free(run->weight);
@@ -257,60 +252,16 @@ static sem_status create_frequencies(train_run *run, sem_error *err)
     return SEM_OK;
 }
 
-/* The parameters' copy and a batch's arrays. */
+/* A batch's arrays. */
 static sem_status create_arrays(train_run *run, sem_error *err)
 {
     const size_t batch = run->config->batch_size;
-    const encoder *e = model_get_encoder(run->base);
-    run->params = checked_alloc_aligned(encoder_layout(e)->total, sizeof *run->params);
     run->texts = checked_realloc(NULL, batch, 2 * sizeof *run->texts);
     run->id = checked_realloc(NULL, batch, 2 * sizeof *run->id);
     run->weight = checked_realloc(NULL, batch, sizeof *run->weight);
-    if (run->params == NULL || run->texts == NULL || run->id == NULL || run->weight == NULL)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters",
-                        encoder_layout(e)->total);
-    sem_status status = encoder_read_params(e, run->params, err);
-    return status == SEM_OK ? create_frequencies(run, err) : status;
-}
-
-static sem_status create_loss(train_run *run, sem_error *err)
-{
-    const train_config *c = run->config;
-    const size_t most = c->batch_size < run->count ? c->batch_size : run->count;
-    loss_config settings = {
-        .mnrl = {.scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric},
-        .dim_count = c->dim_count};
-    memcpy(settings.dims, c->dims, sizeof settings.dims);
-    memcpy(settings.dim_weights, c->dim_weights, sizeof settings.dim_weights);
-    return loss_create(&run->loss, &settings, model_get_gemm(run->base), most, 2 * most,
-                       model_get_config(run->base)->dim, err);
-}
-
-/* The step with its helpers. */
-static sem_status create_step(train_run *run, sem_error *err)
-{
-    const train_config *c = run->config;
-    const model_config *m = model_get_config(run->base);
-    train_step_options options = {
-        .config = m,
-        .layout = encoder_layout(model_get_encoder(run->base)),
-        .g = model_get_gemm(run->base),
-        .loss = run->loss,
-        .groups = {c->layer_decay, c->freeze_embeddings, c->freeze_layers},
-        .optimiser = adamw_defaults(),
-        .clip_norm = c->clip_norm,
-        .hidden_dropout = c->dropout < 0 ? m->hidden_dropout : (float)c->dropout,
-        .attention_dropout = c->dropout < 0 ? m->attention_dropout : (float)c->dropout,
-        .seed = c->seed,
-        .max_tokens = run->max_tokens,
-        .max_steps = run->steps,
-        .tape_bytes = c->tape_bytes,
-        .threads = c->threads,
-        .nice = c->nice,
-    };
-    options.optimiser.weight_decay = c->weight_decay;
-    options.optimiser.average = c->average;
-    return train_step_create(&run->step, &options, run->params, err);
+    if (run->texts == NULL || run->id == NULL || run->weight == NULL)
+        return sem_fail_memory(err, "a training batch");
+    return create_frequencies(run, err);
 }
 
 static sem_status count_steps(train_run *run, sem_error *err)
@@ -328,8 +279,8 @@ static sem_status count_steps(train_run *run, sem_error *err)
 
 static sem_status run_create(train_run *run, sem_error *err)
 {
-    size_t limit = model_get_config(run->base)->max_tokens, wanted = run->config->max_tokens;
-    run->max_tokens = wanted > 0 && wanted < limit ? wanted : limit;
+    const size_t batch = run->config->batch_size, most = batch < run->count ? batch : run->count;
+    run->max_tokens = train_setup_max_tokens(run->base, run->config);
     sem_status status = tokenize_pairs(run, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);
@@ -338,45 +289,21 @@ static sem_status run_create(train_run *run, sem_error *err)
     if (status == SEM_OK)
         status = create_arrays(run, err);
     if (status == SEM_OK)
-        status = create_loss(run, err);
-    return status == SEM_OK ? create_step(run, err) : status;
-}
-
-static uint64_t mix(uint64_t before, const void *data, size_t size)
-{
-    return random_at(before, checksum_of(data, size));
+        status = train_setup_create(&run->setup, run->base, run->config, run->steps, most, 2 * most, err);
+    return status;
 }
 
 /* Of all that the bits of a run depend on. */
 static uint64_t fingerprint(const train_run *run)
 {
-    const train_config *c = run->config;
-    const double numbers[] = {c->learning_rate,
-                              c->warmup_ratio,
-                              c->weight_decay,
-                              c->clip_norm,
-                              c->scale,
-                              c->dropout,
-                              c->margin,
-                              c->layer_decay,
-                              c->average,
-                              (double)c->schedule,
-                              (double)c->scale_kind,
-                              c->symmetric,
-                              c->frequency,
-                              c->freeze_embeddings};
-    const uint64_t counts[] = {c->seed,       c->batch_size,   run->steps,       c->accumulate, c->threads,
-                               c->tape_bytes, run->max_tokens, c->freeze_layers, c->dim_count,  run->count};
-    uint64_t sum = mix(mix(0, numbers, sizeof numbers), counts, sizeof counts);
-    sum = mix(sum, c->dims, c->dim_count * sizeof *c->dims);
-    sum = mix(sum, c->dim_weights, c->dim_count * sizeof *c->dim_weights);
-    sum = mix(sum, run->params, encoder_layout(model_get_encoder(run->base))->total * sizeof *run->params);
-    sum = mix(sum, run->tokens.ids, run->tokens.tokens * sizeof *run->tokens.ids);
-    sum = mix(sum, run->tokens.lengths, run->tokens.texts * sizeof *run->tokens.lengths);
+    uint64_t sum = train_setup_fingerprint(&run->setup, run->count);
+    sum = train_fingerprint_of(sum, run->tokens.ids, run->tokens.tokens * sizeof *run->tokens.ids);
+    sum = train_fingerprint_of(sum, run->tokens.lengths, run->tokens.texts * sizeof *run->tokens.lengths);
     for (size_t i = 0; i < run->count; i++) {
         const train_pair *p = &run->pairs[i];
         const uint64_t keys[] = {p->query_key, p->document_key};
-        sum = mix(mix(sum, keys, sizeof keys), &p->weight, sizeof p->weight);
+        sum = train_fingerprint_of(sum, keys, sizeof keys);
+        sum = train_fingerprint_of(sum, &p->weight, sizeof p->weight);
     }
     return sum;
 }
@@ -425,23 +352,9 @@ static void skip_batches(void *context, size_t batches)
 
 static sem_status run_steps(train_run *run, train_report *report, sem_error *err)
 {
-    const train_config *c = run->config;
-    const train_loop loop = {.step = run->step,
-                             .source = {.next = next_batch, .skip = skip_batches, .context = run},
-                             .steps = run->steps,
-                             .accumulate = c->accumulate,
-                             .shape = c->schedule,
-                             .peak = c->learning_rate,
-                             .warmup = schedule_warmup(run->steps, c->warmup_ratio),
-                             .checkpoint = c->checkpoint,
-                             .checkpoint_every = c->checkpoint_every,
-                             .fingerprint = c->checkpoint != NULL ? fingerprint(run) : 0,
-                             .control = run->control};
-    sem_status status = train_loop_run(&loop, report, err);
-    const float *average = train_step_average(run->step);
-    if (status == SEM_OK && average != NULL)
-        memcpy(run->params, average, encoder_layout(model_get_encoder(run->base))->total * sizeof *average);
-    return status;
+    const train_source source = {.next = next_batch, .skip = skip_batches, .context = run};
+    return train_setup_run(&run->setup, &source, run->config->checkpoint != NULL ? fingerprint(run) : 0, run->control,
+                           report, err);
 }
 
 sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, const train_config *config,
@@ -461,8 +374,8 @@ sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, 
         status = run_steps(&run, report, err);
     if (status == SEM_OK) {
         report->seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
-        *params = run.params;
-        run.params = NULL;
+        *params = run.setup.params;
+        run.setup.params = NULL;
     }
     run_free(&run);
     return status;

@@ -16,6 +16,10 @@ const config_key recipe_keys[] = {
      .help = "added to the threads' nice value"},
     {"train", "negatives", KEY_INTEGER, "1", RANGE(0, 64), IN_RECIPE(train.negatives),
      .help = "hard negatives of a pair, at most; a set may have others or none"},
+    {"train", "checkpoint", KEY_PATH, "", IN_RECIPE(train.checkpoint),
+     .help = "file from which a killed run goes on, to the same bits; empty: none"},
+    {"train", "checkpoint_every", KEY_INTEGER, "500", RANGE(1, 1000000000), IN_RECIPE(train.checkpoint_every),
+     .help = "steps between two writings of it"},
 
     {"mix", "sampling", KEY_CHOICE, "proportional", IN_RECIPE(mix.sampling),
      .choices = "equal, proportional, temperature, capped, weights", .help = "how often each data set gives the batch"},

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SEEN_MAX = 128 };
 
@@ -292,13 +291,14 @@ static sem_status finish_set(recipe *r, recipe_set *set, sem_error *err)
     return status == SEM_OK && by_pairs ? data_options_check(d, err) : status;
 }
 
-static void resolve_threads(recipe *r)
+static void resolve_train(recipe *r)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (r->train.threads == 0)
-        r->train.threads = cores < 1 ? 1 : cores > TRAIN_THREADS_MAX ? TRAIN_THREADS_MAX : (unsigned)cores;
-    r->daemon.train.threads = r->train.threads;
+    r->daemon.finetune.threads = r->train.threads;
+    config_resolve_train(&r->daemon);
+    r->train.threads = r->daemon.train.threads;
     r->daemon.train.nice = (int)r->train.nice;
+    r->daemon.train.checkpoint = r->train.checkpoint[0] != '\0' ? r->train.checkpoint : NULL;
+    r->daemon.train.checkpoint_every = r->train.checkpoint_every;
 }
 
 sem_status recipe_load(recipe *out, const char *path, const char *const *overrides, size_t count, sem_error *err)
@@ -316,7 +316,7 @@ sem_status recipe_load(recipe *out, const char *path, const char *const *overrid
     free(reading);
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         status = take_override(out, overrides[i], err);
-    resolve_threads(out);
+    resolve_train(out);
     if (status == SEM_OK)
         status = train_config_check(&out->daemon.train, err);
     /* Sets no longer move. */

@@ -52,6 +52,8 @@ typedef struct recipe {
         unsigned threads;
         unsigned nice;
         size_t negatives;
+        char checkpoint[FILES_PATH_MAX];
+        size_t checkpoint_every;
     } train;
     struct {
         char sampling[16];

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,7 +73,7 @@ static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
 static sem_status find_steps(training *g, sem_error *err)
 {
     const train_config *c = &g->r->daemon.train;
-    const uint64_t most = c->max_steps > 0 ? (uint64_t)c->max_steps * c->batch_size : UINT64_MAX;
+    const uint64_t most = c->max_steps > 0 ? (uint64_t)c->max_steps * c->accumulate * c->batch_size : UINT64_MAX;
     uint64_t pairs = 0;
     for (size_t i = 0; i < g->count && pairs < most; i++) {
         data_counts counts = {.examples = g->sets[i].size};
@@ -82,9 +83,10 @@ static sem_status find_steps(training *g, sem_error *err)
             return status;
         pairs = counts.examples > UINT64_MAX - pairs ? UINT64_MAX : pairs + counts.examples;
     }
-    const uint64_t batches = pairs / c->batch_size + (pairs % c->batch_size != 0);
-    if (__builtin_mul_overflow(batches, c->epochs, &g->steps))
+    uint64_t batches = pairs / c->batch_size + (pairs % c->batch_size != 0);
+    if (__builtin_mul_overflow(batches, (uint64_t)c->epochs, &batches))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "train.epochs: %zu are too many", c->epochs);
+    g->steps = batches / c->accumulate + (batches % c->accumulate != 0);
     if (c->max_steps > 0 && g->steps > c->max_steps)
         g->steps = c->max_steps;
     if (g->steps == 0)
@@ -211,6 +213,9 @@ static sem_status train(training *g, sem_error *err)
     progress_clear(&g->t->bar);
     if (status != SEM_OK)
         return status;
+    /* What it was for is on disk. */
+    if (g->r->train.checkpoint[0] != '\0' && unlink(g->r->train.checkpoint) != 0 && errno != ENOENT)
+        return files_fail(err, "remove", g->r->train.checkpoint);
     print_report(g, &report);
     return compare(g, err);
 }

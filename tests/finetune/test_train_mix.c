@@ -5,6 +5,7 @@
 #include "finetune/train_mix.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static sem_error error;
 
@@ -60,6 +61,8 @@ static size_t total_of(const model *m)
 
 static const char *pairs_file(void)
 {
+    if (access(data_file_path("train.jsonl"), F_OK) == 0)
+        return data_file_path("train.jsonl"); /* a checkpoint goes by the file's time */
     return data_file_of("train.jsonl", "[\"question number #\", \"answer to #\"]", PAIRS);
 }
 
@@ -71,7 +74,11 @@ START_TEST(training_from_a_file_equals_training_on_its_pairs)
     train_pair pairs[PAIRS];
     train_report report, expected_report;
     float *params, *expected;
-    const train_config config = settings(PAIRS);
+    train_config config = settings(PAIRS);
+    config.symmetric = true;
+    config.margin = 0.1;
+    config.schedule = SCHEDULE_COSINE;
+    config.average = 0.5;
     if (!begin(&c, pairs_file(), PAIRS))
         return;
     for (size_t i = 0; i < PAIRS; i++) {
@@ -121,6 +128,69 @@ START_TEST(the_same_seed_gives_the_same_bits)
         end(&c);
     }
     free(first);
+}
+END_TEST
+
+/* Cancels a run behind a step. */
+typedef struct stopper {
+    atomic_bool cancel;
+    size_t behind;
+} stopper;
+
+static void stop(void *context, const train_progress *now)
+{
+    stopper *s = context;
+    if (now->step == s->behind)
+        atomic_store(&s->cancel, true);
+}
+
+/* Ten steps, dropout and all; with a checkpoint every three. Cancelled behind some of them. */
+static float *train_ten(const char *checkpoint, size_t cancelled_behind, sem_status expected)
+{
+    run_case c;
+    train_report report;
+    float *params = NULL;
+    stopper s = {.behind = cancelled_behind};
+    const train_control control = {.cancel = &s.cancel, .progress = stop, .context = &s};
+    train_config config = settings(5);
+    config.dropout = 0.1;
+    config.accumulate = 2;
+    config.checkpoint = checkpoint;
+    config.checkpoint_every = 3;
+    ck_assert(begin(&c, pairs_file(), 5));
+    ck_fails(train_on_mix(c.m, c.mix, 10, 1, &config, &control, &params, &report, &error), expected);
+    if (expected == SEM_OK)
+        ck_assert_uint_eq(report.steps, 10);
+    end(&c);
+    return params;
+}
+
+START_TEST(a_run_goes_on_from_its_checkpoint_to_the_same_bits)
+{
+    run_case c;
+    char path[512];
+    snprintf(path, sizeof path, "%s", data_file_path("checkpoint"));
+    if (!begin(&c, pairs_file(), 5))
+        return;
+    const size_t bytes = total_of(c.m) * sizeof(float);
+    end(&c);
+    float *whole = train_ten(NULL, 0, SEM_OK);
+    ck_assert_ptr_null(train_ten(path, 5, SEM_CANCELLED));
+    ck_assert_ptr_null(train_ten(path, 8, SEM_CANCELLED));
+    float *resumed = train_ten(path, 0, SEM_OK);
+    ck_assert_mem_eq(whole, resumed, bytes);
+    free(whole);
+    free(resumed);
+    /* Other data: another run. */
+    data_file("train.jsonl", "[\"a\", \"b\"]\n[\"c\", \"d\"]\n");
+    train_report report;
+    float *params;
+    train_config config = settings(5);
+    config.checkpoint = path;
+    config.checkpoint_every = 3;
+    ck_assert(begin(&c, data_file_path("train.jsonl"), 5));
+    ck_fails(train_on_mix(c.m, c.mix, 10, 1, &config, NULL, &params, &report, &error), SEM_FAILED_PRECONDITION);
+    end(&c);
 }
 END_TEST
 
@@ -208,6 +278,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, training_from_a_file_equals_training_on_its_pairs);
     tcase_add_test(tests, the_same_seed_gives_the_same_bits);
+    tcase_add_test(tests, a_run_goes_on_from_its_checkpoint_to_the_same_bits);
     tcase_add_test(tests, a_batch_holds_anchors_positives_and_as_many_negatives_as_there_are);
     tcase_add_test(tests, texts_of_one_set_share_a_label);
     tcase_add_test(tests, a_run_that_is_cancelled_says_so);
