@@ -94,7 +94,7 @@ static void forget(written *w)
 }
 
 /* All examples of the set in a pass, in sorted order, are these. */
-static void ck_gives(const data_options *o, const char *const *expected, size_t count)
+static void ck_gives_lines(const data_options *o, const char *const *expected, size_t count)
 {
     data_stream *s;
     written w;
@@ -108,10 +108,10 @@ static void ck_gives(const data_options *o, const char *const *expected, size_t 
     data_stream_close(s);
 }
 
-#define CK_GIVES(o, ...)                                                                                               \
+#define ck_gives(o, ...)                                                                                               \
     do {                                                                                                               \
         const char *const expected_[] = {__VA_ARGS__};                                                                 \
-        ck_gives(o, expected_, sizeof expected_ / sizeof *expected_);                                                  \
+        ck_gives_lines(o, expected_, sizeof expected_ / sizeof *expected_);                                            \
     } while (0)
 
 static const char LINES[] = "[\"a1\", \"b1\"]\n"
@@ -125,9 +125,9 @@ START_TEST(every_shape_of_a_line_is_read_from_plain_and_gzip_files)
     const char *const plain[] = {data_file("lines.jsonl", LINES)};
     const char *const packed[] = {data_file("lines.jsonl.gz", LINES)};
     data_options o = options_of(DATA_PAIRS, plain, 1);
-    CK_GIVES(&o, "a1|b1|", "a2|p2|n2,m2", "q3|p3|n3", "q3|r3|n3", "q4|p4|", "s5|s5|");
+    ck_gives(&o, "a1|b1|", "a2|p2|n2,m2", "q3|p3|n3", "q3|r3|n3", "q4|p4|", "s5|s5|");
     o.files = packed;
-    CK_GIVES(&o, "a1|b1|", "a2|p2|n2,m2", "q3|p3|n3", "q3|r3|n3", "q4|p4|", "s5|s5|");
+    ck_gives(&o, "a1|b1|", "a2|p2|n2,m2", "q3|p3|n3", "q3|r3|n3", "q4|p4|", "s5|s5|");
 }
 END_TEST
 
@@ -145,7 +145,7 @@ START_TEST(members_are_found_by_the_names_that_the_set_gives)
                              .label = "focus",
                              .domain = "source",
                              .weight = "w"};
-    CK_GIVES(&o, "q|a|n1,n2|7|GARD", "r|b||8|CDC", "r|c||8|CDC");
+    ck_gives(&o, "q|a|n1,n2|7|GARD", "r|b||8|CDC", "r|c||8|CDC");
 }
 END_TEST
 
@@ -187,7 +187,7 @@ START_TEST(lines_of_two_files_belong_together)
     const char *const files[] = {data_file("x.en", "one\ntwo\n"), data_file("x.de.gz", "eins\nzwei\n"),
                                  data_file("y.en", "three\n"), data_file("y.fr", "trois")};
     data_options o = options_of(DATA_PARALLEL, files, 4);
-    CK_GIVES(&o, "one|eins|", "three|trois|", "two|zwei|");
+    ck_gives(&o, "one|eins|", "three|trois|", "two|zwei|");
 }
 END_TEST
 
@@ -207,11 +207,11 @@ START_TEST(columns_hold_several_languages_of_which_some_may_be_missing)
     const char *const files[] = {data_file("talks.tsv", "en\tde\tfr\none\teins\tun\ntwo\t\tdeux\nthree\tdrei\n")};
     data_options o = options_of(DATA_COLUMNS, files, 1);
     o.header = true;
-    CK_GIVES(&o, "one|eins|", "one|un|", "three|drei|", "two|deux|");
+    ck_gives(&o, "one|eins|", "one|un|", "three|drei|", "two|deux|");
     o.column_count = 2;
     o.columns[0] = 2;
     o.columns[1] = 1;
-    CK_GIVES(&o, "drei|three|", "eins|one|"); /* and a line without German */
+    ck_gives(&o, "drei|three|", "eins|one|"); /* and a line without German */
 }
 END_TEST
 
@@ -249,9 +249,9 @@ START_TEST(labels_and_scores_are_read_from_columns_too)
     ck_ok(data_count(&o, UINT64_MAX, &counts, &error));
     ck_assert_uint_eq(counts.examples, 1);
     o = options_of(DATA_STS, scores, 1);
-    CK_GIVES(&o, "a|b||2.5", "c|d||-0.1");
+    ck_gives(&o, "a|b||2.5", "c|d||-0.1");
     o = options_of(DATA_STS, objects, 1);
-    CK_GIVES(&o, "a|b||4");
+    ck_gives(&o, "a|b||4");
 }
 END_TEST
 

@@ -338,7 +338,7 @@ END_TEST
 
 /* --- hostile text */
 
-static void encode_repeated(const char *unit, size_t bytes, size_t expected)
+static void ck_tokens_of_repeated(const char *unit, size_t bytes, size_t expected)
 {
     size_t n = strlen(unit), count = bytes / n;
     char *text = malloc(count * n + 1);
@@ -362,24 +362,24 @@ START_TEST(hostile_text_takes_linear_time)
     open_small("[{\"id\":3,\"content\":\"[MASK]\"},{\"id\":23,\"content\":\" \",\"lstrip\":true,\"rstrip\":true},"
                "{\"id\":24,\"content\":\"\u3000z\",\"lstrip\":true,\"single_word\":true}]",
                UNCASED, BERT_AROUND);
-    encode_repeated("a", 10 << 20, 3);
-    encode_repeated("[MASK]", 6 << 20, (1 << 20) + 2);
-    encode_repeated("[MAS", 8 << 20, 2 * (2 << 20) + 2);
-    encode_repeated("\xCC\x81", 2 << 20, 2);                 /* a million marks that are removed */
-    encode_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 6 << 20, 3); /* two million that change places */
-    encode_repeated("\xEA\xB0\x80", 3 << 20, 3);             /* one word of Hangul, decomposed */
-    encode_repeated(" ", 1 << 20, (1 << 20) + 2);
-    encode_repeated("\xE3\x80\x80", 3 << 20, 2);
-    encode_repeated("[", 1 << 20, (1 << 20) + 2);
+    ck_tokens_of_repeated("a", 10 << 20, 3);
+    ck_tokens_of_repeated("[MASK]", 6 << 20, (1 << 20) + 2);
+    ck_tokens_of_repeated("[MAS", 8 << 20, 2 * (2 << 20) + 2);
+    ck_tokens_of_repeated("\xCC\x81", 2 << 20, 2);                 /* a million marks that are removed */
+    ck_tokens_of_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 6 << 20, 3); /* two million that change places */
+    ck_tokens_of_repeated("\xEA\xB0\x80", 3 << 20, 3);             /* one word of Hangul, decomposed */
+    ck_tokens_of_repeated(" ", 1 << 20, (1 << 20) + 2);
+    ck_tokens_of_repeated("\xE3\x80\x80", 3 << 20, 2);
+    ck_tokens_of_repeated("[", 1 << 20, (1 << 20) + 2);
 }
 END_TEST
 
 START_TEST(hostile_text_with_normalized_tokens_takes_linear_time)
 {
     open_small("[{\"id\":23,\"content\":\"ab\\u302e\",\"normalized\":true}]", UNCASED, BERT_AROUND);
-    encode_repeated("a", 4 << 20, 3);
-    encode_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 6 << 20, 3);
-    encode_repeated("ab\xE3\x80\xAE", 5 << 20, (1 << 20) + 2);
+    ck_tokens_of_repeated("a", 4 << 20, 3);
+    ck_tokens_of_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 6 << 20, 3);
+    ck_tokens_of_repeated("ab\xE3\x80\xAE", 5 << 20, (1 << 20) + 2);
 }
 END_TEST
 

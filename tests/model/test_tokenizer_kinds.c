@@ -40,23 +40,32 @@ static void put(const char *json)
     ck_ok(files_write(path, json, strlen(json), &error));
 }
 
-static void encode_repeated(const char *unit, size_t bytes)
+static size_t tokens_of_repeated(const char *unit, size_t count, size_t limit, bool *cut)
 {
-    size_t n = strlen(unit), count = bytes / n;
+    size_t n = strlen(unit);
     char *text = malloc(count * n + 1);
     ck_assert_ptr_nonnull(text);
     for (size_t i = 0; i < count; i++)
         memcpy(text + i * n, unit, n);
-    bool cut;
     token_batch_clear(&batch);
-    ck_ok(tokenizer_encode(tok, text, count * n, SIZE_MAX, &batch, &cut, &error));
-    ck_assert(!cut);
-    ck_assert_uint_ge(batch.tokens, 2);
-    size_t whole = batch.tokens;
-    token_batch_clear(&batch);
-    ck_ok(tokenizer_encode(tok, text, count * n, 4, &batch, &cut, &error));
-    ck_assert(cut == (whole > 4) && batch.tokens == (whole < 4 ? whole : 4));
+    ck_ok(tokenizer_encode(tok, text, count * n, limit, &batch, cut, &error));
     free(text);
+    return batch.tokens;
+}
+
+/* As many tokens as a thousandth of the text has, a thousand times; or a word that is one token
+ * however long it is, with marks around it. */
+static void ck_tokens_grow_with(const char *unit, size_t bytes)
+{
+    enum { PART = 1000, AROUND = 2 };
+    bool cut;
+    size_t part = bytes / strlen(unit) / PART;
+    size_t whole = tokens_of_repeated(unit, part * PART, SIZE_MAX, &cut);
+    ck_assert(!cut);
+    size_t few = tokens_of_repeated(unit, part, SIZE_MAX, &cut);
+    ck_assert_double_eq_tol((double)(whole - AROUND), (double)(few - AROUND) * PART, 0.01 * (double)whole + 2 * PART);
+    size_t limited = tokens_of_repeated(unit, part * PART, 4, &cut);
+    ck_assert(cut == (whole > 4) && limited == (whole < 4 ? whole : 4));
 }
 
 static const struct {
@@ -69,15 +78,15 @@ START_TEST(hostile_text_takes_linear_time)
 {
     if (!open_golden(MODELS[_i].name, MODELS[_i].vocab))
         return;
-    encode_repeated("a", 4 << 20);
-    encode_repeated("etaoinshrdlu", 2 << 20);
-    encode_repeated("\xCC\x81", 2 << 20);
-    encode_repeated("\xE3\x80\xAE\xE1\xAF\xB2", 2 << 20);
-    encode_repeated(" ", 4 << 20);
-    encode_repeated("<mask>", 4 << 20);
-    encode_repeated("<mas", 2 << 20);
-    encode_repeated("\xE2\x96\x81", 2 << 20);
-    encode_repeated("\xF0\x9F\x91\xA8\xE2\x80\x8D", 2 << 20); /* one grapheme cluster */
+    ck_tokens_grow_with("a", 4 << 20);
+    ck_tokens_grow_with("etaoinshrdlu", 2 << 20);
+    ck_tokens_grow_with("\xCC\x81", 2 << 20);
+    ck_tokens_grow_with("\xE3\x80\xAE\xE1\xAF\xB2", 2 << 20);
+    ck_tokens_grow_with(" ", 4 << 20);
+    ck_tokens_grow_with("<mask>", 4 << 20);
+    ck_tokens_grow_with("<mas", 2 << 20);
+    ck_tokens_grow_with("\xE2\x96\x81", 2 << 20);
+    ck_tokens_grow_with("\xF0\x9F\x91\xA8\xE2\x80\x8D", 2 << 20); /* one grapheme cluster */
 }
 END_TEST
 
