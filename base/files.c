@@ -48,7 +48,7 @@ static sem_status read_all(int fd, const char *path, char *data, size_t size, se
     return SEM_OK;
 }
 
-static sem_status write_all(int fd, const char *path, const void *data, size_t size, sem_error *err)
+sem_status files_write_all(int fd, const char *path, const void *data, size_t size, sem_error *err)
 {
     const char *p = data;
     while (size > 0) {
@@ -115,7 +115,7 @@ static sem_status parent_of(const char *path, char parent[FILES_PATH_MAX], sem_e
     return SEM_OK;
 }
 
-static sem_status sync_parent(const char *path, sem_error *err)
+sem_status files_sync_parent(const char *path, sem_error *err)
 {
     char parent[FILES_PATH_MAX];
     sem_status status = parent_of(path, parent, err);
@@ -131,7 +131,7 @@ sem_status files_write(const char *path, const void *data, size_t size, sem_erro
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return files_fail(err, "create", temporary);
-    status = write_all(fd, temporary, data, size, err);
+    status = files_write_all(fd, temporary, data, size, err);
     if (status == SEM_OK && fsync(fd) != 0)
         status = files_fail(err, "fsync", temporary);
     if (close(fd) != 0 && status == SEM_OK)
@@ -142,7 +142,7 @@ sem_status files_write(const char *path, const void *data, size_t size, sem_erro
         unlink(temporary);
         return status;
     }
-    return sync_parent(path, err);
+    return files_sync_parent(path, err);
 }
 
 sem_status files_make_folder(const char *path, sem_error *err)
@@ -200,7 +200,7 @@ static sem_status copy_file(const char *from, const char *to, sem_error *err)
         else if (n == 0)
             break;
         else
-            status = write_all(out, to, chunk, (size_t)n, err);
+            status = files_write_all(out, to, chunk, (size_t)n, err);
     }
     if (status == SEM_OK && fsync(out) != 0)
         status = files_fail(err, "fsync", to);
@@ -304,7 +304,7 @@ sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
                           from, to);
     if (status == SEM_OK)
         status = copy_folder(from, to, NULL, err);
-    return status != SEM_OK ? status : sync_parent(to, err);
+    return status != SEM_OK ? status : files_sync_parent(to, err);
 }
 
 static uint64_t folder_bytes(int parent, const char *name, int depth)

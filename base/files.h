@@ -33,8 +33,12 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
  * a new path that lies in the folder. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 
-/* fsync of a folder, so that a rename in it lasts. */
+/* fsync of a folder, so that a rename in it lasts; the second of the folder that path lies in. */
 sem_status files_sync_folder(const char *path, sem_error *err);
+sem_status files_sync_parent(const char *path, sem_error *err);
+
+/* Writes all bytes to an open file; path is for the error. */
+sem_status files_write_all(int fd, const char *path, const void *data, size_t size, sem_error *err);
 
 /* Bytes of the disk that path lies on: all, and those that are left to us. */
 sem_status files_room(const char *path, uint64_t *size, uint64_t *left, sem_error *err);

@@ -3,7 +3,6 @@
 #include "base/checksum.h"
 #include "base/files.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,16 +53,7 @@ static size_t padding(uint64_t size)
 
 static sem_status write_bytes(const checkpoint_writer *w, const void *data, size_t size, sem_error *err)
 {
-    for (const char *at = data; size > 0;) {
-        ssize_t n = write(w->fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return files_fail(err, "write", w->temporary);
-        at += n;
-        size -= (size_t)n;
-    }
-    return SEM_OK;
+    return files_write_all(w->fd, w->temporary, data, size, err);
 }
 
 sem_status checkpoint_create(checkpoint_writer **out, const char *path, sem_error *err)
@@ -117,17 +107,6 @@ sem_status checkpoint_put(checkpoint_writer *w, const char *name, const void *da
     return status == SEM_OK ? write_bytes(w, zeros, padding(size), err) : status;
 }
 
-/* Where the folder of path ends. */
-static sem_status sync_parent(const char *path, sem_error *err)
-{
-    char folder[FILES_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return files_sync_folder(".", err);
-    snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    return files_sync_folder(folder, err);
-}
-
 sem_status checkpoint_commit(checkpoint_writer *w, sem_error *err)
 {
     sem_status status = checkpoint_put(w, "", NULL, 0, err);
@@ -139,7 +118,7 @@ sem_status checkpoint_commit(checkpoint_writer *w, sem_error *err)
         checkpoint_abandon(w);
         return status;
     }
-    status = sync_parent(w->path, err);
+    status = files_sync_parent(w->path, err);
     close(w->fd);
     free(w);
     return status;

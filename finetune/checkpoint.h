@@ -7,7 +7,6 @@
 
 #include "base/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum { CHECKPOINT_NAME_MAX = 32 /* bytes of a section's name, NUL included */ };

@@ -110,19 +110,6 @@ static bool write_content(int fd, const char *header, size_t length, const tenso
     return fsync(fd) == 0;
 }
 
-static sem_status sync_parent(const char *path, sem_error *err)
-{
-    char parent[FILES_PATH_MAX];
-    sem_status status = files_join(parent, err, "%s", path);
-    if (status != SEM_OK)
-        return status;
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL)
-        return files_sync_folder(".", err);
-    *(slash == parent ? slash + 1 : slash) = '\0';
-    return files_sync_folder(parent, err);
-}
-
 sem_status safetensors_write(const char *path, const tensor_source *tensors, size_t count, sem_error *err)
 {
     char temporary[FILES_PATH_MAX];
@@ -146,7 +133,7 @@ sem_status safetensors_write(const char *path, const tensor_source *tensors, siz
         reason = errno;
     }
     if (ok)
-        return sync_parent(path, err);
+        return files_sync_parent(path, err);
     if (fd >= 0)
         unlink(temporary);
     return sem_fail(err, reason == ENOSPC || reason == EDQUOT ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL,
