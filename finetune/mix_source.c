@@ -5,8 +5,6 @@
 #include "base/hash.h"
 #include "base/random.h"
 
-#include <string.h>
-
 enum { DRAW_NEGATIVES = 21 };
 
 static const char SECTION[] = "mix"; /* of a checkpoint */
@@ -18,7 +16,6 @@ struct mix_source {
     /* one batch: the anchors, the positives, then negatives */
     size_t max_texts;
     token_batch tokens;
-    buffer joined;     /* a prompt and a text behind it */
     train_text *texts; /* [max_texts], as the next four */
     uint64_t *id;
     uint64_t *text;
@@ -32,7 +29,6 @@ void mix_source_destroy(mix_source *s)
     if (s == NULL)
         return;
     token_batch_free(&s->tokens);
-    buffer_free(&s->joined);
     free(s->texts);
     free(s->id);
     free(s->text);
@@ -71,9 +67,6 @@ sem_status mix_source_create(mix_source **out, const model *base, mix *m, const 
     s->mix = m;
     s->options = *options;
     s->max_texts = max_texts;
-    const size_t limit = model_get_config(base)->max_tokens;
-    if (s->options.max_tokens == 0 || s->options.max_tokens > limit)
-        s->options.max_tokens = limit;
     if (!take_memory(s)) {
         mix_source_destroy(s);
         return sem_fail_memory(err, "a batch");
@@ -90,19 +83,13 @@ size_t mix_source_max_texts(const mix_source *s)
 static sem_status put_text(mix_source *s, const char *prompt, data_text text, uint64_t id, uint64_t label,
                            sem_error *err)
 {
-    const size_t place = s->tokens.texts, prompt_length = strlen(prompt);
+    const size_t place = s->tokens.texts;
     s->starts[place] = s->tokens.tokens;
     s->id[place] = id;
     s->text[place] = hash_text(text.bytes, text.length);
     s->label[place] = label != 0 ? label : LOSS_NO_KEY;
-    s->joined.size = 0;
-    if (prompt_length > 0) {
-        if (!buffer_append(&s->joined, prompt, prompt_length) || !buffer_append(&s->joined, text.bytes, text.length))
-            return sem_fail_memory(err, "a training text");
-        text = (data_text){(const char *)s->joined.data, s->joined.size};
-    }
-    return tokenizer_encode(model_get_tokenizer(s->base), text.bytes, text.length, s->options.max_tokens, &s->tokens,
-                            NULL, err);
+    return model_tokenize_within(s->base, prompt, text.bytes, text.length, s->options.max_tokens, &s->tokens, NULL,
+                                 err);
 }
 
 static sem_status put_negatives(mix_source *s, const char *prompt, const example *e, uint64_t draw, sem_error *err)

@@ -6,12 +6,6 @@
 
 #include <string.h>
 
-size_t train_setup_max_tokens(const model *base, const train_config *config)
-{
-    const size_t limit = model_get_config(base)->max_tokens, wanted = config->max_tokens;
-    return wanted > 0 && wanted < limit ? wanted : limit;
-}
-
 void train_setup_free(train_setup *s)
 {
     train_step_destroy(s->step);
@@ -64,7 +58,7 @@ sem_status train_setup_create(train_setup *out, const model *base, const train_c
 {
     const encoder *e = model_get_encoder(base);
     *out = (train_setup){
-        .base = base, .config = config, .steps = steps, .max_tokens = train_setup_max_tokens(base, config)};
+        .base = base, .config = config, .steps = steps, .max_tokens = model_max_tokens(base, config->max_tokens)};
     out->params = checked_alloc_aligned(encoder_layout(e)->total, sizeof *out->params);
     if (out->params == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for training %zu parameters",

@@ -20,9 +20,6 @@ typedef struct train_setup {
     train_step *step;
 } train_setup;
 
-/* Tokens that a text may have under these settings. */
-size_t train_setup_max_tokens(const model *base, const train_config *config);
-
 /* For so many steps of batches of up to max_pairs pairs and max_texts texts. To be freed
  * also after a failure. */
 sem_status train_setup_create(train_setup *out, const model *base, const train_config *config, size_t steps,

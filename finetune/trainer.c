@@ -1,6 +1,5 @@
 #include "finetune/trainer.h"
 
-#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -8,7 +7,7 @@
 #include "finetune/train_setup.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 enum {
     BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
@@ -110,7 +109,6 @@ typedef struct train_run {
     size_t count;
     const train_config *config;
     const train_control *control;
-    size_t max_tokens; /* of a text */
     size_t steps;
     token_batch tokens; /* query 0, document 0, query 1, ... */
     size_t *starts;     /* [2 count] where each text begins in tokens */
@@ -159,18 +157,9 @@ static sem_status check_pairs(const train_pair *pairs, size_t count, sem_error *
     return SEM_OK;
 }
 
-static sem_status tokenize_text(train_run *run, const char *prompt, const char *text, size_t length, buffer *joined,
-                                sem_error *err)
+static sem_status tokenize_text(train_run *run, const char *prompt, const char *text, size_t length, sem_error *err)
 {
-    size_t prompt_length = strlen(prompt);
-    joined->size = 0;
-    if (prompt_length > 0) {
-        if (!buffer_append(joined, prompt, prompt_length) || !buffer_append(joined, text, length))
-            return sem_fail_memory(err, "a training text");
-        text = (const char *)joined->data;
-        length = joined->size;
-    }
-    return tokenizer_encode(model_get_tokenizer(run->base), text, length, run->max_tokens, &run->tokens, NULL, err);
+    return model_tokenize_within(run->base, prompt, text, length, run->config->max_tokens, &run->tokens, NULL, err);
 }
 
 static sem_status tokenize_pairs(train_run *run, sem_error *err)
@@ -178,21 +167,19 @@ static sem_status tokenize_pairs(train_run *run, sem_error *err)
     const char *query_prompt = model_config_query_prompt(model_get_config(run->base));
     const char *document_prompt = model_config_document_prompt(model_get_config(run->base));
     sem_status status = SEM_OK;
-    buffer joined = {0};
     run->starts = checked_realloc(NULL, run->count, 2 * sizeof *run->starts);
     if (run->starts == NULL)
         return sem_fail_memory(err, "the training pairs");
     for (size_t i = 0; i < run->count && status == SEM_OK; i++) {
         const train_pair *p = &run->pairs[i];
         run->starts[2 * i] = run->tokens.tokens;
-        status = tokenize_text(run, query_prompt, p->query, p->query_length, &joined, err);
+        status = tokenize_text(run, query_prompt, p->query, p->query_length, err);
         run->starts[2 * i + 1] = run->tokens.tokens;
         if (status == SEM_OK)
-            status = tokenize_text(run, document_prompt, p->document, p->document_length, &joined, err);
+            status = tokenize_text(run, document_prompt, p->document, p->document_length, err);
         if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
             status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
     }
-    buffer_free(&joined);
     return status;
 }
 
@@ -280,7 +267,6 @@ static sem_status count_steps(train_run *run, sem_error *err)
 static sem_status run_create(train_run *run, sem_error *err)
 {
     const size_t batch = run->config->batch_size, most = batch < run->count ? batch : run->count;
-    run->max_tokens = train_setup_max_tokens(run->base, run->config);
     sem_status status = tokenize_pairs(run, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);

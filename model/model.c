@@ -221,17 +221,29 @@ size_t model_parameters(const model *m)
     return layout->total - layout->zeros_count;
 }
 
+size_t model_max_tokens(const model *m, size_t wanted)
+{
+    return wanted > 0 && wanted < m->config.max_tokens ? wanted : m->config.max_tokens;
+}
+
 sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,
                           bool *truncated, sem_error *err)
 {
+    return model_tokenize_within(m, prompt, text, length, 0, batch, truncated, err);
+}
+
+sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length,
+                                 size_t max_tokens, token_batch *batch, bool *truncated, sem_error *err)
+{
     size_t before = prompt == NULL ? 0 : strlen(prompt), both;
+    max_tokens = model_max_tokens(m, max_tokens);
     if (before == 0)
-        return tokenizer_encode(m->tokens, text, length, m->config.max_tokens, batch, truncated, err);
+        return tokenizer_encode(m->tokens, text, length, max_tokens, batch, truncated, err);
     /* A token may span the seam, so the two are read as one text. */
     char *joined = checked_add(before, length, &both) ? token_batch_room(batch, both) : NULL;
     if (joined == NULL)
         return sem_fail_memory(err, "a text with its prompt");
     memcpy(joined, prompt, before);
     memcpy(joined + before, text, length);
-    return tokenizer_encode(m->tokens, joined, both, m->config.max_tokens, batch, truncated, err);
+    return tokenizer_encode(m->tokens, joined, both, max_tokens, batch, truncated, err);
 }

@@ -49,9 +49,15 @@ const char *model_get_name(const model *m);
 /* Number of parameters. */
 size_t model_parameters(const model *m);
 
-/* Tokens of prompt + text appended to batch; prompt is text, not a name. */
+/* Tokens that a text may have where `wanted` are asked for: at most the model's limit, which 0 stands for. */
+size_t model_max_tokens(const model *m, size_t wanted);
+
+/* Tokens of prompt + text appended to batch; prompt is text, not a name. The second cuts at
+ * model_max_tokens of max_tokens. */
 sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,
                           bool *truncated, sem_error *err);
+sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length,
+                                 size_t max_tokens, token_batch *batch, bool *truncated, sem_error *err);
 
 /* Writes a copy of the directory `from` to the new directory `to` in which the
  * weights are params (layout of from's config), as float32 safetensors that
