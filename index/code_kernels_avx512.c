@@ -47,7 +47,7 @@ INLINE void fetch_ahead(const code_run *run, size_t b, size_t size)
             near = run->next;
     }
 #pragma GCC unroll 7
-    for (size_t i = 0; i + 2 * CODES_LINE < size; i += 2 * CODES_LINE) {
+    for (size_t i = 0; i + CODES_LINE < size; i += 2 * CODES_LINE) {
         __builtin_prefetch(far + i);
         __builtin_prefetch(near + i + CODES_LINE);
     }

@@ -18,8 +18,8 @@ static int32_t sum_of(const code_query *q, const uint32_t *words, size_t lane)
     return sum;
 }
 
-/* A lane may be written meanwhile; then its offset is -INFINITY before and after what
- * is read of it here, or the whole lane is there. */
+/* A lane may be written meanwhile: old bits may meet a new offset. Its row is not covered then, and
+ * whoever looks at candidates drops it. */
 __attribute__((no_sanitize("thread"))) static size_t scan(const code_query *q, const code_run *run, float threshold,
                                                           code_candidate *out)
 {

@@ -160,7 +160,7 @@ typedef struct code_residual_sums {
 struct code_kernel {
     const char *name; /* "generic", "avx2", "avx512" */
     /* Appends to out the lanes of a run whose estimate is at least the threshold
-     * (finite), in order; returns how many. out has room for all lanes and 8 more. */
+     * (finite), in order; returns how many. out has room for all lanes. */
     size_t (*scan)(const code_query *q, const code_run *run, float threshold, code_candidate *out);
     /* sums[i] = Σ query rows[i], for count <= CODES_BATCH rows of `width` bytes. */
     void (*bytes)(const int8_t *query, const uint8_t *const *rows, size_t count, size_t width, int32_t *sums);
