@@ -44,7 +44,7 @@ typedef struct mining {
     size_t guide_dim;
     uint32_t *pairs_of;  /* [pairs] pair numbers, query after query */
     size_t *first_pair;  /* [queries + 1] */
-    exact_hit *near;     /* [QUERIES_AT_ONCE, top] */
+    vector_hit *near;    /* [QUERIES_AT_ONCE, top] */
     mine_word_hit *word; /* [top] */
     candidate *found;    /* [2 top] of one query */
     size_t found_count;
@@ -186,7 +186,7 @@ static candidate *candidate_for(mining *m, uint32_t document)
     return &m->found[m->found_count++];
 }
 
-static sem_status find_candidates(mining *m, size_t query, const exact_hit *near, size_t near_count, sem_error *err)
+static sem_status find_candidates(mining *m, size_t query, const vector_hit *near, size_t near_count, sem_error *err)
 {
     size_t count = 0;
     m->found_count = 0;
@@ -201,7 +201,7 @@ static sem_status find_candidates(mining *m, size_t query, const exact_hit *near
         c->word_score = m->word[i].score;
     }
     for (size_t i = 0; i < near_count; i++) {
-        candidate *c = candidate_for(m, near[i].document);
+        candidate *c = candidate_for(m, near[i].docno);
         c->model_rank = (uint32_t)i + 1;
         c->model_score = near[i].score;
     }

@@ -114,7 +114,7 @@ sem_status suite_sts(const suite_options *o, const data_options *data, suite_sim
 
 /* The k nearest of `among` for each of `of`. */
 static sem_status find_nearest(const suite_options *o, const float *of, size_t count, const float *among,
-                               size_t among_count, size_t k, exact_hit **hits, size_t *found, sem_error *err)
+                               size_t among_count, size_t k, vector_hit **hits, size_t *found, sem_error *err)
 {
     size_t places;
     *hits = checked_mul(count, k, &places) ? checked_realloc(NULL, places + 1, sizeof **hits) : NULL;
@@ -132,7 +132,7 @@ static sem_status find_nearest(const suite_options *o, const float *of, size_t c
 }
 
 /* Adds up what the hits of all queries are worth. */
-static sem_status judge(const suite_options *o, const suite_judged *j, const exact_hit *hits, size_t found,
+static sem_status judge(const suite_options *o, const suite_judged *j, const vector_hit *hits, size_t found,
                         rank_metrics *out, sem_error *err)
 {
     bool *relevant = checked_realloc(NULL, o->k, sizeof *relevant);
@@ -140,7 +140,7 @@ static sem_status judge(const suite_options *o, const suite_judged *j, const exa
         return sem_fail_memory(err, "the hits of an evaluation");
     for (size_t q = 0; q < j->query_count; q++) {
         for (size_t i = 0; i < found; i++)
-            relevant[i] = suite_is_relevant(j, q, hits[q * o->k + i].document);
+            relevant[i] = suite_is_relevant(j, q, hits[q * o->k + i].docno);
         rank_metrics_add(out, relevant, found, j->relevant_counts[q], o->k);
     }
     rank_metrics_mean(out);
@@ -151,7 +151,7 @@ static sem_status judge(const suite_options *o, const suite_judged *j, const exa
 static sem_status search(const suite_options *o, const suite_judged *j, rank_metrics *out, sem_error *err)
 {
     float *queries = NULL, *documents = NULL;
-    exact_hit *hits = NULL;
+    vector_hit *hits = NULL;
     size_t found = 0;
     sem_status status = text_vectors(o->model, j->queries, j->query_count, true, o->threads, o->nice, &queries, err);
     if (status == SEM_OK)
@@ -194,11 +194,11 @@ sem_status suite_retrieval_beir(const suite_options *o, const suite_beir *files,
 static sem_status find_own(const suite_options *o, const float *of, const float *among, const data_text *texts,
                            size_t n, double *share, sem_error *err)
 {
-    exact_hit *hits = NULL;
+    vector_hit *hits = NULL;
     size_t found = 0, right = 0;
     sem_status status = find_nearest(o, of, n, among, n, 1, &hits, &found, err);
     for (size_t i = 0; i < n && status == SEM_OK; i++)
-        right += data_text_equal(texts[hits[i].document], texts[i]);
+        right += data_text_equal(texts[hits[i].docno], texts[i]);
     *share = (double)right / (double)n;
     free(hits);
     return status;

@@ -301,10 +301,10 @@ END_TEST
 
 static int compare_scores(const void *a, const void *b)
 {
-    const exact_hit *x = a, *y = b;
+    const vector_hit *x = a, *y = b;
     if (x->score != y->score)
         return x->score > y->score ? -1 : 1;
-    return x->document < y->document ? -1 : 1;
+    return x->docno < y->docno ? -1 : 1;
 }
 
 START_TEST(exact_search_equals_sorting_all)
@@ -312,8 +312,8 @@ START_TEST(exact_search_equals_sorting_all)
     enum { QUERIES = 70, DOCUMENTS = 2500, DIM = 20, K = 33 };
     random_state r;
     float *all = malloc((QUERIES + DOCUMENTS) * DIM * sizeof *all);
-    exact_hit *hits = malloc(QUERIES * K * sizeof *hits), *same = malloc(QUERIES * K * sizeof *hits);
-    exact_hit *expected = malloc(DOCUMENTS * sizeof *expected);
+    vector_hit *hits = malloc(QUERIES * K * sizeof *hits), *same = malloc(QUERIES * K * sizeof *hits);
+    vector_hit *expected = malloc(DOCUMENTS * sizeof *expected);
     size_t found;
     random_seed(&r, 3);
     for (size_t i = 0; i < (QUERIES + DOCUMENTS) * DIM; i++)
@@ -330,7 +330,7 @@ START_TEST(exact_search_equals_sorting_all)
     ck_assert_uint_eq(found, K);
     for (size_t q = 0; q < QUERIES; q++) {
         for (size_t d = 0; d < DOCUMENTS; d++) {
-            expected[d] = (exact_hit){.document = (uint32_t)d};
+            expected[d] = (vector_hit){.docno = (uint32_t)d};
             for (size_t i = 0; i < DIM; i++)
                 expected[d].score += all[q * DIM + i] * all[(QUERIES + d) * DIM + i];
         }
