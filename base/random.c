@@ -49,7 +49,25 @@ uint64_t random_below(random_state *r, uint64_t bound)
 
 double random_unit(random_state *r)
 {
-    return (double)(random_next(r) >> 11) * 0x1.0p-53;
+    return random_unit_of(random_next(r));
+}
+
+double random_unit_of(uint64_t bits)
+{
+    return (double)(bits >> 11) * 0x1.0p-53;
+}
+
+void random_shuffle(random_state *r, void *items, size_t count, size_t size)
+{
+    char *all = items;
+    for (size_t i = count; i > 1; i--) {
+        char *last = all + (i - 1) * size, *drawn = all + (size_t)random_below(r, i) * size;
+        for (size_t b = 0; b < size; b++) {
+            char kept = last[b];
+            last[b] = drawn[b];
+            drawn[b] = kept;
+        }
+    }
 }
 
 uint64_t random_at(uint64_t seed, uint64_t counter)

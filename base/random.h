@@ -18,6 +18,10 @@ uint64_t random_next(random_state *r);
 uint64_t random_below(random_state *r, uint64_t bound);
 /* Uniform in [0, 1). */
 double random_unit(random_state *r);
+/* The number in [0, 1) that 64 random bits make. */
+double random_unit_of(uint64_t bits);
+/* Puts count items of size bytes into random order (Durstenfeld 1964). */
+void random_shuffle(random_state *r, void *items, size_t count, size_t size);
 
 /* A pure function of its arguments: the counter-th value of stream `seed`.
  * Threads that share nothing draw the same values in any order. */

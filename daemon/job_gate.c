@@ -126,8 +126,8 @@ typedef struct sampling {
 static bool sample_one(void *context, const store_document *doc)
 {
     sampling *s = context;
-    uint64_t draw = random_at(s->collection->number, doc->docno) >> 11;
-    if ((double)draw * 0x1.0p-53 >= s->share || doc->text_length == 0)
+    uint64_t draw = random_at(s->collection->number, doc->docno);
+    if (random_unit_of(draw) >= s->share || doc->text_length == 0)
         return true;
     s->status = add_stored(s->gate, s->collection, doc, s->err);
     return s->status == SEM_OK && !atomic_load(s->gate->job->cancel);

@@ -227,12 +227,7 @@ static sem_status give_set(const data_source *source, data_texts *set, const ext
 {
     random_state r;
     random_seed(&r, source->draw);
-    for (size_t i = set->count; i > 1; i--) {
-        size_t j = (size_t)random_below(&r, i);
-        data_text kept = set->items[i - 1];
-        set->items[i - 1] = set->items[j];
-        set->items[j] = kept;
-    }
+    random_shuffle(&r, set->items, set->count, sizeof *set->items);
     sem_status status = SEM_OK;
     for (size_t i = 0; i < set->count && status == SEM_OK; i += 2) {
         example e = example_of(source, set->items[i], set->items[(i + 1) % set->count]);

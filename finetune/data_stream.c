@@ -86,12 +86,7 @@ static void shuffle(data_stream *s)
     const data_place *p = &s->place;
     uint64_t draw = random_at(random_at(s->options->seed, DRAW_WINDOW), p->epoch);
     random_seed(&r, random_at(random_at(draw, p->file), p->line));
-    for (size_t i = s->count; i > 1; i--) {
-        size_t j = (size_t)random_below(&r, i);
-        example *kept = s->items[i - 1];
-        s->items[i - 1] = s->items[j];
-        s->items[j] = kept;
-    }
+    random_shuffle(&r, s->items, s->count, sizeof *s->items);
 }
 
 /* --- two texts of one label are a pair */

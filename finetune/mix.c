@@ -199,7 +199,7 @@ static sem_status advance(const mix *m, size_t set, sem_error *err)
 
 static double draw_unit(uint64_t seed, uint64_t stream, uint64_t number)
 {
-    return (double)(random_at(random_at(seed, stream), number) >> 11) * 0x1.0p-53;
+    return random_unit_of(random_at(random_at(seed, stream), number));
 }
 
 static sem_status next_of_one(mix *m, mix_batch *out, sem_error *err)

@@ -141,16 +141,6 @@ static sem_status plan_one(mix_plan *p, sem_error *err)
     return cut(p, p->mixed, p->count, false, err);
 }
 
-static void shuffle_batches(mix_plan *p)
-{
-    for (size_t i = p->batch_count; i > 1; i--) {
-        size_t j = (size_t)random_below(&p->random, i);
-        planned kept = p->batches[i - 1];
-        p->batches[i - 1] = p->batches[j];
-        p->batches[j] = kept;
-    }
-}
-
 sem_status mix_plan_make(mix_plan **out, const example *const *items, size_t count, const mix_plan_options *options,
                          sem_error *err)
 {
@@ -166,7 +156,7 @@ sem_status mix_plan_make(mix_plan **out, const example *const *items, size_t cou
     if (status == SEM_OK)
         status = options->domains != NULL ? plan_domains(p, err) : plan_one(p, err);
     if (status == SEM_OK) {
-        shuffle_batches(p);
+        random_shuffle(&p->random, p->batches, p->batch_count, sizeof *p->batches);
         free_working(p);
         *out = p;
     } else {

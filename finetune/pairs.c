@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/hash.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <string.h>
@@ -226,7 +227,7 @@ static bool take_judgement(void *context, const event_judgement *j)
 static bool is_held_out(const pair_options *options, const char *query, size_t length)
 {
     uint64_t hash = hash_keyed(options->key, query, length);
-    return (double)(hash >> 11) * 0x1.0p-53 < options->heldout_share;
+    return random_unit_of(hash) < options->heldout_share;
 }
 
 static void add_pair(pair_set *out, const collector *c, const vote *v)

@@ -137,16 +137,6 @@ size_t sampler_batches(const sampler *s)
     return s->batches;
 }
 
-static void shuffle(random_state *r, uint32_t *items, size_t count)
-{
-    for (size_t i = count; i > 1; i--) {
-        size_t j = (size_t)random_below(r, i);
-        uint32_t kept = items[i - 1];
-        items[i - 1] = items[j];
-        items[j] = kept;
-    }
-}
-
 static bool has_room(const sampler *s, size_t batch)
 {
     return s->filled[batch] < s->starts[batch + 1] - s->starts[batch];
@@ -189,7 +179,7 @@ void sampler_begin_epoch(sampler *s, size_t epoch)
     random_seed(&r, random_at(s->seed, epoch));
     memcpy(s->shuffled, s->by_crowd, s->count * sizeof *s->shuffled);
     for (size_t c = 0, from = 0; c < s->crowds; from = s->crowd_end[c++])
-        shuffle(&r, s->shuffled + from, s->crowd_end[c] - from);
+        random_shuffle(&r, s->shuffled + from, s->crowd_end[c] - from, sizeof *s->shuffled);
 
     /* Crowded keys are placed first, while every batch has room, going round
      * all batches so that they fill evenly. */
@@ -202,7 +192,7 @@ void sampler_begin_epoch(sampler *s, size_t epoch)
     }
     for (size_t b = 0; b < s->batches; b++)
         s->order[b] = (uint32_t)b;
-    shuffle(&r, s->order, s->batches);
+    random_shuffle(&r, s->order, s->batches, sizeof *s->order);
 }
 
 const uint32_t *sampler_batch(const sampler *s, size_t batch, size_t *count)

@@ -108,7 +108,7 @@ START_TEST(draws_follow_the_shares)
     size_t drawn[SETS] = {0};
     double chi_square = 0;
     for (uint64_t i = 0; i < DRAWS; i++)
-        drawn[mix_choose(shares, SETS, (double)(random_at(17, i) >> 11) * 0x1.0p-53)]++;
+        drawn[mix_choose(shares, SETS, random_unit_of(random_at(17, i)))]++;
     for (size_t s = 0; s < SETS; s++) {
         const double expected = shares[s] * DRAWS, off = (double)drawn[s] - expected;
         chi_square += off * off / expected;
