@@ -5,6 +5,7 @@
 #include "finetune/loss_sum.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct mnrl {
     loss head;
@@ -26,6 +27,18 @@ typedef struct mnrl_pass {
     double scale;
     double total_weight;
 } mnrl_pass;
+
+bool mnrl_scale_of(const char *name, mnrl_scale *out)
+{
+    static const char *const names[] = {"fixed", "scheduled", "learned"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) != 0)
+            continue;
+        *out = (mnrl_scale)i;
+        return true;
+    }
+    return false;
+}
 
 double mnrl_scheduled_scale(size_t step, size_t steps)
 {

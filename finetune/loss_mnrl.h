@@ -23,6 +23,9 @@ typedef enum mnrl_scale {
     MNRL_SCALE_LEARNED    /* exp(log_scale), at most 100 (Radford et al. 2021, "CLIP") */
 } mnrl_scale;
 
+/* "fixed", "scheduled", "learned"; false for any other name. */
+bool mnrl_scale_of(const char *name, mnrl_scale *out);
+
 typedef struct mnrl_options {
     mnrl_scale scale_kind;
     double scale;        /* fixed, or where learning begins */

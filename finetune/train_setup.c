@@ -17,13 +17,13 @@ void train_setup_free(train_setup *s)
 static sem_status create_loss(train_setup *s, size_t max_pairs, size_t max_texts, sem_error *err)
 {
     const train_config *c = s->config;
-    loss_config settings = {
-        .mnrl = {.scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric},
-        .dim_count = c->dim_count};
-    memcpy(settings.dims, c->dims, sizeof settings.dims);
-    memcpy(settings.dim_weights, c->dim_weights, sizeof settings.dim_weights);
-    return loss_create(&s->loss, &settings, model_get_gemm(s->base), max_pairs, max_texts,
-                       model_get_config(s->base)->dim, err);
+    const mnrl_options options = {
+        .scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric};
+    sem_status status = loss_mnrl_create(&s->loss, &options, model_get_gemm(s->base), max_pairs, max_texts, err);
+    if (status != SEM_OK || c->dim_count == 0)
+        return status;
+    return loss_matryoshka_create(&s->loss, s->loss, c->dims, c->dim_weights, c->dim_count,
+                                  model_get_config(s->base)->dim, err);
 }
 
 /* The step with its helpers. */

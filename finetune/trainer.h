@@ -6,7 +6,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "model/model.h"
-#include "finetune/loss_config.h"
+#include "finetune/loss_matryoshka.h"
+#include "finetune/loss_mnrl.h"
 #include "finetune/train_loop.h"
 
 #include <stdbool.h>
