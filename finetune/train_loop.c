@@ -9,11 +9,6 @@ typedef struct loop_position {
     double first_loss, last_loss;
 } loop_position;
 
-static double seconds_since(uint64_t ns)
-{
-    return (double)(clock_monotonic_ns() - ns) / 1e9;
-}
-
 static sem_status save_all(const train_loop *loop, const train_report *report, checkpoint_writer *w, sem_error *err)
 {
     const loop_position position = {.fingerprint = loop->fingerprint,
@@ -87,7 +82,7 @@ static void tell(const train_loop *loop, const train_report *report, size_t firs
     const train_control *control = loop->control;
     if (control == NULL || control->progress == NULL)
         return;
-    const double seconds = seconds_since(began_ns);
+    const double seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
     const size_t done = report->steps - report->resumed_at;
     const train_progress now = {
         .step = report->steps,
@@ -146,6 +141,5 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
         if (status != SEM_OK)
             return status;
     }
-    report->seconds = seconds_since(began_ns);
     return train_step_finish(loop->step, err);
 }

@@ -42,7 +42,7 @@ typedef struct train_control {
 typedef struct train_report {
     size_t steps, pairs;
     double first_loss, last_loss; /* means over the first and last tenth of the steps */
-    double seconds;               /* of this process */
+    double seconds;               /* of this process, what came before the loop included: filled by who calls it */
     size_t resumed_at;            /* steps that a checkpoint had */
 } train_report;
 

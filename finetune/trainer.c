@@ -109,7 +109,6 @@ typedef struct train_run {
     size_t count;
     const train_config *config;
     const train_control *control;
-    size_t steps;
     token_batch tokens; /* query 0, document 0, query 1, ... */
     size_t *starts;     /* [2 count] where each text begins in tokens */
     sampler *sampler;
@@ -251,31 +250,32 @@ static sem_status create_arrays(train_run *run, sem_error *err)
     return create_frequencies(run, err);
 }
 
-static sem_status count_steps(train_run *run, sem_error *err)
+static sem_status count_steps(const train_run *run, size_t *steps, sem_error *err)
 {
     const train_config *c = run->config;
     size_t batches = 0;
     if (!checked_mul(c->epochs, sampler_batches(run->sampler), &batches))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %zu epochs are too many", c->epochs);
     /* Where the last step needs more batches, they are those of one more epoch. */
-    run->steps = (batches - 1) / c->accumulate + 1;
-    if (c->max_steps > 0 && c->max_steps < run->steps)
-        run->steps = c->max_steps;
+    *steps = (batches - 1) / c->accumulate + 1;
+    if (c->max_steps > 0 && c->max_steps < *steps)
+        *steps = c->max_steps;
     return SEM_OK;
 }
 
 static sem_status run_create(train_run *run, sem_error *err)
 {
     const size_t batch = run->config->batch_size, most = batch < run->count ? batch : run->count;
+    size_t steps = 0;
     sem_status status = tokenize_pairs(run, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);
     if (status == SEM_OK)
-        status = count_steps(run, err);
+        status = count_steps(run, &steps, err);
     if (status == SEM_OK)
         status = create_arrays(run, err);
     if (status == SEM_OK)
-        status = train_setup_create(&run->setup, run->base, run->config, run->steps, most, 2 * most, err);
+        status = train_setup_create(&run->setup, run->base, run->config, steps, most, 2 * most, err);
     return status;
 }
 
