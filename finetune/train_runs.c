@@ -4,21 +4,6 @@
 
 #include <string.h>
 
-/* Bytes of the tape for a token, about: what it keeps of each layer (the inputs
- * of products and normalisations), what it works in, and an eighth more that it
- * takes when it grows. */
-static size_t tape_token_bytes(const model_config *c)
-{
-    size_t up = c->gated ? 2 * c->intermediate : c->intermediate, layer = 6 * c->hidden + up + 2;
-    size_t floats = c->layers * layer + 9 * c->hidden + up;
-    return sizeof(float) * (floats + floats / 8);
-}
-
-size_t train_run_tokens(const train_step_options *o)
-{
-    return o->tape_bytes / o->threads / tape_token_bytes(o->config);
-}
-
 void train_helper_free(step_helper *h)
 {
     encoder_tape_destroy(h->tape);

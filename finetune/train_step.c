@@ -42,7 +42,6 @@ static sem_status create_buffers(train_step *s, sem_error *err)
     if (s->seen == NULL || s->rows == NULL || s->row_norm == NULL || s->lengths == NULL || s->embeddings == NULL ||
         s->d_embeddings == NULL || s->helpers == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for batches of %zu texts", texts);
-    s->run_tokens = train_run_tokens(o);
     return SEM_OK;
 }
 
@@ -54,6 +53,8 @@ static sem_status create_all(train_step *s, sem_error *err)
         status = train_update_create(s, err);
     for (; status == SEM_OK && s->helper_count < o->threads; s->helper_count++)
         status = train_helper_create(s, &s->helpers[s->helper_count], err);
+    if (status == SEM_OK)
+        s->run_tokens = o->tape_bytes / o->threads / encoder_tape_token_bytes(s->helpers[0].tape);
     if (status == SEM_OK)
         status = split_create(&s->split, o->loss->max_texts, o->threads, err);
     if (status == SEM_OK)

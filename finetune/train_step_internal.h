@@ -69,8 +69,6 @@ struct train_step {
 
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err);
 void train_helper_free(step_helper *h);
-/* The most tokens whose activations fit what options allow for one helper. */
-size_t train_run_tokens(const train_step_options *o);
 /* Parts that all helpers run: embeddings of the batch's texts; from their gradients
  * to those of the parameters, added to each helper's. */
 team_part train_part_forward;

@@ -175,10 +175,14 @@ sem_status encoder_tape_create(encoder_tape **out, const model_config *config, c
                                const gemm *g, sem_error *err);
 void encoder_tape_destroy(encoder_tape *t); /* accepts NULL */
 
-/* From now on backward passes give no gradient to the lowest `layers` layers, and none
- * to what stands before the first layer and to relative positions if embeddings says
- * so: they end at the lowest layer that learns. */
+/* From the next forward pass on, backward passes give no gradient to the lowest `layers`
+ * layers, and none to what stands before the first layer and to relative positions if
+ * embeddings says so: then they end at the lowest layer that learns, and of the layers
+ * below it only what the last one gave is kept. */
 void encoder_tape_freeze(encoder_tape *t, bool embeddings, size_t layers);
+
+/* Bytes that the tape takes for each token of a batch, about. */
+size_t encoder_tape_token_bytes(const encoder_tape *t);
 
 typedef struct dropout {
     float hidden; /* probability; 0 turns it off */

@@ -86,6 +86,34 @@ void encoder_tape_freeze(encoder_tape *t, bool embeddings, size_t layers)
 {
     t->frozen_embeddings = embeddings;
     t->frozen_layers = layers < t->plan.config->layers ? layers : t->plan.config->layers;
+    t->ready = false;
+}
+
+/* Layers from here on are passed on the way back. */
+static size_t lowest_layer(const encoder_tape *t)
+{
+    return t->frozen_embeddings ? t->frozen_layers : 0;
+}
+
+/* Layers with a place of their own on the tape: those below the lowest share one. */
+static size_t kept_layers(const encoder_tape *t)
+{
+    const size_t lowest = lowest_layer(t);
+    return t->plan.config->layers - (lowest > 0 ? lowest - 1 : 0);
+}
+
+/* Floats that are kept of a layer for each token. */
+static size_t layer_floats(const model_config *c)
+{
+    return 6 * c->hidden + encoder_up_columns(c) + 2;
+}
+
+size_t encoder_tape_token_bytes(const encoder_tape *t)
+{
+    const model_config *c = t->plan.config;
+    /* Behind the layers come embedding and last LayerNorm, and what is worked in. */
+    const size_t floats = kept_layers(t) * layer_floats(c) + 9 * c->hidden + encoder_up_columns(c);
+    return sizeof(float) * (floats + floats / 8); /* as reserve_more takes it */
 }
 
 /* Floats of an embedding's gradient on its way through the Dense modules. */
@@ -112,6 +140,7 @@ static void cut_kept(encoder_tape *t)
     t->rstd = cut(&area, T);
     for (size_t i = 0; i < c->layers; i++) {
         layer_tape *l = &t->layers[i];
+        float *const place = area;
         l->qkv = cut(&area, T * 3 * H);
         l->context = cut(&area, T * H);
         l->xhat1 = cut(&area, T * H);
@@ -119,6 +148,8 @@ static void cut_kept(encoder_tape *t)
         l->xhat2 = cut(&area, T * H);
         l->rstd1 = cut(&area, T);
         l->rstd2 = cut(&area, T);
+        if (i + 1 < lowest_layer(t)) /* only the layer above reads what this one gave, and that on the way forward */
+            area = place;
     }
     t->last_xhat = cut(&area, T * H);
     t->last_rstd = cut(&area, T);
@@ -175,7 +206,7 @@ static sem_status reserve(encoder_tape *t, const int32_t *ids, const uint32_t *l
     const model_config *c = t->plan.config;
     const size_t T = t->size.tokens, H = c->hidden;
     size_t layers, kept, texts, work;
-    bool fits = checked_mul(T, 6 * H + encoder_up_columns(c) + 2, &layers) && checked_mul(layers, c->layers, &kept) &&
+    bool fits = checked_mul(T, layer_floats(c), &layers) && checked_mul(layers, kept_layers(t), &kept) &&
                 checked_add(kept, 2 * T * (H + 1), &kept) &&
                 checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
                 checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
@@ -360,12 +391,6 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
 }
 
 /* --- backward */
-
-/* Layers from here on are passed on the way back. */
-static size_t lowest_layer(const encoder_tape *t)
-{
-    return t->frozen_embeddings ? t->frozen_layers : 0;
-}
 
 /* The gradients of one of the layer's matrices [out, in] and its bias, from its
  * input x[T, in] and the gradient dy[T, out] of its output. */

@@ -232,8 +232,8 @@ sem_status model_tokenize(const model *m, const char *prompt, const char *text, 
     return model_tokenize_within(m, prompt, text, length, 0, batch, truncated, err);
 }
 
-sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length,
-                                 size_t max_tokens, token_batch *batch, bool *truncated, sem_error *err)
+sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length, size_t max_tokens,
+                                 token_batch *batch, bool *truncated, sem_error *err)
 {
     size_t before = prompt == NULL ? 0 : strlen(prompt), both;
     max_tokens = model_max_tokens(m, max_tokens);

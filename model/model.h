@@ -56,8 +56,8 @@ size_t model_max_tokens(const model *m, size_t wanted);
  * model_max_tokens of max_tokens. */
 sem_status model_tokenize(const model *m, const char *prompt, const char *text, size_t length, token_batch *batch,
                           bool *truncated, sem_error *err);
-sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length,
-                                 size_t max_tokens, token_batch *batch, bool *truncated, sem_error *err);
+sem_status model_tokenize_within(const model *m, const char *prompt, const char *text, size_t length, size_t max_tokens,
+                                 token_batch *batch, bool *truncated, sem_error *err);
 
 /* Writes a copy of the directory `from` to the new directory `to` in which the
  * weights are params (layout of from's config), as float32 safetensors that

@@ -18,24 +18,6 @@ enum { PAIRS = 4, TEXTS = 2 * PAIRS + 3 /* as many hard negatives */, MAX_TOKENS
 
 static sem_error error;
 
-static const char *const GOLDEN[] = {
-    "tiny-bert",
-    "tiny-bert-cls",
-    "tiny-bert-max",
-    "tiny-distilbert",
-    "tiny-mpnet",
-    "tiny-roberta",
-    "tiny-xlmr",
-    "family-bert-cased-sqrt-f16-prompts",
-    "family-bert-layernorm-eps-nogelu",
-    "family-distilbert-max-nonorm",
-    "family-mpnet-weighted",
-    "family-roberta-cls-mean-bf16",
-    "family-roberta-lasttoken",
-    "family-xlmr-dense-tanh",
-};
-enum { GOLDEN_COUNT = sizeof GOLDEN / sizeof GOLDEN[0] };
-
 /* What is checked: parameters, and the batch that the loss is of. */
 typedef struct subject {
     const char *name;
@@ -189,14 +171,14 @@ static void add_text(subject *s, const model *m, const char *text, size_t length
 
 START_TEST(gradients_are_slopes_in_every_model_of_the_reference)
 {
-    subject s = {.name = GOLDEN[_i]};
+    subject s = {.name = GOLDEN_MODELS[_i]};
     char path[512];
     model *m = NULL;
     const char *found = testing_shared("golden/train_batch.jsonl");
     if (found == NULL)
         return;
     golden_lines lines = golden_read(found);
-    snprintf(path, sizeof path, "golden/%s", GOLDEN[_i]);
+    snprintf(path, sizeof path, "golden/%s", GOLDEN_MODELS[_i]);
     found = testing_shared(path);
     if (found == NULL) {
         golden_free(&lines);
@@ -259,33 +241,100 @@ static bool is_norm_weight(const param *p)
            p->role == PARAM_LAST_NORM_WEIGHT;
 }
 
-START_TEST(gradients_are_slopes_in_families_with_rotary_positions)
+/* Three layers with made weights and texts. */
+static void make_subject(subject *s, param_layout *layout, model_config *config)
 {
-    const model_family family = _i / 2 == 0 ? FAMILY_MODERNBERT : FAMILY_NOMIC;
-    model_config config = rotary_config(family);
-    param_layout layout;
     random_state r;
-    subject s = {.name = family == FAMILY_NOMIC ? "nomic" : "modernbert", .config = &config, .layout = &layout};
-    if (_i % 2 == 1) /* and every bias that there may be */
-        config.no_attention_bias = config.no_up_bias = config.no_down_bias = config.no_norm_bias = false;
-    ck_ok(param_layout_create(&layout, &config, &error));
-    s.params = calloc(layout.total, sizeof *s.params);
-    ck_assert_ptr_nonnull(s.params);
+    *s = (subject){.name = config->family == FAMILY_NOMIC ? "nomic" : "modernbert", .config = config, .layout = layout};
+    ck_ok(param_layout_create(layout, config, &error));
+    s->params = calloc(layout->total, sizeof *s->params);
+    ck_assert_ptr_nonnull(s->params);
     random_seed(&r, 5);
-    for (size_t i = 0; i < layout.count; i++) {
-        const param *p = &layout.items[i];
+    for (size_t i = 0; i < layout->count; i++) {
+        const param *p = &layout->items[i];
         for (size_t k = 0; k < p->rows * p->cols; k++)
-            s.params[p->offset + k] = (is_norm_weight(p) ? 1 : 0) + (float)(random_unit(&r) - 0.5) * 0.6f;
+            s->params[p->offset + k] = (is_norm_weight(p) ? 1 : 0) + (float)(random_unit(&r) - 0.5) * 0.6f;
     }
     for (size_t i = 0; i < TEXTS; i++) {
         int32_t ids[MAX_TOKENS];
         const uint32_t length = (uint32_t)(1 + random_below(&r, MAX_TOKENS));
         for (uint32_t k = 0; k < length; k++)
-            ids[k] = (int32_t)random_below(&r, config.vocab);
-        ck_assert(token_batch_append(&s.tokens, ids, length));
+            ids[k] = (int32_t)random_below(&r, config->vocab);
+        ck_assert(token_batch_append(&s->tokens, ids, length));
     }
+}
+
+START_TEST(gradients_are_slopes_in_families_with_rotary_positions)
+{
+    model_config config = rotary_config(_i / 2 == 0 ? FAMILY_MODERNBERT : FAMILY_NOMIC);
+    param_layout layout;
+    subject s;
+    if (_i % 2 == 1) /* and every bias that there may be */
+        config.no_attention_bias = config.no_up_bias = config.no_down_bias = config.no_norm_bias = false;
+    make_subject(&s, &layout, &config);
     check_subject(&s);
     free(s.params);
+    param_layout_free(&layout);
+}
+END_TEST
+
+/* --- frozen layers */
+
+/* The gradient of the sum of all elements of the embeddings; the caller frees. */
+static float *gradient_frozen(const subject *s, bool embeddings, size_t layers, size_t *token_bytes)
+{
+    encoder_tape *tape = NULL;
+    const dropout drop = {.hidden = 0.1f, .attention = 0.1f, .seed = 3};
+    const size_t count = TEXTS * s->config->dim;
+    float *out = malloc(count * sizeof *out), *grads = calloc(s->layout->total, sizeof *grads);
+    ck_assert(out != NULL && grads != NULL);
+    ck_ok(encoder_tape_create(&tape, s->config, s->layout, &gemm_portable, &error));
+    encoder_tape_freeze(tape, embeddings, layers);
+    *token_bytes = encoder_tape_token_bytes(tape);
+    ck_ok(encoder_train_forward(tape, s->params, s->tokens.ids, s->tokens.lengths, TEXTS, &drop, out, &error));
+    for (size_t i = 0; i < count; i++)
+        out[i] = 1;
+    ck_ok(encoder_train_backward(tape, s->params, out, grads, &error));
+    encoder_tape_destroy(tape);
+    free(out);
+    return grads;
+}
+
+/* Every element has the bits that it has where nothing is frozen, or is 0 where it is. */
+static void check_frozen(const subject *s, const float *all, const float *grads, bool embeddings, size_t layers)
+{
+    const param_group_options groups = {1, embeddings, layers};
+    double factors[64];
+    ck_assert_uint_le(s->layout->count, 64);
+    ck_ok(param_group_factors(&groups, s->layout, s->config->layers, factors, &error));
+    for (size_t i = 0; i < s->layout->count; i++) {
+        const param *p = &s->layout->items[i];
+        for (size_t k = p->offset; k < p->offset + p->rows * p->cols; k++)
+            ck_assert_msg(grads[k] == (factors[i] > 0 ? all[k] : 0), "%s with %zu layers frozen: %s[%zu]", s->name,
+                          layers, p->name, k - p->offset);
+    }
+}
+
+START_TEST(frozen_layers_change_no_bit_of_other_gradients_and_take_less_memory)
+{
+    model_config config = rotary_config(_i == 0 ? FAMILY_MODERNBERT : FAMILY_NOMIC);
+    param_layout layout;
+    subject s;
+    size_t whole = 0, bytes = 0;
+    make_subject(&s, &layout, &config);
+    float *all = gradient_frozen(&s, false, 0, &whole);
+    for (size_t layers = 0; layers < config.layers; layers++) {
+        for (int embeddings = 0; embeddings < 2; embeddings++) {
+            float *grads = gradient_frozen(&s, embeddings, layers, &bytes);
+            check_frozen(&s, all, grads, embeddings, layers);
+            /* Two layers in one place; layers that are passed on the way back have their own. */
+            ck_assert(embeddings && layers == 2 ? bytes < whole : bytes == whole);
+            free(grads);
+        }
+    }
+    free(all);
+    free(s.params);
+    token_batch_free(&s.tokens);
     param_layout_free(&layout);
 }
 END_TEST
@@ -295,8 +344,9 @@ int main(void)
     Suite *suite = suite_create("families");
     TCase *tests = tcase_create("families");
     tcase_set_timeout(tests, 240);
-    tcase_add_loop_test(tests, gradients_are_slopes_in_every_model_of_the_reference, 0, GOLDEN_COUNT);
+    tcase_add_loop_test(tests, gradients_are_slopes_in_every_model_of_the_reference, 0, GOLDEN_MODEL_COUNT);
     tcase_add_loop_test(tests, gradients_are_slopes_in_families_with_rotary_positions, 0, 4);
+    tcase_add_loop_test(tests, frozen_layers_change_no_bit_of_other_gradients_and_take_less_memory, 0, 2);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

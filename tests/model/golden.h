@@ -1,4 +1,4 @@
-/* Reading the reference files: JSON Lines of objects. */
+/* The models of shared/golden, and reading its files: JSON Lines of objects. */
 #ifndef SEM_TESTS_MODEL_GOLDEN_H
 #define SEM_TESTS_MODEL_GOLDEN_H
 
@@ -7,6 +7,24 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+static const char *const GOLDEN_MODELS[] = {
+    "tiny-bert",
+    "tiny-bert-cls",
+    "tiny-bert-max",
+    "tiny-distilbert",
+    "tiny-mpnet",
+    "tiny-roberta",
+    "tiny-xlmr",
+    "family-bert-cased-sqrt-f16-prompts",
+    "family-bert-layernorm-eps-nogelu",
+    "family-distilbert-max-nonorm",
+    "family-mpnet-weighted",
+    "family-roberta-cls-mean-bf16",
+    "family-roberta-lasttoken",
+    "family-xlmr-dense-tanh",
+};
+enum { GOLDEN_MODEL_COUNT = sizeof GOLDEN_MODELS / sizeof GOLDEN_MODELS[0] };
 
 typedef struct golden_lines {
     json_t **items;

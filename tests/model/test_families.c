@@ -15,25 +15,6 @@ static const float TOLERANCE = 2e-5f;
 
 static sem_error error;
 
-static const char *const MODELS[] = {
-    "tiny-bert",
-    "tiny-bert-cls",
-    "tiny-bert-max",
-    "tiny-distilbert",
-    "tiny-mpnet",
-    "tiny-roberta",
-    "tiny-xlmr",
-    "family-bert-cased-sqrt-f16-prompts",
-    "family-bert-layernorm-eps-nogelu",
-    "family-distilbert-max-nonorm",
-    "family-mpnet-weighted",
-    "family-roberta-cls-mean-bf16",
-    "family-roberta-lasttoken",
-    "family-xlmr-dense-tanh",
-};
-
-enum { MODEL_COUNT = sizeof MODELS / sizeof MODELS[0] };
-
 /* The reference's texts, tokens and unit-length embeddings of one model. */
 typedef struct reference {
     char dir[FILES_PATH_MAX];
@@ -137,7 +118,7 @@ START_TEST(ids_and_embeddings_equal_the_reference_at_every_level)
 {
     reference r;
     const kernels *levels[KERNELS_MAX + 1];
-    if (!reference_read(&r, MODELS[_i]))
+    if (!reference_read(&r, GOLDEN_MODELS[_i]))
         return;
     kernels_available(levels);
     for (size_t i = 0; levels[i] != NULL; i++) {
@@ -173,7 +154,7 @@ START_TEST(a_saved_model_embeds_as_its_parent)
 {
     reference r;
     char copy[FILES_PATH_MAX];
-    if (!reference_read(&r, MODELS[_i]))
+    if (!reference_read(&r, GOLDEN_MODELS[_i]))
         return;
     copy_path(copy, "copy");
     save_copy(&r, copy);
@@ -367,8 +348,8 @@ int main(void)
     Suite *suite = suite_create("model/families");
     TCase *c = tcase_create("golden");
     tcase_set_timeout(c, 300);
-    tcase_add_loop_test(c, ids_and_embeddings_equal_the_reference_at_every_level, 0, MODEL_COUNT);
-    tcase_add_loop_test(c, a_saved_model_embeds_as_its_parent, 0, MODEL_COUNT);
+    tcase_add_loop_test(c, ids_and_embeddings_equal_the_reference_at_every_level, 0, GOLDEN_MODEL_COUNT);
+    tcase_add_loop_test(c, a_saved_model_embeds_as_its_parent, 0, GOLDEN_MODEL_COUNT);
     tcase_add_loop_test(c, the_old_form_of_a_directory_gives_the_same, 0, sizeof OLD_FORMS / sizeof OLD_FORMS[0]);
     tcase_add_loop_test(c, weights_in_several_files_are_one_model, 0, 2);
     tcase_add_test(c, an_index_that_does_not_fit_its_files_is_refused);
