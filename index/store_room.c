@@ -162,27 +162,24 @@ static uint64_t tail_held(const environment *e, uint64_t end)
     return allocated > end ? allocated - end : 0;
 }
 
-static uint64_t missing(const environment *e, uint64_t to)
+static uint64_t in_map(const environment *e, uint64_t to)
 {
-    uint64_t allocated = e->allocated;
-    to = to < e->map_size ? to : e->map_size;
-    return to > allocated ? to - allocated : 0;
+    return to < e->map_size ? to : e->map_size;
 }
 
-/* Allocates the file's blocks up to `to`, or to the end of the map. */
-static bool allocate(environment *e, uint64_t to)
+/* Allocates the file's blocks from `from` up to `to`. */
+static bool allocate(environment *e, uint64_t from, uint64_t to)
 {
     int fd, rc;
-    uint64_t bytes = missing(e, to), from = e->allocated;
-    if (bytes == 0)
+    if (to <= from)
         return true;
     if (e->no_tail || mdb_env_get_fd(e->env, &fd) != 0)
         return false;
     do
-        rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes);
+        rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from));
     while (rc != 0 && errno == EINTR);
     if (rc == 0)
-        e->allocated = from + bytes;
+        e->allocated = to;
     else
         e->no_tail = errno == EOPNOTSUPP || errno == ENOSYS;
     return rc == 0;
@@ -194,7 +191,8 @@ void environment_hold_tail(environment *e, bool is_main)
     struct stat st;
     e->tail_least = is_main ? TAIL_MIN_MAIN : TAIL_MIN;
     uint64_t end = environment_used(e, false), tail = tail_wanted(e, end);
-    if (allocate(e, end + tail) || e->no_tail || allocate(e, end + tail / 2))
+    /* From the beginning: a copy of a file may have holes. */
+    if (allocate(e, 0, in_map(e, end + tail)) || e->no_tail || allocate(e, 0, in_map(e, end + tail / 2)))
         return;
     /* The disk is full, and some file systems ask for room to allocate what is allocated. */
     if (mdb_env_get_fd(e->env, &fd) == 0 && fstat(fd, &st) == 0) {
@@ -223,13 +221,14 @@ static void measure_disk(store_write *w)
     w->disk_known = true;
 }
 
-/* Allocates where that leaves the disk its reserve. */
-static bool allocate_fairly(store_write *w, environment *e, uint64_t to)
+/* Makes the tail end `tail` bytes behind `end`, the file's last page, where that leaves
+ * the disk its reserve. Deletes may have made the file longer than it was allocated. */
+static bool allocate_fairly(store_write *w, environment *e, uint64_t end, uint64_t tail)
 {
-    uint64_t bytes = missing(e, to);
+    uint64_t from = end + tail_held(e, end), to = in_map(e, end + tail), bytes = to > from ? to - from : 0;
     if (bytes > 0 && (w->disk_left < w->disk_reserve || w->disk_left - w->disk_reserve < bytes))
         return false;
-    if (!allocate(e, to))
+    if (!allocate(e, from, to))
         return false;
     w->disk_left -= w->disk_left == UINT64_MAX ? 0 : bytes;
     return true;
@@ -257,7 +256,7 @@ static sem_status check_disk(store_write *w, write_part *part, uint64_t bytes, u
     if (!e->no_tail && tail_held(e, end) >= more + keep)
         return SEM_OK;
     measure_disk(w);
-    if (!e->no_tail && (allocate_fairly(w, e, end + more + 2 * keep) || allocate_fairly(w, e, end + more + keep)))
+    if (!e->no_tail && (allocate_fairly(w, e, end, more + 2 * keep) || allocate_fairly(w, e, end, more + keep)))
         return SEM_OK;
     uint64_t held = tail_held(e, end);
     if (e->no_tail) {

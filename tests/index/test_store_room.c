@@ -192,6 +192,38 @@ START_TEST(puts_are_refused_while_a_snapshot_has_the_pages)
 }
 END_TEST
 
+static off_t size_of(const char *path)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    return st.st_size;
+}
+
+START_TEST(a_put_needs_no_room_for_what_deletes_have_made_of_the_file)
+{
+    enum { LEFT = 5 << 20 }; /* what the disk keeps free, a new tail, and little beside it */
+    sem_error error;
+    store_read *r;
+    external = true; /* a deleted text that is kept for the lexical index asks for room as puts do */
+    if (!start())
+        return;
+    uint64_t count = 0;
+    while (count < 400 && put(count, 10))
+        count++;
+    off_t before = size_of(below_store("main/data.mdb"));
+    ck_ok(store_read_begin(s, &r, &error));
+    for (uint64_t i = 0; size_of(below_store("main/data.mdb")) < before + 2 * LEFT; i++) {
+        ck_assert_uint_lt(i, count);
+        delete_each(i, i + 1, 1);
+    }
+    small_disk_take(store_folder(), taken);
+    ck_assert_int_eq(truncate(taken, size_of(taken) - LEFT), 0);
+    ck_assert_msg(put(count, 10), "refused");
+    store_read_end(r);
+    store_close(s);
+}
+END_TEST
+
 static atomic_uint_fast64_t deleted_so_far;
 
 /* Ends a read long after deletes have taken all that it leaves them. */
@@ -235,6 +267,7 @@ int main(void)
     tcase_add_test(tests, external_vectors_are_deleted_and_put_again_with_no_byte_left);
     tcase_add_test(tests, puts_never_use_up_what_deletes_need);
     tcase_add_test(tests, puts_are_refused_while_a_snapshot_has_the_pages);
+    tcase_add_test(tests, a_put_needs_no_room_for_what_deletes_have_made_of_the_file);
     tcase_add_test(tests, deletes_wait_for_a_snapshot_rather_than_fail);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
