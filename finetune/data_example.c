@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { FIRST_CAPACITY = 256 };
+
 bool data_text_equal(data_text a, data_text b)
 {
     return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
@@ -59,4 +61,35 @@ example *example_copy(const example *from)
     if (copy->label_key == 0 && copy->label.length > 0)
         copy->label_key = hash_text(copy->label.bytes, copy->label.length) | 1; /* 0: no label */
     return copy;
+}
+
+sem_status example_list_add(example_list *l, const example *e, sem_error *err)
+{
+    if (l->count == l->capacity) {
+        const size_t wanted = l->capacity > 0 ? 2 * l->capacity : FIRST_CAPACITY;
+        example **grown = checked_realloc(l->items, wanted, sizeof *grown);
+        if (grown == NULL)
+            return sem_fail_memory(err, "training examples");
+        l->items = grown;
+        l->capacity = wanted;
+    }
+    example *copy = example_copy(e);
+    if (copy == NULL)
+        return sem_fail_memory(err, "training examples");
+    l->items[l->count++] = copy;
+    return SEM_OK;
+}
+
+void example_list_clear(example_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        free(l->items[i]);
+    l->count = 0;
+}
+
+void example_list_free(example_list *l)
+{
+    example_list_clear(l);
+    free(l->items);
+    *l = (example_list){0};
 }

@@ -35,6 +35,16 @@ typedef struct example {
  * anchor's only where it is 0) and bytes. NULL when memory is out. */
 example *example_copy(const example *from);
 
+/* Copies of examples, in the order in which they were added; {0} is an empty list. */
+typedef struct example_list {
+    example **items; /* [count] */
+    size_t count, capacity;
+} example_list;
+
+sem_status example_list_add(example_list *l, const example *e, sem_error *err);
+void example_list_clear(example_list *l); /* keeps the room for others */
+void example_list_free(example_list *l);
+
 bool data_text_equal(data_text a, data_text b);
 
 #endif

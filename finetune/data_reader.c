@@ -222,6 +222,23 @@ sem_status data_reader_next(data_reader *r, data_sink *sink, void *context, bool
     }
 }
 
+/* A data_sink. */
+static sem_status keep(void *context, const example *e, sem_error *err)
+{
+    return example_list_add(context, e, err);
+}
+
+sem_status data_reader_all(const data_options *options, example_list *out, sem_error *err)
+{
+    data_reader *r;
+    bool more = true;
+    sem_status status = data_reader_open(&r, options, err);
+    while (status == SEM_OK && more)
+        status = data_reader_next(r, keep, out, &more, err);
+    data_reader_close(r);
+    return status;
+}
+
 data_place data_reader_tell(const data_reader *r)
 {
     return r->place;

@@ -32,6 +32,9 @@ void data_reader_begin(data_reader *r, uint64_t epoch);
  * parallel text differ in lines, or one cannot be read. */
 sem_status data_reader_next(data_reader *r, data_sink *sink, void *context, bool *more, sem_error *err);
 
+/* The whole first pass, appended to out, which is to be freed after a failure as well. */
+sem_status data_reader_all(const data_options *options, example_list *out, sem_error *err);
+
 /* Where the next line begins. */
 data_place data_reader_tell(const data_reader *r);
 /* Goes there: what comes next is what came next there. */

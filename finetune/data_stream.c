@@ -1,19 +1,17 @@
 #include "finetune/data_stream.h"
 
-#include "base/checked.h"
 #include "base/random.h"
 
-#include <string.h>
+#include <stdlib.h>
 
-enum { DRAW_WINDOW = 3, FIRST_CAPACITY = 256 };
+enum { DRAW_WINDOW = 3, FIRST_CELLS = 256 };
 
 struct data_stream {
     const data_options *options;
     data_reader *reader;
     size_t window;
     data_place place; /* of the window in hand */
-    example **items;
-    size_t count, capacity;
+    example_list items;
     size_t bytes; /* of the items */
     data_counts counts;
 };
@@ -36,9 +34,7 @@ sem_status data_stream_open(data_stream **out, const data_options *options, size
 
 static void forget(data_stream *s)
 {
-    for (size_t i = 0; i < s->count; i++)
-        free(s->items[i]);
-    s->count = 0;
+    example_list_clear(&s->items);
     s->bytes = 0;
 }
 
@@ -46,8 +42,7 @@ void data_stream_close(data_stream *s)
 {
     if (s == NULL)
         return;
-    forget(s);
-    free(s->items);
+    example_list_free(&s->items);
     data_reader_close(s->reader);
     free(s);
 }
@@ -64,20 +59,10 @@ void data_stream_begin(data_stream *s, uint64_t epoch)
 static sem_status keep(void *context, const example *e, sem_error *err)
 {
     data_stream *s = context;
-    if (s->count == s->capacity) {
-        size_t wanted = s->capacity > 0 ? 2 * s->capacity : FIRST_CAPACITY;
-        example **grown = checked_realloc(s->items, wanted, sizeof *grown);
-        if (grown == NULL)
-            return sem_fail_memory(err, "a window of examples");
-        s->items = grown;
-        s->capacity = wanted;
-    }
-    example *copy = example_copy(e);
-    if (copy == NULL)
-        return sem_fail_memory(err, "a window of examples");
-    s->items[s->count++] = copy;
-    s->bytes += copy->bytes;
-    return SEM_OK;
+    sem_status status = example_list_add(&s->items, e, err);
+    if (status == SEM_OK)
+        s->bytes += s->items.items[s->items.count - 1]->bytes;
+    return status;
 }
 
 static void shuffle(data_stream *s)
@@ -86,7 +71,7 @@ static void shuffle(data_stream *s)
     const data_place *p = &s->place;
     uint64_t draw = random_at(random_at(s->options->seed, DRAW_WINDOW), p->epoch);
     random_seed(&r, random_at(random_at(draw, p->file), p->line));
-    random_shuffle(&r, s->items, s->count, sizeof *s->items);
+    random_shuffle(&r, s->items.items, s->items.count, sizeof *s->items.items);
 }
 
 /* --- two texts of one label are a pair */
@@ -123,35 +108,36 @@ static sem_status join(example **first, example *second, sem_error *err)
 /* Joins the window's texts, in their shuffled order. */
 static sem_status pair_by_label(data_stream *s, sem_error *err)
 {
-    size_t size = FIRST_CAPACITY, made = 0;
-    while (size < 2 * s->count)
+    example_list *l = &s->items;
+    size_t size = FIRST_CELLS, made = 0;
+    while (size < 2 * l->count)
         size *= 2;
     waiting *cells = calloc(size, sizeof *cells);
     if (cells == NULL)
         return sem_fail_memory(err, "the labels of a window");
     sem_status status = SEM_OK;
-    for (size_t i = 0; i < s->count && status == SEM_OK; i++) {
-        example *e = s->items[i];
-        waiting *w = find_waiting(cells, size, (const example *const *)s->items, e);
+    for (size_t i = 0; i < l->count && status == SEM_OK; i++) {
+        example *e = l->items[i];
+        waiting *w = find_waiting(cells, size, (const example *const *)l->items, e);
         w->key = e->label_key;
         if (w->place == 0) {
             w->place = i + 1;
             continue;
         }
-        status = join(&s->items[w->place - 1], e, err);
+        status = join(&l->items[w->place - 1], e, err);
         w->place = 0;
     }
     free(cells);
     if (status != SEM_OK)
         return status;
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->items[i]->positive.length > 0)
-            s->items[made++] = s->items[i];
+    for (size_t i = 0; i < l->count; i++) {
+        if (l->items[i]->positive.length > 0)
+            l->items[made++] = l->items[i];
         else
-            free(s->items[i]);
+            free(l->items[i]);
     }
-    s->counts.unpaired += s->count - 2 * made;
-    s->count = made;
+    s->counts.unpaired += l->count - 2 * made;
+    l->count = made;
     return SEM_OK;
 }
 
@@ -161,7 +147,7 @@ static sem_status fill(data_stream *s, bool *more, sem_error *err)
     forget(s);
     s->place = data_reader_tell(s->reader);
     *more = true;
-    while (*more && s->count < s->window && s->bytes < s->options->window_bytes) {
+    while (*more && s->items.count < s->window && s->bytes < s->options->window_bytes) {
         sem_status status = data_reader_next(s->reader, keep, s, more, err);
         if (status != SEM_OK)
             return status;
@@ -180,10 +166,10 @@ sem_status data_stream_window(data_stream *s, const example *const **items, size
             forget(s);
             return status;
         }
-    } while (more && s->count == 0);
-    s->counts.examples += s->count;
-    *items = (const example *const *)s->items;
-    *count = s->count;
+    } while (more && s->items.count == 0);
+    s->counts.examples += s->items.count;
+    *items = (const example *const *)s->items.items;
+    *count = s->items.count;
     return SEM_OK;
 }
 

@@ -7,9 +7,7 @@
 
 void mine_set_free(mine_set *s)
 {
-    for (size_t i = 0; i < s->owned_count; i++)
-        free(s->owned[i]);
-    free(s->owned);
+    example_list_free(&s->owned);
     free(s->pairs);
     free(s->queries);
     free(s->documents);
@@ -17,46 +15,6 @@ void mine_set_free(mine_set *s)
     free(s->positives);
     free(s->labels);
     *s = (mine_set){0};
-}
-
-/* --- reading */
-
-typedef struct loading {
-    mine_set *set;
-    size_t capacity;
-} loading;
-
-/* A data_sink. */
-static sem_status keep(void *context, const example *e, sem_error *err)
-{
-    loading *l = context;
-    mine_set *s = l->set;
-    if (s->owned_count == UINT32_MAX)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "mining takes at most %u pairs", UINT32_MAX);
-    if (s->owned_count == l->capacity) {
-        l->capacity = l->capacity == 0 ? 1024 : 2 * l->capacity;
-        example **grown = checked_realloc(s->owned, l->capacity, sizeof *grown);
-        if (grown == NULL)
-            return sem_fail_memory(err, "the pairs to mine");
-        s->owned = grown;
-    }
-    example *copy = example_copy(e);
-    if (copy == NULL)
-        return sem_fail_memory(err, "the pairs to mine");
-    s->owned[s->owned_count++] = copy;
-    return SEM_OK;
-}
-
-static sem_status read_all(mine_set *s, const data_options *data, sem_error *err)
-{
-    data_reader *r;
-    loading l = {.set = s};
-    bool more = true;
-    sem_status status = data_reader_open(&r, data, err);
-    while (status == SEM_OK && more)
-        status = data_reader_next(r, keep, &l, &more, err);
-    data_reader_close(r);
-    return status;
 }
 
 /* --- numbers for equal things */
@@ -82,7 +40,7 @@ static sem_status number(mine_set *s, bool anchors, data_text **texts, size_t *c
     *texts = checked_realloc(NULL, pairs, sizeof **texts);
     if (all == NULL || *texts == NULL) {
         free(all);
-        return sem_fail_memory(err, "the pairs to mine");
+        return sem_fail_memory(err, "the pairs of a set");
     }
     for (size_t i = 0; i < pairs; i++) {
         const example *e = s->pairs[i].example;
@@ -145,7 +103,7 @@ static sem_status find_facts(mine_set *s, sem_error *err)
     s->labels = checked_realloc(NULL, s->pair_count, sizeof *s->labels);
     s->document_forms = checked_realloc(NULL, s->document_count, sizeof *s->document_forms);
     if (s->positives == NULL || s->labels == NULL || s->document_forms == NULL)
-        return sem_fail_memory(err, "the pairs to mine");
+        return sem_fail_memory(err, "the pairs of a set");
     for (size_t i = 0; i < s->pair_count; i++) {
         const mine_pair *p = &s->pairs[i];
         s->positives[2 * i] = (mine_fact){p->example->anchor_key, p->document};
@@ -162,14 +120,15 @@ static sem_status find_facts(mine_set *s, sem_error *err)
 
 static sem_status arrange(mine_set *s, const char *name, sem_error *err)
 {
-    if (s->owned_count == 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s holds no pair to mine negatives for", name);
-    s->pairs = checked_realloc(NULL, s->owned_count, sizeof *s->pairs);
+    s->pair_count = s->owned.count;
+    if (s->pair_count == 0 || s->pair_count > UINT32_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s holds %zu pairs (allowed: 1 to %u)", name,
+                        s->pair_count, UINT32_MAX);
+    s->pairs = checked_realloc(NULL, s->pair_count, sizeof *s->pairs);
     if (s->pairs == NULL)
-        return sem_fail_memory(err, "the pairs to mine");
-    for (size_t i = 0; i < s->owned_count; i++)
-        s->pairs[i] = (mine_pair){.example = s->owned[i]};
-    s->pair_count = s->owned_count;
+        return sem_fail_memory(err, "the pairs of a set");
+    for (size_t i = 0; i < s->pair_count; i++)
+        s->pairs[i] = (mine_pair){.example = s->owned.items[i]};
     sem_status status = number(s, true, &s->queries, &s->query_count, err);
     if (status == SEM_OK)
         status = number(s, false, &s->documents, &s->document_count, err);
@@ -181,10 +140,9 @@ sem_status mine_set_load(mine_set *out, const data_options *data, sem_error *err
     *out = (mine_set){0};
     if (data->form == DATA_LABELLED || data->form == DATA_STS)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "data set %s: negatives are mined for pairs; form %s has none (allowed: pairs, parallel, "
-                        "columns)",
+                        "data set %s: pairs are needed, and form %s has none (allowed: pairs, parallel, columns)",
                         data->name, data_form_name(data->form));
-    sem_status status = read_all(out, data, err);
+    sem_status status = data_reader_all(data, &out->owned, err);
     if (status == SEM_OK)
         status = arrange(out, data->name, err);
     if (status != SEM_OK)

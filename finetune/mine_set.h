@@ -1,4 +1,4 @@
-/* All pairs of a set in memory, as mining looks at them. */
+/* All pairs of a set in memory, as mining and the evaluation of retrieval look at them. */
 #ifndef SEM_FINETUNE_MINE_SET_H
 #define SEM_FINETUNE_MINE_SET_H
 
@@ -31,10 +31,10 @@ typedef struct mine_set {
     mine_fact *positives;     /* [2 pair_count] (anchor's key or form, document) */
     mine_fact *labels;        /* [label_count] (document, label's key) */
     size_t label_count;
-    example **owned;
-    size_t owned_count;
+    example_list owned;
 } mine_set;
 
+/* At least one pair; SEM_INVALID_ARGUMENT where the form has none. */
 sem_status mine_set_load(mine_set *out, const data_options *data, sem_error *err);
 void mine_set_free(mine_set *s);
 

@@ -70,7 +70,7 @@ sem_status suite_spearman(const double *x, const double *y, size_t n, double *ou
 
 static sem_status correlate(const suite_options *o, const suite_texts *t, suite_similarity *out, sem_error *err)
 {
-    const size_t n = t->pair_count, dim = model_get_config(o->model)->dim;
+    const size_t n = t->pairs.count, dim = model_get_config(o->model)->dim;
     float *a = NULL, *b = NULL;
     double *cosines = checked_realloc(NULL, n, sizeof *cosines);
     sem_status status = cosines != NULL ? SEM_OK : sem_fail_memory(err, "the scores of pairs");
@@ -206,7 +206,7 @@ static sem_status find_own(const suite_options *o, const float *of, const float 
 
 static sem_status translate(const suite_options *o, const suite_texts *t, suite_translation *out, sem_error *err)
 {
-    const size_t n = t->pair_count;
+    const size_t n = t->pairs.count;
     float *a = NULL, *b = NULL;
     sem_status status = text_vectors(o->model, t->anchors, n, false, o->threads, o->nice, &a, err);
     if (status == SEM_OK)

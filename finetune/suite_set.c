@@ -13,57 +13,34 @@
 
 void suite_texts_free(suite_texts *t)
 {
-    for (size_t i = 0; i < t->pair_count; i++)
-        free(t->owned[i]);
-    free(t->owned);
+    example_list_free(&t->pairs);
     free(t->anchors);
     free(t->positives);
     free(t->scores);
     *t = (suite_texts){0};
 }
 
-/* A data_sink. */
-static sem_status keep_pair(void *context, const example *e, sem_error *err)
-{
-    suite_texts *t = context;
-    if (t->pair_count == t->capacity) {
-        t->capacity = t->capacity == 0 ? 1024 : 2 * t->capacity;
-        example **grown = checked_realloc(t->owned, t->capacity, sizeof *grown);
-        if (grown == NULL)
-            return sem_fail_memory(err, "the pairs of an evaluation");
-        t->owned = grown;
-    }
-    example *copy = example_copy(e);
-    if (copy == NULL)
-        return sem_fail_memory(err, "the pairs of an evaluation");
-    t->owned[t->pair_count++] = copy;
-    return SEM_OK;
-}
-
 sem_status suite_texts_load(suite_texts *out, const data_options *data, sem_error *err)
 {
-    data_reader *r;
-    bool more = true;
     *out = (suite_texts){0};
     if (data->form == DATA_LABELLED)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: form labelled has no pairs to evaluate", data->name);
-    sem_status status = data_reader_open(&r, data, err);
-    while (status == SEM_OK && more)
-        status = data_reader_next(r, keep_pair, out, &more, err);
-    data_reader_close(r);
+    sem_status status = data_reader_all(data, &out->pairs, err);
+    const size_t count = out->pairs.count;
+    if (status == SEM_OK && count == 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s holds no pair", data->name);
     if (status != SEM_OK)
         return status;
-    if (out->pair_count == 0)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s holds no pair", data->name);
-    out->anchors = checked_realloc(NULL, out->pair_count, sizeof *out->anchors);
-    out->positives = checked_realloc(NULL, out->pair_count, sizeof *out->positives);
-    out->scores = checked_realloc(NULL, out->pair_count, sizeof *out->scores);
+    out->anchors = checked_realloc(NULL, count, sizeof *out->anchors);
+    out->positives = checked_realloc(NULL, count, sizeof *out->positives);
+    out->scores = checked_realloc(NULL, count, sizeof *out->scores);
     if (out->anchors == NULL || out->positives == NULL || out->scores == NULL)
         return sem_fail_memory(err, "the pairs of an evaluation");
-    for (size_t i = 0; i < out->pair_count; i++) {
-        out->anchors[i] = out->owned[i]->anchor;
-        out->positives[i] = out->owned[i]->positive;
-        out->scores[i] = out->owned[i]->score;
+    for (size_t i = 0; i < count; i++) {
+        const example *e = out->pairs.items[i];
+        out->anchors[i] = e->anchor;
+        out->positives[i] = e->positive;
+        out->scores[i] = e->score;
     }
     return SEM_OK;
 }

@@ -12,11 +12,9 @@
 
 /* Pairs in the order in which they were read. All to be freed also after a failure. */
 typedef struct suite_texts {
-    data_text *anchors, *positives; /* [pair_count] */
-    double *scores;                 /* [pair_count] 0 where there is none */
-    size_t pair_count;
-    example **owned;
-    size_t capacity;
+    example_list pairs;
+    data_text *anchors, *positives; /* [pairs.count] */
+    double *scores;                 /* [pairs.count] 0 where there is none */
 } suite_texts;
 
 /* At least one. */
