@@ -3,6 +3,7 @@
 #define SEM_TESTS_FINETUNE_GOLDEN_TRAIN_H
 
 #include "tests/common/testing.h"
+#include "tests/model/golden.h"
 
 #include "base/hash.h"
 #include "model/model.h"
@@ -49,23 +50,26 @@ static inline char *golden_path(const char *name)
     return path;
 }
 
-static inline void add_text(golden *t, json_t *text)
+static inline void add_text(golden *t, const char *s, size_t length)
 {
-    const char *s = json_string_value(text);
     size_t i = t->tokens.texts;
-    ck_ok(tokenizer_encode(model_get_tokenizer(t->model), s, strlen(s), MAX_TOKENS, &t->tokens, NULL, &error));
-    t->key[i] = hash_text(s, strlen(s));
+    ck_ok(tokenizer_encode(model_get_tokenizer(t->model), s, length, MAX_TOKENS, &t->tokens, NULL, &error));
+    t->key[i] = hash_text(s, length);
 }
 
-static inline void add_rows(golden *t, json_t *rows[ROWS])
+static inline void add_rows(golden *t, const golden_lines *rows)
 {
-    for (size_t i = 0; i < ROWS; i++)
-        add_text(t, json_object_get(rows[i], "anchor"));
-    for (size_t i = 0; i < ROWS; i++)
-        add_text(t, json_object_get(rows[i], "positive"));
-    for (size_t n = 0; n < NEGATIVES; n++) {
-        for (size_t i = 0; i < ROWS; i++)
-            add_text(t, json_array_get(json_object_get(rows[i], "negatives"), n));
+    static const char *const sides[] = {"anchor", "positive"};
+    size_t length = 0;
+    ck_assert_uint_eq(rows->count, ROWS);
+    for (size_t i = 0; i < 2 * ROWS; i++) {
+        const char *text = golden_text(rows->items[i % ROWS], sides[i / ROWS], &length);
+        add_text(t, text, length);
+    }
+    for (size_t i = 0; i < NEGATIVES * ROWS; i++) {
+        const json_t *text = json_array_get(json_object_get(rows->items[i % ROWS], "negatives"), i / ROWS);
+        ck_assert(json_is_string(text));
+        add_text(t, json_string_value(text), json_string_length(text));
     }
     const int32_t *ids = t->tokens.ids;
     for (size_t i = 0; i < t->tokens.texts; i++) {
@@ -96,25 +100,18 @@ static inline void read_teacher(golden *t)
 /* False where the reference data is missing. */
 static inline bool golden_open(golden *t)
 {
-    json_t *rows[ROWS];
     memset(t, 0, sizeof *t);
     if (golden_path("train_batch.jsonl") == NULL)
         return false;
     log_init(&t->log, 2, LOG_LEVEL_ERROR);
     ck_ok(model_open(&t->model, golden_path("tiny-bert"), NULL, &t->log, &error));
     t->expected = golden_load("train_expected.json");
-    FILE *file = fopen(golden_path("train_batch.jsonl"), "r");
-    ck_assert_ptr_nonnull(file);
-    for (size_t i = 0; i < ROWS; i++) {
-        rows[i] = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
-        ck_assert_ptr_nonnull(rows[i]);
-        t->weight[i] = 1;
-    }
-    fclose(file);
-    add_rows(t, rows);
-    read_teacher(t);
+    golden_lines rows = golden_read(golden_path("train_batch.jsonl"));
+    add_rows(t, &rows);
+    golden_free(&rows);
     for (size_t i = 0; i < ROWS; i++)
-        json_decref(rows[i]);
+        t->weight[i] = 1;
+    read_teacher(t);
     size_t total = encoder_layout(model_get_encoder(t->model))->total;
     t->params = malloc(total * sizeof *t->params);
     ck_assert_ptr_nonnull(t->params);

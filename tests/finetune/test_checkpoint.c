@@ -1,5 +1,6 @@
 #include "tests/common/testing.h"
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/random.h"
@@ -204,13 +205,6 @@ static void check_same_files(const char *a, const char *b)
     free(y);
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 START_TEST(a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone)
 {
     char state[600], whole[600], pieces[600];
@@ -221,16 +215,16 @@ START_TEST(a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone)
     snprintf(whole, sizeof whole, "%s/whole", testing_folder());
     snprintf(pieces, sizeof pieces, "%s/pieces", testing_folder());
     random_seed(&r, testing_seed());
-    const double began = now_s();
+    const uint64_t began_ns = clock_monotonic_ns();
     ck_assert(train_apart(NULL, whole, 0, 0));
-    const double seconds = now_s() - began;
+    const double whole_us = (double)(clock_monotonic_ns() - began_ns) / 1e3;
 
     bool ended = false;
     for (size_t kill_number = 0; kill_number < KILLS && !ended; kill_number++) {
         if (kill_number % 2 == 0)
             ended = train_apart(state, pieces, 1 + random_below(&r, 15), 0);
         else
-            ended = train_apart(state, pieces, 0, 1 + (long)(seconds * 1e6 * random_unit(&r)));
+            ended = train_apart(state, pieces, 0, 1 + (long)(whole_us * random_unit(&r)));
     }
     ck_assert(ended || train_apart(state, pieces, 0, 0));
     check_same_files(whole, pieces);
