@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 64 /* bytes of a score in a file of columns */ };
+enum { SCORE_MAX = 64 /* bytes of a score in a file of columns */ };
 
 /* UTF-8, no NUL, and something to read in it. */
 static sem_status check_text(data_text text, const char *what, sem_error *err)
@@ -112,7 +112,7 @@ static sem_status take_labelled(const data_source *source, data_text text, data_
 
 static bool read_number(data_text text, double *out)
 {
-    char copy[NUMBER_MAX], *end;
+    char copy[SCORE_MAX], *end;
     if (text.length == 0 || text.length >= sizeof copy)
         return false;
     memcpy(copy, text.bytes, text.length);
@@ -138,15 +138,15 @@ static sem_status parse_scored(const data_source *source, const columns *c, data
 
 static sem_status parse_tabs(const data_source *source, data_text line, data_sink *sink, void *context, sem_error *err)
 {
-    static const size_t least[] = {[DATA_COLUMNS] = 2, [DATA_LABELLED] = 2, [DATA_STS] = 3};
     const data_form form = source->options->form;
+    const size_t least = data_form_columns(form);
     columns c;
     sem_status status = split_columns(source->options, line, &c, err);
     if (status != SEM_OK)
         return status;
-    if (c.count < least[form])
+    if (c.count < least)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "it has %zu columns with tabs between; at least %zu are needed",
-                        c.count, least[form]);
+                        c.count, least);
     if (form == DATA_LABELLED)
         return take_labelled(source, c.items[0], c.items[1], sink, context, err);
     return form == DATA_STS ? parse_scored(source, &c, sink, context, err)
@@ -157,15 +157,14 @@ static sem_status parse_tabs(const data_source *source, data_text line, data_sin
 
 /* The optional members of an object that has been named. */
 typedef struct extras {
-    char label_number[NUMBER_MAX], domain_number[NUMBER_MAX], id_number[NUMBER_MAX];
+    char label_number[DATA_JSON_NUMBER_MAX], domain_number[DATA_JSON_NUMBER_MAX], id_number[DATA_JSON_NUMBER_MAX];
     data_text label, domain, id;
     double weight, score;
     bool has_score;
 } extras;
 
-static sem_status read_extras(const data_source *source, const data_json *json, extras *out, sem_error *err)
+static sem_status read_extras(const data_fields *f, const data_json *json, extras *out, sem_error *err)
 {
-    const data_fields *f = &source->options->fields;
     sem_status status = SEM_OK;
     *out = (extras){.weight = 1};
     if (f->label != NULL)
@@ -239,11 +238,11 @@ static sem_status give_set(const data_source *source, data_texts *set, const ext
     return status;
 }
 
-static sem_status parse_set(const data_source *source, const data_json *json, const char *name, const extras *x,
-                            data_sink *sink, void *context, sem_error *err)
+static sem_status parse_set(const data_source *source, const data_json *json, const extras *x, data_sink *sink,
+                            void *context, sem_error *err)
 {
     data_texts set = {0};
-    sem_status status = data_json_texts(json, name, &set, err);
+    sem_status status = data_json_texts(json, "set", &set, err);
     if (status == SEM_OK)
         status = check_texts(&set, "a text of the set", err);
     if (status == SEM_OK && set.count < 2)
@@ -273,19 +272,23 @@ static sem_status parse_array(const data_source *source, const data_json *json, 
     return status;
 }
 
+/* A text that waits for a positive has the name of none. */
 static sem_status parse_members(const data_source *source, const data_json *json, const data_fields *names,
                                 const extras *x, data_sink *sink, void *context, sem_error *err)
 {
+    data_text nothing = {0};
     data_texts anchor = {0}, positives = {0}, negatives = {0};
+    const data_texts alone = {.items = &nothing, .count = 1};
+    const bool paired = names->positive != NULL;
     sem_status status = data_json_texts(json, names->anchor, &anchor, err);
     if (status == SEM_OK && anchor.count != 1)
         status =
             sem_fail(err, SEM_INVALID_ARGUMENT, "\"%s\" holds %zu texts; it must be one", names->anchor, anchor.count);
     if (status == SEM_OK)
         status = check_texts(&anchor, names->anchor, err);
-    if (status == SEM_OK)
+    if (status == SEM_OK && paired)
         status = data_json_texts(json, names->positive, &positives, err);
-    if (status == SEM_OK && positives.count == 0)
+    if (status == SEM_OK && paired && positives.count == 0)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "\"%s\" is empty", names->positive);
     if (status == SEM_OK)
         status = check_texts(&positives, names->positive, err);
@@ -294,8 +297,8 @@ static sem_status parse_members(const data_source *source, const data_json *json
     if (status == SEM_OK)
         status = check_texts(&negatives, names->negative, err);
     if (status == SEM_OK)
-        status =
-            give_pairs(source, anchor.items[0], &positives, negatives.items, negatives.count, x, sink, context, err);
+        status = give_pairs(source, anchor.items[0], paired ? &positives : &alone, negatives.items, negatives.count, x,
+                            sink, context, err);
     data_texts_free(&anchor);
     data_texts_free(&positives);
     data_texts_free(&negatives);
@@ -310,13 +313,13 @@ static sem_status parse_pairs(const data_source *source, const data_json *json, 
     if (data_json_is_array(json))
         return parse_array(source, json, sink, context, err);
     extras x;
-    sem_status status = read_extras(source, json, &x, err);
+    sem_status status = read_extras(named, json, &x, err);
     if (status != SEM_OK)
         return status;
     if (named->anchor != NULL)
         return parse_members(source, json, named, &x, sink, context, err);
     if (data_json_has(json, "set"))
-        return parse_set(source, json, "set", &x, sink, context, err);
+        return parse_set(source, json, &x, sink, context, err);
     if (!data_json_has(json, "query"))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "the object has neither \"query\" nor \"set\"");
     return parse_members(source, json, &usual, &x, sink, context, err);
@@ -328,37 +331,20 @@ static sem_status parse_object(const data_source *source, const data_json *json,
 {
     const data_form form = source->options->form;
     const data_fields *given = &source->options->fields;
-    data_options named = *source->options;
-    data_source as = *source;
-    as.options = &named;
+    data_fields named = *given;
     if (data_json_is_array(json))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "it is an array; form %s takes objects", data_form_name(form));
     if (form == DATA_LABELLED) {
-        named.fields.anchor = given->anchor != NULL ? given->anchor : "text";
-        named.fields.positive = named.fields.anchor;
-        named.fields.label = given->label != NULL ? given->label : "label";
+        named.anchor = given->anchor != NULL ? given->anchor : "text";
+        named.label = given->label != NULL ? given->label : "label";
     } else {
-        named.fields.anchor = given->anchor != NULL ? given->anchor : "a";
-        named.fields.positive = given->positive != NULL ? given->positive : "b";
-        named.fields.score = given->score != NULL ? given->score : "score";
+        named.anchor = given->anchor != NULL ? given->anchor : "a";
+        named.positive = given->positive != NULL ? given->positive : "b";
+        named.score = given->score != NULL ? given->score : "score";
     }
     extras x;
-    sem_status status = read_extras(&as, json, &x, err);
-    return status == SEM_OK ? parse_members(&as, json, &named.fields, &x, sink, context, err) : status;
-}
-
-/* A labelled object's only text came as its positive too. */
-typedef struct label_sink {
-    data_sink *sink;
-    void *context;
-} label_sink;
-
-static sem_status drop_positive(void *context, const example *e, sem_error *err)
-{
-    const label_sink *to = context;
-    example alone = *e;
-    alone.positive = (data_text){0};
-    return to->sink(to->context, &alone, err);
+    sem_status status = read_extras(&named, json, &x, err);
+    return status == SEM_OK ? parse_members(source, json, &named, &x, sink, context, err) : status;
 }
 
 sem_status data_parse(const data_source *source, data_text line, data_text other, data_sink *sink, void *context,
@@ -370,16 +356,11 @@ sem_status data_parse(const data_source *source, data_text line, data_text other
     if (form == DATA_COLUMNS || (form != DATA_PAIRS && !source->json))
         return parse_tabs(source, line, sink, context, err);
     data_json *json;
-    label_sink alone = {sink, context};
     sem_status status = data_json_parse(&json, line, err);
     if (status != SEM_OK)
         return status;
-    if (form == DATA_PAIRS)
-        status = parse_pairs(source, json, sink, context, err);
-    else if (form == DATA_LABELLED)
-        status = parse_object(source, json, drop_positive, &alone, err);
-    else
-        status = parse_object(source, json, sink, context, err);
+    status = form == DATA_PAIRS ? parse_pairs(source, json, sink, context, err)
+                                : parse_object(source, json, sink, context, err);
     data_json_free(json);
     return status;
 }

@@ -1,4 +1,4 @@
-/* What is to be known of a data set to read it. docs/training.md has the forms. */
+/* What is to be known of a data set to read it. docs/man/semtrain.1 describes the forms. */
 #ifndef SEM_FINETUNE_DATA_SET_H
 #define SEM_FINETUNE_DATA_SET_H
 
@@ -16,7 +16,8 @@ typedef enum data_form {
     DATA_STS       /* two texts and how alike they are */
 } data_form;
 
-/* Names of an object's members, NULL: not looked at (or by the form's own name). */
+/* Names of an object's members, NULL: not looked at (or by the form's own name). One that the
+ * form does not read is refused. */
 typedef struct data_fields {
     const char *anchor; /* DATA_PAIRS: objects then hold one text under this name, and what follows */
     const char *positive;
@@ -63,5 +64,8 @@ sem_status data_options_check(const data_options *o, sem_error *err);
 /* "pairs", "parallel", "columns", "labelled", "sts". */
 const char *data_form_name(data_form form);
 bool data_form_parse(const char *name, data_form *out);
+
+/* Columns that a line of the form has at least; 0: a form without columns. */
+size_t data_form_columns(data_form form);
 
 #endif

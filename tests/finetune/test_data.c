@@ -343,6 +343,34 @@ START_TEST(more_bad_lines_than_the_limit_are_an_error_that_names_the_last)
 }
 END_TEST
 
+START_TEST(what_a_form_does_not_read_is_refused)
+{
+    static const struct {
+        data_form form;
+        data_fields fields;
+        bool header;
+        const char *says;
+    } wrong[] = {
+        {DATA_COLUMNS, {.label = "l"}, false, "form columns reads no label ('l')"},
+        {DATA_PARALLEL, {.anchor = "a"}, false, "form parallel reads no anchor"},
+        {DATA_LABELLED, {.positive = "p"}, false, "form labelled reads no positive"},
+        {DATA_PAIRS, {.score = "s"}, false, "form pairs reads no score"},
+        {DATA_PAIRS, {.positive = "p"}, false, "one member of anchor and positive"},
+        {DATA_PAIRS, {.negative = "n"}, false, "not the anchor's"},
+        {DATA_STS, {.domain = "d"}, false, "form sts reads no domain"},
+        {DATA_PAIRS, {0}, true, "no header"},
+    };
+    const char *const files[] = {"one", "two"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        data_options o = options_of(wrong[i].form, files, 2);
+        o.fields = wrong[i].fields;
+        o.header = wrong[i].header;
+        ck_fails(data_options_check(&o, &error), SEM_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(error.message, wrong[i].says) != NULL, "%s", error.message);
+    }
+}
+END_TEST
+
 START_TEST(a_cut_gzip_file_is_an_error_not_an_end)
 {
     char *content = NULL;
@@ -504,6 +532,7 @@ int main(void)
     tcase_add_loop_test(tests, a_bad_line_is_reported_with_its_place_and_skipped, 0,
                         sizeof BAD_LINES / sizeof *BAD_LINES);
     tcase_add_test(tests, more_bad_lines_than_the_limit_are_an_error_that_names_the_last);
+    tcase_add_test(tests, what_a_form_does_not_read_is_refused);
     tcase_add_test(tests, a_cut_gzip_file_is_an_error_not_an_end);
     tcase_add_test(tests, a_missing_file_is_named);
     tcase_add_test(tests, the_seed_alone_decides_the_order_and_every_example_comes_once);
