@@ -292,7 +292,7 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
     rows->done[row] = (uint32_t)a->step;
 }
 
-/* --- checkpoints: moments of rows that no step touched are 0 and left out */
+/* --- checkpoints: moments of what is frozen, and of rows that no step touched, are 0 and left out */
 
 /* Copies the moments that are kept from their places to a row without gaps (pack), or
  * back; returns how many they are. Only counts where to is NULL. */
@@ -302,7 +302,8 @@ static size_t move_moments(const adamw *a, bool pack, const float *from, float *
     for (size_t i = 0; i < a->layout->count; i++) {
         const param *p = &a->layout->items[i];
         const adamw_rows *rows = p->rows_sparse ? rows_of(a, p) : NULL;
-        for (size_t row = 0; row < p->rows; row++) {
+        const size_t learning = factor_of(a, p) > 0 ? p->rows : 0;
+        for (size_t row = 0; row < learning; row++) {
             const size_t place = p->offset + row * p->cols;
             if (rows != NULL && !rows->touched[row])
                 continue;
