@@ -218,6 +218,7 @@ static size_t run_group(writer *w, item **items, size_t count)
 {
     sem_error err;
     store_write *group;
+    bool together = count > 0 && items[0]->kind == ITEM_TASK && (count > 1 || w->search_count > 0);
     sem_status status = store_write_begin(w->core->store, &group, &err);
     bool begun = status == SEM_OK;
     if (begun)
@@ -237,7 +238,6 @@ static size_t run_group(writer *w, item **items, size_t count)
         status = store_write_commit(group, &err);
     else if (begun)
         store_write_abort(group);
-    bool together = count > 0 && items[0]->kind == ITEM_TASK && (count > 1 || w->search_count > 0);
     if (status != SEM_OK) {
         commit_failed(w, count, &err);
         if (status == SEM_RESOURCE_EXHAUSTED && together) {

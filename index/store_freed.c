@@ -97,7 +97,7 @@ sem_status freed_apply(store_write *w, sem_error *err)
         return status;
     status = operation_end(w, apply_entries(w, oldest, err), err);
     /* A full disk may keep the group from tidying up, but not from its own work. */
-    if (status == SEM_RESOURCE_EXHAUSTED) {
+    if (status == SEM_RESOURCE_EXHAUSTED && w->broken == SEM_OK) {
         log_event(w->s->log, LOG_LEVEL_WARNING, "free_vectors_failed", "environment=%s", w->s->path);
         status = SEM_OK;
     }

@@ -164,7 +164,7 @@ struct store_write {
     write_part parts[STORE_SPACES_MAX + 2]; /* main first; committed from the last to the first */
     size_t part_count;
     bool in_operation;
-    bool broken;                                  /* an operation ended with SEM_INTERNAL, or half merged */
+    sem_status broken;                            /* why nothing of it may be written; SEM_OK: it may */
     bool bytes_known, reusable_known, disk_known; /* what was measured in this group, of the following */
     uint64_t bytes;                               /* on disk, without tails */
     uint64_t reusable;                            /* of them, pages that LMDB uses again */
@@ -291,6 +291,9 @@ sem_status read_enter(store_read *r, uint32_t number, sem_error *err);
 sem_status operation_begin(store_write *w, sem_error *err);
 /* With SEM_OK commits them, else rolls all of them back; returns the outcome. */
 sem_status operation_end(store_write *w, sem_status status, sem_error *err);
+/* A failure that cannot be undone alone: further operations of the group and its commit
+ * fail with the same status. */
+void group_break(store_write *w, sem_status status);
 /* Transaction number of the oldest snapshot that a read has; UINT64_MAX: no read. */
 uint64_t oldest_snapshot(store *s);
 

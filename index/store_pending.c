@@ -220,7 +220,8 @@ sem_status pending_end_operation(store_write *w, sem_status status, sem_error *e
             run->next = run->mark_next;
         } else if (run->count * run->dim * sizeof(float) >= FLUSH_BYTES) {
             status = flush_run(w, run, false, err);
-            w->broken = w->broken || status != SEM_OK;
+            if (status != SEM_OK)
+                group_break(w, status);
         }
     }
     return status;

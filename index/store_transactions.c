@@ -285,17 +285,27 @@ void store_write_abort(store_write *w)
     pending_free(w);
 }
 
+void group_break(store_write *w, sem_status status)
+{
+    if (w->broken == SEM_OK)
+        w->broken = status;
+}
+
+static sem_status fail_broken(const store_write *w, sem_error *err)
+{
+    return sem_fail(err, w->broken,
+                    "an earlier operation of this group %s and could not be undone alone; nothing of "
+                    "the group is written",
+                    w->broken == SEM_RESOURCE_EXHAUSTED ? "found no room" : "failed inside the store");
+}
+
 sem_status store_write_commit(store_write *w, sem_error *err)
 {
-    sem_status status = SEM_OK;
-    if (w->broken)
-        status = sem_fail(err, SEM_INTERNAL, "an operation of this group failed inside the store; nothing is written");
-    if (status == SEM_OK)
-        status = pending_flush(w, err);
+    sem_status status = w->broken == SEM_OK ? pending_flush(w, err) : fail_broken(w, err);
     block_changes changed = w->changed;
     if (status != SEM_OK)
         changed.count = 0;
-    bool named = false;
+    bool committed = false;
     blocks_begin_commit(w->s, &changed);
     /* Spaces, then events, then main: whatever main names must be there. */
     for (int pass = 0; pass < 3; pass++)
@@ -309,8 +319,8 @@ sem_status store_write_commit(store_write *w, sem_error *err)
             if (rc != 0)
                 status = environment_fail(part->e, "commit", rc, err);
             else
-                named = true;
-            w->s->unnamed = w->s->unnamed || (rc != 0 && named);
+                committed = true;
+            w->s->unnamed = w->s->unnamed || (rc != 0 && committed);
         }
     blocks_end_commit(w->s, &changed);
     store_write_abort(w);
@@ -321,8 +331,8 @@ sem_status store_write_commit(store_write *w, sem_error *err)
 
 sem_status operation_begin(store_write *w, sem_error *err)
 {
-    if (w->broken)
-        return sem_fail(err, SEM_INTERNAL, "an earlier operation of this group failed inside the store");
+    if (w->broken != SEM_OK)
+        return fail_broken(w, err);
     w->in_operation = true;
     pending_begin_operation(w);
     return SEM_OK;
@@ -341,7 +351,7 @@ sem_status operation_end(store_write *w, sem_status status, sem_error *err)
             int rc = mdb_txn_commit(part->operation);
             if (rc != 0) {
                 status = environment_fail(part->e, "finish an operation", rc, err);
-                w->broken = true; /* another environment may have taken its part */
+                group_break(w, status); /* another environment may have taken its part */
             }
         }
         part->operation = NULL;
@@ -349,6 +359,6 @@ sem_status operation_end(store_write *w, sem_status status, sem_error *err)
     w->in_operation = false;
     status = pending_end_operation(w, status, err);
     if (status == SEM_INTERNAL)
-        w->broken = true;
+        group_break(w, status);
     return status;
 }

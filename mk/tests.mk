@@ -26,6 +26,9 @@ $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comm
 $(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter
 # Where k-means begins.
 $(BUILD)/tests/index/test_vector_threads: TEST_LDFLAGS = -Wl,--wrap=kmeans_train
+# Where LMDB commits or writes, the test has it fail.
+$(BUILD)/tests/index/test_store_faults: TEST_LDFLAGS = -Wl,--wrap=mdb_txn_commit,--wrap=mdb_put
+$(BUILD)/tests/daemon/test_writer: TEST_LDFLAGS = -Wl,--wrap=mdb_txn_commit
 # And where a write is handed over.
 $(BUILD)/tests/daemon/test_same_text: TEST_LDFLAGS = -Wl,--wrap=writer_create,--wrap=writer_submit
 

@@ -13,8 +13,13 @@
 #include "daemon/task.h"
 #include "daemon/writer.h"
 
+#include <lmdb.h>
+
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,19 +120,22 @@ static request *parse(buffer *frame)
     return r;
 }
 
+/* Of a request whose only parameter is a list of one: what comes next is that one. */
+static void begin_request(packer *p, buffer *frame, const char *method, const char *parameter)
+{
+    pack_init(p, frame);
+    request_begin(p, 1, method);
+    pack_array(p, 1);
+    pack_map(p, 1);
+    pack_str(p, parameter);
+    pack_array(p, 1);
+}
+
 static request *upsert_request(const char *text)
 {
     buffer frame = {0};
     packer p;
-    pack_init(&p, &frame);
-    pack_array(&p, 4);
-    pack_uint(&p, 0);
-    pack_uint(&p, 1);
-    pack_str(&p, "upsert");
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "docs");
-    pack_array(&p, 1);
+    begin_request(&p, &frame, "upsert", "docs");
     pack_map(&p, 2);
     pack_str(&p, "id");
     pack_uint(&p, ID);
@@ -145,8 +153,15 @@ static float *vector_of(float first)
     return v;
 }
 
+static void await_answers(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        while (sem_wait(&answered) != 0)
+            ;
+}
+
 /* second: the worker embedded it with the candidate as well. */
-static void upsert(const char *text, float first, bool second)
+static void submit_upsert(const char *text, float first, bool second)
 {
     task *t = task_create(&c, 0, upsert_request(text), clock_monotonic_ns());
     ck_assert_ptr_nonnull(t);
@@ -158,8 +173,12 @@ static void upsert(const char *text, float first, bool second)
         t->second = vector_of(first + 100);
     }
     writer_submit(c.writer, t);
-    while (sem_wait(&answered) != 0)
-        ;
+}
+
+static void upsert(const char *text, float first, bool second)
+{
+    submit_upsert(text, first, second);
+    await_answers(1);
 }
 
 /* Whether the generation's index has the document. */
@@ -339,22 +358,38 @@ static request *delete_request(uint64_t id)
 {
     buffer frame = {0};
     packer p;
-    pack_init(&p, &frame);
-    pack_array(&p, 4);
-    pack_uint(&p, 0);
-    pack_uint(&p, 1);
-    pack_str(&p, "delete");
-    pack_array(&p, 1);
-    pack_map(&p, 1);
-    pack_str(&p, "ids");
-    pack_array(&p, 1);
+    begin_request(&p, &frame, "delete", "ids");
     pack_uint(&p, id);
     return parse(&frame);
 }
 
+static void submit_delete(uint64_t id)
+{
+    task *t = task_create(&c, 0, delete_request(id), clock_monotonic_ns());
+    ck_assert_ptr_nonnull(t);
+    t->collection = collection.number;
+    writer_submit(c.writer, t);
+}
+
+/* A call that keeps the writer busy, so that what is handed over meanwhile is one group. */
 typedef struct holding {
     sem_t begun, go;
+    pthread_t thread;
+    unsigned failing; /* the so-manieth commit of LMDB after the call fails; 0: none */
 } holding;
+
+static atomic_uint commits_left; /* the one that takes it to 0 fails */
+
+int __real_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn);
+
+int __wrap_mdb_txn_commit(MDB_txn *txn)
+{
+    if (atomic_load(&commits_left) == 0 || atomic_fetch_sub(&commits_left, 1) > 1)
+        return __real_mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return ENOSPC;
+}
 
 static sem_status wait_for_go(void *context, store_write *w, sem_error *err)
 {
@@ -366,38 +401,47 @@ static sem_status wait_for_go(void *context, store_write *w, sem_error *err)
     return SEM_OK;
 }
 
-static void *hold_the_writer(void *context)
+static void fail_from_now(void *context)
+{
+    const holding *h = context;
+    atomic_store(&commits_left, h->failing);
+}
+
+static void *hold(void *context)
 {
     sem_error error;
-    write_call call = {.apply = wait_for_go, .context = context};
+    write_call call = {.apply = wait_for_go, .committed = fail_from_now, .context = context};
     ck_ok(writer_run(c.writer, &call, &error));
     return NULL;
 }
 
-/* All in one group: they come while the writer is busy. */
+static void hold_the_writer(holding *h)
+{
+    sem_init(&h->begun, 0, 0);
+    sem_init(&h->go, 0, 0);
+    ck_assert_int_eq(pthread_create(&h->thread, NULL, hold, h), 0);
+    while (sem_wait(&h->begun) != 0)
+        ;
+}
+
+static void let_it_go(holding *h)
+{
+    sem_post(&h->go);
+    ck_assert_int_eq(pthread_join(h->thread, NULL), 0);
+    sem_destroy(&h->begun);
+    sem_destroy(&h->go);
+}
+
+/* All in one group. */
 static void delete_scattered(uint64_t count)
 {
-    pthread_t holder;
-    holding h;
-    sem_init(&h.begun, 0, 0);
-    sem_init(&h.go, 0, 0);
-    ck_assert_int_eq(pthread_create(&holder, NULL, hold_the_writer, &h), 0);
-    while (sem_wait(&h.begun) != 0)
-        ;
-    for (uint64_t i = 0; i < DELETES; i++) {
-        task *t = task_create(&c, 0, delete_request(i * (count / DELETES)), clock_monotonic_ns());
-        ck_assert_ptr_nonnull(t);
-        t->collection = collection.number;
-        writer_submit(c.writer, t);
-    }
+    holding h = {0};
+    hold_the_writer(&h);
+    for (uint64_t i = 0; i < DELETES; i++)
+        submit_delete(i * (count / DELETES));
     log_a_search();
-    sem_post(&h.go);
-    ck_assert_int_eq(pthread_join(holder, NULL), 0);
-    for (unsigned i = 0; i < DELETES; i++)
-        while (sem_wait(&answered) != 0)
-            ;
-    sem_destroy(&h.begun);
-    sem_destroy(&h.go);
+    let_it_go(&h);
+    await_answers(DELETES);
 }
 
 static uint64_t documents(void)
@@ -435,6 +479,47 @@ START_TEST(deletes_for_which_there_is_no_room_together_are_done_in_turn)
 }
 END_TEST
 
+/* Answers say of each that it is done (take_reply), wherever in the group room runs out. */
+static bool deletes_and_upserts_are_done(unsigned failing)
+{
+    char text[32];
+    holding h = {.failing = failing};
+    snprintf(text, sizeof text, "a text %u", failing);
+    hold_the_writer(&h);
+    submit_delete(ID);
+    submit_upsert(text, 1, true);
+    log_a_search();
+    let_it_go(&h);
+    await_answers(2);
+    ck_assert_uint_eq(documents(), 1);
+    ck_assert(is_stored(NOW) && is_indexed(&c.current));
+    ck_assert(is_stored(NEXT) && is_indexed(&c.candidate));
+    bool failed = atomic_exchange(&commits_left, 0) == 0;
+    hold_the_writer(&h);
+    submit_delete(ID);
+    log_a_search();
+    let_it_go(&h);
+    await_answers(1);
+    ck_assert_uint_eq(documents(), 0);
+    return atomic_exchange(&commits_left, 0) == 0 || failed;
+}
+
+START_TEST(whatever_finds_no_room_first_costs_no_delete_its_group)
+{
+    sem_error error;
+    unsigned failing = 1;
+    start();
+    ck_ok(deletes_create(&c.deletes, &error));
+    upsert("a text", 1, true);
+    while (deletes_and_upserts_are_done(failing))
+        failing++;
+    /* Of each operation and of the group: in either space, in events and in main. */
+    ck_assert_uint_ge(failing, 10);
+    stop();
+    deletes_destroy(c.deletes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("writer");
@@ -443,6 +528,7 @@ int main(void)
     tcase_add_test(t, the_candidates_index_has_what_its_space_has);
     tcase_add_test(t, a_call_that_fails_leaves_nothing_and_loses_no_search);
     tcase_add_test(t, deletes_for_which_there_is_no_room_together_are_done_in_turn);
+    tcase_add_test(t, whatever_finds_no_room_first_costs_no_delete_its_group);
     suite_add_tcase(s, t);
     return testing_run(s);
 }
