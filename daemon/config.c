@@ -33,7 +33,64 @@ static void use_state_directory(config *c)
     c->storage.path[length] = '\0';
 }
 
-void config_resolve_train(config *c)
+/* The next number of a list with commas or spaces between; false at its end or where none stands. */
+static bool next_number(const char **at, double *out)
+{
+    char *end;
+    const char *from = *at + strspn(*at, " ,");
+    *out = strtod(from, &end);
+    *at = end + strspn(end, " ,");
+    return end != from;
+}
+
+static sem_status add_dimension(train_config *t, double dimension, double weight, sem_error *err)
+{
+    size_t place = t->dim_count;
+    const size_t dim = dimension >= 1 && dimension <= UINT32_MAX ? (size_t)dimension : 0;
+    if ((double)dim < dimension || dim == 0 || place == TRAIN_DIMS_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "train.matryoshka: %g is dimension %zu (allowed: up to %d whole numbers from 1 on)", dimension,
+                        place + 1, TRAIN_DIMS_MAX);
+    if (!(weight > 0 && weight <= 1e6))
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "train.matryoshka_weights: %g for dimension %zu (allowed: above 0, at most 1e6)", weight, dim);
+    for (; place > 0 && t->dims[place - 1] > dim; place--) {
+        t->dims[place] = t->dims[place - 1];
+        t->dim_weights[place] = t->dim_weights[place - 1];
+    }
+    if (place > 0 && t->dims[place - 1] == dim)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "train.matryoshka names dimension %zu twice", dim);
+    t->dims[place] = dim;
+    t->dim_weights[place] = weight;
+    t->dim_count++;
+    return SEM_OK;
+}
+
+/* Dimensions in any order, as people write them. */
+static sem_status read_dimensions(config *c, sem_error *err)
+{
+    const char *dims = c->train_names.matryoshka, *weights = c->train_names.matryoshka_weights;
+    const bool weighted = *weights != '\0';
+    bool missing = false;
+    double dimension, weight = 1;
+    sem_status status = SEM_OK;
+    c->train.dim_count = 0;
+    while (status == SEM_OK && !missing && next_number(&dims, &dimension)) {
+        missing = weighted && !next_number(&weights, &weight);
+        if (!missing)
+            status = add_dimension(&c->train, dimension, weight, err);
+    }
+    if (status == SEM_OK && (missing || *dims != '\0' || *weights != '\0'))
+        status = sem_fail(err, SEM_INVALID_ARGUMENT,
+                          "train.matryoshka is '%s' and train.matryoshka_weights '%s' (expected: numbers, and none or "
+                          "as many weights)",
+                          c->train_names.matryoshka, c->train_names.matryoshka_weights);
+    if (status != SEM_OK)
+        c->train.dim_count = 0;
+    return status;
+}
+
+sem_status config_resolve_train(config *c, sem_error *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores < 1)
@@ -43,6 +100,8 @@ void config_resolve_train(config *c)
     c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : (unsigned)cores;
     (void)schedule_shape_of(c->train_names.schedule, &c->train.schedule);
     (void)mnrl_scale_of(c->train_names.scale_kind, &c->train.scale_kind);
+    sem_status status = read_dimensions(c, err);
+    return status == SEM_OK ? train_config_check(&c->train, err) : status;
 }
 
 void config_defaults(config *c)
@@ -52,7 +111,7 @@ void config_defaults(config *c)
     for (size_t i = 0; i < config_key_count; i++)
         config_key_set(&config_keys[i], c, config_keys[i].initial, NULL);
     use_state_directory(c);
-    config_resolve_train(c);
+    (void)config_resolve_train(c, NULL); /* the defaults are right */
 }
 
 /* Lists the names of a section's keys into text. */
@@ -148,7 +207,7 @@ static sem_status check_whole(const config *c, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "server.output_limit is %zu bytes, below server.output_buffer with %zu", c->server.output_limit,
                         c->server.output_buffer);
-    return train_config_check(&c->train, err);
+    return SEM_OK;
 }
 
 sem_status config_load(config *c, const char *path, const char *const *overrides, size_t count, sem_error *err)
@@ -163,8 +222,7 @@ sem_status config_load(config *c, const char *path, const char *const *overrides
     for (size_t i = 0; i < count; i++)
         if (take_override(&next, overrides[i], &listen_seen, err) != SEM_OK)
             return err->code;
-    config_resolve_train(&next);
-    if (check_whole(&next, err) != SEM_OK)
+    if (config_resolve_train(&next, err) != SEM_OK || check_whole(&next, err) != SEM_OK)
         return err->code;
     *c = next;
     return SEM_OK;
@@ -207,7 +265,7 @@ void config_reload(config *c, const config *next, char *refused, size_t size)
         int n = snprintf(refused + used, size - used, "%s%s.%s", used == 0 ? "" : " ", key->section, key->name);
         used += n > 0 ? (size_t)n : 0;
     }
-    config_resolve_train(c);
+    (void)config_resolve_train(c, NULL); /* next is right */
 }
 
 bool config_describe(buffer *out)

@@ -79,6 +79,7 @@ typedef struct config {
     struct {                 /* [train]'s names, resolved in train */
         char schedule[16];   /* linear, cosine, constant */
         char scale_kind[16]; /* fixed, scheduled, learned */
+        char matryoshka[128], matryoshka_weights[128];
     } train_names;
     log_level log_level;
 } config;
@@ -87,8 +88,9 @@ typedef struct config {
 void config_defaults(config *c);
 
 /* What [train] has by name, and threads, as training takes them: 0 threads in the file
- * mean one a core. Needed after a key was set by itself. */
-void config_resolve_train(config *c);
+ * mean one a core. Needed after a key was set by itself. The error names a key whose text
+ * cannot be read, or a value that training does not take. */
+sem_status config_resolve_train(config *c, sem_error *err);
 
 /* Reads the file (NULL: none) and applies the -o overrides in order. Nothing of
  * *c changes unless all of it is right. Errors name file, line, key, the value

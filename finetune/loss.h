@@ -1,6 +1,6 @@
 /* What the trainer knows of a loss: it reads a batch's embeddings and gives a
  * number and its gradient. Each kind has a file of its own (loss_mnrl.h,
- * loss_mse.h, loss_cosent.h, loss_matryoshka.h) that says how to create it.
+ * loss_mse.h, loss_cosent.h, loss_matryoshka.h, loss_choice.h) that says how to create it.
  *
  * A batch is B pairs. Its N texts are the first texts of all pairs (the anchors),
  * then the second ones (the positives), then hard negatives: any number, of any
@@ -22,6 +22,7 @@ typedef struct loss_batch {
     size_t texts;            /* N, at least 2 B */
     size_t dim;              /* E */
     const float *embeddings; /* [N, E] unit length */
+    size_t which;            /* the loss that it is for, where a run has several (loss_choice.h) */
     const float *weight;     /* [B] of each pair, above 0; NULL: all 1 */
     /* What keeps a true match from being a negative; each may be NULL. */
     const uint64_t *id;     /* [N] equal among anchors: one query; among candidates: one document */

@@ -5,6 +5,8 @@
 #include "base/hash.h"
 #include "base/random.h"
 
+#include <inttypes.h>
+
 enum { DRAW_NEGATIVES = 21 };
 
 static const char SECTION[] = "mix"; /* of a checkpoint */
@@ -21,7 +23,8 @@ struct mix_source {
     uint64_t *text;
     uint64_t *label;
     size_t *starts; /* where each text begins in tokens */
-    float *weight;  /* [batch_size] */
+    float *weight;  /* [batch_size], as score */
+    float *score;
 };
 
 void mix_source_destroy(mix_source *s)
@@ -35,6 +38,7 @@ void mix_source_destroy(mix_source *s)
     free(s->label);
     free(s->starts);
     free(s->weight);
+    free(s->score);
     free(s);
 }
 
@@ -46,8 +50,9 @@ static bool take_memory(mix_source *s)
     s->label = checked_realloc(NULL, s->max_texts, sizeof *s->label);
     s->starts = checked_realloc(NULL, s->max_texts, sizeof *s->starts);
     s->weight = checked_realloc(NULL, s->options.batch_size, sizeof *s->weight);
+    s->score = checked_realloc(NULL, s->options.batch_size, sizeof *s->score);
     return s->texts != NULL && s->id != NULL && s->text != NULL && s->label != NULL && s->starts != NULL &&
-           s->weight != NULL;
+           s->weight != NULL && s->score != NULL;
 }
 
 sem_status mix_source_create(mix_source **out, const model *base, mix *m, const mix_source_options *options,
@@ -104,7 +109,7 @@ static sem_status put_negatives(mix_source *s, const char *prompt, const example
     return status;
 }
 
-static sem_status put_batch(mix_source *s, const mix_batch *from, sem_error *err)
+static sem_status put_batch(mix_source *s, const mix_batch *from, loss_name name, sem_error *err)
 {
     const char *query_prompt = model_config_query_prompt(model_get_config(s->base));
     const char *document_prompt = model_config_document_prompt(model_get_config(s->base));
@@ -113,14 +118,18 @@ static sem_status put_batch(mix_source *s, const mix_batch *from, sem_error *err
     token_batch_clear(&s->tokens);
     for (size_t i = 0; i < from->count && status == SEM_OK; i++) {
         const example *e = from->items[i];
+        if (name == LOSS_COSENT && !e->has_score)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "the loss cosent goes by scores, and a pair on line %" PRIu64 " has none", e->line);
         s->weight[i] = e->weight;
+        s->score[i] = (float)e->score;
         status = put_text(s, query_prompt, e->anchor, e->anchor_key, e->label_key, err);
     }
     for (size_t i = 0; i < from->count && status == SEM_OK; i++) {
         const example *e = from->items[i];
         status = put_text(s, document_prompt, e->positive, e->positive_key, e->label_key, err);
     }
-    for (size_t i = 0; i < from->count && status == SEM_OK; i++)
+    for (size_t i = 0; i < from->count && status == SEM_OK && name == LOSS_MNRL; i++)
         status = put_negatives(s, document_prompt, from->items[i], random_at(draw, i), err);
     return status;
 }
@@ -130,8 +139,10 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
     mix_source *s = context;
     mix_batch from;
     sem_status status = mix_next(s->mix, &from, err);
-    if (status == SEM_OK)
-        status = put_batch(s, &from, err);
+    if (status != SEM_OK)
+        return status;
+    const mix_lesson *lesson = &s->options.lessons[from.set == MIX_ALL_SETS ? 0 : from.set];
+    status = put_batch(s, &from, lesson->loss, err);
     if (status != SEM_OK)
         return status;
     for (size_t i = 0; i < s->tokens.texts; i++)
@@ -139,6 +150,8 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
     *batch = (train_batch){.texts = s->texts,
                            .about = {.pairs = from.count,
                                      .texts = s->tokens.texts,
+                                     .which = lesson->loss,
+                                     .score = s->score,
                                      .weight = s->weight,
                                      .id = s->id,
                                      .text = s->text,

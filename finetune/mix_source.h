@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/checkpoint.h"
+#include "finetune/loss_choice.h"
 #include "finetune/mix.h"
 #include "finetune/train_step.h"
 
@@ -14,11 +15,17 @@
 
 enum { MIX_NEGATIVES_MAX = 64 };
 
+/* What is learnt from the pairs of a set. */
+typedef struct mix_lesson {
+    loss_name loss;
+} mix_lesson;
+
 typedef struct mix_source_options {
-    size_t batch_size; /* the mix's */
-    size_t negatives;  /* hard ones of each example, at most: of more, so many that stand behind each
-                        * other are taken, from a place that seed and step decide */
-    size_t max_tokens; /* of a text; 0: the model's own limit */
+    const mix_lesson *lessons; /* [the mix's sets]; all alike where a batch is of several sets */
+    size_t batch_size;         /* the mix's */
+    size_t negatives;          /* hard ones of each example, at most, where the loss is for them: of more, so many that
+                        * stand behind each other are taken, from a place that seed and step decide */
+    size_t max_tokens;         /* of a text; 0: the model's own limit */
     uint64_t seed;
 } mix_source_options;
 

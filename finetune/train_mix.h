@@ -4,19 +4,25 @@
 
 #include "base/status.h"
 #include "finetune/mix.h"
+#include "finetune/mix_source.h"
 #include "finetune/trainer.h"
 
 #include <stddef.h>
 
-/* Trains a copy of the model's weights for so many steps on m (whose batches are of
- * config->batch_size at most) with the multiple negatives ranking loss, and at most
- * `negatives` hard negatives of each example (finetune/mix_source.h). config's epochs
- * and max_steps are not looked at; its frequency must be false.
+typedef struct train_mix_options {
+    size_t steps;              /* config's epochs and max_steps are not looked at */
+    size_t negatives;          /* finetune/mix_source.h */
+    const mix_lesson *lessons; /* [set_count] what is learnt from each set of the mix */
+    size_t set_count;
+} train_mix_options;
+
+/* Trains a copy of the model's weights on m, whose batches are of config->batch_size at
+ * most. config's frequency must be false.
  *
  * *params is malloc'd, in the layout of the model's encoder; the caller owns it. The
  * same seeds, files and threads give the same bits, in one go or from checkpoints.
  * SEM_CANCELLED when *control->cancel became true; other errors as of train_loop_run. */
-sem_status train_on_mix(const model *base, mix *m, size_t steps, size_t negatives, const train_config *config,
+sem_status train_on_mix(const model *base, mix *m, const train_mix_options *options, const train_config *config,
                         const train_control *control, float **params, train_report *report, sem_error *err);
 
 #endif

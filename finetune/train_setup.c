@@ -3,6 +3,8 @@
 #include "base/checked.h"
 #include "base/checksum.h"
 #include "base/random.h"
+#include "finetune/loss_cosent.h"
+#include "finetune/loss_mse.h"
 
 #include <string.h>
 
@@ -14,16 +16,61 @@ void train_setup_free(train_setup *s)
     *s = (train_setup){0};
 }
 
-static sem_status create_loss(train_setup *s, size_t max_pairs, size_t max_texts, sem_error *err)
+static sem_status create_member(loss **out, const train_setup *s, const train_batches *b, loss_name name,
+                                sem_error *err)
 {
     const train_config *c = s->config;
-    const mnrl_options options = {
+    const mnrl_options ranking = {
         .scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric};
-    sem_status status = loss_mnrl_create(&s->loss, &options, model_get_gemm(s->base), max_pairs, max_texts, err);
-    if (status != SEM_OK || c->dim_count == 0)
-        return status;
-    return loss_matryoshka_create(&s->loss, s->loss, c->dims, c->dim_weights, c->dim_count,
-                                  model_get_config(s->base)->dim, err);
+    if (name == LOSS_COSENT)
+        return loss_cosent_create(out, c->scale, b->max_pairs, err);
+    if (name == LOSS_MSE)
+        return loss_mse_create(out, b->max_pairs, err);
+    return loss_mnrl_create(out, &ranking, model_get_gemm(s->base), b->max_pairs, b->max_texts, err);
+}
+
+/* The one loss that there is, or the choice of several. */
+static sem_status create_members(train_setup *s, const train_batches *b, sem_error *err)
+{
+    loss *members[LOSS_NAMES] = {0}, *last = NULL;
+    size_t count = 0;
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < LOSS_NAMES && status == SEM_OK; i++) {
+        if (!b->losses[i])
+            continue;
+        status = create_member(&members[i], s, b, (loss_name)i, err);
+        last = members[i];
+        count++;
+    }
+    if (status == SEM_OK && count == 1)
+        s->loss = last;
+    else if (status == SEM_OK)
+        return loss_choice_create(&s->loss, members, err);
+    for (size_t i = 0; i < LOSS_NAMES && status != SEM_OK; i++)
+        loss_destroy(members[i]);
+    return status;
+}
+
+/* The width itself always counts: what is told of are first dimensions beside it. */
+static sem_status wrap_dims(train_setup *s, sem_error *err)
+{
+    const train_config *c = s->config;
+    const size_t width = model_get_config(s->base)->dim;
+    size_t dims[MATRYOSHKA_MOST], count = c->dim_count;
+    double weights[MATRYOSHKA_MOST];
+    memcpy(dims, c->dims, count * sizeof *dims);
+    memcpy(weights, c->dim_weights, count * sizeof *weights);
+    if (dims[count - 1] < width) {
+        dims[count] = width;
+        weights[count++] = 1;
+    }
+    return loss_matryoshka_create(&s->loss, s->loss, dims, weights, count, width, err);
+}
+
+static sem_status create_loss(train_setup *s, const train_batches *b, sem_error *err)
+{
+    sem_status status = create_members(s, b, err);
+    return status == SEM_OK && s->config->dim_count > 0 ? wrap_dims(s, err) : status;
 }
 
 /* The step with its helpers. */
@@ -54,7 +101,7 @@ static sem_status create_step(train_setup *s, sem_error *err)
 }
 
 sem_status train_setup_create(train_setup *out, const model *base, const train_config *config, size_t steps,
-                              size_t max_pairs, size_t max_texts, sem_error *err)
+                              const train_batches *batches, sem_error *err)
 {
     const encoder *e = model_get_encoder(base);
     *out = (train_setup){
@@ -65,7 +112,7 @@ sem_status train_setup_create(train_setup *out, const model *base, const train_c
                         encoder_layout(e)->total);
     sem_status status = encoder_read_params(e, out->params, err);
     if (status == SEM_OK)
-        status = create_loss(out, max_pairs, max_texts, err);
+        status = create_loss(out, batches, err);
     return status == SEM_OK ? create_step(out, err) : status;
 }
 

@@ -4,9 +4,11 @@
 #define SEM_FINETUNE_TRAIN_SETUP_H
 
 #include "base/status.h"
+#include "finetune/loss_choice.h"
 #include "finetune/train_loop.h"
 #include "finetune/trainer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,10 +22,15 @@ typedef struct train_setup {
     train_step *step;
 } train_setup;
 
-/* For so many steps of batches of up to max_pairs pairs and max_texts texts. To be freed
- * also after a failure. */
+/* What batches look like. */
+typedef struct train_batches {
+    size_t max_pairs, max_texts;
+    bool losses[LOSS_NAMES]; /* that they are for: one of them, or as each batch says (loss_choice.h) */
+} train_batches;
+
+/* For so many steps. To be freed also after a failure. */
 sem_status train_setup_create(train_setup *out, const model *base, const train_config *config, size_t steps,
-                              size_t max_pairs, size_t max_texts, sem_error *err);
+                              const train_batches *batches, sem_error *err);
 void train_setup_free(train_setup *s);
 
 /* `before`, and all that the run's bits depend on beside its batches. Before the first step. */

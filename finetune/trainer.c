@@ -274,8 +274,9 @@ static sem_status run_create(train_run *run, sem_error *err)
         status = count_steps(run, &steps, err);
     if (status == SEM_OK)
         status = create_arrays(run, err);
+    const train_batches batches = {.max_pairs = most, .max_texts = 2 * most, .losses = {[LOSS_MNRL] = true}};
     if (status == SEM_OK)
-        status = train_setup_create(&run->setup, run->base, run->config, steps, most, 2 * most, err);
+        status = train_setup_create(&run->setup, run->base, run->config, steps, &batches, err);
     return status;
 }
 

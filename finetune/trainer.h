@@ -24,6 +24,8 @@ typedef struct train_pair {
     float weight;          /* > 0; the loss is sum(w l) / sum(w) */
 } train_pair;
 
+enum { TRAIN_DIMS_MAX = MATRYOSHKA_MOST - 1 };
+
 typedef struct train_config {
     uint64_t seed;
     double learning_rate; /* peak */
@@ -35,9 +37,9 @@ typedef struct train_config {
     double margin;    /* of the ranking loss, 0 or more */
     bool symmetric;   /* documents rank queries as well */
     bool frequency;   /* documents of many pairs, and queries of many, weigh less as negatives (loss_mnrl.h) */
-    size_t dim_count; /* Matryoshka dimensions; 0: none */
-    size_t dims[MATRYOSHKA_MOST];
-    double dim_weights[MATRYOSHKA_MOST];
+    size_t dim_count; /* of first dimensions that count beside all (loss_matryoshka.h); 0: none */
+    size_t dims[TRAIN_DIMS_MAX]; /* rising; the model's own width weighs 1 where it is not among them */
+    double dim_weights[TRAIN_DIMS_MAX];
     schedule_shape schedule;
     size_t accumulate;  /* batches a step */
     double layer_decay; /* param_groups.h, as the next two */

@@ -39,9 +39,9 @@ $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.c.o $(call objects,$(TEST_COM
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
-# This one runs build/semtrain, and opens what it made.
-$(BUILD)/tests/tools/test_semtrain: $(BUILD)/obj/tests/tools/test_semtrain.c.o $(call objects,$(TEST_COMMON)) \
-                                    $(call lib,$(up_to_finetune)) | $(BUILD)/semtrain
+# These run build/semtrain, and open what it made.
+SEMTRAIN_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/test_semtrain*.c))
+$(SEMTRAIN_TESTS): $(BUILD)/%: $(BUILD)/obj/%.c.o $(call objects,$(TEST_COMMON)) $(call lib,$(up_to_finetune)) | $(BUILD)/semtrain
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) $(CHECK_LIBS) -o $@

@@ -3,6 +3,7 @@
 #define SEM_TOOLS_SEMTRAIN_H
 
 #include "base/status.h"
+#include "finetune/mix_source.h"
 #include "finetune/suite.h"
 #include "tools/semctl_text.h"
 #include "tools/semtrain_recipe.h"
@@ -31,6 +32,12 @@ semtrain_run run_datasets, run_train, run_mine, run_eval;
 sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err);
 /* Opens the model of [train] in float32. */
 sem_status semtrain_model(const recipe *r, model **out, sem_error *err);
+
+/* What is learnt from a [data] set, by its loss; refused where its data or keys are of no
+ * use for that. */
+sem_status semtrain_lesson(const recipe_set *set, mix_lesson *out, sem_error *err);
+/* Whether the lessons [count] of all [data] sets go together, and with [train] and [mix]. */
+sem_status semtrain_check_lessons(const recipe *r, const mix_lesson *lessons, size_t count, sem_error *err);
 
 /* What was measured on one set. */
 enum { EVAL_FIGURES_MAX = 4 };

@@ -71,6 +71,8 @@ const config_key recipe_set_keys[] = {
     {"data", "pairs", KEY_INTEGER, "0", RANGE(0, INT64_MAX), IN_SET(pairs),
      .help = "how many it holds; 0: counted where that matters"},
     {"data", "weight", KEY_REAL, "1", REALS(1e-9, 1e9), IN_SET(weight), .help = "its share, with sampling weights"},
+    {"data", "loss", KEY_CHOICE, "auto", IN_SET(loss), .choices = "auto, mnrl, cosent",
+     .help = "what is learnt from it: mnrl, cosent; auto: cosent with form sts, else mnrl"},
     {"data", "by_domain", KEY_BOOL, "false", IN_SET(by_domain), .help = "batches are kept inside a domain"},
     {"data", "mixed_share", KEY_REAL, "0", REALS(0, 1), IN_SET(mixed_share),
      .help = "of the pairs, in batches of all domains all the same"},

@@ -39,8 +39,8 @@ static bool is_plain_section(const char *section)
  * no use for how it would be drawn from. */
 static bool is_for(const config_key *key, bool eval)
 {
-    static const char *const drawing[] = {"window",    "window_bytes", "pairs",   "weight",
-                                          "by_domain", "mixed_share",  "domains", "negative"};
+    static const char *const drawing[] = {"window",      "window_bytes", "pairs",    "weight", "by_domain",
+                                          "mixed_share", "domains",      "negative", "loss"};
     if (strcmp(key->section, "eval") == 0)
         return eval;
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing && eval; i++)
@@ -291,14 +291,15 @@ static sem_status finish_set(recipe *r, recipe_set *set, sem_error *err)
     return status == SEM_OK && by_pairs ? data_options_check(d, err) : status;
 }
 
-static void resolve_train(recipe *r)
+static sem_status resolve_train(recipe *r, sem_error *err)
 {
     r->daemon.finetune.threads = r->train.threads;
-    config_resolve_train(&r->daemon);
+    sem_status status = config_resolve_train(&r->daemon, err);
     r->train.threads = r->daemon.train.threads;
     r->daemon.train.nice = (int)r->train.nice;
     r->daemon.train.checkpoint = r->train.checkpoint[0] != '\0' ? r->train.checkpoint : NULL;
     r->daemon.train.checkpoint_every = r->train.checkpoint_every;
+    return status;
 }
 
 sem_status recipe_load(recipe *out, const char *path, const char *const *overrides, size_t count, sem_error *err)
@@ -316,9 +317,8 @@ sem_status recipe_load(recipe *out, const char *path, const char *const *overrid
     free(reading);
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         status = take_override(out, overrides[i], err);
-    resolve_train(out);
     if (status == SEM_OK)
-        status = train_config_check(&out->daemon.train, err);
+        status = resolve_train(out, err);
     /* Sets no longer move. */
     for (size_t i = 0; i < out->set_count && status == SEM_OK; i++)
         status = finish_set(out, &out->sets[i], err);

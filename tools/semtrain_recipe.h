@@ -31,6 +31,7 @@ typedef struct recipe_set {
     size_t window, max_malformed;
     /* [data] only */
     uint64_t pairs;
+    char loss[8];
     double weight, mixed_share;
     bool by_domain;
     size_t domains;

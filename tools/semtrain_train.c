@@ -16,6 +16,7 @@ typedef struct training {
     recipe *r;
     model *base;
     mix_set sets[RECIPE_SETS_MAX];
+    mix_lesson lessons[RECIPE_SETS_MAX];
     mix_domains *domains[RECIPE_SETS_MAX]; /* NULL where there is a field, or none are kept */
     size_t count;
     mix *mix;
@@ -42,12 +43,11 @@ static sem_status check_recipe(const recipe *r, sem_error *err)
 
 static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
 {
-    if (set->data.form == DATA_STS)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "data %s: pairs of graded similarity are for [eval]; the ranking loss takes pairs that match",
-                        set->name);
     if (set->domains > 0 && !set->by_domain)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "data %s: domains is given, and by_domain is false", set->name);
+    sem_status status = semtrain_lesson(set, &g->lessons[g->count], err);
+    if (status != SEM_OK)
+        return status;
     mix_set *s = &g->sets[g->count++];
     *s = (mix_set){.data = &set->data,
                    .size = set->pairs,
@@ -62,7 +62,7 @@ static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
                                          .nice = (int)g->r->train.nice,
                                          .seed = g->r->daemon.train.seed};
     progress_show(&g->t->bar, "finding domains", -1, "%s", set->name);
-    sem_status status = mix_domains_train(&g->domains[g->count - 1], &options, &set->data, err);
+    status = mix_domains_train(&g->domains[g->count - 1], &options, &set->data, err);
     s->domains = mix_domains_assign;
     s->context = g->domains[g->count - 1];
     return status;
@@ -115,6 +115,8 @@ static sem_status prepare(training *g, sem_error *err)
         status = add_set(g, set, err);
     if (status == SEM_OK && g->count == 0)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "the recipe has no [data NAME] section");
+    if (status == SEM_OK)
+        status = semtrain_check_lessons(g->r, g->lessons, g->count, err);
     if (status == SEM_OK)
         status = find_steps(g, err);
     return status == SEM_OK ? open_mix(g, err) : status;
@@ -204,9 +206,10 @@ static sem_status train(training *g, sem_error *err)
     train_report report;
     const train_control control = {.cancel = g->t->cancel, .progress = show_step, .context = g};
     sem_status status = prepare(g, err);
+    const train_mix_options options = {
+        .steps = g->steps, .negatives = g->r->train.negatives, .lessons = g->lessons, .set_count = g->count};
     if (status == SEM_OK)
-        status = train_on_mix(g->base, g->mix, g->steps, g->r->train.negatives, &g->r->daemon.train, &control, &params,
-                              &report, err);
+        status = train_on_mix(g->base, g->mix, &options, &g->r->daemon.train, &control, &params, &report, err);
     if (status == SEM_OK)
         status = save(g, params, &report, err);
     free(params);

@@ -162,6 +162,34 @@ START_TEST(training_takes_names_of_schedules_and_scales)
 }
 END_TEST
 
+START_TEST(first_dimensions_are_read_in_any_order_with_their_weights)
+{
+    sem_error error;
+    config c;
+    config_defaults(&c);
+    ck_assert_uint_eq(c.train.dim_count, 0);
+    ck_ok(load_text(&c, "[train]\nmatryoshka = 256,64, 128\nmatryoshka_weights = 1 0.5 2\n", &error));
+    ck_assert_uint_eq(c.train.dim_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_uint_eq(c.train.dims[i], (size_t)64 << i);
+        ck_assert_double_eq(c.train.dim_weights[i], i == 0 ? 0.5 : i == 1 ? 2 : 1);
+    }
+    ck_ok(load_text(&c, "[train]\nmatryoshka = 32\nmatryoshka_weights =\n", &error));
+    ck_assert_uint_eq(c.train.dim_count, 1);
+    ck_assert_double_eq(c.train.dim_weights[0], 1);
+    refused("[train]\nmatryoshka = 256,128\nmatryoshka_weights = 1\n", "as many weights", "256,128");
+    refused("[train]\nmatryoshka = 256\nmatryoshka_weights = 1,2\n", "as many weights", "256");
+    refused("[train]\nmatryoshka_weights = 1\n", "as many weights", "matryoshka");
+    refused("[train]\nmatryoshka = 64,many\n", "64,many", "numbers");
+    refused("[train]\nmatryoshka = 64,64\n", "64", "twice");
+    refused("[train]\nmatryoshka = 0\n", "train.matryoshka", "from 1 on");
+    refused("[train]\nmatryoshka = 1.5\n", "train.matryoshka", "whole numbers");
+    refused("[train]\nmatryoshka = nan\n", "train.matryoshka", "whole numbers");
+    refused("[train]\nmatryoshka = 8\nmatryoshka_weights = 0\n", "train.matryoshka_weights", "above 0");
+    refused("[train]\nmatryoshka = 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n", "train.matryoshka", "up to 15");
+}
+END_TEST
+
 START_TEST(errors_name_file_line_found_and_allowed)
 {
     refused("[server]\nlistn = tcp://127.0.0.1:1\n", "semd.conf:2", "server.listn");
@@ -442,6 +470,7 @@ int main(void)
     tcase_add_test(tests, every_default_of_the_table_is_allowed);
     tcase_add_test(tests, values_take_units);
     tcase_add_test(tests, training_takes_names_of_schedules_and_scales);
+    tcase_add_test(tests, first_dimensions_are_read_in_any_order_with_their_weights);
     tcase_add_test(tests, errors_name_file_line_found_and_allowed);
     tcase_add_test(tests, lines_that_inih_would_cut_are_refused);
     tcase_add_test(tests, a_nul_byte_is_refused);

@@ -1,6 +1,7 @@
 /* Losses other than ranking by negatives, and Matryoshka around all of them. */
 #include "tests/finetune/loss_case.h"
 
+#include "finetune/loss_choice.h"
 #include "finetune/loss_cosent.h"
 #include "finetune/loss_matryoshka.h"
 #include "finetune/loss_mnrl.h"
@@ -210,6 +211,67 @@ START_TEST(unusable_dimensions_are_refused)
 }
 END_TEST
 
+START_TEST(each_batch_of_a_choice_has_the_loss_that_it_names)
+{
+    static const int kinds[LOSS_NAMES] = {
+        [LOSS_MNRL] = KIND_LEARNED, [LOSS_COSENT] = KIND_COSENT, [LOSS_MSE] = KIND_MSE};
+    loss_case t;
+    loss *members[LOSS_NAMES], *choice = NULL;
+    float d[N * E];
+    for (size_t i = 0; i < LOSS_NAMES; i++)
+        members[i] = make(kinds[i]);
+    ck_ok(loss_choice_create(&choice, members, &error));
+    ck_assert_uint_eq(choice->max_pairs, B);
+    ck_assert_uint_eq(choice->max_texts, N);
+    for (size_t i = 0; i < LOSS_NAMES; i++) {
+        loss *alone = make(kinds[i]);
+        arrange(&t, texts_of(kinds[i]));
+        const double expected = loss_of(&t, alone);
+        memcpy(d, t.d, sizeof d);
+        t.batch.which = i;
+        ck_assert_double_eq(loss_of(&t, choice), expected);
+        ck_assert_mem_eq(t.d, d, t.batch.texts * E * sizeof *d);
+        ck_assert(choice->learned == members[LOSS_MNRL]->learned);
+        ck_assert_float_eq(choice->learned->gradient, alone->learned != NULL ? alone->learned->gradient : 0);
+        check_gradients(&t, choice);
+        loss_destroy(alone);
+    }
+    loss_destroy(choice);
+}
+END_TEST
+
+START_TEST(a_batch_for_a_loss_that_the_choice_lacks_is_refused)
+{
+    loss_case t;
+    loss *members[LOSS_NAMES] = {[LOSS_MSE] = make(KIND_MSE)}, *none[LOSS_NAMES] = {0}, *choice = NULL;
+    ck_ok(loss_choice_create(&choice, members, &error));
+    arrange(&t, 2 * B);
+    t.batch.which = LOSS_MSE;
+    ck_ok(loss_check(choice, &t.batch, &error));
+    t.batch.which = LOSS_COSENT;
+    ck_fails(loss_check(choice, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    t.batch.which = LOSS_NAMES;
+    ck_fails(loss_check(choice, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    t.batch.which = LOSS_MSE;
+    t.batch.teacher = NULL;
+    ck_fails(loss_check(choice, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    loss_destroy(choice);
+    ck_fails(loss_choice_create(&choice, none, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_null(choice);
+}
+END_TEST
+
+START_TEST(losses_go_by_their_names)
+{
+    loss_name found;
+    for (size_t i = 0; i < LOSS_NAMES; i++) {
+        ck_assert(loss_name_parse(loss_name_text((loss_name)i), &found));
+        ck_assert_int_eq(found, (int)i);
+    }
+    ck_assert(!loss_name_parse("auto", &found));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("loss_kinds");
@@ -224,6 +286,9 @@ int main(void)
     tcase_add_test(tests, cosent_with_a_large_scale_does_not_overflow);
     tcase_add_test(tests, batches_without_what_the_loss_reads_are_refused);
     tcase_add_test(tests, unusable_dimensions_are_refused);
+    tcase_add_test(tests, each_batch_of_a_choice_has_the_loss_that_it_names);
+    tcase_add_test(tests, a_batch_for_a_loss_that_the_choice_lacks_is_refused);
+    tcase_add_test(tests, losses_go_by_their_names);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

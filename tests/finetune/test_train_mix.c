@@ -43,6 +43,13 @@ static void end(run_case *c)
     model_close(c->m);
 }
 
+static const mix_lesson RANKING = {.loss = LOSS_MNRL};
+
+static train_mix_options steps_of(size_t steps, size_t negatives)
+{
+    return (train_mix_options){.steps = steps, .negatives = negatives, .lessons = &RANKING, .set_count = 1};
+}
+
 static train_config settings(size_t batch)
 {
     train_config config;
@@ -79,6 +86,7 @@ START_TEST(training_from_a_file_equals_training_on_its_pairs)
     config.margin = 0.1;
     config.schedule = SCHEDULE_COSINE;
     config.average = 0.5;
+    const train_mix_options options = steps_of(STEPS, 0);
     if (!begin(&c, pairs_file(), PAIRS))
         return;
     for (size_t i = 0; i < PAIRS; i++) {
@@ -92,7 +100,7 @@ START_TEST(training_from_a_file_equals_training_on_its_pairs)
                                 .document_key = 200 + i,
                                 .weight = 1};
     }
-    ck_ok(train_on_mix(c.m, c.mix, STEPS, 0, &config, NULL, &params, &report, &error));
+    ck_ok(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error));
     ck_ok(train_mnrl(c.m, pairs, PAIRS, &config, NULL, &expected, &expected_report, &error));
     ck_assert_uint_eq(report.steps, STEPS);
     ck_assert_uint_eq(report.pairs, STEPS * PAIRS);
@@ -113,6 +121,7 @@ END_TEST
 START_TEST(the_same_seed_gives_the_same_bits)
 {
     const train_config config = settings(5);
+    const train_mix_options options = steps_of(6, 1);
     float *first = NULL;
     for (size_t round = 0; round < 2; round++) {
         run_case c;
@@ -120,7 +129,7 @@ START_TEST(the_same_seed_gives_the_same_bits)
         float *params;
         if (!begin(&c, pairs_file(), 5))
             return;
-        ck_ok(train_on_mix(c.m, c.mix, 6, 1, &config, NULL, &params, &report, &error));
+        ck_ok(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error));
         if (round > 0)
             ck_assert_mem_eq(params, first, total_of(c.m) * sizeof *params);
         free(round > 0 ? params : NULL);
@@ -157,8 +166,9 @@ static float *train_ten(const char *checkpoint, size_t cancelled_behind, sem_sta
     config.accumulate = 2;
     config.checkpoint = checkpoint;
     config.checkpoint_every = 3;
+    const train_mix_options options = steps_of(10, 1);
     ck_assert(begin(&c, pairs_file(), 5));
-    ck_fails(train_on_mix(c.m, c.mix, 10, 1, &config, &control, &params, &report, &error), expected);
+    ck_fails(train_on_mix(c.m, c.mix, &options, &config, &control, &params, &report, &error), expected);
     if (expected == SEM_OK)
         ck_assert_uint_eq(report.steps, 10);
     end(&c);
@@ -188,8 +198,9 @@ START_TEST(a_run_goes_on_from_its_checkpoint_to_the_same_bits)
     train_config config = settings(5);
     config.checkpoint = path;
     config.checkpoint_every = 3;
+    const train_mix_options options = steps_of(10, 1);
     ck_assert(begin(&c, data_file_path("train.jsonl"), 5));
-    ck_fails(train_on_mix(c.m, c.mix, 10, 1, &config, NULL, &params, &report, &error), SEM_FAILED_PRECONDITION);
+    ck_fails(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error), SEM_FAILED_PRECONDITION);
     end(&c);
 }
 END_TEST
@@ -205,7 +216,7 @@ START_TEST(a_batch_holds_anchors_positives_and_as_many_negatives_as_there_are)
         train_batch batch;
         if (!begin(&c, data_file("mixed.jsonl", MIXED), 4))
             return;
-        const mix_source_options options = {.batch_size = 4, .negatives = most, .seed = 1};
+        const mix_source_options options = {.lessons = &RANKING, .batch_size = 4, .negatives = most, .seed = 1};
         const size_t expected = most == 0 ? 0 : 2 + (most < 3 ? most : 3);
         ck_ok(mix_source_create(&s, c.m, c.mix, &options, &error));
         ck_ok(mix_source_next(s, &batch, &error));
@@ -235,7 +246,7 @@ START_TEST(texts_of_one_set_share_a_label)
     train_batch batch;
     if (!begin(&c, data_file("sets.jsonl", "{\"set\": [\"a\", \"b\", \"c\", \"d\"]}\n[\"e\", \"f\"]\n"), 8))
         return;
-    const mix_source_options options = {.batch_size = 8, .seed = 1};
+    const mix_source_options options = {.lessons = &RANKING, .batch_size = 8, .seed = 1};
     size_t labelled = 0;
     uint64_t label = 0;
     ck_ok(mix_source_create(&s, c.m, c.mix, &options, &error));
@@ -263,10 +274,11 @@ START_TEST(a_run_that_is_cancelled_says_so)
     const train_control control = {.cancel = &cancel};
     if (!begin(&c, pairs_file(), 4))
         return;
-    ck_fails(train_on_mix(c.m, c.mix, 5, 0, &config, &control, &params, &report, &error), SEM_CANCELLED);
+    const train_mix_options five = steps_of(5, 0), none = steps_of(0, 0), many = steps_of(1, 1000);
+    ck_fails(train_on_mix(c.m, c.mix, &five, &config, &control, &params, &report, &error), SEM_CANCELLED);
     ck_assert_ptr_null(params);
-    ck_fails(train_on_mix(c.m, c.mix, 0, 0, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(train_on_mix(c.m, c.mix, 1, 1000, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(train_on_mix(c.m, c.mix, &none, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
+    ck_fails(train_on_mix(c.m, c.mix, &many, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
     end(&c);
 }
 END_TEST

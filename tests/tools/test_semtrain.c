@@ -1,62 +1,12 @@
 /* semtrain from its command line: what it prints, writes and refuses. */
-#include "tests/common/testing.h"
+#include "tests/tools/semtrain_run.h"
 
 #include "model/model.h"
 #include "finetune/data_stream.h"
 
 #include <jansson.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-static sem_error error;
-
-enum { OUTPUT = 1 << 16, PATH = 1024 };
-
-/* What the last run printed, both streams. */
-static char output[OUTPUT];
-
-/* Runs build/semtrain with the arguments, for the shell; its exit status. */
-static int run(const char *arguments)
-{
-    const char *build = getenv("SEMD_BUILD");
-    char line[4 * PATH];
-    snprintf(line, sizeof line, "%s/semtrain %s 2>&1", build != NULL ? build : "build", arguments);
-    FILE *pipe = popen(line, "r");
-    ck_assert_ptr_nonnull(pipe);
-    size_t used = fread(output, 1, sizeof output - 1, pipe);
-    output[used] = '\0';
-    int status = pclose(pipe);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void ck_prints(const char *text)
-{
-    ck_assert_msg(strstr(output, text) != NULL, "no \"%s\" in: %s", text, output);
-}
-
-static const char *in_folder(const char *name)
-{
-    static char paths[8][PATH];
-    static size_t next;
-    char *path = paths[next++ % 8];
-    snprintf(path, PATH, "%s/%s", testing_folder(), name);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *content)
-{
-    const char *path = in_folder(name);
-    FILE *out = fopen(path, "w");
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_ge(fputs(content, out), 0);
-    ck_assert_int_eq(fclose(out), 0);
-    return path;
-}
 
 /* A recipe over two small sets and the tiny model; false: it is missing. */
 static bool write_recipe(char command[PATH], const char *name)
