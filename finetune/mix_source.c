@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "finetune/mix_others.h"
 
 #include <inttypes.h>
 
@@ -18,13 +19,15 @@ struct mix_source {
     /* one batch: the anchors, the positives, then negatives */
     size_t max_texts;
     token_batch tokens;
-    train_text *texts; /* [max_texts], as the next four */
+    train_text *texts; /* [max_texts], as the next five */
     uint64_t *id;
     uint64_t *text;
     uint64_t *label;
-    size_t *starts; /* where each text begins in tokens */
-    float *weight;  /* [batch_size], as score */
+    size_t *starts;   /* where each text begins in tokens */
+    data_text *words; /* what each text was */
+    float *weight;    /* [batch_size], as score */
     float *score;
+    mix_others *others;
 };
 
 void mix_source_destroy(mix_source *s)
@@ -37,8 +40,10 @@ void mix_source_destroy(mix_source *s)
     free(s->text);
     free(s->label);
     free(s->starts);
+    free(s->words);
     free(s->weight);
     free(s->score);
+    mix_others_destroy(s->others);
     free(s);
 }
 
@@ -49,10 +54,11 @@ static bool take_memory(mix_source *s)
     s->text = checked_realloc(NULL, s->max_texts, sizeof *s->text);
     s->label = checked_realloc(NULL, s->max_texts, sizeof *s->label);
     s->starts = checked_realloc(NULL, s->max_texts, sizeof *s->starts);
+    s->words = checked_realloc(NULL, s->max_texts, sizeof *s->words);
     s->weight = checked_realloc(NULL, s->options.batch_size, sizeof *s->weight);
     s->score = checked_realloc(NULL, s->options.batch_size, sizeof *s->score);
     return s->texts != NULL && s->id != NULL && s->text != NULL && s->label != NULL && s->starts != NULL &&
-           s->weight != NULL && s->score != NULL;
+           s->words != NULL && s->weight != NULL && s->score != NULL;
 }
 
 sem_status mix_source_create(mix_source **out, const model *base, mix *m, const mix_source_options *options,
@@ -72,12 +78,19 @@ sem_status mix_source_create(mix_source **out, const model *base, mix *m, const 
     s->mix = m;
     s->options = *options;
     s->max_texts = max_texts;
-    if (!take_memory(s)) {
+    const mix_others_options others = {.teacher = options->teacher,
+                                       .guide = options->guide,
+                                       .g = model_get_gemm(base),
+                                       .max_pairs = options->batch_size,
+                                       .max_texts = max_texts};
+    sem_status status = take_memory(s) ? SEM_OK : sem_fail_memory(err, "a batch");
+    if (status == SEM_OK)
+        status = mix_others_create(&s->others, &others, err);
+    if (status == SEM_OK)
+        *out = s;
+    else
         mix_source_destroy(s);
-        return sem_fail_memory(err, "a batch");
-    }
-    *out = s;
-    return SEM_OK;
+    return status;
 }
 
 size_t mix_source_max_texts(const mix_source *s)
@@ -90,6 +103,7 @@ static sem_status put_text(mix_source *s, const char *prompt, data_text text, ui
 {
     const size_t place = s->tokens.texts;
     s->starts[place] = s->tokens.tokens;
+    s->words[place] = text;
     s->id[place] = id;
     s->text[place] = hash_text(text.bytes, text.length);
     s->label[place] = label != 0 ? label : LOSS_NO_KEY;
@@ -147,6 +161,11 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
         return status;
     for (size_t i = 0; i < s->tokens.texts; i++)
         s->texts[i] = (train_text){.ids = s->tokens.ids + s->starts[i], .length = s->tokens.lengths[i]};
+    const float *taught = NULL, *guide = NULL;
+    if (lesson->loss == LOSS_MSE)
+        status = mix_others_teach(s->others, &from, lesson->each, &taught, err);
+    else if (lesson->loss == LOSS_MNRL)
+        status = mix_others_guide(s->others, s->words, from.count, s->tokens.texts, &guide, err);
     *batch = (train_batch){.texts = s->texts,
                            .about = {.pairs = from.count,
                                      .texts = s->tokens.texts,
@@ -155,8 +174,10 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
                                      .weight = s->weight,
                                      .id = s->id,
                                      .text = s->text,
-                                     .label = s->label}};
-    return SEM_OK;
+                                     .label = s->label,
+                                     .guide = guide,
+                                     .teacher = taught}};
+    return status;
 }
 
 sem_status mix_source_save(void *context, checkpoint_writer *w, sem_error *err)

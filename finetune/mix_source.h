@@ -6,10 +6,12 @@
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/checkpoint.h"
+#include "finetune/kept_vectors.h"
 #include "finetune/loss_choice.h"
 #include "finetune/mix.h"
 #include "finetune/train_step.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,15 +20,18 @@ enum { MIX_NEGATIVES_MAX = 64 };
 /* What is learnt from the pairs of a set. */
 typedef struct mix_lesson {
     loss_name loss;
+    bool each; /* of LOSS_MSE: both texts of a pair have a teacher's vector of their own (mix_others.h) */
 } mix_lesson;
 
 typedef struct mix_source_options {
     const mix_lesson *lessons; /* [the mix's sets]; all alike where a batch is of several sets */
     size_t batch_size;         /* the mix's */
-    size_t negatives;          /* hard ones of each example, at most, where the loss is for them: of more, so many that
-                        * stand behind each other are taken, from a place that seed and step decide */
+    size_t negatives;          /* hard ones of each example, at most, where the loss is for them: of more, so many
+                                * that stand behind each other are taken, from a place that seed and step decide */
     size_t max_tokens;         /* of a text; 0: the model's own limit */
     uint64_t seed;
+    kept_vectors *teacher; /* borrowed; needed where a lesson is LOSS_MSE. Its vectors are as wide as the model's */
+    kept_vectors *guide;   /* borrowed; NULL: none */
 } mix_source_options;
 
 typedef struct mix_source mix_source;

@@ -4,16 +4,34 @@
 #include "base/random.h"
 #include "finetune/train_setup.h"
 
-static sem_status check(const train_config *config, size_t steps, sem_error *err)
+static sem_status check_teacher(const model *base, const train_mix_options *options, sem_error *err)
+{
+    bool needed = false;
+    for (size_t i = 0; i < options->set_count; i++)
+        needed = needed || options->lessons[i].loss == LOSS_MSE;
+    if (needed != (options->teacher != NULL))
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %s",
+                        needed ? "the loss mse needs a teacher"
+                               : "no data set has the loss mse, which a teacher is for");
+    const size_t dim = model_get_config(base)->dim;
+    if (needed && kept_vectors_dim(options->teacher) != dim)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "training: the teacher's vectors have %zu numbers and the model's %zu; for the loss mse they "
+                        "must have as many (semtrain distill adds a projection)",
+                        kept_vectors_dim(options->teacher), dim);
+    return SEM_OK;
+}
+
+static sem_status check(const model *base, const train_mix_options *options, const train_config *config, sem_error *err)
 {
     sem_status status = train_config_check(config, err);
-    if (status == SEM_OK && steps == 0)
+    if (status == SEM_OK && options->steps == 0)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "training 0 steps: at least one is needed");
     if (status == SEM_OK && config->frequency)
         status = sem_fail(err, SEM_INVALID_ARGUMENT,
                           "training: frequency is true; files are read as they are trained on, and how often each "
                           "text comes is not known: it must be false");
-    return status;
+    return status == SEM_OK ? check_teacher(base, options, err) : status;
 }
 
 static sem_status run(train_setup *setup, mix *m, mix_source *from, const train_mix_options *options,
@@ -25,7 +43,11 @@ static sem_status run(train_setup *setup, mix *m, mix_source *from, const train_
     if (setup->config->checkpoint != NULL) {
         fingerprint = mix_fingerprint(m, mix_source_max_texts(from));
         for (size_t i = 0; i < options->set_count; i++)
-            fingerprint = random_at(fingerprint, options->lessons[i].loss);
+            fingerprint = random_at(fingerprint, 2 * (uint64_t)options->lessons[i].loss + options->lessons[i].each);
+        if (options->teacher != NULL)
+            fingerprint = random_at(fingerprint, kept_vectors_fingerprint(options->teacher));
+        if (options->guide != NULL)
+            fingerprint = random_at(fingerprint, kept_vectors_fingerprint(options->guide));
         fingerprint = train_setup_fingerprint(setup, fingerprint);
     }
     return train_setup_run(setup, &source, fingerprint, control, report, err);
@@ -36,7 +58,7 @@ sem_status train_on_mix(const model *base, mix *m, const train_mix_options *opti
 {
     *params = NULL;
     *report = (train_report){0};
-    sem_status status = check(config, options->steps, err);
+    sem_status status = check(base, options, config, err);
     if (status != SEM_OK)
         return status;
     const uint64_t began_ns = clock_monotonic_ns();
@@ -46,7 +68,9 @@ sem_status train_on_mix(const model *base, mix *m, const train_mix_options *opti
                                        .batch_size = config->batch_size,
                                        .negatives = options->negatives,
                                        .max_tokens = config->max_tokens,
-                                       .seed = config->seed};
+                                       .seed = config->seed,
+                                       .teacher = options->teacher,
+                                       .guide = options->guide};
     train_batches batches = {.max_pairs = config->batch_size};
     for (size_t i = 0; i < options->set_count; i++)
         batches.losses[options->lessons[i].loss] = true;

@@ -14,6 +14,8 @@ typedef struct train_mix_options {
     size_t negatives;          /* finetune/mix_source.h */
     const mix_lesson *lessons; /* [set_count] what is learnt from each set of the mix */
     size_t set_count;
+    kept_vectors *teacher; /* borrowed; where a lesson is LOSS_MSE, else NULL. As wide as the model */
+    kept_vectors *guide;   /* borrowed; NULL: none. Of the model that config names */
 } train_mix_options;
 
 /* Trains a copy of the model's weights on m, whose batches are of config->batch_size at

@@ -25,6 +25,7 @@ static const struct semtrain_command {
     semtrain_run *run;
 } COMMANDS[] = {
     {"train", "RECIPE", "train [train] model on all [data] sets, write a new directory", true, run_train},
+    {"distill", "RECIPE", "train [train] model to give the vectors of train.teacher", true, run_distill},
     {"mine", "RECIPE", "find hard negatives for each [data] set", true, run_mine},
     {"eval", "RECIPE", "measure [train] model on all [eval] sets", true, run_eval},
     {"datasets", "", "list public training sets: what they hold, what a model learns from each", false, run_datasets},

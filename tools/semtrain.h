@@ -26,16 +26,26 @@ typedef struct semtrain {
 typedef sem_status semtrain_run(semtrain *t, const char *recipe_path, sem_error *err);
 
 /* datasets takes no recipe. */
-semtrain_run run_datasets, run_train, run_mine, run_eval;
+semtrain_run run_datasets, run_train, run_distill, run_mine, run_eval;
 
 /* The recipe, with the reports of malformed lines going to standard error. */
 sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err);
 /* Opens the model of [train] in float32. */
 sem_status semtrain_model(const recipe *r, model **out, sem_error *err);
 
-/* What is learnt from a [data] set, by its loss; refused where its data or keys are of no
- * use for that. */
-sem_status semtrain_lesson(const recipe_set *set, mix_lesson *out, sem_error *err);
+/* Vectors of the model in dir, kept in the file path (NULL: in none). */
+sem_status semtrain_kept(semtrain *t, const recipe *r, const char *dir, const char *path, kept_vectors **out,
+                         sem_error *err);
+/* Those of train.teacher; NULL where none is named. */
+sem_status semtrain_teacher(semtrain *t, const recipe *r, kept_vectors **out, sem_error *err);
+/* m with a projection to width numbers, written to and opened from semtrain_start_path: for
+ * the run, which removes it. */
+sem_status semtrain_widened(semtrain *t, const recipe *r, const model *m, size_t width, model **out, sem_error *err);
+sem_status semtrain_start_path(const recipe *r, char path[FILES_PATH_MAX], sem_error *err);
+
+/* What is learnt from a [data] set, by its loss (usual: where it names none and its form is not
+ * sts); refused where its data or keys are of no use for that. */
+sem_status semtrain_lesson(const recipe_set *set, loss_name usual, mix_lesson *out, sem_error *err);
 /* Whether the lessons [count] of all [data] sets go together, and with [train] and [mix]. */
 sem_status semtrain_check_lessons(const recipe *r, const mix_lesson *lessons, size_t count, sem_error *err);
 

@@ -36,11 +36,29 @@ static sem_status check_ranking_keys(const recipe_set *set, loss_name name, sem_
     return SEM_OK;
 }
 
-sem_status semtrain_lesson(const recipe_set *set, mix_lesson *out, sem_error *err)
+/* Texts that differ in what they mean cannot have one vector. */
+static sem_status check_target(const recipe_set *set, const mix_lesson *lesson, sem_error *err)
 {
-    *out = (mix_lesson){.loss = set->data.form == DATA_STS ? LOSS_COSENT : LOSS_MNRL};
+    if (lesson->each && lesson->loss != LOSS_MSE)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "data %s: target = each is of the loss mse, and the set's is %s: leave it out", set->name,
+                        loss_name_text(lesson->loss));
+    if (lesson->loss == LOSS_MSE && !lesson->each && (set->data.form == DATA_STS || set->data.form == DATA_LABELLED))
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "data %s: the texts of a pair of form %s do not mean the same, and with target = anchor the "
+                        "loss mse would give them one vector: target = each gives each its own",
+                        set->name, set->form);
+    return SEM_OK;
+}
+
+sem_status semtrain_lesson(const recipe_set *set, loss_name usual, mix_lesson *out, sem_error *err)
+{
+    *out = (mix_lesson){.loss = set->data.form == DATA_STS ? LOSS_COSENT : usual,
+                        .each = strcmp(set->target, "each") == 0};
     loss_name_parse(set->loss, &out->loss); /* "auto" leaves it */
     sem_status status = check_form(set, out->loss, err);
+    if (status == SEM_OK)
+        status = check_target(set, out, err);
     return status == SEM_OK ? check_ranking_keys(set, out->loss, err) : status;
 }
 
@@ -61,12 +79,17 @@ static sem_status check_ranking_settings(const recipe *r, sem_error *err)
 /* A batch of all data sets has one loss. */
 static sem_status check_mixed_batches(const mix_lesson *lessons, size_t count, sem_error *err)
 {
-    for (size_t i = 1; i < count; i++)
+    for (size_t i = 1; i < count; i++) {
         if (lessons[i].loss != lessons[0].loss)
             return sem_fail(err, SEM_INVALID_ARGUMENT,
                             "mix.cross_dataset puts pairs of all data sets into a batch, and a batch has one loss: "
                             "here are %s and %s",
                             loss_name_text(lessons[0].loss), loss_name_text(lessons[i].loss));
+        if (lessons[i].each != lessons[0].each)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "mix.cross_dataset puts pairs of all data sets into a batch, and a batch has one target: "
+                            "here are anchor and each");
+    }
     if (lessons[0].loss == LOSS_COSENT && count > 1)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "mix.cross_dataset would compare the scores of different data sets with each other: the loss "
@@ -74,11 +97,28 @@ static sem_status check_mixed_batches(const mix_lesson *lessons, size_t count, s
     return SEM_OK;
 }
 
+static bool has_loss(const mix_lesson *lessons, size_t count, loss_name name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (lessons[i].loss == name)
+            return true;
+    return false;
+}
+
+static sem_status check_teacher(const recipe *r, bool taught, sem_error *err)
+{
+    if (taught == (r->train.teacher[0] != '\0') && (taught || r->train.teacher_vectors[0] == '\0'))
+        return SEM_OK;
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    taught ? "train.teacher is empty (expected the directory of the model that the loss mse goes by)"
+                           : "train.teacher and train.teacher_vectors are of the loss mse, which no data set has: "
+                             "leave them out");
+}
+
 sem_status semtrain_check_lessons(const recipe *r, const mix_lesson *lessons, size_t count, sem_error *err)
 {
-    bool ranking = false;
-    for (size_t i = 0; i < count; i++)
-        ranking = ranking || lessons[i].loss == LOSS_MNRL;
-    sem_status status = ranking ? SEM_OK : check_ranking_settings(r, err);
+    sem_status status = check_teacher(r, has_loss(lessons, count, LOSS_MSE), err);
+    if (status == SEM_OK && !has_loss(lessons, count, LOSS_MNRL))
+        status = check_ranking_settings(r, err);
     return status == SEM_OK && r->mix.cross_dataset ? check_mixed_batches(lessons, count, err) : status;
 }

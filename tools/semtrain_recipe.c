@@ -40,7 +40,7 @@ static bool is_plain_section(const char *section)
 static bool is_for(const config_key *key, bool eval)
 {
     static const char *const drawing[] = {"window",      "window_bytes", "pairs",    "weight", "by_domain",
-                                          "mixed_share", "domains",      "negative", "loss"};
+                                          "mixed_share", "domains",      "negative", "loss",   "target"};
     if (strcmp(key->section, "eval") == 0)
         return eval;
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing && eval; i++)
@@ -293,6 +293,9 @@ static sem_status finish_set(recipe *r, recipe_set *set, sem_error *err)
 
 static sem_status resolve_train(recipe *r, sem_error *err)
 {
+    /* What lies beside the output has its name and more. */
+    for (size_t n = strlen(r->train.output); n > 1 && r->train.output[n - 1] == '/'; n--)
+        r->train.output[n - 1] = '\0';
     r->daemon.finetune.threads = r->train.threads;
     sem_status status = config_resolve_train(&r->daemon, err);
     r->train.threads = r->daemon.train.threads;

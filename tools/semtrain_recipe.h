@@ -31,7 +31,7 @@ typedef struct recipe_set {
     size_t window, max_malformed;
     /* [data] only */
     uint64_t pairs;
-    char loss[8];
+    char loss[8], target[8];
     double weight, mixed_share;
     bool by_domain;
     size_t domains;
@@ -55,6 +55,7 @@ typedef struct recipe {
         size_t negatives;
         char checkpoint[FILES_PATH_MAX];
         size_t checkpoint_every;
+        char teacher[FILES_PATH_MAX], teacher_vectors[FILES_PATH_MAX];
     } train;
     struct {
         char sampling[16];

@@ -1,4 +1,4 @@
-/* train: a recipe to a new model directory. */
+/* train and distill: a recipe to a new model directory. */
 #include "finetune/mix_domains.h"
 #include "finetune/train_mix.h"
 #include "tools/semtrain.h"
@@ -14,7 +14,11 @@
 typedef struct training {
     semtrain *t;
     recipe *r;
-    model *base;
+    bool distil;
+    model *first;      /* of [train] */
+    model *wider;      /* the same with a projection, where the teacher is not as wide; else NULL */
+    const model *base; /* the one of them that is trained */
+    kept_vectors *teacher;
     mix_set sets[RECIPE_SETS_MAX];
     mix_lesson lessons[RECIPE_SETS_MAX];
     mix_domains *domains[RECIPE_SETS_MAX]; /* NULL where there is a field, or none are kept */
@@ -28,7 +32,12 @@ static void training_free(training *g)
     mix_close(g->mix);
     for (size_t i = 0; i < g->count; i++)
         mix_domains_free(g->domains[i]);
-    model_close(g->base);
+    char start[FILES_PATH_MAX];
+    if (g->wider != NULL && semtrain_start_path(g->r, start, NULL) == SEM_OK)
+        files_remove_folder(start, NULL);
+    kept_vectors_close(g->teacher);
+    model_close(g->wider);
+    model_close(g->first);
 }
 
 static sem_status check_recipe(const recipe *r, sem_error *err)
@@ -45,9 +54,6 @@ static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
 {
     if (set->domains > 0 && !set->by_domain)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "data %s: domains is given, and by_domain is false", set->name);
-    sem_status status = semtrain_lesson(set, &g->lessons[g->count], err);
-    if (status != SEM_OK)
-        return status;
     mix_set *s = &g->sets[g->count++];
     *s = (mix_set){.data = &set->data,
                    .size = set->pairs,
@@ -56,6 +62,7 @@ static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
                    .mixed_share = set->mixed_share};
     if (set->domains == 0)
         return SEM_OK;
+    sem_status status;
     const mix_domains_options options = {.model = g->base,
                                          .domains = set->domains,
                                          .threads = g->r->train.threads,
@@ -105,18 +112,46 @@ static sem_status open_mix(training *g, sem_error *err)
     return mix_open(&g->mix, &o, g->sets, g->count, err);
 }
 
+static sem_status find_lessons(training *g, sem_error *err)
+{
+    const recipe_set *set;
+    const loss_name usual = g->distil ? LOSS_MSE : LOSS_MNRL;
+    sem_status status = SEM_OK;
+    size_t count = 0;
+    for (; status == SEM_OK && (set = recipe_set_at(g->r, false, count)) != NULL; count++)
+        status = semtrain_lesson(set, usual, &g->lessons[count], err);
+    if (status == SEM_OK && count == 0)
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "the recipe has no [data NAME] section");
+    return status == SEM_OK ? semtrain_check_lessons(g->r, g->lessons, count, err) : status;
+}
+
+/* The model to train, as wide as the teacher where it is to be distilled. */
+static sem_status open_models(training *g, sem_error *err)
+{
+    sem_status status = semtrain_model(g->r, &g->first, err);
+    if (status == SEM_OK)
+        status = semtrain_teacher(g->t, g->r, &g->teacher, err);
+    if (status != SEM_OK)
+        return status;
+    g->base = g->first;
+    const size_t width = g->teacher != NULL ? kept_vectors_dim(g->teacher) : 0;
+    if (!g->distil || width == 0 || width == model_get_config(g->first)->dim)
+        return SEM_OK;
+    status = semtrain_widened(g->t, g->r, g->first, width, &g->wider, err);
+    g->base = g->wider;
+    return status;
+}
+
 static sem_status prepare(training *g, sem_error *err)
 {
     const recipe_set *set;
     sem_status status = check_recipe(g->r, err);
     if (status == SEM_OK)
-        status = semtrain_model(g->r, &g->base, err);
+        status = find_lessons(g, err);
+    if (status == SEM_OK)
+        status = open_models(g, err);
     for (size_t i = 0; status == SEM_OK && (set = recipe_set_at(g->r, false, i)) != NULL; i++)
         status = add_set(g, set, err);
-    if (status == SEM_OK && g->count == 0)
-        status = sem_fail(err, SEM_INVALID_ARGUMENT, "the recipe has no [data NAME] section");
-    if (status == SEM_OK)
-        status = semtrain_check_lessons(g->r, g->lessons, g->count, err);
     if (status == SEM_OK)
         status = find_steps(g, err);
     return status == SEM_OK ? open_mix(g, err) : status;
@@ -133,23 +168,45 @@ static void show_step(void *context, const train_progress *now)
 
 static json_t *report_of(const training *g, const train_report *report)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "base", model_get_dir(g->base), "output",
-                     g->r->train.output, "pairs", (json_int_t)report->pairs, "steps", (json_int_t)report->steps,
-                     "first_loss", report->first_loss, "last_loss", report->last_loss, "seconds", report->seconds);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "base", model_get_dir(g->first), "output",
+                          g->r->train.output, "pairs", (json_int_t)report->pairs, "steps", (json_int_t)report->steps,
+                          "first_loss", report->first_loss, "last_loss", report->last_loss, "seconds", report->seconds);
+    if (o != NULL && g->teacher != NULL)
+        json_object_set_new(o, "teacher", json_string(g->r->train.teacher));
+    return o;
+}
+
+/* Written beside its place first: whatever happens meanwhile, what lies there is whole. */
+static sem_status write_model(const training *g, const float *params, const char *text, sem_error *err)
+{
+    char temporary[FILES_PATH_MAX];
+    const char *output = g->r->train.output;
+    sem_status status = files_join(temporary, err, "%s.tmp-saved", output);
+    if (status == SEM_OK)
+        status = files_remove_folder(temporary, err); /* of a run that was killed */
+    if (status == SEM_OK)
+        status = model_save(model_get_dir(g->base), temporary, encoder_layout(model_get_encoder(g->base)), params, text,
+                            err);
+    if (status != SEM_OK)
+        return status;
+    status = model_check(temporary, NULL, err);
+    if (status == SEM_OK && rename(temporary, output) != 0)
+        status = files_fail(err, "rename", temporary);
+    if (status != SEM_OK)
+        files_remove_folder(temporary, NULL);
+    return status == SEM_OK ? files_sync_parent(output, err) : status;
 }
 
 static sem_status save(const training *g, const float *params, const train_report *report, sem_error *err)
 {
-    const char *output = g->r->train.output;
     json_t *o = report_of(g, report);
     char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
     if (text == NULL)
         return sem_fail_memory(err, "the model's description");
-    sem_status status =
-        model_save(model_get_dir(g->base), output, encoder_layout(model_get_encoder(g->base)), params, text, err);
+    sem_status status = write_model(g, params, text, err);
     free(text);
-    return status == SEM_OK ? model_check(output, NULL, err) : status;
+    return status;
 }
 
 static void print_report(const training *g, const train_report *report)
@@ -166,37 +223,69 @@ static void print_report(const training *g, const train_report *report)
             text_duration(seconds, report->seconds), report->first_loss, report->last_loss, g->r->train.output);
 }
 
-/* The first figure of each [eval] set, before and after. */
+/* Models that are measured, and how each is called. */
+enum { COMPARED_MAX = 3 };
+typedef struct compared {
+    const char *names[COMPARED_MAX];
+    const model *models[COMPARED_MAX];
+    size_t count;
+} compared;
+
+/* One figure of a set under each of the models. */
+static void add_comparison(const training *g, const compared *c, const eval_result *found, size_t figure,
+                           table *results)
+{
+    if (g->t->json)
+        fprintf(g->t->out, "{\"set\":\"%s\",\"figure\":\"%s\"", found[0].set, found[0].names[figure]);
+    table_add(results, "%s", found[0].set);
+    table_add(results, "%s", found[0].names[figure]);
+    for (size_t i = 0; i < c->count; i++) {
+        if (g->t->json)
+            fprintf(g->t->out, ",\"%s\":%.6f", c->names[i], found[i].values[figure]);
+        table_add(results, "%.4f", found[i].values[figure]);
+    }
+    if (g->t->json)
+        fputs("}\n", g->t->out);
+}
+
+/* The figure that counts, and of a translation both ways as well. */
+static sem_status compare_on(const training *g, const recipe_set *set, const compared *c, table *results,
+                             sem_error *err)
+{
+    eval_result found[COMPARED_MAX];
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < c->count && status == SEM_OK; i++)
+        status = semtrain_evaluate(g->t, g->r, set, c->models[i], &found[i], err);
+    const size_t figures = strcmp(set->kind, "translation") == 0 ? 3 : 1;
+    for (size_t k = 0; k < figures && status == SEM_OK; k++)
+        add_comparison(g, c, found, k, results);
+    return status;
+}
+
+/* Each [eval] set before and after, and under the teacher. */
 static sem_status compare(const training *g, sem_error *err)
 {
-    static const char *const headers[] = {"set", "figure", "before", "after"};
+    static const char *const headers[] = {"set", "figure", "before", "after", "teacher"};
     const recipe_set *set;
-    model *after = NULL;
+    model *after = NULL, *teacher = NULL;
     if (recipe_set_at(g->r, true, 0) == NULL)
         return SEM_OK;
     table results;
-    table_init(&results, headers, 4, 1U << 2 | 1U << 3);
     sem_status status = model_open(&after, g->r->train.output, NULL, NULL, err);
-    for (size_t i = 0; status == SEM_OK && (set = recipe_set_at(g->r, true, i)) != NULL; i++) {
-        eval_result old, new;
-        status = semtrain_evaluate(g->t, g->r, set, g->base, &old, err);
-        if (status == SEM_OK)
-            status = semtrain_evaluate(g->t, g->r, set, after, &new, err);
-        if (status != SEM_OK)
-            break;
-        if (g->t->json)
-            fprintf(g->t->out, "{\"set\":\"%s\",\"figure\":\"%s\",\"before\":%.6f,\"after\":%.6f}\n", set->name,
-                    old.names[0], old.values[0], new.values[0]);
-        table_add(&results, "%s", set->name);
-        table_add(&results, "%s", old.names[0]);
-        table_add(&results, "%.4f", old.values[0]);
-        table_add(&results, "%.4f", new.values[0]);
-    }
+    if (status == SEM_OK && g->teacher != NULL)
+        status = model_open(&teacher, g->r->train.teacher, NULL, NULL, err);
+    const compared c = {.names = {headers[2], headers[3], headers[4]},
+                        .models = {g->first, after, teacher},
+                        .count = teacher != NULL ? 3 : 2};
+    table_init(&results, headers, 2 + c.count, 1U << 2 | 1U << 3 | 1U << 4);
+    for (size_t i = 0; status == SEM_OK && (set = recipe_set_at(g->r, true, i)) != NULL; i++)
+        status = compare_on(g, set, &c, &results, err);
     progress_clear(&g->t->bar);
     if (status == SEM_OK && !g->t->json && !table_print(&results, g->t->out))
         status = sem_fail_memory(err, "the results");
     table_free(&results);
     model_close(after);
+    model_close(teacher);
     return status;
 }
 
@@ -206,8 +295,11 @@ static sem_status train(training *g, sem_error *err)
     train_report report;
     const train_control control = {.cancel = g->t->cancel, .progress = show_step, .context = g};
     sem_status status = prepare(g, err);
-    const train_mix_options options = {
-        .steps = g->steps, .negatives = g->r->train.negatives, .lessons = g->lessons, .set_count = g->count};
+    const train_mix_options options = {.steps = g->steps,
+                                       .negatives = g->r->train.negatives,
+                                       .lessons = g->lessons,
+                                       .set_count = g->count,
+                                       .teacher = g->teacher};
     if (status == SEM_OK)
         status = train_on_mix(g->base, g->mix, &options, &g->r->daemon.train, &control, &params, &report, err);
     if (status == SEM_OK)
@@ -223,7 +315,7 @@ static sem_status train(training *g, sem_error *err)
     return compare(g, err);
 }
 
-sem_status run_train(semtrain *t, const char *recipe_path, sem_error *err)
+static sem_status run(semtrain *t, const char *recipe_path, bool distil, sem_error *err)
 {
     recipe r;
     training *g = calloc(1, sizeof *g);
@@ -232,10 +324,21 @@ sem_status run_train(semtrain *t, const char *recipe_path, sem_error *err)
     sem_status status = semtrain_recipe(t, recipe_path, &r, err);
     g->t = t;
     g->r = &r;
+    g->distil = distil;
     if (status == SEM_OK)
         status = train(g, err);
     training_free(g);
     free(g);
     recipe_free(&r);
     return status;
+}
+
+sem_status run_train(semtrain *t, const char *recipe_path, sem_error *err)
+{
+    return run(t, recipe_path, false, err);
+}
+
+sem_status run_distill(semtrain *t, const char *recipe_path, sem_error *err)
+{
+    return run(t, recipe_path, true, err);
 }

@@ -4,10 +4,13 @@
 
 #include "tests/common/testing.h"
 
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static sem_error error;
 
@@ -29,6 +32,27 @@ static inline int run(const char *arguments)
     int status = pclose(pipe);
     ck_assert(WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+/* The same, killed after so many milliseconds; false where it had ended before. */
+static inline bool run_killed(const char *arguments, unsigned milliseconds)
+{
+    const char *build = getenv("SEMD_BUILD");
+    char line[4 * PATH];
+    snprintf(line, sizeof line, "exec %s/semtrain %s >/dev/null 2>&1", build != NULL ? build : "build", arguments);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    usleep(1000 * milliseconds);
+    kill(child, SIGKILL);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFSIGNALED(status) || WEXITSTATUS(status) == 0, "semtrain %s: exit status %d", arguments,
+                  WEXITSTATUS(status));
+    return WIFSIGNALED(status);
 }
 
 static inline void ck_prints(const char *text)
