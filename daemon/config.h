@@ -79,6 +79,7 @@ typedef struct config {
     struct {                 /* [train]'s names, resolved in train */
         char schedule[16];   /* linear, cosine, constant */
         char scale_kind[16]; /* fixed, scheduled, learned */
+        char precision[16];  /* auto, float32, bfloat16 */
         char matryoshka[128], matryoshka_weights[128];
     } train_names;
     log_level log_level;

@@ -166,6 +166,8 @@ const config_key config_keys[] = {
      .help = "numbers of first dimensions that are to do alone as well, e.g. 256,128,64; empty: none"},
     {"train", "matryoshka_weights", KEY_PATH, "", PLACE(train_names.matryoshka_weights),
      .help = "weight of each in the loss; empty: all 1, as the whole vector's"},
+    {"train", "precision", KEY_CHOICE, "auto", PLACE(train_names.precision), .choices = "auto, float32, bfloat16",
+     .help = "of matrix products, with weights in float32; auto: bfloat16 where the machine is faster in it"},
     {"train", "dropout", KEY_REAL, "0.1", REALS(-1, 0.9), PLACE(train.dropout),
      .help = "dropout in training; below 0: the model's own"},
     {"train", "batch_size", KEY_INTEGER, "64", RANGE(2, 8192), PLACE(train.batch_size), .help = "pairs of a batch"},

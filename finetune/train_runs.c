@@ -21,6 +21,10 @@ sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *e
     sem_status status = encoder_tape_create(&h->tape, o->config, o->layout, o->g, err);
     if (status != SEM_OK)
         return status;
+    if (s->weights != NULL)
+        status = encoder_tape_use(h->tape, s->weights, err);
+    if (status != SEM_OK)
+        return status;
     encoder_tape_freeze(h->tape, o->groups.freeze_embeddings, o->groups.freeze_layers);
     h->grads = calloc(o->layout->total + 1, sizeof *h->grads);
     h->touched = calloc(o->config->vocab, sizeof *h->touched);
@@ -29,6 +33,15 @@ sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *e
     if (h->grads == NULL || h->touched == NULL || h->out == NULL || h->run_end == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the gradients of %zu parameters",
                         o->layout->total);
+    return SEM_OK;
+}
+
+sem_status train_part_pack(void *context, unsigned number, sem_error *err)
+{
+    train_step *s = context;
+    (void)err;
+    if (s->weights != NULL)
+        encoder_tape_pack(s->helpers[number].tape, s->weights, s->params, number, s->helper_count);
     return SEM_OK;
 }
 

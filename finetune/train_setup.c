@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/checksum.h"
 #include "base/random.h"
+#include "model/products.h"
 #include "finetune/loss_cosent.h"
 #include "finetune/loss_mse.h"
 
@@ -73,6 +74,12 @@ static sem_status create_loss(train_setup *s, const train_batches *b, sem_error 
     return status == SEM_OK && s->config->dim_count > 0 ? wrap_dims(s, err) : status;
 }
 
+static sem_status choose_precision(train_setup *s, sem_error *err)
+{
+    s->precision = s->config->precision == TRAIN_BFLOAT16 ? PACKED_BFLOAT16 : PACKED_FLOAT32;
+    return s->config->precision == TRAIN_AUTO ? products_quickest(&s->precision, err) : SEM_OK;
+}
+
 /* The step with its helpers. */
 static sem_status create_step(train_setup *s, sem_error *err)
 {
@@ -83,6 +90,7 @@ static sem_status create_step(train_setup *s, sem_error *err)
         .layout = encoder_layout(model_get_encoder(s->base)),
         .g = model_get_gemm(s->base),
         .loss = s->loss,
+        .precision = s->precision,
         .groups = {c->layer_decay, c->freeze_embeddings, c->freeze_layers},
         .optimiser = adamw_defaults(),
         .clip_norm = c->clip_norm,
@@ -112,6 +120,8 @@ sem_status train_setup_create(train_setup *out, const model *base, const train_c
                         encoder_layout(e)->total);
     sem_status status = encoder_read_params(e, out->params, err);
     if (status == SEM_OK)
+        status = choose_precision(out, err);
+    if (status == SEM_OK)
         status = create_loss(out, batches, err);
     return status == SEM_OK ? create_step(out, err) : status;
 }
@@ -139,7 +149,7 @@ uint64_t train_setup_fingerprint(const train_setup *s, uint64_t before)
                               c->frequency,
                               c->freeze_embeddings};
     const uint64_t counts[] = {c->seed,       c->batch_size, s->steps,         c->accumulate, c->threads,
-                               c->tape_bytes, s->max_tokens, c->freeze_layers, c->dim_count};
+                               c->tape_bytes, s->max_tokens, c->freeze_layers, c->dim_count,  s->precision};
     uint64_t sum = train_fingerprint_of(train_fingerprint_of(before, numbers, sizeof numbers), counts, sizeof counts);
     sum = train_fingerprint_of(sum, c->dims, c->dim_count * sizeof *c->dims);
     sum = train_fingerprint_of(sum, c->dim_weights, c->dim_count * sizeof *c->dim_weights);

@@ -17,7 +17,8 @@ typedef struct train_setup {
     const train_config *config;
     size_t steps;
     size_t max_tokens; /* of a text */
-    float *params;     /* what is trained, in the layout of the model's encoder */
+    packed_precision precision;
+    float *params; /* what is trained, in the layout of the model's encoder */
     loss *loss;
     train_step *step;
 } train_setup;

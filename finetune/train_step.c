@@ -14,6 +14,8 @@ void train_step_destroy(train_step *s)
     for (unsigned i = 0; i < s->helper_count; i++)
         train_helper_free(&s->helpers[i]);
     train_update_free(s);
+    train_weights_destroy(s->weights);
+    products_destroy(s->products);
     split_free(&s->split);
     free(s->helpers);
     free(s->seen);
@@ -45,12 +47,26 @@ static sem_status create_buffers(train_step *s, sem_error *err)
     return SEM_OK;
 }
 
+/* Where the machine has no kernels for products of ours a library's are the quicker ones. */
+static sem_status create_products(train_step *s, sem_error *err)
+{
+    const train_step_options *o = &s->options;
+    sem_status status = products_create(&s->products, o->precision, err);
+    if (status != SEM_OK)
+        return status;
+    if (o->precision == PACKED_FLOAT32 && !products_are_fast(s->products))
+        return SEM_OK;
+    return train_weights_create(&s->weights, o->config, o->layout, o->g, s->products, err);
+}
+
 static sem_status create_all(train_step *s, sem_error *err)
 {
     const train_step_options *o = &s->options;
     sem_status status = create_buffers(s, err);
     if (status == SEM_OK)
         status = train_update_create(s, err);
+    if (status == SEM_OK)
+        status = create_products(s, err);
     for (; status == SEM_OK && s->helper_count < o->threads; s->helper_count++)
         status = train_helper_create(s, &s->helpers[s->helper_count], err);
     if (status == SEM_OK)
@@ -135,7 +151,10 @@ static void loss_and_gradient(train_step *s)
 
 sem_status train_step_add(train_step *s, const train_batch *batch, sem_error *err)
 {
-    sem_status status = s->batches == 0 ? begin_step(s, err) : SEM_OK;
+    const bool first = s->batches == 0;
+    sem_status status = first ? begin_step(s, err) : SEM_OK;
+    if (status == SEM_OK && first)
+        status = team_run(s->team, train_part_pack, s, err);
     if (status == SEM_OK)
         status = survey_batch(s, batch, err);
     if (status == SEM_OK)

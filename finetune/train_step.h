@@ -30,7 +30,8 @@ typedef struct train_step_options {
     const model_config *config; /* borrowed until train_step_destroy, as the next three */
     const param_layout *layout;
     const gemm *g;
-    loss *loss; /* its max_pairs and max_texts are those of a batch */
+    loss *loss;                 /* its max_pairs and max_texts are those of a batch */
+    packed_precision precision; /* of products with the layers' matrices: float32 or bfloat16 */
     param_group_options groups;
     adamw_options optimiser; /* its factors come from the groups */
     double clip_norm;        /* of the global gradient norm; 0: none */

@@ -3,6 +3,7 @@
 #ifndef SEM_FINETUNE_TRAIN_STEP_INTERNAL_H
 #define SEM_FINETUNE_TRAIN_STEP_INTERNAL_H
 
+#include "model/train_weights.h"
 #include "finetune/split.h"
 #include "finetune/team.h"
 #include "finetune/train_step.h"
@@ -34,10 +35,12 @@ struct train_step {
     adamw *optimiser;
     team *team;
     split split;
-    size_t run_tokens; /* the most tokens of a run */
-    uint32_t step;     /* begun so far */
-    uint32_t batches;  /* added to the step under way */
-    double loss_sum;   /* of those */
+    products *products;     /* NULL: products are the options' g's */
+    train_weights *weights; /* NULL as well then */
+    size_t run_tokens;      /* the most tokens of a run */
+    uint32_t step;          /* begun so far */
+    uint32_t batches;       /* added to the step under way */
+    double loss_sum;        /* of those */
 
     step_helper *helpers;
     unsigned helper_count;
@@ -69,6 +72,8 @@ struct train_step {
 
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err);
 void train_helper_free(step_helper *h);
+/* Packs the weights for the products of the step that begins; nothing where there are none. */
+team_part train_part_pack;
 /* Parts that all helpers run: embeddings of the batch's texts; from their gradients
  * to those of the parameters, added to each helper's. */
 team_part train_part_forward;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
@@ -16,6 +17,18 @@ enum {
     CANCEL_EVERY = 1024, /* texts tokenized between looks at *cancel */
     TAPE_MIB = 224       /* keeps a job of 2 threads for MiniLM (23 million parameters) below 600 MB */
 };
+
+bool train_precision_of(const char *name, train_precision *out)
+{
+    static const char *const names[] = {"auto", "float32", "bfloat16"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) != 0)
+            continue;
+        *out = (train_precision)i;
+        return true;
+    }
+    return false;
+}
 
 void train_config_defaults(train_config *config)
 {

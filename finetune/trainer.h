@@ -26,6 +26,16 @@ typedef struct train_pair {
 
 enum { TRAIN_DIMS_MAX = MATRYOSHKA_MOST - 1 };
 
+/* Of the matrix products; weights, optimiser and all else are float32. */
+typedef enum train_precision {
+    TRAIN_AUTO, /* bfloat16 where the machine multiplies faster in it, else float32 */
+    TRAIN_FLOAT32,
+    TRAIN_BFLOAT16
+} train_precision;
+
+/* "auto", "float32", "bfloat16"; false if it is none of them. */
+bool train_precision_of(const char *name, train_precision *out);
+
 typedef struct train_config {
     uint64_t seed;
     double learning_rate; /* peak */
@@ -45,7 +55,8 @@ typedef struct train_config {
     double layer_decay; /* param_groups.h, as the next two */
     bool freeze_embeddings;
     size_t freeze_layers;
-    double average;    /* below 1: what comes out is the weights' moving average (adamw.h); 0: the last */
+    double average; /* below 1: what comes out is the weights' moving average (adamw.h); 0: the last */
+    train_precision precision;
     double dropout;    /* below 0: the model's own */
     size_t batch_size; /* pairs */
     size_t epochs;

@@ -73,6 +73,7 @@ INLINE void put_weights(char *out, bool pair, vec a, vec b, float base, bool edg
 }
 
 #include "model/attention_body.h"
+#include "model/vectors_transpose.h"
 
 /* --- sums */
 
@@ -120,7 +121,7 @@ KERNEL void pack_keys(const float *x, size_t stride, size_t n, size_t width, flo
             vec rows[LANES] = {0};
             for (size_t r = 0; r < keys; r++)
                 rows[r] = (vec)load_row(x + (i + r) * stride + d, width - d, factor);
-            transpose(rows);
+            transpose_square(rows);
             for (size_t s = 0; s < LANES && d / 2 + s < steps; s++)
                 _mm512_storeu_si512(out + (d / 2 + s) * STEP_BYTES, (__m512i)rows[s]);
         }

@@ -191,19 +191,3 @@ INLINE void multiply_rows(const size_t rows, const attention_output *o)
 }
 
 KERNEL void multiply(const attention_output *o){BY_ROWS(o->rows, multiply_rows, o)}
-
-/* --- packing */
-
-/* rows[LANES] becomes its transpose: every pass moves a bit of the row's number into
- * the lane's. */
-INLINE void transpose(vec rows[LANES])
-{
-    vec next[LANES];
-    for (size_t pass = 1; pass < LANES; pass *= 2) {
-        for (size_t i = 0; i < LANES / 2; i++) {
-            next[2 * i] = vec_first_halves(rows[i], rows[i + LANES / 2]);
-            next[2 * i + 1] = vec_second_halves(rows[i], rows[i + LANES / 2]);
-        }
-        memcpy(rows, next, sizeof next);
-    }
-}

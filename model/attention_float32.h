@@ -58,6 +58,7 @@ INLINE void put_weights(char *out, bool pair, vec a, vec b, float base, bool edg
 }
 
 #include "model/attention_body.h"
+#include "model/vectors_transpose.h"
 
 KERNEL void sums(size_t rows, const char *weights, size_t bytes, float *out)
 {
@@ -85,7 +86,7 @@ KERNEL void pack_keys(const float *x, size_t stride, size_t n, size_t width, flo
             vec rows[LANES] = {0};
             for (size_t r = 0; r < keys; r++)
                 rows[r] = factor * load_columns(x + (i + r) * stride + d, width - d);
-            transpose(rows);
+            transpose_square(rows);
             for (size_t c = 0; c < LANES && d + c < width; c++)
                 vec_store(panel + (d + c) * LANES, rows[c]);
         }

@@ -175,6 +175,15 @@ sem_status encoder_tape_create(encoder_tape **out, const model_config *config, c
                                const gemm *g, sem_error *err);
 void encoder_tape_destroy(encoder_tape *t); /* accepts NULL */
 
+/* Matrices packed for training (model/train_weights.h). */
+typedef struct train_weights train_weights;
+
+/* From now on products with the layers' matrices are those of w, borrowed, which must be packed from
+ * the params that each pass is given. Without it they are g's. */
+sem_status encoder_tape_use(encoder_tape *t, const train_weights *w, sem_error *err);
+/* Packs the share number `part` of `parts` of w, which the tape uses; others may do theirs meanwhile. */
+void encoder_tape_pack(encoder_tape *t, train_weights *w, const float *params, size_t part, size_t parts);
+
 /* From the next forward pass on, backward passes give no gradient to the lowest `layers`
  * layers, and none to what stands before the first layer and to relative positions if
  * embeddings says so: then they end at the lowest layer that learns, and of the layers

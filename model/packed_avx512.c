@@ -130,10 +130,16 @@ INLINE TARGET_F __m512i later_of(__m512i pairs)
 INLINE TARGET_F void store_row(const packed_tile_out *out, size_t r, __m512 first, __m512 second)
 {
     float *y = out->y + r * out->stride;
-    _mm512_mask_storeu_ps(y, columns_mask(out->columns, 0), _mm512_add_ps(first, _mm512_loadu_ps(out->bias)));
+    const __mmask16 front = columns_mask(out->columns, 0), back = columns_mask(out->columns, 16);
+    first = _mm512_add_ps(first, _mm512_loadu_ps(out->bias));
+    second = _mm512_add_ps(second, _mm512_loadu_ps(out->bias + 16));
+    if (out->begun) {
+        first = _mm512_add_ps(first, _mm512_maskz_loadu_ps(front, y));
+        second = _mm512_add_ps(second, _mm512_maskz_loadu_ps(back, y + 16));
+    }
+    _mm512_mask_storeu_ps(y, front, first);
     if (out->columns > 16)
-        _mm512_mask_storeu_ps(y + 16, columns_mask(out->columns, 16),
-                              _mm512_add_ps(second, _mm512_loadu_ps(out->bias + 16)));
+        _mm512_mask_storeu_ps(y + 16, back, second);
 }
 
 /* What makes results of the sums of a tile's columns, read once for all its rows. */

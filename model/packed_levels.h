@@ -22,8 +22,8 @@ typedef struct packed_tile_out {
     size_t stride;
     size_t columns;    /* at most a panel's */
     const float *bias; /* [columns of a panel], as scale and sums */
-    /* Levels with steps_most: y holds the sums of the steps before; more steps follow, so y
-     * gets the sums alone. */
+    /* float32 and bfloat16: what y holds is added. Levels with steps_most: more steps follow, so
+     * y gets the sums without bias. */
     bool begun, unfinished;
     /* int8 only: y = row_scale * scale * (sum - row_zero * sums) + bias */
     const float *scale;

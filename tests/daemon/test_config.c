@@ -84,6 +84,7 @@ START_TEST(train_defaults_are_those_of_the_trainer)
     ck_assert_int_eq(c.train.nice, trainer.nice);
     ck_assert_int_eq(c.train.scale_kind, trainer.scale_kind);
     ck_assert_double_eq(c.train.margin, trainer.margin);
+    ck_assert(c.train.precision == trainer.precision);
     ck_assert(c.train.symmetric == trainer.symmetric && c.train.frequency == trainer.frequency);
     ck_assert_int_eq(c.train.schedule, trainer.schedule);
     ck_assert_double_eq(c.train.layer_decay, trainer.layer_decay);
@@ -146,13 +147,15 @@ START_TEST(training_takes_names_of_schedules_and_scales)
     sem_error error;
     config c;
     config_defaults(&c);
-    ck_ok(load_text(&c,
-                    "[train]\nschedule = cosine\nscale_kind = learned\nsymmetric = true\nmargin = 0.3\n"
-                    "accumulate = 4\nlayer_decay = 0.9\nfreeze_layers = 2\nfreeze_embeddings = true\n"
-                    "average = 0.99\nfrequency = true\n",
-                    &error));
+    ck_ok(load_text(
+        &c,
+        "[train]\nschedule = cosine\nscale_kind = learned\nprecision = bfloat16\nsymmetric = true\nmargin = 0.3\n"
+        "accumulate = 4\nlayer_decay = 0.9\nfreeze_layers = 2\nfreeze_embeddings = true\n"
+        "average = 0.99\nfrequency = true\n",
+        &error));
     ck_assert_int_eq(c.train.schedule, SCHEDULE_COSINE);
     ck_assert_int_eq(c.train.scale_kind, MNRL_SCALE_LEARNED);
+    ck_assert(c.train.precision == TRAIN_BFLOAT16);
     ck_assert(c.train.symmetric && c.train.freeze_embeddings && c.train.frequency);
     ck_assert_double_eq(c.train.margin, 0.3);
     ck_assert_uint_eq(c.train.accumulate, 4);

@@ -118,7 +118,8 @@ static void on_progress(void *context, const train_progress *now)
         raise(SIGKILL);
 }
 
-static bool frozen; /* whether all runs of a test leave embeddings and the lower layer as they are */
+static train_precision precision; /* of all runs of a test */
+static bool frozen;               /* whether all runs of a test leave embeddings and the lower layer as they are */
 
 /* What all runs are: dropout, two threads, texts in pieces, all that keeps state. */
 static void run_arrange(run *r, const char *checkpoint)
@@ -136,6 +137,7 @@ static void run_arrange(run *r, const char *checkpoint)
     r->config.layer_decay = 0.8;
     r->config.schedule = SCHEDULE_COSINE;
     r->config.frequency = true;
+    r->config.precision = precision;
     r->config.freeze_embeddings = frozen;
     r->config.freeze_layers = frozen ? 1 : 0;
     r->config.checkpoint = checkpoint;
@@ -218,6 +220,7 @@ START_TEST(a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone)
     snprintf(state, sizeof state, "%s/run", testing_folder());
     snprintf(whole, sizeof whole, "%s/whole", testing_folder());
     snprintf(pieces, sizeof pieces, "%s/pieces", testing_folder());
+    precision = _i == 0 ? TRAIN_FLOAT32 : TRAIN_BFLOAT16;
     random_seed(&r, testing_seed());
     const uint64_t began_ns = clock_monotonic_ns();
     ck_assert(train_apart(NULL, whole, 0, 0));
@@ -244,6 +247,7 @@ START_TEST(a_run_goes_on_after_the_steps_that_its_checkpoint_has)
         return;
     snprintf(state, sizeof state, "%s/run", testing_folder());
     frozen = _i == 1;
+    precision = _i == 2 ? TRAIN_BFLOAT16 : TRAIN_AUTO;
     run_arrange(&whole, NULL);
     ck_ok(run_train(&whole));
     ck_assert_uint_eq(whole.report.steps, 15); /* 6 epochs of 5 batches, two a step */
@@ -315,8 +319,8 @@ int main(void)
     tcase_add_test(tests, sections_come_back);
     tcase_add_test(tests, every_damaged_byte_and_every_cut_is_found);
     tcase_add_test(tests, an_abandoned_checkpoint_leaves_the_one_before);
-    tcase_add_test(tests, a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone);
-    tcase_add_loop_test(tests, a_run_goes_on_after_the_steps_that_its_checkpoint_has, 0, 2);
+    tcase_add_loop_test(tests, a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone, 0, 2);
+    tcase_add_loop_test(tests, a_run_goes_on_after_the_steps_that_its_checkpoint_has, 0, 3);
     tcase_add_test(tests, a_checkpoint_of_another_run_is_refused);
     tcase_add_test(tests, a_seed_gives_the_same_bits_and_another_seed_others);
     suite_add_tcase(suite, tests);

@@ -1,0 +1,199 @@
+#include "model/encoder_tape.h"
+
+#include "base/checked.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+sem_status encoder_tape_create(encoder_tape **out, const model_config *config, const param_layout *layout,
+                               const gemm *g, sem_error *err)
+{
+    encoder_tape *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return sem_fail_memory(err, "a training tape");
+    sem_status status = encoder_plan_create(&t->plan, config, layout, g, err);
+    if (status == SEM_OK) {
+        t->layers = calloc(config->layers, sizeof *t->layers);
+        if (t->layers == NULL)
+            status = sem_fail_memory(err, "a training tape");
+    }
+    if (status != SEM_OK) {
+        encoder_tape_destroy(t);
+        return status;
+    }
+    *out = t;
+    return SEM_OK;
+}
+
+void encoder_tape_destroy(encoder_tape *t)
+{
+    if (t == NULL)
+        return;
+    encoder_plan_free(&t->plan);
+    free(t->layers);
+    free(t->space);
+    free(t->kept.data);
+    free(t->work.data);
+    free(t->ids);
+    free(t->lengths);
+    free(t);
+}
+
+sem_status encoder_tape_use(encoder_tape *t, const train_weights *w, sem_error *err)
+{
+    void *space = checked_alloc_aligned(1, train_weights_space(w));
+    if (space == NULL)
+        return sem_fail_memory(err, "the matrix products of training");
+    free(t->space);
+    t->space = space;
+    t->weights = w;
+    return SEM_OK;
+}
+
+void encoder_tape_pack(encoder_tape *t, train_weights *w, const float *params, size_t part, size_t parts)
+{
+    train_weights_pack(w, params, part, parts, t->space);
+}
+
+void encoder_tape_freeze(encoder_tape *t, bool embeddings, size_t layers)
+{
+    t->frozen_embeddings = embeddings;
+    t->frozen_layers = layers < t->plan.config->layers ? layers : t->plan.config->layers;
+    t->ready = false;
+}
+
+size_t encoder_tape_lowest(const encoder_tape *t)
+{
+    return t->frozen_embeddings ? t->frozen_layers : 0;
+}
+
+/* Layers with a place of their own on the tape: those below the lowest share one. */
+static size_t kept_layers(const encoder_tape *t)
+{
+    const size_t lowest = encoder_tape_lowest(t);
+    return t->plan.config->layers - (lowest > 0 ? lowest - 1 : 0);
+}
+
+/* Floats that are kept of a layer for each token. */
+static size_t layer_floats(const model_config *c)
+{
+    return 6 * c->hidden + encoder_up_columns(c) + 2;
+}
+
+size_t encoder_tape_token_bytes(const encoder_tape *t)
+{
+    const model_config *c = t->plan.config;
+    /* Behind the layers come embedding and last LayerNorm, and what is worked in. */
+    const size_t floats = kept_layers(t) * layer_floats(c) + 9 * c->hidden + encoder_up_columns(c);
+    return sizeof(float) * (floats + floats / 8); /* as reserve_more takes it */
+}
+
+size_t encoder_gradient_width(const encoder_plan *p)
+{
+    size_t head = dense_head_width(&p->head);
+    return head > p->config->dim ? head : p->config->dim;
+}
+
+/* Takes count floats from the front of *area. */
+static float *cut(float **area, size_t count)
+{
+    float *part = *area;
+    *area += count;
+    return part;
+}
+
+static void cut_kept(encoder_tape *t)
+{
+    const model_config *c = t->plan.config;
+    const size_t T = t->size.tokens, H = c->hidden;
+    float *area = t->kept.data;
+    t->xhat = cut(&area, T * H);
+    t->rstd = cut(&area, T);
+    for (size_t i = 0; i < c->layers; i++) {
+        layer_tape *l = &t->layers[i];
+        float *const place = area;
+        l->qkv = cut(&area, T * 3 * H);
+        l->context = cut(&area, T * H);
+        l->xhat1 = cut(&area, T * H);
+        l->up = cut(&area, T * encoder_up_columns(c));
+        l->xhat2 = cut(&area, T * H);
+        l->rstd1 = cut(&area, T);
+        l->rstd2 = cut(&area, T);
+        if (i + 1 <
+            encoder_tape_lowest(t)) /* only the layer above reads what this one gave, and that on the way forward */
+            area = place;
+    }
+    t->last_xhat = cut(&area, T * H);
+    t->last_rstd = cut(&area, T);
+    t->out = cut(&area, t->size.texts * c->dim);
+    t->lengths_out = cut(&area, t->size.texts);
+    t->head = cut(&area, t->size.texts * dense_head_space(&t->plan.head));
+}
+
+static void cut_work(encoder_tape *t)
+{
+    const size_t T = t->size.tokens, H = t->plan.config->hidden;
+    float *area = t->work.data;
+    t->x = cut(&area, T * H);
+    t->y = cut(&area, T * H);
+    t->dx = cut(&area, T * H);
+    t->d = cut(&area, T * H);
+    t->wide = cut(&area, T * encoder_wide_columns(t->plan.config));
+    t->d_embedding = cut(&area, 2 * encoder_gradient_width(&t->plan));
+    t->attention = area;
+}
+
+/* Copies what backward needs of the batch. */
+static sem_status keep_batch(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err)
+{
+    if (t->ids_capacity < t->size.tokens) {
+        int32_t *grown = checked_realloc(t->ids, t->size.tokens, sizeof *grown);
+        if (grown == NULL)
+            return sem_fail_memory(err, "a batch's ids");
+        t->ids = grown;
+        t->ids_capacity = t->size.tokens;
+    }
+    if (t->lengths_capacity < t->size.texts) {
+        uint32_t *grown = checked_realloc(t->lengths, t->size.texts, sizeof *grown);
+        if (grown == NULL)
+            return sem_fail_memory(err, "a batch's lengths");
+        t->lengths = grown;
+        t->lengths_capacity = t->size.texts;
+    }
+    memcpy(t->ids, ids, t->size.tokens * sizeof *ids);
+    memcpy(t->lengths, lengths, t->size.texts * sizeof *lengths);
+    return SEM_OK;
+}
+
+/* Batches differ a little in size: an eighth more saves most growing. */
+static sem_status reserve_more(float_area *area, size_t count, sem_error *err)
+{
+    if (count <= area->capacity)
+        return SEM_OK;
+    return float_area_reserve(area, count + count / 8, err);
+}
+
+sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err)
+{
+    const model_config *c = t->plan.config;
+    const size_t T = t->size.tokens, H = c->hidden;
+    size_t layers, kept, texts, work;
+    bool fits = checked_mul(T, layer_floats(c), &layers) && checked_mul(layers, kept_layers(t), &kept) &&
+                checked_add(kept, 2 * T * (H + 1), &kept) &&
+                checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
+                checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
+                checked_add(work, 2 * encoder_gradient_width(&t->plan), &work) &&
+                checked_add(work, attention_backward_space(&t->plan.attention, t->size.longest), &work);
+    if (!fits)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", T);
+    sem_status status = reserve_more(&t->kept, kept, err);
+    if (status == SEM_OK)
+        status = reserve_more(&t->work, work, err);
+    if (status == SEM_OK)
+        status = keep_batch(t, ids, lengths, err);
+    if (status != SEM_OK)
+        return status;
+    cut_kept(t);
+    cut_work(t);
+    return SEM_OK;
+}
