@@ -6,7 +6,7 @@ MODEL := build/models/all-MiniLM-L6-v2
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -56,3 +56,9 @@ bench-ann bench-ann-quick: $(BUILD)/bench_ann $(BUILD)/bench_sentences
 bench-server bench-server-quick: $(BUILD)/semd $(BUILD)/bench_server $(BUILD)/bench_sentences
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
 	@PYTHON='$(PYTHON)' sh bench/server/run.sh $(BUILD) $(MODEL) $(if $(filter %-quick,$@),--quick) $(OPTIONS)
+
+# The trainer against sentence-transformers. OPTIONS: see bench/train/driver.py --help.
+.PHONY: bench-train
+bench-train: $(BUILD)/bench_train
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@PYTHON='$(PYTHON)' sh bench/train/run.sh $(BUILD) $(MODEL) $(OPTIONS)

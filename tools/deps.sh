@@ -1,8 +1,8 @@
 #!/bin/sh
 # Finds and installs the Debian packages that semd needs.
 #
-#   deps.sh --missing build|all|fuzz|server   prints the missing packages, nothing if none
-#   deps.sh --install build|all|fuzz|server   installs them, after one line that says what and why
+#   deps.sh --missing build|all|fuzz|server|train   prints the missing packages, nothing if none
+#   deps.sh --install build|all|fuzz|server|train   installs them, after one line that says what and why
 #
 # Each requirement is looked for by what is used of it, not by the package's name,
 # so that libraries from elsewhere serve as well.
@@ -39,6 +39,7 @@ fuzz clang command:FUZZ_CC
 fuzz libclang-rt-14-dev fuzzer:FUZZ_CC
 server libhiredis-dev library:hiredis
 server libpq-dev library:libpq
+train libgoogle-perftools-dev header:gperftools/tcmalloc.h
 EOF
 }
 
@@ -95,7 +96,7 @@ present() {
 missing() {
     requirements | while read -r set package look; do
         if [ "$set" = all ] && [ "$1" = build ]; then continue; fi
-        case $set in fuzz | server) [ "$1" = "$set" ] || continue ;; esac
+        case $set in fuzz | server | train) [ "$1" = "$set" ] || continue ;; esac
         present "$look" || printf '%s ' "$package"
     done
 }
@@ -137,10 +138,10 @@ install_missing() {
 }
 
 case "${1:-} ${2:-}" in
-"--missing build" | "--missing all" | "--missing fuzz" | "--missing server") missing "$2" ;;
-"--install build" | "--install all" | "--install fuzz" | "--install server") install_missing "$2" ;;
+"--missing build" | "--missing all" | "--missing fuzz" | "--missing server" | "--missing train") missing "$2" ;;
+"--install build" | "--install all" | "--install fuzz" | "--install server" | "--install train") install_missing "$2" ;;
 *)
-    echo "usage: deps.sh --missing|--install build|all|fuzz|server" >&2
+    echo "usage: deps.sh --missing|--install build|all|fuzz|server|train" >&2
     exit 2
     ;;
 esac
