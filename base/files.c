@@ -103,7 +103,7 @@ sem_status files_sync_folder(const char *path, sem_error *err)
     return status;
 }
 
-static sem_status parent_of(const char *path, char parent[FILES_PATH_MAX], sem_error *err)
+sem_status files_parent(const char *path, char parent[FILES_PATH_MAX], sem_error *err)
 {
     sem_status status = files_join(parent, err, "%s", path);
     if (status != SEM_OK)
@@ -118,7 +118,7 @@ static sem_status parent_of(const char *path, char parent[FILES_PATH_MAX], sem_e
 sem_status files_sync_parent(const char *path, sem_error *err)
 {
     char parent[FILES_PATH_MAX];
-    sem_status status = parent_of(path, parent, err);
+    sem_status status = files_parent(path, parent, err);
     return status == SEM_OK ? files_sync_folder(parent, err) : status;
 }
 
@@ -296,7 +296,7 @@ sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
 {
     char parent[FILES_PATH_MAX];
     bool inside = false;
-    sem_status status = parent_of(to, parent, err);
+    sem_status status = files_parent(to, parent, err);
     if (status == SEM_OK)
         status = files_lies_in(parent, from, &inside, err);
     if (status == SEM_OK && inside)

@@ -143,16 +143,8 @@ static sem_status read_all(kept_file *f, uint64_t model, char told[512], sem_err
 static sem_status make_table(kept_file *f, sem_error *err)
 {
     char folder[FILES_PATH_MAX];
-    char *slash;
-    sem_status status = files_join(folder, err, "%s", f->path);
-    if (status != SEM_OK)
-        return status;
-    slash = strrchr(folder, '/');
-    if (slash == NULL)
-        snprintf(folder, sizeof folder, ".");
-    else
-        slash[slash == folder ? 1 : 0] = '\0';
-    return disk_table_create(&f->places, folder, err);
+    sem_status status = files_parent(f->path, folder, err);
+    return status == SEM_OK ? disk_table_create(&f->places, folder, err) : status;
 }
 
 static sem_status open_file(kept_file *f, uint64_t model, char told[512], sem_error *err)

@@ -125,6 +125,17 @@ const double *mix_shares(const mix *m)
     return m->shares;
 }
 
+const mix_set *mix_sets(const mix *m, size_t *count)
+{
+    *count = m->count;
+    return m->sets;
+}
+
+bool mix_is_cross_dataset(const mix *m)
+{
+    return m->options.cross_dataset;
+}
+
 /* --- a set's windows */
 
 static sem_status find_domains(const mix_set *set, mix_flow *f, sem_error *err)

@@ -57,6 +57,8 @@ void mix_close(mix *m); /* accepts NULL */
 sem_status mix_next(mix *m, mix_batch *out, sem_error *err);
 
 const double *mix_shares(const mix *m); /* [count] */
+const mix_set *mix_sets(const mix *m, size_t *count);
+bool mix_is_cross_dataset(const mix *m);
 
 /* `before`, and what decides which examples come: the sets with their files' names,
  * sizes and times, and the options. */

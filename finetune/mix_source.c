@@ -19,13 +19,14 @@ struct mix_source {
     /* one batch: the anchors, the positives, then negatives */
     size_t max_texts;
     token_batch tokens;
-    train_text *texts; /* [max_texts], as the next five */
+    train_text *texts; /* [max_texts], as the next six */
     uint64_t *id;
     uint64_t *text;
     uint64_t *label;
     size_t *starts;   /* where each text begins in tokens */
     data_text *words; /* what each text was */
-    float *weight;    /* [batch_size], as score */
+    float *frequency;
+    float *weight; /* [batch_size], as score */
     float *score;
     mix_others *others;
 };
@@ -41,6 +42,7 @@ void mix_source_destroy(mix_source *s)
     free(s->label);
     free(s->starts);
     free(s->words);
+    free(s->frequency);
     free(s->weight);
     free(s->score);
     mix_others_destroy(s->others);
@@ -55,10 +57,11 @@ static bool take_memory(mix_source *s)
     s->label = checked_realloc(NULL, s->max_texts, sizeof *s->label);
     s->starts = checked_realloc(NULL, s->max_texts, sizeof *s->starts);
     s->words = checked_realloc(NULL, s->max_texts, sizeof *s->words);
+    s->frequency = checked_realloc(NULL, s->max_texts, sizeof *s->frequency);
     s->weight = checked_realloc(NULL, s->options.batch_size, sizeof *s->weight);
     s->score = checked_realloc(NULL, s->options.batch_size, sizeof *s->score);
     return s->texts != NULL && s->id != NULL && s->text != NULL && s->label != NULL && s->starts != NULL &&
-           s->words != NULL && s->weight != NULL && s->score != NULL;
+           s->words != NULL && s->frequency != NULL && s->weight != NULL && s->score != NULL;
 }
 
 sem_status mix_source_create(mix_source **out, const model *base, mix *m, const mix_source_options *options,
@@ -148,6 +151,29 @@ static sem_status put_batch(mix_source *s, const mix_batch *from, loss_name name
     return status;
 }
 
+/* NULL where nothing was counted. */
+static const float *find_frequencies(const mix_source *s, size_t set, size_t pairs)
+{
+    const mix_frequency *f = s->options.frequency;
+    for (size_t i = 0; i < s->tokens.texts && f != NULL; i++)
+        s->frequency[i] = i < pairs ? mix_frequency_anchor(f, set, s->id[i])
+                                    : mix_frequency_candidate(f, set, s->text[i]);
+    return f != NULL ? s->frequency : NULL;
+}
+
+/* What only one loss or another looks at. */
+static sem_status add_to_lesson(const mix_source *s, const mix_batch *from, const mix_lesson *lesson, loss_batch *about,
+                                sem_error *err)
+{
+    if (lesson->loss == LOSS_MSE)
+        return mix_others_teach(s->others, from, lesson->each, &about->teacher, err);
+    about->score = s->score;
+    if (lesson->loss != LOSS_MNRL)
+        return SEM_OK;
+    about->frequency = find_frequencies(s, from->set == MIX_ALL_SETS ? 0 : (size_t)from->set, from->count);
+    return mix_others_guide(s->others, s->words, from->count, s->tokens.texts, &about->guide, err);
+}
+
 sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
 {
     mix_source *s = context;
@@ -161,23 +187,15 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
         return status;
     for (size_t i = 0; i < s->tokens.texts; i++)
         s->texts[i] = (train_text){.ids = s->tokens.ids + s->starts[i], .length = s->tokens.lengths[i]};
-    const float *taught = NULL, *guide = NULL;
-    if (lesson->loss == LOSS_MSE)
-        status = mix_others_teach(s->others, &from, lesson->each, &taught, err);
-    else if (lesson->loss == LOSS_MNRL)
-        status = mix_others_guide(s->others, s->words, from.count, s->tokens.texts, &guide, err);
     *batch = (train_batch){.texts = s->texts,
                            .about = {.pairs = from.count,
                                      .texts = s->tokens.texts,
                                      .which = lesson->loss,
-                                     .score = s->score,
                                      .weight = s->weight,
                                      .id = s->id,
                                      .text = s->text,
-                                     .label = s->label,
-                                     .guide = guide,
-                                     .teacher = taught}};
-    return status;
+                                     .label = s->label}};
+    return add_to_lesson(s, &from, lesson, &batch->about, err);
 }
 
 sem_status mix_source_save(void *context, checkpoint_writer *w, sem_error *err)

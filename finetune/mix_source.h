@@ -9,6 +9,7 @@
 #include "finetune/kept_vectors.h"
 #include "finetune/loss_choice.h"
 #include "finetune/mix.h"
+#include "finetune/mix_frequency.h"
 #include "finetune/train_step.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ typedef struct mix_source_options {
     uint64_t seed;
     kept_vectors *teacher; /* borrowed; needed where a lesson is LOSS_MSE. Its vectors are as wide as the model's */
     kept_vectors *guide;   /* borrowed; NULL: none */
+    const mix_frequency *frequency; /* of the mix's sets, borrowed; NULL: not counted */
 } mix_source_options;
 
 typedef struct mix_source mix_source;

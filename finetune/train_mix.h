@@ -15,11 +15,12 @@ typedef struct train_mix_options {
     const mix_lesson *lessons; /* [set_count] what is learnt from each set of the mix */
     size_t set_count;
     kept_vectors *teacher; /* borrowed; where a lesson is LOSS_MSE, else NULL. As wide as the model */
-    kept_vectors *guide;   /* borrowed; NULL: none. Of the model that config names */
+    kept_vectors *guide;   /* borrowed; of the model that config->guide names, else NULL */
+    const char *folder;    /* for files of the run alone, where config->frequency is true */
 } train_mix_options;
 
 /* Trains a copy of the model's weights on m, whose batches are of config->batch_size at
- * most. config's frequency must be false.
+ * most. Where config->frequency is true, sets with the ranking loss are read once beforehand.
  *
  * *params is malloc'd, in the layout of the model's encoder; the caller owns it. The
  * same seeds, files and threads give the same bits, in one go or from checkpoints.

@@ -21,8 +21,11 @@ static sem_status create_member(loss **out, const train_setup *s, const train_ba
                                 sem_error *err)
 {
     const train_config *c = s->config;
-    const mnrl_options ranking = {
-        .scale_kind = c->scale_kind, .scale = c->scale, .margin = c->margin, .symmetric = c->symmetric};
+    const mnrl_options ranking = {.scale_kind = c->scale_kind,
+                                  .scale = c->scale,
+                                  .margin = c->margin,
+                                  .symmetric = c->symmetric,
+                                  .guide_margin = c->guide_margin};
     if (name == LOSS_COSENT)
         return loss_cosent_create(out, c->scale, b->max_pairs, err);
     if (name == LOSS_MSE)
@@ -134,20 +137,10 @@ uint64_t train_fingerprint_of(uint64_t before, const void *data, size_t size)
 uint64_t train_setup_fingerprint(const train_setup *s, uint64_t before)
 {
     const train_config *c = s->config;
-    const double numbers[] = {c->learning_rate,
-                              c->warmup_ratio,
-                              c->weight_decay,
-                              c->clip_norm,
-                              c->scale,
-                              c->dropout,
-                              c->margin,
-                              c->layer_decay,
-                              c->average,
-                              (double)c->schedule,
-                              (double)c->scale_kind,
-                              c->symmetric,
-                              c->frequency,
-                              c->freeze_embeddings};
+    const double numbers[] = {c->learning_rate, c->warmup_ratio, c->weight_decay,     c->clip_norm,
+                              c->scale,         c->dropout,      c->margin,           c->guide_margin,
+                              c->layer_decay,   c->average,      (double)c->schedule, (double)c->scale_kind,
+                              c->symmetric,     c->frequency,    c->freeze_embeddings};
     const uint64_t counts[] = {c->seed,       c->batch_size, s->steps,         c->accumulate, c->threads,
                                c->tape_bytes, s->max_tokens, c->freeze_layers, c->dim_count,  s->precision};
     uint64_t sum = train_fingerprint_of(train_fingerprint_of(before, numbers, sizeof numbers), counts, sizeof counts);

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "finetune/pair_guide.h"
 #include "finetune/sampler.h"
 #include "finetune/train_setup.h"
 
@@ -83,6 +84,7 @@ sem_status train_config_check(const train_config *config, sem_error *err)
         {"clip_norm", config->clip_norm, 0, false, 1e9},
         {"scale", config->scale, 0, true, 1000},
         {"margin", config->margin, 0, false, 2},
+        {"guide_margin", config->guide_margin, 0, false, 2},
         {"layer_decay", config->layer_decay, 0, true, 1},
         {"average", config->average, 0, false, 0.999999},
         {"nice", config->nice, 0, false, 19},
@@ -96,6 +98,9 @@ sem_status train_config_check(const train_config *config, sem_error *err)
     if (!(config->dropout < 1))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "training: dropout is %g; it must be below 1 (negative: the model's)", config->dropout);
+    if (config->guide_margin > 0 && config->guide[0] == '\0')
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: guide_margin is %g, and guide names no model",
+                        config->guide_margin);
     const struct {
         const char *name;
         size_t value, min, max;
@@ -125,6 +130,7 @@ typedef struct train_run {
     token_batch tokens; /* query 0, document 0, query 1, ... */
     size_t *starts;     /* [2 count] where each text begins in tokens */
     sampler *sampler;
+    pair_guide *guide; /* NULL: none */
     train_setup setup;
     /* one batch */
     train_text *texts; /* [2 batch_size] */
@@ -139,6 +145,7 @@ static void run_free(train_run *run)
 {
     train_setup_free(&run->setup);
     sampler_destroy(run->sampler);
+    pair_guide_destroy(run->guide);
     token_batch_free(&run->tokens);
     free(run->starts);
     free(run->texts);
@@ -281,6 +288,9 @@ static sem_status run_create(train_run *run, sem_error *err)
     const size_t batch = run->config->batch_size, most = batch < run->count ? batch : run->count;
     size_t steps = 0;
     sem_status status = tokenize_pairs(run, err);
+    if (status == SEM_OK && run->config->guide[0] != '\0')
+        status = pair_guide_create(&run->guide, run->pairs, run->count, run->config, model_get_gemm(run->base),
+                                   run->control != NULL ? run->control->cancel : NULL, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);
     if (status == SEM_OK)
@@ -305,7 +315,7 @@ static uint64_t fingerprint(const train_run *run)
         sum = train_fingerprint_of(sum, keys, sizeof keys);
         sum = train_fingerprint_of(sum, &p->weight, sizeof p->weight);
     }
-    return sum;
+    return run->guide != NULL ? pair_guide_fingerprint(run->guide, sum) : sum;
 }
 
 static void add_pair(train_run *run, size_t pair, size_t i, size_t n)
@@ -338,6 +348,8 @@ static sem_status next_batch(void *context, train_batch *batch, sem_error *err)
     *batch = (train_batch){
         .texts = run->texts,
         .about = {.pairs = n, .texts = 2 * n, .id = run->id, .weight = run->weight, .frequency = run->frequency}};
+    if (run->guide != NULL)
+        batch->about.guide = pair_guide_cosines(run->guide, members, n);
     return SEM_OK;
 }
 

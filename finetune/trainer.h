@@ -3,6 +3,7 @@
 #ifndef SEM_FINETUNE_TRAINER_H
 #define SEM_FINETUNE_TRAINER_H
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "model/model.h"
@@ -44,10 +45,13 @@ typedef struct train_config {
     double clip_norm;     /* global gradient norm; 0: none */
     double scale;         /* of the cosine */
     mnrl_scale scale_kind;
-    double margin;    /* of the ranking loss, 0 or more */
-    bool symmetric;   /* documents rank queries as well */
-    bool frequency;   /* documents of many pairs, and queries of many, weigh less as negatives (loss_mnrl.h) */
-    size_t dim_count; /* of first dimensions that count beside all (loss_matryoshka.h); 0: none */
+    double margin;  /* of the ranking loss, 0 or more */
+    bool symmetric; /* documents rank queries as well */
+    bool frequency; /* documents of many pairs, and queries of many, weigh less as negatives (loss_mnrl.h) */
+    char guide[FILES_PATH_MAX]; /* directory of a model by which documents as close to a query as its own, less the
+                                 * margin, in cosine, are no negatives (loss_mask.h); "": none */
+    double guide_margin;
+    size_t dim_count;            /* of first dimensions that count beside all (loss_matryoshka.h); 0: none */
     size_t dims[TRAIN_DIMS_MAX]; /* rising; the model's own width weighs 1 where it is not among them */
     double dim_weights[TRAIN_DIMS_MAX];
     schedule_shape schedule;

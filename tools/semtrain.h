@@ -38,6 +38,8 @@ sem_status semtrain_kept(semtrain *t, const recipe *r, const char *dir, const ch
                          sem_error *err);
 /* Those of train.teacher; NULL where none is named. */
 sem_status semtrain_teacher(semtrain *t, const recipe *r, kept_vectors **out, sem_error *err);
+/* Those of train.guide; NULL where none is named. */
+sem_status semtrain_guide(semtrain *t, const recipe *r, kept_vectors **out, sem_error *err);
 /* m with a projection to width numbers, written to and opened from semtrain_start_path: for
  * the run, which removes it. */
 sem_status semtrain_widened(semtrain *t, const recipe *r, const model *m, size_t width, model **out, sem_error *err);

@@ -1,4 +1,4 @@
-/* What distilling has beside training: a teacher, and a student as wide as it. */
+/* Models beside the one that is trained: a teacher, a student as wide as it, a guide. */
 #include "model/model_widen.h"
 #include "tools/semtrain.h"
 
@@ -36,6 +36,15 @@ sem_status semtrain_teacher(semtrain *t, const recipe *r, kept_vectors **out, se
     sem_status status = r->train.teacher_vectors[0] != '\0' ? files_join(path, err, "%s", r->train.teacher_vectors)
                                                             : files_join(path, err, "%s.teacher", r->train.output);
     return status == SEM_OK ? semtrain_kept(t, r, r->train.teacher, path, out, err) : status;
+}
+
+sem_status semtrain_guide(semtrain *t, const recipe *r, kept_vectors **out, sem_error *err)
+{
+    const char *path = r->train.guide_vectors;
+    *out = NULL;
+    if (r->daemon.train.guide[0] == '\0')
+        return SEM_OK;
+    return semtrain_kept(t, r, r->daemon.train.guide, path[0] != '\0' ? path : NULL, out, err);
 }
 
 sem_status semtrain_widened(semtrain *t, const recipe *r, const model *m, size_t width, model **out, sem_error *err)

@@ -24,6 +24,8 @@ const config_key recipe_keys[] = {
      .help = "directory of the model whose vectors the loss mse goes by"},
     {"train", "teacher_vectors", KEY_PATH, "", IN_RECIPE(train.teacher_vectors),
      .help = "file that keeps them for other passes and runs; empty: OUTPUT.teacher"},
+    {"train", "guide_vectors", KEY_PATH, "", IN_RECIPE(train.guide_vectors),
+     .help = "file that keeps those of guide; empty: they are computed in each pass"},
 
     {"mix", "sampling", KEY_CHOICE, "proportional", IN_RECIPE(mix.sampling),
      .choices = "equal, proportional, temperature, capped, weights", .help = "how often each data set gives the batch"},

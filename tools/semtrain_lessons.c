@@ -66,10 +66,17 @@ sem_status semtrain_lesson(const recipe_set *set, loss_name usual, mix_lesson *o
 static sem_status check_ranking_settings(const recipe *r, sem_error *err)
 {
     const train_config *c = &r->daemon.train;
-    const char *given = c->symmetric                        ? "symmetric"
-                        : c->margin > 0                     ? "margin"
-                        : c->scale_kind != MNRL_SCALE_FIXED ? "scale_kind"
-                                                            : NULL;
+    const struct {
+        const char *name;
+        bool given;
+    } keys[] = {{"symmetric", c->symmetric},
+                {"margin", c->margin > 0},
+                {"scale_kind", c->scale_kind != MNRL_SCALE_FIXED},
+                {"frequency", c->frequency},
+                {"guide", c->guide[0] != '\0'}};
+    const char *given = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        given = keys[i].given ? keys[i].name : given;
     if (given == NULL)
         return SEM_OK;
     return sem_fail(err, SEM_INVALID_ARGUMENT, "train.%s is of the loss mnrl, which no data set has: leave it out",
@@ -118,6 +125,8 @@ static sem_status check_teacher(const recipe *r, bool taught, sem_error *err)
 sem_status semtrain_check_lessons(const recipe *r, const mix_lesson *lessons, size_t count, sem_error *err)
 {
     sem_status status = check_teacher(r, has_loss(lessons, count, LOSS_MSE), err);
+    if (status == SEM_OK && r->train.guide_vectors[0] != '\0' && r->daemon.train.guide[0] == '\0')
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "train.guide_vectors is given, and train.guide names no model");
     if (status == SEM_OK && !has_loss(lessons, count, LOSS_MNRL))
         status = check_ranking_settings(r, err);
     return status == SEM_OK && r->mix.cross_dataset ? check_mixed_batches(lessons, count, err) : status;

@@ -55,7 +55,7 @@ typedef struct recipe {
         size_t negatives;
         char checkpoint[FILES_PATH_MAX];
         size_t checkpoint_every;
-        char teacher[FILES_PATH_MAX], teacher_vectors[FILES_PATH_MAX];
+        char teacher[FILES_PATH_MAX], teacher_vectors[FILES_PATH_MAX], guide_vectors[FILES_PATH_MAX];
     } train;
     struct {
         char sampling[16];

@@ -15,10 +15,10 @@ typedef struct training {
     semtrain *t;
     recipe *r;
     bool distil;
-    model *first;      /* of [train] */
-    model *wider;      /* the same with a projection, where the teacher is not as wide; else NULL */
-    const model *base; /* the one of them that is trained */
-    kept_vectors *teacher;
+    model *first;                  /* of [train] */
+    model *wider;                  /* the same with a projection, where the teacher is not as wide; else NULL */
+    const model *base;             /* the one of them that is trained */
+    kept_vectors *teacher, *guide; /* NULL: none */
     mix_set sets[RECIPE_SETS_MAX];
     mix_lesson lessons[RECIPE_SETS_MAX];
     mix_domains *domains[RECIPE_SETS_MAX]; /* NULL where there is a field, or none are kept */
@@ -36,6 +36,7 @@ static void training_free(training *g)
     if (g->wider != NULL && semtrain_start_path(g->r, start, NULL) == SEM_OK)
         files_remove_folder(start, NULL);
     kept_vectors_close(g->teacher);
+    kept_vectors_close(g->guide);
     model_close(g->wider);
     model_close(g->first);
 }
@@ -131,6 +132,8 @@ static sem_status open_models(training *g, sem_error *err)
     sem_status status = semtrain_model(g->r, &g->first, err);
     if (status == SEM_OK)
         status = semtrain_teacher(g->t, g->r, &g->teacher, err);
+    if (status == SEM_OK)
+        status = semtrain_guide(g->t, g->r, &g->guide, err);
     if (status != SEM_OK)
         return status;
     g->base = g->first;
@@ -294,12 +297,17 @@ static sem_status train(training *g, sem_error *err)
     float *params = NULL;
     train_report report;
     const train_control control = {.cancel = g->t->cancel, .progress = show_step, .context = g};
+    char folder[FILES_PATH_MAX];
     sem_status status = prepare(g, err);
+    if (status == SEM_OK)
+        status = files_parent(g->r->train.output, folder, err);
     const train_mix_options options = {.steps = g->steps,
                                        .negatives = g->r->train.negatives,
                                        .lessons = g->lessons,
                                        .set_count = g->count,
-                                       .teacher = g->teacher};
+                                       .teacher = g->teacher,
+                                       .guide = g->guide,
+                                       .folder = folder};
     if (status == SEM_OK)
         status = train_on_mix(g->base, g->mix, &options, &g->r->daemon.train, &control, &params, &report, err);
     if (status == SEM_OK)

@@ -193,6 +193,21 @@ START_TEST(first_dimensions_are_read_in_any_order_with_their_weights)
 }
 END_TEST
 
+START_TEST(a_guide_has_a_directory_and_a_margin)
+{
+    sem_error error;
+    config c, copy;
+    config_defaults(&c);
+    ck_assert_str_eq(c.train.guide, "");
+    ck_ok(load_text(&c, "[train]\nguide = models/guide\nguide_margin = 0.05\n", &error));
+    copy = c; /* as a job takes it */
+    ck_assert_str_eq(copy.train.guide, "models/guide");
+    ck_assert_double_eq(copy.train.guide_margin, 0.05);
+    refused("[train]\nguide_margin = 0.05\n", "guide_margin", "names no model");
+    refused("[train]\nguide = x\nguide_margin = 3\n", "train.guide_margin", "2");
+}
+END_TEST
+
 START_TEST(errors_name_file_line_found_and_allowed)
 {
     refused("[server]\nlistn = tcp://127.0.0.1:1\n", "semd.conf:2", "server.listn");
@@ -474,6 +489,7 @@ int main(void)
     tcase_add_test(tests, values_take_units);
     tcase_add_test(tests, training_takes_names_of_schedules_and_scales);
     tcase_add_test(tests, first_dimensions_are_read_in_any_order_with_their_weights);
+    tcase_add_test(tests, a_guide_has_a_directory_and_a_margin);
     tcase_add_test(tests, errors_name_file_line_found_and_allowed);
     tcase_add_test(tests, lines_that_inih_would_cut_are_refused);
     tcase_add_test(tests, a_nul_byte_is_refused);

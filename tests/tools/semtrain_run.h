@@ -65,7 +65,7 @@ static inline const char *in_folder(const char *name)
     static char paths[8][PATH];
     static size_t next;
     char *path = paths[next++ % 8];
-    snprintf(path, PATH, "%s/%s", testing_folder(), name);
+    ck_assert_int_lt(snprintf(path, PATH, "%s/%s", testing_folder(), name), PATH);
     return path;
 }
 

@@ -6,7 +6,7 @@
 /* Questions and answers beside translations into two languages, and graded pairs. */
 static bool write_bridge(char command[PATH], const char *settings)
 {
-    char text[8 * PATH];
+    char text[16 * PATH];
     const char *dir = testing_shared("golden/tiny-bert");
     if (dir == NULL)
         return false;
@@ -48,6 +48,27 @@ START_TEST(questions_translations_and_grades_are_learnt_in_one_run)
 }
 END_TEST
 
+START_TEST(a_guide_and_frequencies_are_asked_for_files)
+{
+    char command[PATH], line[3 * PATH], settings[4 * PATH];
+    const char *guide = testing_shared("golden/tiny-mpnet");
+    if (guide == NULL)
+        return;
+    snprintf(settings, sizeof settings, "frequency = true\nguide = %s\nguide_margin = 0.1\nguide_vectors = %s\n", guide,
+             in_folder("guide.vectors"));
+    if (!write_bridge(command, settings))
+        return;
+    ck_assert_int_eq(run(command), 0);
+    ck_assert_int_eq(access(in_folder("guide.vectors"), F_OK), 0);
+    snprintf(line, sizeof line,
+             "%s -o train.output=%s -o train.guide_vectors= -o mix.cross_dataset=true -o \"data "
+             "sts.form=columns\"",
+             command, in_folder("second"));
+    ck_assert_int_eq(run(line), 0);
+    ck_assert_int_eq(access(in_folder("second"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(dimensions_beyond_the_models_are_refused)
 {
     char command[PATH];
@@ -75,6 +96,11 @@ START_TEST(what_makes_no_sense_together_is_refused)
         {"symmetric = true\n[data a]\nform = sts\nfile = x\n", "train.symmetric is of the loss mnrl"},
         {"margin = 0.1\n[data a]\nform = sts\nfile = x\n", "train.margin is of the loss mnrl"},
         {"scale_kind = learned\n[data a]\nform = sts\nfile = x\n", "train.scale_kind is of the loss mnrl"},
+        {"frequency = true\n[data a]\nform = sts\nfile = x\n", "train.frequency is of the loss mnrl"},
+        {"guide = x\n[data a]\nform = sts\nfile = x\n", "train.guide is of the loss mnrl"},
+        {"guide_margin = 0.1\n[data a]\nfile = x\n", "guide names no model"},
+        {"guide_vectors = x\n[data a]\nfile = x\n", "train.guide names no model"},
+        {"guide = /nowhere\n[data a]\nfile = x\n", "/nowhere"},
         {"matryoshka = 8,8\n[data a]\nfile = x\n", "names dimension 8 twice"},
         {"[eval a]\nloss = mnrl\nfile = x\n", "unknown key eval a.loss"},
     };
@@ -96,6 +122,7 @@ int main(void)
     TCase *tests = tcase_create("losses");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, questions_translations_and_grades_are_learnt_in_one_run);
+    tcase_add_test(tests, a_guide_and_frequencies_are_asked_for_files);
     tcase_add_test(tests, dimensions_beyond_the_models_are_refused);
     tcase_add_test(tests, what_makes_no_sense_together_is_refused);
     suite_add_tcase(suite, tests);
