@@ -183,7 +183,7 @@ sem_status files_remove_folder(const char *path, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status copy_file(const char *from, const char *to, sem_error *err)
+sem_status files_copy_file(const char *from, const char *to, sem_error *err)
 {
     int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
@@ -233,7 +233,7 @@ static sem_status copy_entry(const char *from, const char *to, const char *name,
     if (stat(source, &st) != 0)
         return files_fail(err, "stat", source);
     if (S_ISREG(st.st_mode))
-        return copy_file(source, target, err);
+        return files_copy_file(source, target, err);
     if (S_ISDIR(st.st_mode))
         return copy_folder(source, target, outer, err);
     return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: neither a file nor a folder", source);

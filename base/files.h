@@ -33,6 +33,9 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
  * a new path that lies in the folder. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 
+/* Copies a regular file to a new path and fsyncs it. */
+sem_status files_copy_file(const char *from, const char *to, sem_error *err);
+
 /* The folder that path lies in: "." for a name alone. */
 sem_status files_parent(const char *path, char parent[FILES_PATH_MAX], sem_error *err);
 

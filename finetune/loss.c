@@ -27,3 +27,8 @@ double loss_run(loss *l, const loss_batch *batch, float *d_embeddings)
 {
     return l->kind->run(l, batch, d_embeddings);
 }
+
+double loss_scale(const loss *l)
+{
+    return l->kind->scale != NULL ? l->kind->scale(l) : 0;
+}

@@ -53,6 +53,8 @@ typedef struct loss_kind {
     /* May be NULL: all steps are alike. */
     void (*begin)(loss *l, size_t step, size_t steps);
     double (*run)(loss *l, const loss_batch *batch, float *d_embeddings);
+    /* May be NULL: the kind multiplies no cosines. */
+    double (*scale)(const loss *l);
     void (*destroy)(loss *l);
 } loss_kind;
 
@@ -70,6 +72,9 @@ sem_status loss_check(const loss *l, const loss_batch *batch, sem_error *err);
 
 /* To be called before the batches of step `step` (from 0) of a run of `steps`. */
 void loss_begin(loss *l, size_t step, size_t steps);
+
+/* What cosines are multiplied with in the step begun; 0 where they are not. */
+double loss_scale(const loss *l);
 
 /* Returns the loss of a batch that was checked, and writes its gradient
  * d_embeddings [N, E] and that of what is learned. Not finite if an input is not.

@@ -51,6 +51,16 @@ static double choice_run(loss *head, const loss_batch *batch, float *d_embedding
     return loss_run(l->members[batch->which], batch, d_embeddings);
 }
 
+/* That of the first that has one: those of one run are all alike, but for a learned one's. */
+static double choice_scale(const loss *head)
+{
+    const choice *l = (const choice *)head;
+    double found = 0;
+    for (size_t i = 0; i < LOSS_NAMES && !(found > 0); i++)
+        found = l->members[i] != NULL ? loss_scale(l->members[i]) : 0;
+    return found;
+}
+
 static void choice_destroy(loss *head)
 {
     choice *l = (choice *)head;
@@ -66,8 +76,12 @@ static size_t larger(size_t a, size_t b)
 
 sem_status loss_choice_create(loss **out, loss *const *members, sem_error *err)
 {
-    static const loss_kind kind = {
-        .name = "choice", .check = choice_check, .begin = choice_begin, .run = choice_run, .destroy = choice_destroy};
+    static const loss_kind kind = {.name = "choice",
+                                   .check = choice_check,
+                                   .begin = choice_begin,
+                                   .run = choice_run,
+                                   .scale = choice_scale,
+                                   .destroy = choice_destroy};
     *out = NULL;
     choice *l = calloc(1, sizeof *l);
     for (size_t i = 0; i < LOSS_NAMES && l == NULL; i++)

@@ -21,6 +21,11 @@ static sem_status cosent_check(const loss *l, const loss_batch *batch, sem_error
     return SEM_OK;
 }
 
+static double cosent_scale(const loss *l)
+{
+    return ((const cosent *)l)->scale;
+}
+
 static void fill_cosines(const cosent *l, const loss_batch *batch)
 {
     const size_t b = batch->pairs, e = batch->dim;
@@ -90,7 +95,7 @@ static void cosent_destroy(loss *head)
 sem_status loss_cosent_create(loss **out, double scale, size_t max_pairs, sem_error *err)
 {
     static const loss_kind kind = {
-        .name = "cosent", .check = cosent_check, .run = cosent_run, .destroy = cosent_destroy};
+        .name = "cosent", .check = cosent_check, .run = cosent_run, .scale = cosent_scale, .destroy = cosent_destroy};
     *out = NULL;
     if (!(scale > 0 && scale < INFINITY))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "the loss's scale is %g; it must be above 0", scale);

@@ -28,6 +28,11 @@ static void matryoshka_begin(loss *head, size_t step, size_t steps)
     loss_begin(((matryoshka *)head)->inner, step, steps);
 }
 
+static double matryoshka_scale(const loss *head)
+{
+    return loss_scale(((const matryoshka *)head)->inner);
+}
+
 /* to[rows, dim] = the first dim of each of from's width, as unit vectors; length[rows] may be NULL. */
 static void cut_rows(const float *from, size_t rows, size_t width, size_t dim, float *to, float *length)
 {
@@ -128,6 +133,7 @@ sem_status loss_matryoshka_create(loss **out, loss *inner, const size_t *dims, c
                                    .check = matryoshka_check,
                                    .begin = matryoshka_begin,
                                    .run = matryoshka_run,
+                                   .scale = matryoshka_scale,
                                    .destroy = matryoshka_destroy};
     *out = NULL;
     sem_status status = check_dims(dims, weights, count, dim, err);

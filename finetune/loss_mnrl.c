@@ -194,7 +194,8 @@ static bool allocate(mnrl *l)
 sem_status loss_mnrl_create(loss **out, const mnrl_options *options, const gemm *g, size_t max_pairs, size_t max_texts,
                             sem_error *err)
 {
-    static const loss_kind kind = {.name = "mnrl", .begin = mnrl_begin, .run = mnrl_run, .destroy = mnrl_destroy};
+    static const loss_kind kind = {
+        .name = "mnrl", .begin = mnrl_begin, .run = mnrl_run, .scale = loss_mnrl_scale, .destroy = mnrl_destroy};
     *out = NULL;
     if (options->scale_kind != MNRL_SCALE_SCHEDULED && !(options->scale > 0 && options->scale < INFINITY))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "the loss's scale is %g; it must be above 0", options->scale);

@@ -76,24 +76,55 @@ static sem_status resume(const train_loop *loop, train_report *report, sem_error
     return status;
 }
 
-static void tell(const train_loop *loop, const train_report *report, size_t first_pairs, uint64_t began_ns,
-                 const train_step_result *result, double rate)
+/* Where a run stands in time. */
+typedef struct loop_clock {
+    uint64_t began_ns; /* moved on by what is none of the training's */
+    size_t first_pairs;
+} loop_clock;
+
+static train_progress progress_of(const train_loop *loop, const train_report *report, const loop_clock *clock,
+                                  const train_step_result *result, double rate)
 {
-    const train_control *control = loop->control;
-    if (control == NULL || control->progress == NULL)
-        return;
-    const double seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
+    const double seconds = (double)(clock_monotonic_ns() - clock->began_ns) / 1e9;
     const size_t done = report->steps - report->resumed_at;
-    const train_progress now = {
+    return (train_progress){
         .step = report->steps,
         .steps = loop->steps,
         .loss = result->loss,
         .learning_rate = rate,
-        .pairs_per_s = seconds > 0 ? (double)(report->pairs - first_pairs) / seconds : 0,
+        .pairs_per_s = seconds > 0 ? (double)(report->pairs - clock->first_pairs) / seconds : 0,
         .eta_s = seconds / (double)done * (double)(loop->steps - report->steps),
         .gradient_norm = result->gradient_norm,
+        .scale = result->scale,
+        .pairs = report->pairs,
+        .seconds = seconds,
     };
-    control->progress(control->context, &now);
+}
+
+static bool evaluation_is_due(const train_loop *loop, size_t step)
+{
+    const size_t every = loop->control->evaluate_every;
+    return every > 0 && (step % every == 0 || step == loop->steps);
+}
+
+static sem_status tell(const train_loop *loop, const train_progress *now, loop_clock *clock, sem_error *err)
+{
+    const train_control *control = loop->control;
+    const float *params = NULL;
+    if (control != NULL && control->progress != NULL)
+        control->progress(control->context, now);
+    if (control == NULL || control->record == NULL)
+        return SEM_OK;
+    const uint64_t from_ns = clock_monotonic_ns();
+    if (evaluation_is_due(loop, now->step)) {
+        sem_status status = train_step_finish(loop->step, err);
+        if (status != SEM_OK)
+            return status;
+        params = train_step_trained(loop->step);
+    }
+    sem_status status = control->record(control->context, now, params, err);
+    clock->began_ns += clock_monotonic_ns() - from_ns;
+    return status;
 }
 
 static sem_status one_step(const train_loop *loop, double rate, train_report *report, train_step_result *result,
@@ -124,8 +155,7 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
     sem_status status = resume(loop, report, err);
     if (status != SEM_OK)
         return status;
-    const uint64_t began_ns = clock_monotonic_ns();
-    const size_t first_pairs = report->pairs;
+    loop_clock clock = {.began_ns = clock_monotonic_ns(), .first_pairs = report->pairs};
     while (report->steps < loop->steps) {
         train_step_result result;
         const double rate = schedule_rate(loop->shape, loop->peak, report->steps, loop->warmup, loop->steps);
@@ -135,8 +165,9 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
         status = one_step(loop, rate, report, &result, err);
         if (status != SEM_OK)
             return status;
-        tell(loop, report, first_pairs, began_ns, &result, rate);
-        if (loop->checkpoint != NULL && report->steps % loop->checkpoint_every == 0)
+        const train_progress now = progress_of(loop, report, &clock, &result, rate);
+        status = tell(loop, &now, &clock, err);
+        if (status == SEM_OK && loop->checkpoint != NULL && report->steps % loop->checkpoint_every == 0)
             status = write_checkpoint(loop, report, err);
         if (status != SEM_OK)
             return status;

@@ -31,11 +31,19 @@ typedef struct train_progress {
     double pairs_per_s;
     double eta_s;
     double gradient_norm; /* before clipping */
+    double scale;         /* of the cosines in the step's loss; 0: it has none */
+    size_t pairs;         /* of all steps so far */
+    double seconds;       /* of this process in the loop, without evaluations */
 } train_progress;
 
 typedef struct train_control {
     const atomic_bool *cancel;                                  /* may be NULL */
     void (*progress)(void *context, const train_progress *now); /* may be NULL; after every step */
+    /* May be NULL; after every step, before its checkpoint. Every evaluate_every steps and after the
+     * last one params (layout of the model's encoder, the run's own) are what a run that ended here
+     * would give; else NULL. What fails in it ends the run. */
+    sem_status (*record)(void *context, const train_progress *now, const float *params, sem_error *err);
+    size_t evaluate_every; /* 0: never */
     void *context;
 } train_control;
 

@@ -185,6 +185,7 @@ sem_status train_step_update(train_step *s, double learning_rate, train_step_res
     if (status != SEM_OK)
         return status;
     result->loss = s->loss_sum / s->batches;
+    result->scale = loss_scale(s->options.loss);
     result->gradient_norm = train_gradient_norm(s) / s->batches;
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return sem_fail(err, SEM_INTERNAL,
@@ -212,6 +213,12 @@ sem_status train_step_finish(train_step *s, sem_error *err)
 const float *train_step_average(const train_step *s)
 {
     return adamw_average(s->optimiser);
+}
+
+const float *train_step_trained(const train_step *s)
+{
+    const float *average = train_step_average(s);
+    return average != NULL ? average : s->params;
 }
 
 sem_status train_step_save(train_step *s, checkpoint_writer *w, sem_error *err)

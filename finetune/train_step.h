@@ -58,6 +58,7 @@ typedef struct train_batch {
 typedef struct train_step_result {
     double loss;          /* mean over the step's batches */
     double gradient_norm; /* before clipping */
+    double scale;         /* of the cosines in the step's loss; 0: it has none */
 } train_step_result;
 
 /* Takes all memory and starts the helpers. params [layout->total] is the
@@ -88,5 +89,8 @@ sem_status train_step_load(train_step *s, const checkpoint_reader *c, sem_error 
 /* The averaged parameters [layout->total] where options.optimiser.average asked for
  * them, else NULL; the step's own. */
 const float *train_step_average(const train_step *s);
+/* What a run that ended here would give: the average where one is kept, else the
+ * parameters. To be read between train_step_finish and the next step. */
+const float *train_step_trained(const train_step *s);
 
 #endif

@@ -32,9 +32,10 @@ static sem_status open_encoder(model *m, weights_place place, sem_log *log, sem_
     return status;
 }
 
-static sem_status open_placed(model **out, const char *dir, weights_place place, const gemm *g, sem_log *log,
-                              sem_error *err)
+/* All but the weights. */
+static sem_status open_frame(model **out, const char *dir, const gemm *g, sem_error *err)
 {
+    *out = NULL;
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return sem_fail_memory(err, "a model");
@@ -46,8 +47,36 @@ static sem_status open_placed(model **out, const char *dir, weights_place place,
     if (status == SEM_OK)
         status = tokenizer_open(&m->tokens, dir, m->config.vocab, err);
     if (status == SEM_OK)
+        *out = m;
+    else
+        model_close(m);
+    return status;
+}
+
+static sem_status open_placed(model **out, const char *dir, weights_place place, const gemm *g, sem_log *log,
+                              sem_error *err)
+{
+    model *m;
+    sem_status status = open_frame(&m, dir, g, err);
+    if (status == SEM_OK)
         status = open_encoder(m, place, log, err);
     if (status != SEM_OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return SEM_OK;
+}
+
+sem_status model_open_over(model **out, const model *base, float *params, sem_error *err)
+{
+    model *m;
+    *out = NULL;
+    sem_status status = open_frame(&m, base->dir, base->g, err);
+    if (status == SEM_OK)
+        status = encoder_create(&m->encoder, &m->config, params, m->g, err);
+    if (status != SEM_OK) {
+        free(params); /* no encoder holds them */
         model_close(m);
         return status;
     }

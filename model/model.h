@@ -18,6 +18,9 @@ sem_status model_open(model **out, const char *dir, const gemm *g, sem_log *log,
  * those below the daemon's own models/: its token table is used where it lies in the
  * mapped file (model/weights.h says what that saves). */
 sem_status model_open_mapped(model **out, const char *dir, sem_log *log, sem_error *err);
+/* base's configuration and tokenizer over other weights: params (malloc'd, layout of base's
+ * encoder) are the new model's, in every case. In float32, with base's gemm. */
+sem_status model_open_over(model **out, const model *base, float *params, sem_error *err);
 void model_close(model *m); /* accepts NULL */
 
 /* Reads and checks all that model_open does and keeps nothing, in little memory.

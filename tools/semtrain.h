@@ -65,4 +65,13 @@ typedef struct eval_result {
 sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
                              sem_error *err);
 
+/* What was measured on all [eval] sets. */
+typedef struct eval_suite {
+    eval_result results[RECIPE_SETS_MAX];
+    size_t count;
+    double mean; /* of the results' first figures; NaN where there is no set */
+} eval_suite;
+
+sem_status semtrain_evaluate_all(semtrain *t, recipe *r, const model *m, eval_suite *out, sem_error *err);
+
 #endif

@@ -73,6 +73,23 @@ sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set
     return status;
 }
 
+sem_status semtrain_evaluate_all(semtrain *t, recipe *r, const model *m, eval_suite *out, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    const recipe_set *set;
+    double sum = 0;
+    out->count = 0;
+    while (status == SEM_OK && (set = recipe_set_at(r, true, out->count)) != NULL) {
+        if (atomic_load(t->cancel))
+            return sem_fail(err, SEM_CANCELLED, "the evaluation was cancelled");
+        status = semtrain_evaluate(t, r, set, m, &out->results[out->count], err);
+        if (status == SEM_OK)
+            sum += out->results[out->count++].values[0];
+    }
+    out->mean = out->count > 0 ? sum / (double)out->count : NAN;
+    return status;
+}
+
 static sem_status print_json(FILE *out, const eval_result *r, sem_error *err)
 {
     json_t *o = json_pack("{s:s, s:s, s:I}", "set", r->set, "kind", r->kind, "count", (json_int_t)r->count);

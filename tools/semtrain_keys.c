@@ -20,6 +20,8 @@ const config_key recipe_keys[] = {
      .help = "file from which a killed run goes on, to the same bits; empty: none"},
     {"train", "checkpoint_every", KEY_INTEGER, "500", RANGE(1, 1000000000), IN_RECIPE(train.checkpoint_every),
      .help = "steps between two writings of it"},
+    {"train", "evaluate_every", KEY_INTEGER, "0", RANGE(0, 1000000000), IN_RECIPE(train.evaluate_every),
+     .help = "steps between two measurements on the [eval] sets; 0: none in a run"},
     {"train", "teacher", KEY_PATH, "", IN_RECIPE(train.teacher),
      .help = "directory of the model whose vectors the loss mse goes by"},
     {"train", "teacher_vectors", KEY_PATH, "", IN_RECIPE(train.teacher_vectors),

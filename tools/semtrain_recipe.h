@@ -54,7 +54,7 @@ typedef struct recipe {
         unsigned nice;
         size_t negatives;
         char checkpoint[FILES_PATH_MAX];
-        size_t checkpoint_every;
+        size_t checkpoint_every, evaluate_every;
         char teacher[FILES_PATH_MAX], teacher_vectors[FILES_PATH_MAX], guide_vectors[FILES_PATH_MAX];
     } train;
     struct {

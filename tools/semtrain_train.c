@@ -1,7 +1,7 @@
 /* train and distill: a recipe to a new model directory. */
 #include "finetune/mix_domains.h"
 #include "finetune/train_mix.h"
-#include "tools/semtrain.h"
+#include "tools/semtrain_watch.h"
 
 #include <jansson.h>
 
@@ -25,10 +25,12 @@ typedef struct training {
     size_t count;
     mix *mix;
     size_t steps;
+    run_watch watch;
 } training;
 
 static void training_free(training *g)
 {
+    watch_end(&g->watch);
     mix_close(g->mix);
     for (size_t i = 0; i < g->count; i++)
         mix_domains_free(g->domains[i]);
@@ -41,8 +43,11 @@ static void training_free(training *g)
     model_close(g->first);
 }
 
-static sem_status check_recipe(const recipe *r, sem_error *err)
+static sem_status check_recipe(recipe *r, sem_error *err)
 {
+    /* Names of files beside it are made of it. */
+    for (size_t n = strlen(r->train.output); n > 1 && r->train.output[n - 1] == '/'; n--)
+        r->train.output[n - 1] = '\0';
     if (r->train.output[0] == '\0')
         return sem_fail(err, SEM_INVALID_ARGUMENT, "train.output is empty (expected a new directory)");
     if (access(r->train.output, F_OK) == 0)
@@ -160,15 +165,6 @@ static sem_status prepare(training *g, sem_error *err)
     return status == SEM_OK ? open_mix(g, err) : status;
 }
 
-static void show_step(void *context, const train_progress *now)
-{
-    training *g = context;
-    char left[TEXT_MAX];
-    progress_show(&g->t->bar, "training", (double)now->step / (double)now->steps,
-                  "%zu/%zu  loss %.4f  rate %.2e  %.0f pairs/s  ETA %s", now->step, now->steps, now->loss,
-                  now->learning_rate, now->pairs_per_s, text_duration(left, now->eta_s));
-}
-
 static json_t *report_of(const training *g, const train_report *report)
 {
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "base", model_get_dir(g->first), "output",
@@ -180,7 +176,7 @@ static json_t *report_of(const training *g, const train_report *report)
 }
 
 /* Written beside its place first: whatever happens meanwhile, what lies there is whole. */
-static sem_status write_model(const training *g, const float *params, const char *text, sem_error *err)
+static sem_status write_model(training *g, const float *params, const char *text, sem_error *err)
 {
     char temporary[FILES_PATH_MAX];
     const char *output = g->r->train.output;
@@ -193,6 +189,8 @@ static sem_status write_model(const training *g, const float *params, const char
     if (status != SEM_OK)
         return status;
     status = model_check(temporary, NULL, err);
+    if (status == SEM_OK)
+        status = watch_save(&g->watch, temporary, err);
     if (status == SEM_OK && rename(temporary, output) != 0)
         status = files_fail(err, "rename", temporary);
     if (status != SEM_OK)
@@ -200,7 +198,7 @@ static sem_status write_model(const training *g, const float *params, const char
     return status == SEM_OK ? files_sync_parent(output, err) : status;
 }
 
-static sem_status save(const training *g, const float *params, const train_report *report, sem_error *err)
+static sem_status save(training *g, const float *params, const train_report *report, sem_error *err)
 {
     json_t *o = report_of(g, report);
     char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
@@ -292,13 +290,23 @@ static sem_status compare(const training *g, sem_error *err)
     return status;
 }
 
+/* What the loss's axis is called. */
+static const char *loss_label(const training *g)
+{
+    for (size_t i = 1; i < g->count; i++)
+        if (g->lessons[i].loss != g->lessons[0].loss)
+            return "loss (of each set's own kind)";
+    return g->lessons[0].loss == LOSS_MSE ? "loss (squared difference)" : "loss (nats a pair)";
+}
+
 static sem_status train(training *g, sem_error *err)
 {
     float *params = NULL;
     train_report report;
-    const train_control control = {.cancel = g->t->cancel, .progress = show_step, .context = g};
     char folder[FILES_PATH_MAX];
     sem_status status = prepare(g, err);
+    if (status == SEM_OK)
+        status = watch_begin(&g->watch, g->t, g->r, g->base, loss_label(g), err);
     if (status == SEM_OK)
         status = files_parent(g->r->train.output, folder, err);
     const train_mix_options options = {.steps = g->steps,
@@ -309,7 +317,7 @@ static sem_status train(training *g, sem_error *err)
                                        .guide = g->guide,
                                        .folder = folder};
     if (status == SEM_OK)
-        status = train_on_mix(g->base, g->mix, &options, &g->r->daemon.train, &control, &params, &report, err);
+        status = train_on_mix(g->base, g->mix, &options, &g->r->daemon.train, &g->watch.control, &params, &report, err);
     if (status == SEM_OK)
         status = save(g, params, &report, err);
     free(params);
@@ -319,6 +327,9 @@ static sem_status train(training *g, sem_error *err)
     /* What it was for is on disk. */
     if (g->r->train.checkpoint[0] != '\0' && unlink(g->r->train.checkpoint) != 0 && errno != ENOENT)
         return files_fail(err, "remove", g->r->train.checkpoint);
+    status = watch_forget(&g->watch, err);
+    if (status != SEM_OK)
+        return status;
     print_report(g, &report);
     return compare(g, err);
 }

@@ -8,33 +8,6 @@
 
 #include <unistd.h>
 
-/* A recipe over two small sets and the tiny model; false: it is missing. */
-static bool write_recipe(char command[PATH], const char *name)
-{
-    char text[6 * PATH];
-    const char *dir = testing_shared("golden/tiny-bert");
-    if (dir == NULL)
-        return false;
-    write_file("faq.jsonl", "[\"where is my card\", \"your card is in the post\"]\n"
-                            "[\"how do I pay\", \"pay with your card\"]\nbroken\n"
-                            "[\"who are you\", \"your bank is your friend\"]\n"
-                            "[\"what is a bank\", \"a bank is a house\"]\n");
-    write_file("talk.en", "one house\ntwo trees\nthree birds\n");
-    write_file("talk.de", "ein Haus\nzwei Baeume\ndrei Voegel\n");
-    snprintf(text, sizeof text,
-             "[train]\nmodel = %s\noutput = %s\nbatch_size = 2\nepochs = 3\nthreads = 1\n"
-             "[mix]\nsampling = temperature\ntemperature = 2\n"
-             "[data faq]\nfile = %s\n"
-             "[data talk]\nform = parallel\nfile = %s\nfile = %s\n"
-             "[mine]\noutput = %s\nnegatives = 2\n"
-             "[eval own]\nfile = %s\nk = 5\n"
-             "[eval talk]\nkind = translation\nform = parallel\nfile = %s\nfile = %s\n",
-             dir, in_folder("trained"), in_folder("faq.jsonl"), in_folder("talk.en"), in_folder("talk.de"),
-             in_folder("mined"), in_folder("faq.jsonl"), in_folder("talk.en"), in_folder("talk.de"));
-    snprintf(command, PATH, "%s %s", name, write_file("recipe.ini", text));
-    return true;
-}
-
 START_TEST(wrong_usage_is_told_from_failure)
 {
     ck_assert_int_eq(run(""), 2);
@@ -101,7 +74,7 @@ START_TEST(a_recipe_trains_a_model_that_opens_and_says_what_became_better)
 {
     char command[PATH];
     model *m;
-    if (!write_recipe(command, "train"))
+    if (!small_recipe(command, "train"))
         return;
     ck_assert_int_eq(run(command), 0);
     ck_prints("12 steps"); /* 7 pairs in twos, three times */
@@ -119,7 +92,7 @@ END_TEST
 START_TEST(values_of_the_command_line_take_the_place_of_the_recipes)
 {
     char command[PATH], line[3 * PATH];
-    if (!write_recipe(command, "train"))
+    if (!small_recipe(command, "train"))
         return;
     snprintf(line, sizeof line, "-j -o train.max_steps=2 -o train.output=%s -o \"data talk.file=/nowhere\" %s",
              in_folder("other"), command);
@@ -138,7 +111,7 @@ START_TEST(mined_lines_are_read_back_as_pairs_with_negatives)
     data_stream *s;
     const example *const *items;
     size_t count, negatives = 0;
-    if (!write_recipe(command, "mine"))
+    if (!small_recipe(command, "mine"))
         return;
     ck_assert_int_eq(run(command), 0);
     ck_prints("faq: 4 pairs");
@@ -161,7 +134,7 @@ END_TEST
 START_TEST(a_model_is_measured_on_every_set)
 {
     char command[PATH];
-    if (!write_recipe(command, "eval"))
+    if (!small_recipe(command, "eval"))
         return;
     ck_assert_int_eq(run(command), 0);
     ck_prints("own: retrieval, 4 queries");

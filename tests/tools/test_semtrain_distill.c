@@ -148,18 +148,6 @@ START_TEST(vectors_are_kept_for_other_runs_and_made_anew_where_they_are_wrong)
 }
 END_TEST
 
-/* Until its model is there, which is whole whenever it dies. */
-static void run_through_kills(const char *command, const char *out)
-{
-    random_state r;
-    size_t killed = 0;
-    random_seed(&r, testing_seed());
-    while (access(in_folder(out), F_OK) != 0 &&
-           run_killed(command, (unsigned)(20 + random_below(&r, 150 + 50 * killed))))
-        ck_assert_uint_lt(++killed, 200);
-    ck_assert_uint_gt(killed, 0);
-}
-
 START_TEST(a_killed_run_goes_on_to_the_same_bits)
 {
     static const char *const commands[] = {"train", "distill"};
