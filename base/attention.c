@@ -2,19 +2,12 @@
 
 #include "base/clock.h"
 
+#include <sched.h>
+
 enum {
     LOST_NS = 100000,   /* between two looks: another thread had the processor, and not for a moment only */
     PAUSE_NS = 20000000 /* until it is tried again */
 };
-
-static void spin_pause(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 void attention_begin(attention *a)
 {
@@ -37,6 +30,7 @@ bool attention_lasts(attention *a)
     if (now - a->before_ns > LOST_NS)
         a->again_ns = now + PAUSE_NS;
     a->before_ns = now;
-    spin_pause();
+    /* Whoever is woken on this processor meanwhile would otherwise wait for this thread to sleep. */
+    (void)sched_yield();
     return now >= a->again_ns;
 }

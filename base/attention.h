@@ -1,7 +1,8 @@
 /* How long a thread that waits for work looks for it before it sleeps. Waking a thread
  * takes longer than most searches do where the processor has nothing else to do and
  * sleeps as well; but where others need the processor, looking only takes it from them.
- * Who looks again and again notices when it was kept from it, and then stops for a while. */
+ * Who looks again and again gives way to whoever can run, notices when it was kept from the
+ * processor, and then stops for a while. */
 #ifndef SEM_BASE_ATTENTION_H
 #define SEM_BASE_ATTENTION_H
 

@@ -19,6 +19,9 @@ typedef struct engine_hooks {
     void *context;
     /* Any thread; takes the bytes. */
     void (*reply)(void *context, uint64_t connection, buffer *reply);
+    /* Any thread: a reply comes in less time than it takes to wake who waits for it. NULL:
+     * nobody wants to know. */
+    void (*expect)(void *context);
     pool *memory; /* borrowed: of what lives as long as a request; NULL: malloc */
 } engine_hooks;
 

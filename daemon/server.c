@@ -203,6 +203,11 @@ void server_attend(server *s, bool attended)
     deliver(s, list);
 }
 
+void server_wake(server *s)
+{
+    (void)eventfd_write(s->wake_fd, 1);
+}
+
 void server_reply(server *s, uint64_t id, buffer *reply)
 {
     bool wakes = true;
@@ -224,7 +229,7 @@ void server_reply(server *s, uint64_t id, buffer *reply)
         pthread_mutex_unlock(&s->lock);
     }
     if (wakes)
-        (void)eventfd_write(s->wake_fd, 1);
+        server_wake(s);
 }
 
 /* --- life */

@@ -47,6 +47,9 @@ const char *server_address(const server *s, size_t i);
  * while it was packed) closes the connection. */
 void server_reply(server *s, uint64_t id, buffer *reply);
 
+/* Any thread: wakes the loop. */
+void server_wake(server *s);
+
 /* Loop thread: sends the answers that wait. attended: the loop promises to call this again
  * soon, and until it says otherwise nobody wakes it for an answer. */
 void server_attend(server *s, bool attended);

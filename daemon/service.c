@@ -42,9 +42,10 @@ typedef struct service {
     http *http;
     engine *engine;
     service_phase phase;
-    bool stopping;      /* a first signal to end has come */
-    bool reload_wanted; /* SIGHUP while starting */
-    bool quick;         /* the last request is answered in microseconds: its answer is waited for */
+    bool stopping;        /* a first signal to end has come */
+    bool reload_wanted;   /* SIGHUP while starting */
+    bool quick;           /* the last request is answered in microseconds: its answer is waited for */
+    atomic_bool expected; /* so is what is left of the only one under way; a worker sets it */
     struct event *signals[SIGNALS];
     struct event *watchdog;
     struct event *drain_timer;
@@ -113,6 +114,13 @@ static void on_engine_reply(void *context, uint64_t connection, buffer *reply)
     server_reply(s->server, connection, reply);
 }
 
+static void on_engine_expect(void *context)
+{
+    service *s = context;
+    atomic_store(&s->expected, true);
+    server_wake(s->server);
+}
+
 /* --- HTTP and watchdog */
 
 /* The loop turns, or this would not be asked; the helper's work has no pulse. */
@@ -163,7 +171,7 @@ static void on_progress(void *context, const char *text)
 static void *create_engine(void *arg)
 {
     service *s = arg;
-    engine_hooks hooks = {.context = s, .reply = on_engine_reply, .memory = s->memory};
+    engine_hooks hooks = {.context = s, .reply = on_engine_reply, .expect = on_engine_expect, .memory = s->memory};
     s->created = engine_create(&s->engine, &s->engine_config, &hooks, s->log, on_progress, s, &s->create_error);
     (void)eventfd_write(s->done_fd, 1);
     return NULL;
@@ -407,7 +415,7 @@ static void destroy_service(service *s)
 /* Whether the loop looks for what comes next without sleeping: a request, or the answer
  * to one that takes microseconds. Encoding has use for every processor. *seen: requests
  * and answers so far. */
-static bool attends(const service *s, attention *a, uint64_t *seen)
+static bool attends(service *s, attention *a, uint64_t *seen)
 {
     server_stats now;
     if (s->phase != PHASE_SERVING)
@@ -416,13 +424,15 @@ static bool attends(const service *s, attention *a, uint64_t *seen)
     server_get_stats(s->server, &now);
     if (tasks > 1)
         attention_pause(a);
-    if (now.requests + now.replies != *seen)
+    const bool expected = atomic_exchange(&s->expected, false);
+    s->quick = s->quick || expected;
+    if (expected || now.requests + now.replies != *seen)
         attention_begin(a);
     *seen = now.requests + now.replies;
     return attention_lasts(a) && tasks <= s->quick;
 }
 
-static bool run_loop(const service *s)
+static bool run_loop(service *s)
 {
     attention a = {.look_ns = s->config->server.busy_poll_us * 1000u};
     uint64_t seen = 0;

@@ -156,6 +156,15 @@ static task *next_task(worker *w, attention *a, bool *called)
     return queue_pop_called(w->core->work, a, called);
 }
 
+/* Helps with the only request that is under way. What is left of it takes less than it takes
+ * to wake the loop, on a processor that this thread leaves awake. */
+static void help(core *c)
+{
+    crew_help(c->crew, work_waits, c->work);
+    if (atomic_load(&c->tasks) == 1 && c->hooks.expect != NULL)
+        c->hooks.expect(c->hooks.context);
+}
+
 static void *worker_main(void *argument)
 {
     worker *w = argument;
@@ -167,7 +176,7 @@ static void *worker_main(void *argument)
             atomic_store(&w->busy_since_ns, 0);
         }
         if (called)
-            crew_help(w->core->crew, work_waits, w->core->work);
+            help(w->core);
     }
     store_read_end(w->read);
     store_read_end(w->other);

@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,6 +32,7 @@ typedef struct daemon_here {
     int stop_fd;
     struct event *stop;
     client *client;
+    atomic_uint expected; /* answers that the engine said would come soon */
 } daemon_here;
 
 static inline void here_on_request(void *context, uint64_t connection, request *r, uint64_t arrived_ns)
@@ -43,6 +45,13 @@ static inline void here_on_reply(void *context, uint64_t connection, buffer *rep
 {
     daemon_here *d = context;
     server_reply(d->server, connection, reply);
+}
+
+static inline void here_on_expect(void *context)
+{
+    daemon_here *d = context;
+    atomic_fetch_add(&d->expected, 1);
+    server_wake(d->server);
 }
 
 static inline void here_on_progress(void *context, const char *text)
@@ -80,7 +89,7 @@ static inline void here_start(daemon_here *d, const char *dir, unsigned workers,
     d->stop = event_new(d->base, d->stop_fd, EV_READ, here_on_stop, d->base);
     ck_assert_int_eq(event_add(d->stop, NULL), 0);
     ck_ok(pool_create(&d->memory, HERE_POOL_BYTES, &error));
-    const engine_hooks out = {.context = d, .reply = here_on_reply, .memory = d->memory};
+    const engine_hooks out = {.context = d, .reply = here_on_reply, .expect = here_on_expect, .memory = d->memory};
     const server_hooks in = {.context = d, .request = here_on_request, .memory = d->memory};
     ck_ok(engine_create(&d->engine, &d->config, &out, NULL, here_on_progress, NULL, &error));
     ck_ok(server_create(&d->server, d->base, &d->config, NULL, 0, &in, NULL, &error));
