@@ -10,18 +10,24 @@ enum { DOCUMENTS = 200 };
 static box b;
 
 /* promote: as of lesson_options(). */
-static bool start(bool promote, const char *more)
+static bool start_with(bool promote, const char *more, const char *also)
 {
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
     size_t n = lesson_options(&b, promote);
     b.options[n++] = "server.drain_timeout=1h"; /* who waits for that fails by its own patience */
     b.options[n++] = more;
+    b.options[n++] = also;
     box_start(&b);
     for (unsigned i = 0; i < DOCUMENTS; i++)
         lesson_upsert(&b, i);
     lesson_feedback(&b, DOCUMENTS);
     return true;
+}
+
+static bool start(bool promote, const char *more)
+{
+    return start_with(promote, more, NULL);
 }
 
 static bool is_number(const msgpack_object *o)
@@ -154,6 +160,34 @@ START_TEST(a_job_cut_short_by_a_crash_has_failed)
     ck_assert(object_is(object_get(job, "state"), "failed"));
     ck_assert_int_eq(object_get(job, "reason")->type, MSGPACK_OBJECT_STR);
     ck_assert_uint_eq(box_count(box_call(&b, "generations", NULL)), 1);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_guide_that_finds_every_document_close_leaves_nothing_to_learn)
+{
+    char guide[FILES_PATH_MAX];
+    const char *dir = testing_shared("golden/tiny-bert-max");
+    snprintf(guide, sizeof guide, "train.guide=%s", dir != NULL ? dir : "");
+    if (!start_with(false, guide, "train.guide_margin=2"))
+        return;
+    const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
+    ck_assert(object_is(object_get(job, "state"), "done"));
+    ck_assert_uint_gt(object_uint(object_get(job, "steps"), 0), 0);
+    ck_assert_double_eq(object_double(object_get(job, "loss"), 1), 0);
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(a_job_whose_guide_is_missing_fails_and_names_it)
+{
+    if (!start(true, "train.guide=/nowhere/guide"))
+        return;
+    const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}"), *reason = object_get(job, "reason");
+    ck_assert(object_is(object_get(job, "state"), "failed"));
+    ck_assert_int_eq(reason->type, MSGPACK_OBJECT_STR);
+    ck_assert_ptr_nonnull(memmem(reason->via.str.ptr, reason->via.str.size, "train.guide", 11));
+    ck_assert_ptr_nonnull(memmem(reason->via.str.ptr, reason->via.str.size, "/nowhere/guide", 14));
     box_stop(&b);
 }
 END_TEST
@@ -321,6 +355,8 @@ int main(void)
     tcase_add_test(t, generations_and_old_jobs_are_told_after_a_restart);
     tcase_add_test(t, a_job_is_cancelled_and_another_can_follow);
     tcase_add_test(t, a_job_cut_short_by_a_crash_has_failed);
+    tcase_add_test(t, a_guide_that_finds_every_document_close_leaves_nothing_to_learn);
+    tcase_add_test(t, a_job_whose_guide_is_missing_fails_and_names_it);
     tcase_add_test(t, who_waits_for_a_job_is_answered_in_time);
     tcase_add_test(t, writes_during_a_flip_are_in_the_new_generation);
     tcase_add_test(t, a_collection_made_anew_during_a_job_is_whole_after_it);

@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "model/model_print.h"
 #include "finetune/disk_table.h"
+#include "finetune/kept_file.h"
 #include "finetune/kept_vectors.h"
 #include "finetune/text_vectors.h"
 
@@ -305,6 +306,54 @@ START_TEST(a_table_finds_every_key_however_many_there_are)
 }
 END_TEST
 
+/* Memory of the process's own, without what it maps of files. */
+static long own_kilobytes(void)
+{
+    char line[128];
+    long found = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "RssAnon: %ld", &found) == 1)
+            break;
+    fclose(file);
+    return found;
+}
+
+START_TEST(a_file_of_any_length_takes_no_memory)
+{
+    enum { BLOCKS = 60, WIDTH = 256, MOST_KB = 8 << 10 /* a block takes 1 MiB, the vectors 60 */ };
+    kept_file *f;
+    char path[512], told[512];
+    uint64_t keys[KEPT_BLOCK_MAX];
+    float out[WIDTH], *vectors = malloc(KEPT_BLOCK_MAX * sizeof out);
+    ck_assert_ptr_nonnull(vectors);
+    snprintf(path, sizeof path, "%s/long", testing_folder());
+    const long before = own_kilobytes();
+    for (size_t round = 0; round < 2; round++) {
+        ck_ok(kept_file_open(&f, path, 7, WIDTH, told, &error));
+        for (uint64_t i = 0; i < BLOCKS && round == 0; i++) {
+            for (uint64_t k = 0; k < KEPT_BLOCK_MAX; k++) {
+                keys[k] = i * KEPT_BLOCK_MAX + k;
+                for (size_t d = 0; d < WIDTH; d++)
+                    vectors[k * WIDTH + d] = (float)(keys[k] + d);
+            }
+            ck_ok(kept_file_put(f, keys, vectors, KEPT_BLOCK_MAX, &error));
+        }
+        ck_assert_uint_eq(kept_file_count(f), BLOCKS * KEPT_BLOCK_MAX);
+        for (uint64_t key = 0; key <= BLOCKS * KEPT_BLOCK_MAX; key += 997) {
+            bool found;
+            ck_ok(kept_file_get(f, key, out, &found, &error));
+            ck_assert(found == (key < BLOCKS * KEPT_BLOCK_MAX));
+            ck_assert(!found || (out[0] == (float)key && out[WIDTH - 1] == (float)(key + WIDTH - 1)));
+        }
+        ck_assert_int_lt(own_kilobytes() - before, MOST_KB);
+        kept_file_close(f);
+    }
+    free(vectors);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kept_vectors");
@@ -319,6 +368,7 @@ int main(void)
     tcase_add_test(tests, what_was_kept_survives_a_kill);
     tcase_add_test(tests, a_model_s_print_is_that_of_its_copy_and_of_no_other);
     tcase_add_test(tests, a_table_finds_every_key_however_many_there_are);
+    tcase_add_test(tests, a_file_of_any_length_takes_no_memory);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
