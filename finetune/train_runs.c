@@ -14,6 +14,17 @@ void train_helper_free(step_helper *h)
     free(h->run_end);
 }
 
+/* What every step writes takes its memory now: a page that is read first, as sums are, would be
+ * given twice. */
+static void touch_dense(const param_layout *layout, float *grads)
+{
+    for (size_t i = 0; i < layout->count; i++) {
+        const param *p = &layout->items[i];
+        if (!p->rows_sparse)
+            memset(grads + p->offset, 0, p->rows * p->cols * sizeof *grads);
+    }
+}
+
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err)
 {
     const train_step_options *o = &s->options;
@@ -33,6 +44,7 @@ sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *e
     if (h->grads == NULL || h->touched == NULL || h->out == NULL || h->run_end == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the gradients of %zu parameters",
                         o->layout->total);
+    touch_dense(o->layout, h->grads);
     return SEM_OK;
 }
 

@@ -21,8 +21,8 @@ void dropout_row(const kernels *k, const dropout_site *site, uint64_t row, float
     k->dropout(x, n, &mask);
 }
 
-void dropout_rows(const kernels *k, const dropout_site *site, float *x, size_t rows, size_t n)
+void dropout_rows(const kernels *k, const dropout_site *site, uint64_t first, float *x, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows && site->threshold > 0; r++)
-        dropout_row(k, site, r, x + r * n, n);
+        dropout_row(k, site, first + r, x + r * n, n);
 }

@@ -22,7 +22,7 @@ dropout_site dropout_make_site(float probability, uint64_t seed, uint64_t number
  * values in the one, their gradients in the other. */
 void dropout_row(const kernels *k, const dropout_site *site, uint64_t row, float *x, size_t n);
 
-/* x[rows, n], rows counted from 0. */
-void dropout_rows(const kernels *k, const dropout_site *site, float *x, size_t rows, size_t n);
+/* x[rows, n], the rows `first` and following. */
+void dropout_rows(const kernels *k, const dropout_site *site, uint64_t first, float *x, size_t rows, size_t n);
 
 #endif

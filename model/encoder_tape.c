@@ -1,9 +1,16 @@
 #include "model/encoder_tape.h"
 
 #include "base/checked.h"
+#include "base/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+static void area_free(tape_area *area)
+{
+    pages_free(area->data, area->capacity * sizeof *area->data);
+    *area = (tape_area){0};
+}
 
 sem_status encoder_tape_create(encoder_tape **out, const model_config *config, const param_layout *layout,
                                const gemm *g, sem_error *err)
@@ -32,8 +39,8 @@ void encoder_tape_destroy(encoder_tape *t)
     encoder_plan_free(&t->plan);
     free(t->layers);
     free(t->space);
-    free(t->kept.data);
-    free(t->work.data);
+    area_free(&t->kept);
+    area_free(&t->work);
     free(t->ids);
     free(t->lengths);
     free(t);
@@ -74,17 +81,28 @@ static size_t kept_layers(const encoder_tape *t)
     return t->plan.config->layers - (lowest > 0 ? lowest - 1 : 0);
 }
 
-/* Floats that are kept of a layer for each token. */
-static size_t layer_floats(const model_config *c)
+bool encoder_tape_halves(const encoder_tape *t)
 {
-    return 6 * c->hidden + encoder_up_columns(c) + 2;
+    return t->weights != NULL && products_precision(train_weights_products(t->weights)) == PACKED_BFLOAT16;
+}
+
+/* Floats that are kept of a layer for each token, and of what stands before its activation. */
+static size_t up_floats(const encoder_tape *t)
+{
+    const size_t U = encoder_up_columns(t->plan.config);
+    return encoder_tape_halves(t) ? (U + 1) / 2 : U;
+}
+
+static size_t layer_floats(const encoder_tape *t)
+{
+    return 5 * t->plan.config->hidden + up_floats(t) + 2;
 }
 
 size_t encoder_tape_token_bytes(const encoder_tape *t)
 {
     const model_config *c = t->plan.config;
     /* Behind the layers come embedding and last LayerNorm, and what is worked in. */
-    const size_t floats = kept_layers(t) * layer_floats(c) + 9 * c->hidden + encoder_up_columns(c);
+    const size_t floats = kept_layers(t) * layer_floats(t) + 5 * c->hidden;
     return sizeof(float) * (floats + floats / 8); /* as reserve_more takes it */
 }
 
@@ -113,14 +131,15 @@ static void cut_kept(encoder_tape *t)
         layer_tape *l = &t->layers[i];
         float *const place = area;
         l->qkv = cut(&area, T * 3 * H);
-        l->context = cut(&area, T * H);
         l->xhat1 = cut(&area, T * H);
-        l->up = cut(&area, T * encoder_up_columns(c));
+        float *up = cut(&area, T * up_floats(t));
+        l->up = encoder_tape_halves(t) ? NULL : up;
+        l->halves = encoder_tape_halves(t) ? (uint32_t *)(void *)up : NULL;
         l->xhat2 = cut(&area, T * H);
         l->rstd1 = cut(&area, T);
         l->rstd2 = cut(&area, T);
-        if (i + 1 <
-            encoder_tape_lowest(t)) /* only the layer above reads what this one gave, and that on the way forward */
+        /* Only the layer above reads what this one gave, and that on the way forward. */
+        if (i + 1 < encoder_tape_lowest(t))
             area = place;
     }
     t->last_xhat = cut(&area, T * H);
@@ -130,15 +149,27 @@ static void cut_kept(encoder_tape *t)
     t->head = cut(&area, t->size.texts * dense_head_space(&t->plan.head));
 }
 
+/* Floats of what is worked in beside attention's space. */
+static bool work_floats(const encoder_tape *t, size_t *out)
+{
+    const model_config *c = t->plan.config;
+    return checked_mul(t->size.tokens, 3 * c->hidden, out) &&
+           checked_add(*out, TAPE_BLOCK * (3 * c->hidden + 2 * encoder_up_columns(c)), out) &&
+           checked_add(*out, 2 * encoder_gradient_width(&t->plan), out);
+}
+
 static void cut_work(encoder_tape *t)
 {
-    const size_t T = t->size.tokens, H = t->plan.config->hidden;
+    const size_t T = t->size.tokens, H = t->plan.config->hidden, U = encoder_up_columns(t->plan.config);
     float *area = t->work.data;
     t->x = cut(&area, T * H);
-    t->y = cut(&area, T * H);
     t->dx = cut(&area, T * H);
-    t->d = cut(&area, T * H);
-    t->wide = cut(&area, T * encoder_wide_columns(t->plan.config));
+    t->context = cut(&area, T * H);
+    t->y = cut(&area, TAPE_BLOCK * H);
+    t->d = cut(&area, TAPE_BLOCK * H);
+    t->spare = cut(&area, TAPE_BLOCK * H);
+    t->wide = cut(&area, TAPE_BLOCK * U);
+    t->up = cut(&area, TAPE_BLOCK * U);
     t->d_embedding = cut(&area, 2 * encoder_gradient_width(&t->plan));
     t->attention = area;
 }
@@ -166,11 +197,20 @@ static sem_status keep_batch(encoder_tape *t, const int32_t *ids, const uint32_t
 }
 
 /* Batches differ a little in size: an eighth more saves most growing. */
-static sem_status reserve_more(float_area *area, size_t count, sem_error *err)
+static sem_status reserve_more(tape_area *area, size_t count, sem_error *err)
 {
+    size_t more, bytes;
     if (count <= area->capacity)
         return SEM_OK;
-    return float_area_reserve(area, count + count / 8, err);
+    area_free(area);
+    if (checked_add(count, count / 8, &more) && checked_mul(more, sizeof *area->data, &bytes))
+        area->data = pages_alloc_huge(bytes);
+    if (area->data == NULL)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED,
+                        "out of memory for a batch's activations (%zu MB): use a smaller batch",
+                        count / ((1024 * 1024) / sizeof(float)));
+    area->capacity = more;
+    return SEM_OK;
 }
 
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err)
@@ -178,11 +218,10 @@ sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint3
     const model_config *c = t->plan.config;
     const size_t T = t->size.tokens, H = c->hidden;
     size_t layers, kept, texts, work;
-    bool fits = checked_mul(T, layer_floats(c), &layers) && checked_mul(layers, kept_layers(t), &kept) &&
+    bool fits = checked_mul(T, layer_floats(t), &layers) && checked_mul(layers, kept_layers(t), &kept) &&
                 checked_add(kept, 2 * T * (H + 1), &kept) &&
                 checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
-                checked_add(kept, texts, &kept) && checked_mul(T, 4 * H + encoder_wide_columns(c), &work) &&
-                checked_add(work, 2 * encoder_gradient_width(&t->plan), &work) &&
+                checked_add(kept, texts, &kept) && work_floats(t, &work) &&
                 checked_add(work, attention_backward_space(&t->plan.attention, t->size.longest), &work);
     if (!fits)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", T);

@@ -1,40 +1,57 @@
 /* What a tape of training holds: encoder_tape.c is its memory, encoder_train.c fills it on the
  * way forward and reads it on the way back.
  *
- * Training keeps, for each token and layer, queries, keys, values, context, the
- * two normalised sums (or inputs) and the feed-forward layer before its activation:
- * 6 H + F floats, or 6 H + 2 F where it is gated. Everything else is computed again on the way back. */
+ * Training keeps, for each token and layer, queries, keys and values, the two normalised sums
+ * (or inputs) and the feed-forward layer before its activation: 5 H + F floats, or 5 H + 2 F
+ * where it is gated. All else is computed again on the way back. Where products are of bfloat16,
+ * so is what stands before the activation.
+ *
+ * What is between two attentions depends on each token alone: it is computed in blocks of
+ * TAPE_BLOCK tokens, whose values are still in the cache for what comes next. */
 #ifndef SEM_MODEL_ENCODER_TAPE_H
 #define SEM_MODEL_ENCODER_TAPE_H
 
 #include "model/encoder_plan.h"
 #include "model/train_weights.h"
 
+/* Even, so that a block of bfloat16 fills whole pairs. */
+enum { TAPE_BLOCK = PRODUCT_TOKENS };
+
+/* Letters: U = F, or 2F where the feed-forward layer is gated. */
+
 /* What is kept of one layer. */
 typedef struct layer_tape {
-    float *qkv;           /* [T, 3H] */
-    float *context;       /* [T, H] */
+    float *qkv;           /* [T, 3H]; on the way back its gradient */
     float *xhat1, *rstd1; /* [T, H], [T] */
-    float *up;            /* [T, F] before the activation, or [T, 2F] */
+    float *up;            /* [T, U] before the activation; NULL where that is halves */
+    uint32_t *halves;     /* [T U / 2] blocks of bfloat16 in pairs: a block's first half and its second */
     float *xhat2, *rstd2; /* [T, H], [T] */
     dropout_site drop_p, drop_out, drop_down;
 } layer_tape;
 
+/* A working area in huge pages: it is written from one end to the other in every pass. */
+typedef struct tape_area {
+    float *data; /* owned */
+    size_t capacity;
+} tape_area;
+
 struct encoder_tape {
     encoder_plan plan;
     layer_tape *layers; /* [L] */
-    float_area kept;
+    tape_area kept;
     float *xhat, *rstd; /* the embedding's LayerNorm */
     float *last_xhat;   /* that behind the last layer, where config->prenorm */
     float *last_rstd;
     float *out, *lengths_out; /* [B, E] unit vectors and [B] their lengths before */
     float *head;              /* [B, dense_head_space] */
     dropout_site drop_embedding;
-    float_area work;
-    float *x, *y;       /* [T, H] a layer's input and middle */
-    float *dx;          /* [T, H] */
-    float *d;           /* [T, H] gradient behind a dropout */
-    float *wide;        /* [T, max(3H, F)] */
+    tape_area work;
+    float *x, *dx;  /* [T, H] a layer's input, then output; their gradients */
+    float *context; /* [T, H] attention's output, and its gradient */
+    /* [TAPE_BLOCK, H] of a block: what stands in the middle of a layer, the gradient behind a
+     * dropout, and one more */
+    float *y, *d, *spare;
+    float *wide, *up;   /* [TAPE_BLOCK, U] */
     float *d_embedding; /* [2, max(E, dense_head_width)] */
     float *attention;
     const train_weights *weights; /* borrowed; NULL: products are g's, with the parameters themselves */
@@ -50,6 +67,8 @@ struct encoder_tape {
 
 /* Room for the batch of t->size, and a copy of it. */
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err);
+/* Whether what stands before activations is kept in bfloat16. */
+bool encoder_tape_halves(const encoder_tape *t);
 /* Layers from here on are passed on the way back. */
 size_t encoder_tape_lowest(const encoder_tape *t);
 /* Floats of an embedding's gradient on its way through the Dense modules. */

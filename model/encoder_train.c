@@ -7,7 +7,24 @@
 #include <math.h>
 #include <string.h>
 
-/* --- products with a layer's matrices */
+/* --- blocks */
+
+/* Tokens that follow each other, at most TAPE_BLOCK. */
+typedef struct block {
+    size_t first, count;
+} block;
+
+static block next_block(const encoder_tape *t, size_t first)
+{
+    const size_t rest = t->size.tokens - first;
+    return (block){first, rest < TAPE_BLOCK ? rest : TAPE_BLOCK};
+}
+
+/* Where the block's rows of width n begin. */
+static float *rows_of(block b, float *x, size_t n)
+{
+    return x + b.first * n;
+}
 
 static size_t number_of(const encoder_tape *t, const layer_tape *l)
 {
@@ -19,44 +36,110 @@ static layer_matrix_shape shape_of(const encoder_tape *t, const layer_tape *l, l
     return layer_matrix_shape_of(&t->plan, &t->plan.layers[number_of(t, l)], which);
 }
 
-/* y[T, out] = x[T, in] W^T + bias, for one of the layer's matrices W[out, in]. */
-static void multiply(const encoder_tape *t, const float *w, const layer_tape *l, layer_matrix which, const float *x,
-                     float *y)
+/* y[n, out] = x[n, in] W^T + bias, for one of the layer's matrices W[out, in]. */
+static void multiply(const encoder_tape *t, const float *w, const layer_tape *l, layer_matrix which, size_t n,
+                     const float *x, float *y)
 {
     const layer_matrix_shape s = shape_of(t, l, which);
     if (t->weights != NULL)
-        products_forward(train_weights_products(t->weights), train_weights_at(t->weights, number_of(t, l), which),
-                         t->size.tokens, x, w + s.bias, y, t->space);
+        products_forward(train_weights_products(t->weights), train_weights_at(t->weights, number_of(t, l), which), n, x,
+                         w + s.bias, y, t->space);
     else
-        linear_forward(t->plan.g, t->plan.k, t->size.tokens, s.inputs, s.outputs, x, w + s.weight, w + s.bias, y);
+        linear_forward(t->plan.g, t->plan.k, n, s.inputs, s.outputs, x, w + s.weight, w + s.bias, y);
 }
 
-/* dx[T, in] = dy[T, out] W, or dx += that. */
-static void input_backward(const encoder_tape *t, const float *w, const layer_tape *l, layer_matrix which,
+/* dx[n, in] = dy[n, out] W, or dx += that. */
+static void input_backward(const encoder_tape *t, const float *w, const layer_tape *l, layer_matrix which, size_t n,
                            const float *dy, bool add, float *dx)
 {
     const layer_matrix_shape s = shape_of(t, l, which);
     if (t->weights != NULL)
         products_backward_input(train_weights_products(t->weights),
-                                train_weights_at(t->weights, number_of(t, l), which), t->size.tokens, dy, add, dx,
-                                t->space);
+                                train_weights_at(t->weights, number_of(t, l), which), n, dy, add, dx, t->space);
     else
-        linear_backward_input(t->plan.g, t->size.tokens, s.inputs, s.outputs, w + s.weight, dy, add ? 1 : 0, dx);
+        linear_backward_input(t->plan.g, n, s.inputs, s.outputs, w + s.weight, dy, add ? 1 : 0, dx);
 }
 
-/* The gradients of W and its bias, from its input x[T, in] and the gradient dy[T, out] of its output. */
-static void weight_backward(const encoder_tape *t, const layer_tape *l, layer_matrix which, const float *x,
+/* The gradients of W and its bias, from its input x[n, in] and the gradient dy[n, out] of its output. */
+static void weight_backward(const encoder_tape *t, const layer_tape *l, layer_matrix which, size_t n, const float *x,
                             const float *dy, float *dw)
 {
     const layer_matrix_shape s = shape_of(t, l, which);
     if (number_of(t, l) < t->frozen_layers)
         return;
     if (t->weights != NULL)
-        products_backward_weight(train_weights_products(t->weights), t->size.tokens, s.inputs, s.outputs, x, dy,
-                                 dw + s.weight, dw + s.bias, t->space);
+        products_backward_weight(train_weights_products(t->weights), n, s.inputs, s.outputs, x, dy, dw + s.weight,
+                                 dw + s.bias, t->space);
     else
-        linear_backward_weight(t->plan.g, t->plan.k, t->size.tokens, s.inputs, s.outputs, x, dy, dw + s.weight,
-                               dw + s.bias);
+        linear_backward_weight(t->plan.g, t->plan.k, n, s.inputs, s.outputs, x, dy, dw + s.weight, dw + s.bias);
+}
+
+/* A LayerNorm: where it is among the parameters and on the tape. */
+typedef struct norm {
+    size_t weight, bias;
+    float *xhat, *rstd; /* [T, H], [T] */
+} norm;
+
+static norm norm1_of(const layer_params *at, const layer_tape *l)
+{
+    return (norm){at->norm1_weight, at->norm1_bias, l->xhat1, l->rstd1};
+}
+
+static norm norm2_of(const layer_params *at, const layer_tape *l)
+{
+    return (norm){at->norm2_weight, at->norm2_bias, l->xhat2, l->rstd2};
+}
+
+/* y[n, H] from a block of x (and of the residual, which may be NULL). */
+static void norm_forward(const encoder_tape *t, const float *w, norm n, block b, const float *x, const float *residual,
+                         float *y)
+{
+    const size_t H = t->plan.config->hidden;
+    layer_norm_forward(t->plan.k, b.count, H, x, residual, w + n.weight, w + n.bias, t->plan.config->layer_norm_eps,
+                       rows_of(b, n.xhat, H), n.rstd + b.first, y);
+}
+
+/* d[n, H] from the gradient of what norm_forward gave to that of what it read. */
+static void norm_backward(const encoder_tape *t, const float *w, norm n, block b, float *d, float *dw)
+{
+    const size_t H = t->plan.config->hidden;
+    layer_norm_backward(t->plan.k, b.count, H, rows_of(b, n.xhat, H), n.rstd + b.first, w + n.weight, d, dw + n.weight,
+                        dw + n.bias);
+}
+
+/* What norm_forward gave. */
+static void norm_again(const encoder_tape *t, const float *w, norm n, block b, float *y)
+{
+    const size_t H = t->plan.config->hidden;
+    layer_norm_again(t->plan.k, b.count, H, rows_of(b, n.xhat, H), w + n.weight, w + n.bias, y);
+}
+
+/* What stands before the block's activations, on its way to the tape and back. */
+static float *up_of(const encoder_tape *t, const layer_tape *l, block b)
+{
+    return l->up != NULL ? rows_of(b, l->up, encoder_up_columns(t->plan.config)) : t->up;
+}
+
+static void keep_up(const encoder_tape *t, const layer_tape *l, block b)
+{
+    const size_t U = encoder_up_columns(t->plan.config), count = b.count * U, half = (count + 1) / 2;
+    if (l->up != NULL)
+        return;
+    uint32_t *to = l->halves + b.first * U / 2;
+    t->plan.k->pair_rows(t->up, t->up + half, count - half, to);
+    if (count % 2 == 1)
+        t->plan.k->pair_rows(t->up + half - 1, NULL, 1, to + half - 1);
+}
+
+static void up_again(const encoder_tape *t, const layer_tape *l, block b)
+{
+    const size_t U = encoder_up_columns(t->plan.config), count = b.count * U, half = (count + 1) / 2;
+    if (l->up != NULL)
+        return;
+    const uint32_t *from = l->halves + b.first * U / 2;
+    t->plan.k->part_rows(from, count - half, t->up, t->up + half);
+    if (count % 2 == 1)
+        t->plan.k->part_rows(from + half - 1, 1, t->up + half - 1, NULL);
 }
 
 /* --- forward */
@@ -92,10 +175,12 @@ static void embed(encoder_tape *t, const float *w)
     }
     layer_norm_forward(p->k, T, H, t->x, NULL, w + p->norm_weight, w + p->norm_bias, p->config->layer_norm_eps, t->xhat,
                        t->rstd, t->x);
-    dropout_rows(p->k, &t->drop_embedding, t->x, T, H);
+    dropout_rows(p->k, &t->drop_embedding, 0, t->x, T, H);
 }
 
-static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
+/* context[T, H] from the layer's queries, keys and values; where there are rotary positions, they
+ * are turned first the first time. */
+static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l, bool again)
 {
     const encoder_plan *p = &t->plan;
     const size_t H = p->config->hidden;
@@ -103,73 +188,80 @@ static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
     const rotary_table *rotary = encoder_layer_rotary(p, at);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        if (rotary != NULL)
+        if (rotary != NULL && !again)
             rotary_forward(p->k, rotary, shape.heads, t->lengths[b], l->qkv + first * 3 * H);
         attention_forward(p->k, &shape, l->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
-                          l->context + first * H, t->attention);
+                          t->context + first * H, t->attention);
         first += t->lengths[b];
     }
 }
 
-/* y[T, H] = the attention of x[T, H]. */
-static void attention_part(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, const float *x)
+/* y[n, H] = what attention gave for the block, through its matrix. */
+static void attention_out(const encoder_tape *t, const float *w, const layer_tape *l, block b, float *y)
 {
-    const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden;
-    multiply(t, w, l, MATRIX_QKV, x, l->qkv);
-    attend(t, at, l);
-    multiply(t, w, l, MATRIX_OUT, l->context, t->y);
-    dropout_rows(p->k, &l->drop_out, t->y, T, H);
+    const size_t H = t->plan.config->hidden;
+    multiply(t, w, l, MATRIX_OUT, b.count, rows_of(b, t->context, H), y);
+    dropout_rows(t->plan.k, &l->drop_out, b.first, y, b.count, H);
 }
 
-/* y[T, H] = the feed-forward layer of x[T, H]; y may be x. */
-static void feed_part(encoder_tape *t, const float *w, layer_tape *l, const float *x, float *y)
+/* y[n, H] = the feed-forward layer of x[n, H]. */
+static void feed(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *x, float *y)
 {
     const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden, F = p->config->intermediate;
-    const size_t U = encoder_up_columns(p->config);
-    multiply(t, w, l, MATRIX_UP, x, l->up);
+    const size_t n = b.count, H = p->config->hidden, F = p->config->intermediate, U = encoder_up_columns(p->config);
+    float *up = up_of(t, l, b);
+    multiply(t, w, l, MATRIX_UP, n, x, up);
+    keep_up(t, l, b);
     if (p->config->gated) {
-        memcpy(t->wide, l->up, T * U * sizeof *t->wide);
-        encoder_gate(p, p->activate, T, t->wide);
+        memcpy(t->wide, up, n * U * sizeof *t->wide);
+        encoder_gate(p, p->activate, n, t->wide);
     } else {
-        p->activate(l->up, T * F, t->wide);
+        p->activate(up, n * F, t->wide);
     }
     if (p->config->prenorm)
-        dropout_rows(p->k, &l->drop_down, t->wide, T, F);
-    multiply(t, w, l, MATRIX_DOWN, t->wide, y);
+        dropout_rows(p->k, &l->drop_down, b.first, t->wide, n, F);
+    multiply(t, w, l, MATRIX_DOWN, n, t->wide, y);
     if (!p->config->prenorm)
-        dropout_rows(p->k, &l->drop_down, y, T, H);
+        dropout_rows(p->k, &l->drop_down, b.first, y, n, H);
 }
 
-static void post_norm_forward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l)
+static void post_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
 {
-    const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden;
-    const float eps = p->config->layer_norm_eps;
-
-    attention_part(t, w, at, l, t->x);
-    layer_norm_forward(p->k, T, H, t->y, t->x, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1, t->y);
-    feed_part(t, w, l, t->y, t->x);
-    layer_norm_forward(p->k, T, H, t->x, t->y, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->x);
-}
-
-static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l)
-{
-    const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden;
-    const float eps = p->config->layer_norm_eps, *input = t->x;
-
-    if (at->norm1_weight != PARAM_NOWHERE) {
-        layer_norm_forward(p->k, T, H, t->x, NULL, w + at->norm1_weight, w + at->norm1_bias, eps, l->xhat1, l->rstd1,
-                           t->d);
-        input = t->d;
+    const size_t T = t->size.tokens, H = t->plan.config->hidden;
+    multiply(t, w, l, MATRIX_QKV, T, t->x, l->qkv);
+    attend(t, at, l, false);
+    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        float *x = rows_of(b, t->x, H);
+        attention_out(t, w, l, b, t->y);
+        norm_forward(t, w, norm1_of(at, l), b, t->y, x, t->y);
+        feed(t, w, l, b, t->y, x);
+        norm_forward(t, w, norm2_of(at, l), b, x, t->y, x);
     }
-    attention_part(t, w, at, l, input);
-    p->k->axpy(1, t->y, t->x, T * H);
-    layer_norm_forward(p->k, T, H, t->x, NULL, w + at->norm2_weight, w + at->norm2_bias, eps, l->xhat2, l->rstd2, t->d);
-    feed_part(t, w, l, t->d, t->y);
-    p->k->axpy(1, t->y, t->x, T * H);
+}
+
+static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
+{
+    const size_t T = t->size.tokens, H = t->plan.config->hidden;
+    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        const float *input = rows_of(b, t->x, H);
+        if (at->norm1_weight != PARAM_NOWHERE) {
+            norm_forward(t, w, norm1_of(at, l), b, input, NULL, t->y);
+            input = t->y;
+        }
+        multiply(t, w, l, MATRIX_QKV, b.count, input, rows_of(b, l->qkv, 3 * H));
+    }
+    attend(t, at, l, false);
+    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        float *x = rows_of(b, t->x, H);
+        attention_out(t, w, l, b, t->y);
+        t->plan.k->axpy(1, t->y, x, b.count * H);
+        norm_forward(t, w, norm2_of(at, l), b, x, NULL, t->d);
+        feed(t, w, l, b, t->d, t->y);
+        t->plan.k->axpy(1, t->y, x, b.count * H);
+    }
 }
 
 static void layers_forward(encoder_tape *t, const float *w)
@@ -243,141 +335,172 @@ static void pool_backward(encoder_tape *t, const float *w, const float *d_out, f
     }
 }
 
-/* From u[T, 2F] = l->up and d[T, F] = the first half of t->wide, the gradient of
- * f(u[, F]) * u[, F ..), to that product in l->up[T, F] and u's gradient in t->wide[T, 2F]. */
-static void gate_backward(encoder_tape *t, layer_tape *l)
+/* From u[n, 2F] and d[n, F] = the first half of t->wide, the gradient of f(u[, F]) * u[, F ..),
+ * to that product in u's first half and u's gradient in t->wide[n, 2F]. */
+static void gate_backward(const encoder_tape *t, size_t n, float *u)
 {
     const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, F = p->config->intermediate;
-    for (size_t r = T; r-- > 0;) { /* backwards: what is written lies behind all that is still to be read */
-        float *u = l->up + r * 2 * F, *d = t->wide + r * 2 * F;
+    const size_t F = p->config->intermediate;
+    for (size_t r = n; r-- > 0;) { /* backwards: what is written lies behind all that is still to be read */
+        float *row = u + r * 2 * F, *d = t->wide + r * 2 * F;
         memmove(d, t->wide + r * F, F * sizeof *d);
         memcpy(d + F, d, F * sizeof *d);
-        p->k->times(u + F, d, F);
-        p->activate_backward(u, d, F);
-        p->k->times(u, d + F, F);
+        p->k->times(row + F, d, F);
+        p->activate_backward(row, d, F);
+        p->k->times(row, d + F, F);
     }
-    for (size_t r = 0; r < T; r++) {
-        float *product = l->up + r * F;
-        memmove(product, l->up + r * 2 * F, F * sizeof *product);
-        p->k->times(l->up + r * 2 * F + F, product, F);
+    for (size_t r = 0; r < n; r++) {
+        float *product = u + r * F;
+        memmove(product, u + r * 2 * F, F * sizeof *product);
+        p->k->times(u + r * 2 * F + F, product, F);
     }
 }
 
-/* From d, the gradient of the feed-forward layer's output, to that of its input x,
+/* From d, the gradient of the feed-forward layer's output, to that of its input x[n, H],
  * which is added to dx, or overwrites it. */
-static void feed_backward(encoder_tape *t, const float *w, layer_tape *l, const float *x, bool add, float *dx,
-                          float *dw)
+static void feed_backward(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *x, bool add,
+                          float *dx, float *dw)
 {
     const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, F = p->config->intermediate;
-    input_backward(t, w, l, MATRIX_DOWN, t->d, false, t->wide);
+    const size_t n = b.count, F = p->config->intermediate;
+    float *up = up_of(t, l, b);
+    up_again(t, l, b);
+    input_backward(t, w, l, MATRIX_DOWN, n, t->d, false, t->wide);
     if (p->config->prenorm)
-        dropout_rows(p->k, &l->drop_down, t->wide, T, F);
+        dropout_rows(p->k, &l->drop_down, b.first, t->wide, n, F);
     if (p->config->gated)
-        gate_backward(t, l);
+        gate_backward(t, n, up);
     else
-        p->activate_backward(l->up, t->wide, T * F);
+        p->activate_backward(up, t->wide, n * F);
     if (p->config->prenorm)
-        dropout_rows(p->k, &l->drop_down, l->up, T, F);
-    weight_backward(t, l, MATRIX_DOWN, l->up, t->d, dw);
-    weight_backward(t, l, MATRIX_UP, x, t->wide, dw);
-    input_backward(t, w, l, MATRIX_UP, t->wide, add, dx);
+        dropout_rows(p->k, &l->drop_down, b.first, up, n, F);
+    weight_backward(t, l, MATRIX_DOWN, n, up, t->d, dw);
+    weight_backward(t, l, MATRIX_UP, n, x, t->wide, dw);
+    input_backward(t, w, l, MATRIX_UP, n, t->wide, add, dx);
 }
 
-/* From d, the gradient of the attention's output, to that of its queries, keys and
- * values in t->wide[T, 3H]. */
-static void qkv_backward(encoder_tape *t, const float *w, const layer_params *at, layer_tape *l, float *dw)
+/* From dx[n, H], the gradient of what attention's matrix gave, to that of what it read, which takes
+ * the place of that. */
+static void out_backward(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *dx,
+                         float *dw)
+{
+    const size_t H = t->plan.config->hidden;
+    float *context = rows_of(b, t->context, H);
+    memcpy(t->d, dx, b.count * H * sizeof *dx);
+    dropout_rows(t->plan.k, &l->drop_out, b.first, t->d, b.count, H);
+    weight_backward(t, l, MATRIX_OUT, b.count, context, t->d, dw);
+    input_backward(t, w, l, MATRIX_OUT, b.count, t->d, false, context);
+}
+
+/* From the gradient of attention's output in t->context to that of queries, keys and values in their place. */
+static void attend_backward(const encoder_tape *t, const layer_params *at, const layer_tape *l, float *dw)
 {
     const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden;
+    const size_t H = p->config->hidden;
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
-    dropout_rows(p->k, &l->drop_out, t->d, T, H);
-    weight_backward(t, l, MATRIX_OUT, l->context, t->d, dw);
-    input_backward(t, w, l, MATRIX_OUT, t->d, false, l->context);
     float *d_bias = p->buckets != NULL && !t->frozen_embeddings ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        float *d_qkv = t->wide + first * 3 * H;
-        attention_backward(p->k, &shape, l->qkv + first * 3 * H, l->context + first * H, t->lengths[b], &l->drop_p,
-                           first, d_qkv, d_bias, t->attention);
+        float *qkv = l->qkv + first * 3 * H;
+        attention_backward(p->k, &shape, qkv, t->context + first * H, t->lengths[b], &l->drop_p, first, qkv, d_bias,
+                           t->attention);
         if (rotary != NULL)
-            rotary_backward(p->k, rotary, shape.heads, t->lengths[b], d_qkv);
+            rotary_backward(p->k, rotary, shape.heads, t->lengths[b], qkv);
         first += t->lengths[b];
     }
 }
 
-/* x = the input of layer i, which is the output of the one before or of the embedding
+/* y[n, H] = the block of what layer i read, which is the output of the one before or of the embedding
  * (where layers normalise what they read, only for the first). */
-static void input_again(encoder_tape *t, const float *w, size_t i)
+static void input_again(const encoder_tape *t, const float *w, size_t i, block b)
 {
     const encoder_plan *p = &t->plan;
-    const size_t T = t->size.tokens, H = p->config->hidden;
     if (i > 0) {
-        const layer_params *before = &p->layers[i - 1];
-        layer_norm_again(p->k, T, H, t->layers[i - 1].xhat2, w + before->norm2_weight, w + before->norm2_bias, t->x);
+        norm_again(t, w, norm2_of(&p->layers[i - 1], &t->layers[i - 1]), b, t->y);
         return;
     }
-    layer_norm_again(p->k, T, H, t->xhat, w + p->norm_weight, w + p->norm_bias, t->x);
-    dropout_rows(p->k, &t->drop_embedding, t->x, T, H);
+    norm_again(t, w, (norm){p->norm_weight, p->norm_bias, t->xhat, t->rstd}, b, t->y);
+    dropout_rows(p->k, &t->drop_embedding, b.first, t->y, b.count, p->config->hidden);
+}
+
+/* From the gradient of queries, keys and values, for a layer that reads what the one before gave:
+ * adds to dx that of what it reads. */
+static void qkv_backward(encoder_tape *t, const float *w, size_t i, float *dw)
+{
+    const size_t H = t->plan.config->hidden;
+    const layer_tape *l = &t->layers[i];
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        const float *d = rows_of(b, l->qkv, 3 * H);
+        input_again(t, w, i, b);
+        weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
+        if (i > encoder_tape_lowest(t) || !t->frozen_embeddings)
+            input_backward(t, w, l, MATRIX_QKV, b.count, d, true, rows_of(b, t->dx, H));
+    }
 }
 
 /* dx, the gradient of the layer's output, becomes that of its input. */
 static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
 {
-    const encoder_plan *p = &t->plan;
-    const layer_params *at = &p->layers[i];
-    layer_tape *l = &t->layers[i];
-    const size_t T = t->size.tokens, H = p->config->hidden;
+    const layer_params *at = &t->plan.layers[i];
+    const layer_tape *l = &t->layers[i];
+    const size_t H = t->plan.config->hidden;
 
-    layer_norm_backward(p->k, T, H, l->xhat2, l->rstd2, w + at->norm2_weight, t->dx, dw + at->norm2_weight,
-                        dw + at->norm2_bias);
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
-    dropout_rows(p->k, &l->drop_down, t->d, T, H);
-    layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
-    feed_backward(t, w, l, t->y, true, t->dx, dw);
-
-    layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->dx, dw + at->norm1_weight,
-                        dw + at->norm1_bias);
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
-    qkv_backward(t, w, at, l, dw);
-    input_again(t, w, i);
-    weight_backward(t, l, MATRIX_QKV, t->x, t->wide, dw);
-    if (i > encoder_tape_lowest(t) || !t->frozen_embeddings)
-        input_backward(t, w, l, MATRIX_QKV, t->wide, true, t->dx);
+    attend(t, at, l, true);
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        float *dx = rows_of(b, t->dx, H);
+        norm_backward(t, w, norm2_of(at, l), b, dx, dw);
+        memcpy(t->d, dx, b.count * H * sizeof *dx);
+        dropout_rows(t->plan.k, &l->drop_down, b.first, t->d, b.count, H);
+        norm_again(t, w, norm1_of(at, l), b, t->y);
+        feed_backward(t, w, l, b, t->y, true, dx, dw);
+        norm_backward(t, w, norm1_of(at, l), b, dx, dw);
+        out_backward(t, w, l, b, dx, dw);
+    }
+    attend_backward(t, at, l, dw);
+    qkv_backward(t, w, i, dw);
 }
 
-/* The same where the layer normalises what it reads. */
+/* qkv_backward for a layer that normalises what it reads. */
+static void normed_qkv_backward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, float *dw)
+{
+    const size_t H = t->plan.config->hidden;
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        const float *d = rows_of(b, l->qkv, 3 * H);
+        norm_again(t, w, norm1_of(at, l), b, t->y);
+        weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
+        input_backward(t, w, l, MATRIX_QKV, b.count, d, false, t->spare);
+        norm_backward(t, w, norm1_of(at, l), b, t->spare, dw);
+        t->plan.k->axpy(1, t->spare, rows_of(b, t->dx, H), b.count * H);
+    }
+}
+
+/* The same as post_norm_backward where layers normalise what they read. */
 static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
 {
-    const encoder_plan *p = &t->plan;
-    const layer_params *at = &p->layers[i];
-    layer_tape *l = &t->layers[i];
-    const size_t T = t->size.tokens, H = p->config->hidden;
+    const layer_params *at = &t->plan.layers[i];
+    const layer_tape *l = &t->layers[i];
+    const size_t H = t->plan.config->hidden;
 
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
-    layer_norm_again(p->k, T, H, l->xhat2, w + at->norm2_weight, w + at->norm2_bias, t->y);
-    feed_backward(t, w, l, t->y, false, t->x, dw);
-    layer_norm_backward(p->k, T, H, l->xhat2, l->rstd2, w + at->norm2_weight, t->x, dw + at->norm2_weight,
-                        dw + at->norm2_bias);
-    p->k->axpy(1, t->x, t->dx, T * H);
-
-    memcpy(t->d, t->dx, T * H * sizeof *t->d);
-    qkv_backward(t, w, at, l, dw);
-    if (at->norm1_weight == PARAM_NOWHERE) { /* the first layer, which reads the embedding */
-        input_again(t, w, i);
-        weight_backward(t, l, MATRIX_QKV, t->x, t->wide, dw);
-        if (!t->frozen_embeddings)
-            input_backward(t, w, l, MATRIX_QKV, t->wide, true, t->dx);
-        return;
+    attend(t, at, l, true);
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        float *dx = rows_of(b, t->dx, H);
+        memcpy(t->d, dx, b.count * H * sizeof *dx);
+        norm_again(t, w, norm2_of(at, l), b, t->y);
+        feed_backward(t, w, l, b, t->y, false, t->spare, dw);
+        norm_backward(t, w, norm2_of(at, l), b, t->spare, dw);
+        t->plan.k->axpy(1, t->spare, dx, b.count * H);
+        out_backward(t, w, l, b, dx, dw);
     }
-    layer_norm_again(p->k, T, H, l->xhat1, w + at->norm1_weight, w + at->norm1_bias, t->y);
-    weight_backward(t, l, MATRIX_QKV, t->y, t->wide, dw);
-    input_backward(t, w, l, MATRIX_QKV, t->wide, false, t->x);
-    layer_norm_backward(p->k, T, H, l->xhat1, l->rstd1, w + at->norm1_weight, t->x, dw + at->norm1_weight,
-                        dw + at->norm1_bias);
-    p->k->axpy(1, t->x, t->dx, T * H);
+    attend_backward(t, at, l, dw);
+    if (at->norm1_weight == PARAM_NOWHERE) /* the first layer, which reads the embedding */
+        qkv_backward(t, w, i, dw);
+    else
+        normed_qkv_backward(t, w, at, l, dw);
 }
 
 static void layers_backward(encoder_tape *t, const float *w, float *dw)
@@ -395,7 +518,7 @@ static void embed_backward(encoder_tape *t, const float *w, float *dw)
 {
     const encoder_plan *p = &t->plan;
     const size_t T = t->size.tokens, H = p->config->hidden;
-    dropout_rows(p->k, &t->drop_embedding, t->dx, T, H);
+    dropout_rows(p->k, &t->drop_embedding, 0, t->dx, T, H);
     layer_norm_backward(p->k, T, H, t->xhat, t->rstd, w + p->norm_weight, t->dx, dw + p->norm_weight,
                         dw + p->norm_bias);
     size_t first = 0;

@@ -97,6 +97,8 @@ typedef struct kernels {
     /* out[n]: even as bfloat16 (nearest, ties to even) in the lower half, odd (NULL: zeros) in
      * the upper one. */
     void (*pair_rows)(const float *even, const float *odd, size_t n, uint32_t *out);
+    /* The way back; odd may be NULL. */
+    void (*part_rows)(const uint32_t *pairs, size_t n, float *even, float *odd);
 } kernels;
 
 extern const kernels kernels_generic;

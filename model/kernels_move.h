@@ -50,3 +50,21 @@ KERNEL void pair_rows(const float *even, const float *odd, size_t n, uint32_t *o
                        vec_pair(vec_load_part(even + i, n - i), odd != NULL ? vec_load_part(odd + i, n - i) : zero),
                        n - i);
 }
+
+KERNEL void part_rows(const uint32_t *pairs, size_t n, float *even, float *odd)
+{
+    const float *from = (const float *)(const void *)pairs;
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t some = n - i < LANES ? n - i : LANES;
+        const uvec both = (uvec)(some == LANES ? vec_load(from + i) : vec_load_part(from + i, some));
+        const vec low = (vec)(both << 16), high = (vec)(both & UINT32_C(0xFFFF0000));
+        if (some == LANES)
+            vec_store(even + i, low);
+        else
+            vec_store_part(even + i, low, some);
+        if (odd != NULL && some == LANES)
+            vec_store(odd + i, high);
+        else if (odd != NULL)
+            vec_store_part(odd + i, high, some);
+    }
+}

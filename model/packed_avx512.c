@@ -179,25 +179,41 @@ INLINE TARGET_F void store_int8_part(const packed_tile_out *out, size_t r, const
         _mm512_mask_storeu_ps(y + 16, columns_mask(out->columns, 16), real(out, r, c, 1, second));
 }
 
-INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, FLOAT32_ROW, 4)
-                                                                  EACH_ROW(FLOAT_STORE)}
-
-INLINE TARGET_BF16 void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                      const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, BFLOAT16_ROW, 4)
-                                                                      EACH_ROW(FLOAT_STORE)}
-
-INLINE TARGET_F void rows_widened(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                  const packed_tile_out *out){TILE_LOOP(FLOAT_SUM, TWO_PRODUCTS, FLOAT32_ROW, 8)
-                                                                  EACH_ROW(FLOAT_STORE)}
-
-/* A tile of int8 is over so soon that its stores would wait for the lines they go to. */
+/* A tile of int8 is over so soon that its stores would wait for the lines they go to, and what
+ * is added to results lies where nothing else has been for long. */
 INLINE TARGET_F void fetch_results(size_t rows, const packed_tile_out *out)
 {
     for (size_t r = 0; r < rows; r++) {
         const char *y = (const char *)(out->y + r * out->stride);
         __asm__ volatile("prefetchw %0\n\tprefetchw %1" ::"m"(*y), "m"(*(y + 64)));
     }
+}
+
+INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                  const packed_tile_out *out)
+{
+    if (out->begun)
+        fetch_results(rows, out);
+    TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, FLOAT32_ROW, 4)
+    EACH_ROW(FLOAT_STORE)
+}
+
+INLINE TARGET_BF16 void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                      const packed_tile_out *out)
+{
+    if (out->begun)
+        fetch_results(rows, out);
+    TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, BFLOAT16_ROW, 4)
+    EACH_ROW(FLOAT_STORE)
+}
+
+INLINE TARGET_F void rows_widened(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
+                                  const packed_tile_out *out)
+{
+    if (out->begun)
+        fetch_results(rows, out);
+    TILE_LOOP(FLOAT_SUM, TWO_PRODUCTS, FLOAT32_ROW, 8)
+    EACH_ROW(FLOAT_STORE)
 }
 
 INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,

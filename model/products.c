@@ -8,7 +8,7 @@
 
 /* Tokens whose products are added to a weight's gradient at a time: their part of a panel
  * stays in the first-level cache, and their gradients in the second. */
-enum { TOKENS_AT_ONCE = 256 };
+enum { TOKENS_AT_ONCE = PRODUCT_TOKENS };
 
 /* Behind a row of groups stands a line, so that the rows of a tile do not share a cache set. */
 enum { GROUP_BYTES = 4, LINE_BYTES = 64 };

@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Tokens that products_backward_weight takes at a time: whoever calls it block by block should
+ * make blocks of so many. A multiple of PACKED_BLOCK_ROWS. */
+enum { PRODUCT_TOKENS = 2 * PACKED_BLOCK_ROWS };
+
 typedef struct products products; /* immutable; shared by all threads */
 
 /* On the level that kernels_choose gives; precision is float32 or bfloat16. */

@@ -6,8 +6,10 @@
 INLINE void transpose_square(vec rows[LANES])
 {
     vec next[LANES];
-    for (size_t pass = 1; pass < LANES; pass *= 2) {
-        for (size_t i = 0; i < LANES / 2; i++) {
+    _Pragma("GCC unroll 4") for (size_t pass = 1; pass < LANES; pass *= 2)
+    {
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < LANES / 2; i++)
+        {
             next[2 * i] = vec_first_halves(rows[i], rows[i + LANES / 2]);
             next[2 * i + 1] = vec_second_halves(rows[i], rows[i + LANES / 2]);
         }

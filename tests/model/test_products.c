@@ -227,7 +227,7 @@ END_TEST
 START_TEST(pairs_are_the_nearest_bfloat16_at_every_level)
 {
     enum { COUNT = 53 };
-    float even[COUNT], odd[COUNT];
+    float even[COUNT], odd[COUNT], front[COUNT], back[COUNT];
     uint16_t low[COUNT], high[COUNT];
     uint32_t pairs[COUNT];
     const kernels *levels[KERNELS_MAX + 1];
@@ -244,6 +244,14 @@ START_TEST(pairs_are_the_nearest_bfloat16_at_every_level)
         levels[l]->pair_rows(even, odd, COUNT, pairs);
         for (size_t i = 0; i < COUNT; i++)
             ck_assert_uint_eq(pairs[i], (uint32_t)high[i] << 16 | low[i]);
+        levels[l]->part_rows(pairs, COUNT, front, back);
+        for (size_t i = 0; i < COUNT; i++) {
+            ck_assert_float_eq_tol(front[i], even[i], 0.2f);
+            ck_assert_float_eq_tol(back[i], odd[i], 0.002f);
+        }
+        uint32_t again[COUNT];
+        levels[l]->pair_rows(front, back, COUNT, again);
+        ck_assert(memcmp(again, pairs, sizeof pairs) == 0);
         levels[l]->pair_rows(even, NULL, COUNT, pairs);
         for (size_t i = 0; i < COUNT; i++)
             ck_assert_uint_eq(pairs[i], low[i]);
