@@ -81,28 +81,23 @@ static size_t kept_layers(const encoder_tape *t)
     return t->plan.config->layers - (lowest > 0 ? lowest - 1 : 0);
 }
 
-bool encoder_tape_halves(const encoder_tape *t)
+static bool keeps_halves(const encoder_tape *t)
 {
     return t->weights != NULL && products_precision(train_weights_products(t->weights)) == PACKED_BFLOAT16;
 }
 
-/* Floats that are kept of a layer for each token, and of what stands before its activation. */
-static size_t up_floats(const encoder_tape *t)
-{
-    const size_t U = encoder_up_columns(t->plan.config);
-    return encoder_tape_halves(t) ? (U + 1) / 2 : U;
-}
-
+/* Floats that are kept of a layer for each token, about and at least. */
 static size_t layer_floats(const encoder_tape *t)
 {
-    return 5 * t->plan.config->hidden + up_floats(t) + 2;
+    const size_t H = t->plan.config->hidden, values = 5 * H + encoder_up_columns(t->plan.config);
+    return (keeps_halves(t) ? values / 2 + 4 : values) + 2;
 }
 
 size_t encoder_tape_token_bytes(const encoder_tape *t)
 {
     const model_config *c = t->plan.config;
     /* Behind the layers come embedding and last LayerNorm, and what is worked in. */
-    const size_t floats = kept_layers(t) * layer_floats(t) + 5 * c->hidden;
+    const size_t floats = kept_layers(t) * layer_floats(t) + (keeps_halves(t) ? 8 : 5) * c->hidden;
     return sizeof(float) * (floats + floats / 8); /* as reserve_more takes it */
 }
 
@@ -120,6 +115,14 @@ static float *cut(float **area, size_t count)
     return part;
 }
 
+static kept_rows cut_rows(const encoder_tape *t, float **area, size_t columns)
+{
+    const size_t count = t->size.tokens * columns;
+    if (!keeps_halves(t))
+        return (kept_rows){.floats = cut(area, count)};
+    return (kept_rows){.halves = (uint32_t *)(void *)cut(area, (count + 1) / 2)};
+}
+
 static void cut_kept(encoder_tape *t)
 {
     const model_config *c = t->plan.config;
@@ -130,12 +133,10 @@ static void cut_kept(encoder_tape *t)
     for (size_t i = 0; i < c->layers; i++) {
         layer_tape *l = &t->layers[i];
         float *const place = area;
-        l->qkv = cut(&area, T * 3 * H);
-        l->xhat1 = cut(&area, T * H);
-        float *up = cut(&area, T * up_floats(t));
-        l->up = encoder_tape_halves(t) ? NULL : up;
-        l->halves = encoder_tape_halves(t) ? (uint32_t *)(void *)up : NULL;
-        l->xhat2 = cut(&area, T * H);
+        l->qkv = cut_rows(t, &area, 3 * H);
+        l->xhat1 = cut_rows(t, &area, H);
+        l->up = cut_rows(t, &area, encoder_up_columns(c));
+        l->xhat2 = cut_rows(t, &area, H);
         l->rstd1 = cut(&area, T);
         l->rstd2 = cut(&area, T);
         /* Only the layer above reads what this one gave, and that on the way forward. */
@@ -153,8 +154,8 @@ static void cut_kept(encoder_tape *t)
 static bool work_floats(const encoder_tape *t, size_t *out)
 {
     const model_config *c = t->plan.config;
-    return checked_mul(t->size.tokens, 3 * c->hidden, out) &&
-           checked_add(*out, TAPE_BLOCK * (3 * c->hidden + 2 * encoder_up_columns(c)), out) &&
+    return checked_mul(t->size.tokens, (keeps_halves(t) ? 6 : 3) * c->hidden, out) &&
+           checked_add(*out, TAPE_BLOCK * (4 * c->hidden + 2 * encoder_up_columns(c)), out) &&
            checked_add(*out, 2 * encoder_gradient_width(&t->plan), out);
 }
 
@@ -165,9 +166,11 @@ static void cut_work(encoder_tape *t)
     t->x = cut(&area, T * H);
     t->dx = cut(&area, T * H);
     t->context = cut(&area, T * H);
+    t->qkv = keeps_halves(t) ? cut(&area, T * 3 * H) : NULL;
     t->y = cut(&area, TAPE_BLOCK * H);
     t->d = cut(&area, TAPE_BLOCK * H);
     t->spare = cut(&area, TAPE_BLOCK * H);
+    t->xhat_block = cut(&area, TAPE_BLOCK * H);
     t->wide = cut(&area, TAPE_BLOCK * U);
     t->up = cut(&area, TAPE_BLOCK * U);
     t->d_embedding = cut(&area, 2 * encoder_gradient_width(&t->plan));

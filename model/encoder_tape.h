@@ -2,9 +2,9 @@
  * way forward and reads it on the way back.
  *
  * Training keeps, for each token and layer, queries, keys and values, the two normalised sums
- * (or inputs) and the feed-forward layer before its activation: 5 H + F floats, or 5 H + 2 F
- * where it is gated. All else is computed again on the way back. Where products are of bfloat16,
- * so is what stands before the activation.
+ * (or inputs) and the feed-forward layer before its activation: 5 H + F values, or 5 H + 2 F
+ * where it is gated; in bfloat16 where products are, else in float32. All else is computed again
+ * on the way back.
  *
  * What is between two attentions depends on each token alone: it is computed in blocks of
  * TAPE_BLOCK tokens, whose values are still in the cache for what comes next. */
@@ -19,13 +19,18 @@ enum { TAPE_BLOCK = PRODUCT_TOKENS };
 
 /* Letters: U = F, or 2F where the feed-forward layer is gated. */
 
+/* Rows that are kept: as they are, or a block's first and second half as pairs of bfloat16. */
+typedef struct kept_rows {
+    float *floats;    /* [T, n]; NULL where there are halves */
+    uint32_t *halves; /* [(T n + 1) / 2] */
+} kept_rows;
+
 /* What is kept of one layer. */
 typedef struct layer_tape {
-    float *qkv;           /* [T, 3H]; on the way back its gradient */
-    float *xhat1, *rstd1; /* [T, H], [T] */
-    float *up;            /* [T, U] before the activation; NULL where that is halves */
-    uint32_t *halves;     /* [T U / 2] blocks of bfloat16 in pairs: a block's first half and its second */
-    float *xhat2, *rstd2; /* [T, H], [T] */
+    kept_rows qkv;          /* [T, 3H] */
+    kept_rows xhat1, xhat2; /* [T, H] */
+    float *rstd1, *rstd2;   /* [T] */
+    kept_rows up;           /* [T, U] before the activation */
     dropout_site drop_p, drop_out, drop_down;
 } layer_tape;
 
@@ -48,9 +53,10 @@ struct encoder_tape {
     tape_area work;
     float *x, *dx;  /* [T, H] a layer's input, then output; their gradients */
     float *context; /* [T, H] attention's output, and its gradient */
+    float *qkv;     /* [T, 3H] of the layer under way, and their gradients; the tape's where that has floats */
     /* [TAPE_BLOCK, H] of a block: what stands in the middle of a layer, the gradient behind a
-     * dropout, and one more */
-    float *y, *d, *spare;
+     * dropout, one more, and a normalised sum on its way to the tape or from it */
+    float *y, *d, *spare, *xhat_block;
     float *wide, *up;   /* [TAPE_BLOCK, U] */
     float *d_embedding; /* [2, max(E, dense_head_width)] */
     float *attention;
@@ -67,8 +73,6 @@ struct encoder_tape {
 
 /* Room for the batch of t->size, and a copy of it. */
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err);
-/* Whether what stands before activations is kept in bfloat16. */
-bool encoder_tape_halves(const encoder_tape *t);
 /* Layers from here on are passed on the way back. */
 size_t encoder_tape_lowest(const encoder_tape *t);
 /* Floats of an embedding's gradient on its way through the Dense modules. */

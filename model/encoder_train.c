@@ -74,20 +74,52 @@ static void weight_backward(const encoder_tape *t, const layer_tape *l, layer_ma
         linear_backward_weight(t->plan.g, t->plan.k, n, s.inputs, s.outputs, x, dy, dw + s.weight, dw + s.bias);
 }
 
+/* Where count values from number `first` (even) on are written and read: on the tape itself where it
+ * keeps floats, else in `room`. */
+static float *kept_at(const kept_rows *kept, size_t first, float *room)
+{
+    return kept->floats != NULL ? kept->floats + first : room;
+}
+
+/* Rounds what was written in room; keep_again widens it there. */
+static void keep(const encoder_tape *t, const kept_rows *kept, size_t first, size_t count, const float *room)
+{
+    const size_t half = (count + 1) / 2;
+    if (kept->floats != NULL)
+        return;
+    uint32_t *to = kept->halves + first / 2;
+    t->plan.k->pair_rows(room, room + half, count - half, to);
+    if (count % 2 == 1)
+        t->plan.k->pair_rows(room + half - 1, NULL, 1, to + half - 1);
+}
+
+static float *keep_again(const encoder_tape *t, const kept_rows *kept, size_t first, size_t count, float *room)
+{
+    const size_t half = (count + 1) / 2;
+    if (kept->floats != NULL)
+        return kept->floats + first;
+    const uint32_t *from = kept->halves + first / 2;
+    t->plan.k->part_rows(from, count - half, room, room + half);
+    if (count % 2 == 1)
+        t->plan.k->part_rows(from + half - 1, 1, room + half - 1, NULL);
+    return room;
+}
+
 /* A LayerNorm: where it is among the parameters and on the tape. */
 typedef struct norm {
     size_t weight, bias;
-    float *xhat, *rstd; /* [T, H], [T] */
+    const kept_rows *xhat; /* [T, H] */
+    float *rstd;           /* [T] */
 } norm;
 
 static norm norm1_of(const layer_params *at, const layer_tape *l)
 {
-    return (norm){at->norm1_weight, at->norm1_bias, l->xhat1, l->rstd1};
+    return (norm){at->norm1_weight, at->norm1_bias, &l->xhat1, l->rstd1};
 }
 
 static norm norm2_of(const layer_params *at, const layer_tape *l)
 {
-    return (norm){at->norm2_weight, at->norm2_bias, l->xhat2, l->rstd2};
+    return (norm){at->norm2_weight, at->norm2_bias, &l->xhat2, l->rstd2};
 }
 
 /* y[n, H] from a block of x (and of the residual, which may be NULL). */
@@ -96,50 +128,24 @@ static void norm_forward(const encoder_tape *t, const float *w, norm n, block b,
 {
     const size_t H = t->plan.config->hidden;
     layer_norm_forward(t->plan.k, b.count, H, x, residual, w + n.weight, w + n.bias, t->plan.config->layer_norm_eps,
-                       rows_of(b, n.xhat, H), n.rstd + b.first, y);
+                       kept_at(n.xhat, b.first * H, t->xhat_block), n.rstd + b.first, y);
+    keep(t, n.xhat, b.first * H, b.count * H, t->xhat_block);
 }
 
 /* d[n, H] from the gradient of what norm_forward gave to that of what it read. */
 static void norm_backward(const encoder_tape *t, const float *w, norm n, block b, float *d, float *dw)
 {
     const size_t H = t->plan.config->hidden;
-    layer_norm_backward(t->plan.k, b.count, H, rows_of(b, n.xhat, H), n.rstd + b.first, w + n.weight, d, dw + n.weight,
-                        dw + n.bias);
+    const float *xhat = keep_again(t, n.xhat, b.first * H, b.count * H, t->xhat_block);
+    layer_norm_backward(t->plan.k, b.count, H, xhat, n.rstd + b.first, w + n.weight, d, dw + n.weight, dw + n.bias);
 }
 
 /* What norm_forward gave. */
 static void norm_again(const encoder_tape *t, const float *w, norm n, block b, float *y)
 {
     const size_t H = t->plan.config->hidden;
-    layer_norm_again(t->plan.k, b.count, H, rows_of(b, n.xhat, H), w + n.weight, w + n.bias, y);
-}
-
-/* What stands before the block's activations, on its way to the tape and back. */
-static float *up_of(const encoder_tape *t, const layer_tape *l, block b)
-{
-    return l->up != NULL ? rows_of(b, l->up, encoder_up_columns(t->plan.config)) : t->up;
-}
-
-static void keep_up(const encoder_tape *t, const layer_tape *l, block b)
-{
-    const size_t U = encoder_up_columns(t->plan.config), count = b.count * U, half = (count + 1) / 2;
-    if (l->up != NULL)
-        return;
-    uint32_t *to = l->halves + b.first * U / 2;
-    t->plan.k->pair_rows(t->up, t->up + half, count - half, to);
-    if (count % 2 == 1)
-        t->plan.k->pair_rows(t->up + half - 1, NULL, 1, to + half - 1);
-}
-
-static void up_again(const encoder_tape *t, const layer_tape *l, block b)
-{
-    const size_t U = encoder_up_columns(t->plan.config), count = b.count * U, half = (count + 1) / 2;
-    if (l->up != NULL)
-        return;
-    const uint32_t *from = l->halves + b.first * U / 2;
-    t->plan.k->part_rows(from, count - half, t->up, t->up + half);
-    if (count % 2 == 1)
-        t->plan.k->part_rows(from + half - 1, 1, t->up + half - 1, NULL);
+    const float *xhat = keep_again(t, n.xhat, b.first * H, b.count * H, t->xhat_block);
+    layer_norm_again(t->plan.k, b.count, H, xhat, w + n.weight, w + n.bias, y);
 }
 
 /* --- forward */
@@ -178,22 +184,33 @@ static void embed(encoder_tape *t, const float *w)
     dropout_rows(p->k, &t->drop_embedding, 0, t->x, T, H);
 }
 
+/* From here on t->qkv is the layer's, empty. */
+static void take_qkv(encoder_tape *t, const layer_tape *l)
+{
+    if (l->qkv.floats != NULL)
+        t->qkv = l->qkv.floats;
+}
+
 /* context[T, H] from the layer's queries, keys and values; where there are rotary positions, they
- * are turned first the first time. */
+ * are turned first the first time, and then kept. */
 static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l, bool again)
 {
     const encoder_plan *p = &t->plan;
-    const size_t H = p->config->hidden;
+    const size_t H = p->config->hidden, values = t->size.tokens * 3 * H;
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
     size_t first = 0;
+    if (again)
+        t->qkv = keep_again(t, &l->qkv, 0, values, t->qkv);
     for (size_t b = 0; b < t->size.texts; b++) {
         if (rotary != NULL && !again)
-            rotary_forward(p->k, rotary, shape.heads, t->lengths[b], l->qkv + first * 3 * H);
-        attention_forward(p->k, &shape, l->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
+            rotary_forward(p->k, rotary, shape.heads, t->lengths[b], t->qkv + first * 3 * H);
+        attention_forward(p->k, &shape, t->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
                           t->context + first * H, t->attention);
         first += t->lengths[b];
     }
+    if (!again)
+        keep(t, &l->qkv, 0, values, t->qkv);
 }
 
 /* y[n, H] = what attention gave for the block, through its matrix. */
@@ -209,9 +226,9 @@ static void feed(const encoder_tape *t, const float *w, const layer_tape *l, blo
 {
     const encoder_plan *p = &t->plan;
     const size_t n = b.count, H = p->config->hidden, F = p->config->intermediate, U = encoder_up_columns(p->config);
-    float *up = up_of(t, l, b);
+    float *up = kept_at(&l->up, b.first * U, t->up);
     multiply(t, w, l, MATRIX_UP, n, x, up);
-    keep_up(t, l, b);
+    keep(t, &l->up, b.first * U, n * U, up);
     if (p->config->gated) {
         memcpy(t->wide, up, n * U * sizeof *t->wide);
         encoder_gate(p, p->activate, n, t->wide);
@@ -228,7 +245,8 @@ static void feed(const encoder_tape *t, const float *w, const layer_tape *l, blo
 static void post_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
 {
     const size_t T = t->size.tokens, H = t->plan.config->hidden;
-    multiply(t, w, l, MATRIX_QKV, T, t->x, l->qkv);
+    take_qkv(t, l);
+    multiply(t, w, l, MATRIX_QKV, T, t->x, t->qkv);
     attend(t, at, l, false);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
@@ -243,6 +261,7 @@ static void post_norm_forward(encoder_tape *t, const float *w, const layer_param
 static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
 {
     const size_t T = t->size.tokens, H = t->plan.config->hidden;
+    take_qkv(t, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         const float *input = rows_of(b, t->x, H);
@@ -250,7 +269,7 @@ static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params
             norm_forward(t, w, norm1_of(at, l), b, input, NULL, t->y);
             input = t->y;
         }
-        multiply(t, w, l, MATRIX_QKV, b.count, input, rows_of(b, l->qkv, 3 * H));
+        multiply(t, w, l, MATRIX_QKV, b.count, input, rows_of(b, t->qkv, 3 * H));
     }
     attend(t, at, l, false);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
@@ -363,8 +382,8 @@ static void feed_backward(const encoder_tape *t, const float *w, const layer_tap
 {
     const encoder_plan *p = &t->plan;
     const size_t n = b.count, F = p->config->intermediate;
-    float *up = up_of(t, l, b);
-    up_again(t, l, b);
+    float *up =
+        keep_again(t, &l->up, b.first * encoder_up_columns(p->config), n * encoder_up_columns(p->config), t->up);
     input_backward(t, w, l, MATRIX_DOWN, n, t->d, false, t->wide);
     if (p->config->prenorm)
         dropout_rows(p->k, &l->drop_down, b.first, t->wide, n, F);
@@ -402,7 +421,7 @@ static void attend_backward(const encoder_tape *t, const layer_params *at, const
     float *d_bias = p->buckets != NULL && !t->frozen_embeddings ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        float *qkv = l->qkv + first * 3 * H;
+        float *qkv = t->qkv + first * 3 * H;
         attention_backward(p->k, &shape, qkv, t->context + first * H, t->lengths[b], &l->drop_p, first, qkv, d_bias,
                            t->attention);
         if (rotary != NULL)
@@ -420,7 +439,8 @@ static void input_again(const encoder_tape *t, const float *w, size_t i, block b
         norm_again(t, w, norm2_of(&p->layers[i - 1], &t->layers[i - 1]), b, t->y);
         return;
     }
-    norm_again(t, w, (norm){p->norm_weight, p->norm_bias, t->xhat, t->rstd}, b, t->y);
+    const kept_rows xhat = {.floats = t->xhat};
+    norm_again(t, w, (norm){p->norm_weight, p->norm_bias, &xhat, t->rstd}, b, t->y);
     dropout_rows(p->k, &t->drop_embedding, b.first, t->y, b.count, p->config->hidden);
 }
 
@@ -432,7 +452,7 @@ static void qkv_backward(encoder_tape *t, const float *w, size_t i, float *dw)
     const layer_tape *l = &t->layers[i];
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
-        const float *d = rows_of(b, l->qkv, 3 * H);
+        const float *d = rows_of(b, t->qkv, 3 * H);
         input_again(t, w, i, b);
         weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
         if (i > encoder_tape_lowest(t) || !t->frozen_embeddings)
@@ -469,7 +489,7 @@ static void normed_qkv_backward(encoder_tape *t, const float *w, const layer_par
     const size_t H = t->plan.config->hidden;
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
-        const float *d = rows_of(b, l->qkv, 3 * H);
+        const float *d = rows_of(b, t->qkv, 3 * H);
         norm_again(t, w, norm1_of(at, l), b, t->y);
         weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
         input_backward(t, w, l, MATRIX_QKV, b.count, d, false, t->spare);
