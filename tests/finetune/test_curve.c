@@ -250,6 +250,7 @@ int main(void)
 {
     Suite *suite = suite_create("curve");
     TCase *tests = tcase_create("curve");
+    tcase_set_timeout(tests, 60); /* it waits for the disk hundreds of times */
     tcase_add_test(tests, rows_come_back);
     tcase_add_test(tests, a_run_that_goes_on_doubles_no_row_and_counts_its_seconds_on);
     tcase_add_test(tests, a_file_cut_anywhere_keeps_its_whole_rows);
