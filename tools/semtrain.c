@@ -28,6 +28,7 @@ static const struct semtrain_command {
     {"distill", "RECIPE", "train [train] model to give the vectors of train.teacher", true, run_distill},
     {"mine", "RECIPE", "find hard negatives for each [data] set", true, run_mine},
     {"eval", "RECIPE", "measure [train] model on all [eval] sets", true, run_eval},
+    {"rank", "RECIPE", "train [train] model on each [data] set alone: what it learns there", true, run_rank},
     {"datasets", "", "list public training sets: what they hold, what a model learns from each", false, run_datasets},
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };

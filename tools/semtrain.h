@@ -3,6 +3,7 @@
 #define SEM_TOOLS_SEMTRAIN_H
 
 #include "base/status.h"
+#include "finetune/mix_domains.h"
 #include "finetune/mix_source.h"
 #include "finetune/suite.h"
 #include "tools/semctl_text.h"
@@ -26,12 +27,16 @@ typedef struct semtrain {
 typedef sem_status semtrain_run(semtrain *t, const char *recipe_path, sem_error *err);
 
 /* datasets takes no recipe. */
-semtrain_run run_datasets, run_train, run_distill, run_mine, run_eval;
+semtrain_run run_datasets, run_train, run_distill, run_mine, run_eval, run_rank;
 
 /* The recipe, with the reports of malformed lines going to standard error. */
 sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err);
 /* Opens the model of [train] in float32. */
 sem_status semtrain_model(const recipe *r, model **out, sem_error *err);
+
+/* The set as part of a mix; *domains, the caller's, are those found with base where that was asked for. */
+sem_status semtrain_mix_set(semtrain *t, const recipe *r, const model *base, const recipe_set *set, mix_set *out,
+                            mix_domains **domains, sem_error *err);
 
 /* Vectors of the model in dir, kept in the file path (NULL: in none). */
 sem_status semtrain_kept(semtrain *t, const recipe *r, const char *dir, const char *path, kept_vectors **out,

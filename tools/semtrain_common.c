@@ -32,3 +32,27 @@ sem_status semtrain_model(const recipe *r, model **out, sem_error *err)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "train.model is empty (expected the directory of a model)");
     return model_open(out, r->train.model, NULL, NULL, err);
 }
+
+sem_status semtrain_mix_set(semtrain *t, const recipe *r, const model *base, const recipe_set *set, mix_set *out,
+                            mix_domains **domains, sem_error *err)
+{
+    if (set->domains > 0 && !set->by_domain)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "data %s: domains is given, and by_domain is false", set->name);
+    *out = (mix_set){.data = &set->data,
+                     .size = set->pairs,
+                     .weight = set->weight,
+                     .by_domain = set->by_domain,
+                     .mixed_share = set->mixed_share};
+    if (set->domains == 0)
+        return SEM_OK;
+    const mix_domains_options options = {.model = base,
+                                         .domains = set->domains,
+                                         .threads = r->train.threads,
+                                         .nice = (int)r->train.nice,
+                                         .seed = r->daemon.train.seed};
+    progress_show(&t->bar, "finding domains", -1, "%s", set->name);
+    sem_status status = mix_domains_train(domains, &options, &set->data, err);
+    out->domains = mix_domains_assign;
+    out->context = *domains;
+    return status;
+}

@@ -53,10 +53,17 @@ const config_key recipe_keys[] = {
      .help = "directory of the model that leaves out likely positives; empty: none"},
     {"mine", "guide_ratio", KEY_REAL, "0.95", REALS(0.001, 10), IN_RECIPE(mine.guide_ratio),
      .help = "share of the positive's score from which on it does"},
+
+    {"rank", "output", KEY_PATH, "", IN_RECIPE(rank.output), .help = "file that keeps the results; empty: RECIPE.rank"},
+    {"rank", "steps", KEY_INTEGER, "2000", RANGE(1, 1000000000), IN_RECIPE(rank.steps),
+     .help = "steps on each data set"},
+    {"rank", "batch_size", KEY_INTEGER, "256", RANGE(2, 8192), IN_RECIPE(rank.batch_size),
+     .help = "pairs of a batch, in the place of train.batch_size"},
 };
 const size_t recipe_key_count = sizeof recipe_keys / sizeof *recipe_keys;
 
 const config_key recipe_set_keys[] = {
+    {"data", "description", KEY_PATH, "", IN_SET(description), .help = "what it holds, for the table of rank"},
     {"data", "form", KEY_CHOICE, "pairs", IN_SET(form), .choices = "pairs, parallel, columns, labelled, sts",
      .help = "what a line is: pairs, parallel, columns, labelled, sts"},
     {"data", "anchor", KEY_PATH, "", IN_SET(anchor), .help = "name of the member that holds the anchor"},

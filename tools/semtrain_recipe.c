@@ -32,15 +32,16 @@ static const char *set_name(const char *section, bool *eval)
 
 static bool is_plain_section(const char *section)
 {
-    return strcmp(section, "train") == 0 || strcmp(section, "mix") == 0 || strcmp(section, "mine") == 0;
+    return strcmp(section, "train") == 0 || strcmp(section, "mix") == 0 || strcmp(section, "mine") == 0 ||
+           strcmp(section, "rank") == 0;
 }
 
 /* Whether a key of the table belongs to a set of this kind: [eval] reads data too, and has
  * no use for how it would be drawn from. */
 static bool is_for(const config_key *key, bool eval)
 {
-    static const char *const drawing[] = {"window",      "window_bytes", "pairs",    "weight", "by_domain",
-                                          "mixed_share", "domains",      "negative", "loss",   "target"};
+    static const char *const drawing[] = {"window",  "window_bytes", "pairs",    "weight", "by_domain", "mixed_share",
+                                          "domains", "description",  "negative", "loss",   "target"};
     if (strcmp(key->section, "eval") == 0)
         return eval;
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing && eval; i++)
@@ -165,8 +166,8 @@ static sem_status take_section(void *context, const char *section, sem_error *er
         return find_set(reading->into, section, name, eval, &set, err);
     if (is_plain_section(section))
         return SEM_OK;
-    return sem_fail(err, SEM_INVALID_ARGUMENT, "unknown section [%s] (allowed: train, mix, mine, data NAME, eval NAME)",
-                    section);
+    return sem_fail(err, SEM_INVALID_ARGUMENT,
+                    "unknown section [%s] (allowed: train, mix, mine, rank, data NAME, eval NAME)", section);
 }
 
 static sem_status take_set_value(recipe_reading *reading, recipe_set *set, const char *section, const char *name,
@@ -361,5 +362,6 @@ bool recipe_describe(buffer *out)
 {
     return describe_section(out, "[train]\n", "train") && describe_section(out, "[mix]\n", "mix") &&
            describe_section(out, "[data NAME]\n", "data") && describe_section(out, "[mine]\n", "mine") &&
+           describe_section(out, "[rank]\n", "rank") &&
            describe_section(out, "[eval NAME], and the keys of [data NAME] that say how to read it\n", "eval");
 }

@@ -15,7 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RECIPE_NAME_MAX = 41, RECIPE_FIELD_MAX = 64, RECIPE_FILES_MAX = 256, RECIPE_SETS_MAX = 256 };
+enum {
+    RECIPE_NAME_MAX = 41,
+    RECIPE_FIELD_MAX = 64,
+    RECIPE_DESCRIPTION_MAX = 256,
+    RECIPE_FILES_MAX = 256,
+    RECIPE_SETS_MAX = 256
+};
 
 /* [data NAME] and [eval NAME] */
 typedef struct recipe_set {
@@ -30,6 +36,7 @@ typedef struct recipe_set {
     uint64_t max_line, window_bytes;
     size_t window, max_malformed;
     /* [data] only */
+    char description[RECIPE_DESCRIPTION_MAX];
     uint64_t pairs;
     char loss[8], target[8];
     double weight, mixed_share;
@@ -70,6 +77,10 @@ typedef struct recipe {
         bool keep_same_label, keep_same_text;
         double guide_ratio;
     } mine;
+    struct {
+        char output[FILES_PATH_MAX];
+        size_t steps, batch_size;
+    } rank;
     recipe_set *sets; /* owned; of both kinds, in the file's order */
     size_t set_count;
 } recipe;

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static sem_error error;
+static sem_error error __attribute__((unused));
 
 enum { OUTPUT = 1 << 16, PATH = 1024 };
 
