@@ -100,6 +100,7 @@ sem_status config_resolve_train(config *c, sem_error *err)
     c->train.threads = c->finetune.threads > 0 ? c->finetune.threads : (unsigned)cores;
     (void)schedule_shape_of(c->train_names.schedule, &c->train.schedule);
     (void)mnrl_scale_of(c->train_names.scale_kind, &c->train.scale_kind);
+    (void)train_shape_of(c->train_names.shape, &c->train.shape);
     (void)train_precision_of(c->train_names.precision, &c->train.precision);
     sem_status status = read_dimensions(c, err);
     return status == SEM_OK ? train_config_check(&c->train, err) : status;

@@ -80,6 +80,7 @@ typedef struct config {
         char schedule[16];   /* linear, cosine, constant */
         char scale_kind[16]; /* fixed, scheduled, learned */
         char precision[16];  /* auto, float32, bfloat16 */
+        char shape[16];      /* packed, buckets */
         char matryoshka[128], matryoshka_weights[128];
     } train_names;
     log_level log_level;

@@ -181,6 +181,8 @@ const config_key config_keys[] = {
      .help = "steps at most; 0: no limit"},
     {"train", "max_tokens", KEY_INTEGER, "64", RANGE(0, 65536), PLACE(train.max_tokens),
      .help = "tokens of a text in training; 0: the model's own limit"},
+    {"train", "shape", KEY_CHOICE, "packed", PLACE(train_names.shape), .choices = "packed, buckets",
+     .help = "packed: nothing is padded; buckets: each text to 64, 128, 196 or 256 tokens"},
     {"train", "seed", KEY_INTEGER, "1", RANGE(0, UINT64_MAX), PLACE(train.seed), .help = "seed of order and dropout"},
 
     {"log", "level", KEY_LEVEL, "info", PLACE(log_level), .choices = "error, warning, info, debug",

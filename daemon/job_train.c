@@ -61,6 +61,10 @@ sem_status job_train(job *j, const pair_set *pairs, sem_error *err)
         log_event(j->core->log, LOG_LEVEL_INFO, "trained",
                   "job=%u pairs=%zu steps=%zu first_loss=%.4f last_loss=%.4f seconds=%.1f", j->number, report.pairs,
                   report.steps, report.first_loss, report.last_loss, report.seconds);
+    if (status == SEM_OK && report.shapes.tokens > 0)
+        log_event(j->core->log, LOG_LEVEL_INFO, "trained_in_shapes",
+                  "job=%u plans_built=%zu plans_reused=%zu padding=%.3f", j->number, report.shapes.plans_built,
+                  report.shapes.plans_reused, (double)report.shapes.padding / (double)report.shapes.tokens);
     free(params);
     serving_release(base);
     return status;

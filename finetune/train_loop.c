@@ -172,5 +172,6 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
         if (status != SEM_OK)
             return status;
     }
+    report->shapes = *train_step_shapes(loop->step);
     return train_step_finish(loop->step, err);
 }

@@ -52,6 +52,7 @@ typedef struct train_report {
     double first_loss, last_loss; /* means over the first and last tenth of the steps */
     double seconds;               /* of this process, what came before the loop included: filled by who calls it */
     size_t resumed_at;            /* steps that a checkpoint had */
+    train_shape_report shapes;    /* of this process */
 } train_report;
 
 typedef struct train_loop {

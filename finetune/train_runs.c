@@ -25,18 +25,24 @@ static void touch_dense(const param_layout *layout, float *grads)
     }
 }
 
+sem_status train_tape_create(const train_step *s, encoder_tape **out, sem_error *err)
+{
+    const train_step_options *o = &s->options;
+    sem_status status = encoder_tape_create(out, o->config, o->layout, o->g, err);
+    if (status == SEM_OK && s->weights != NULL)
+        status = encoder_tape_use(*out, s->weights, err);
+    if (status == SEM_OK)
+        encoder_tape_freeze(*out, o->groups.freeze_embeddings, o->groups.freeze_layers);
+    return status;
+}
+
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err)
 {
     const train_step_options *o = &s->options;
     size_t texts = o->loss->max_texts;
-    sem_status status = encoder_tape_create(&h->tape, o->config, o->layout, o->g, err);
+    sem_status status = train_tape_create(s, &h->tape, err);
     if (status != SEM_OK)
         return status;
-    if (s->weights != NULL)
-        status = encoder_tape_use(h->tape, s->weights, err);
-    if (status != SEM_OK)
-        return status;
-    encoder_tape_freeze(h->tape, o->groups.freeze_embeddings, o->groups.freeze_layers);
     h->grads = calloc(o->layout->total + 1, sizeof *h->grads);
     h->touched = calloc(o->config->vocab, sizeof *h->touched);
     h->out = checked_realloc(NULL, texts * o->config->dim, sizeof *h->out);
@@ -79,8 +85,7 @@ static size_t run_begin(const train_step *s, const step_helper *h, unsigned numb
     return run > 0 ? h->run_end[run - 1] : s->split.first[number];
 }
 
-/* Masks repeat for the same seed, step, batch of the step, helper and run. */
-static uint64_t dropout_seed(const train_step *s, unsigned number, size_t run)
+uint64_t train_dropout_seed(const train_step *s, unsigned number, size_t run)
 {
     uint64_t seed = random_at(s->options.seed, s->step);
     if (s->batches > 0)
@@ -97,7 +102,7 @@ static sem_status forward_run(const train_step *s, step_helper *h, unsigned numb
         if (!token_batch_append(&h->run, text->ids, text->length))
             return sem_fail_memory(err, "the tokens of a training batch");
     }
-    dropout drop = {s->options.hidden_dropout, s->options.attention_dropout, dropout_seed(s, number, run)};
+    dropout drop = {s->options.hidden_dropout, s->options.attention_dropout, train_dropout_seed(s, number, run)};
     return encoder_train_forward(h->tape, s->params, h->run.ids, h->run.lengths, h->run.texts, &drop, h->out, err);
 }
 

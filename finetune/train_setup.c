@@ -94,6 +94,7 @@ static sem_status create_step(train_setup *s, sem_error *err)
         .g = model_get_gemm(s->base),
         .loss = s->loss,
         .precision = s->precision,
+        .shape = c->shape,
         .groups = {c->layer_decay, c->freeze_embeddings, c->freeze_layers},
         .optimiser = adamw_defaults(),
         .clip_norm = c->clip_norm,
@@ -141,8 +142,9 @@ uint64_t train_setup_fingerprint(const train_setup *s, uint64_t before)
                               c->scale,         c->dropout,      c->margin,           c->guide_margin,
                               c->layer_decay,   c->average,      (double)c->schedule, (double)c->scale_kind,
                               c->symmetric,     c->frequency,    c->freeze_embeddings};
-    const uint64_t counts[] = {c->seed,       c->batch_size, s->steps,         c->accumulate, c->threads,
-                               c->tape_bytes, s->max_tokens, c->freeze_layers, c->dim_count,  s->precision};
+    const uint64_t counts[] = {c->seed,      c->batch_size, s->steps,          c->accumulate,
+                               c->threads,   c->tape_bytes, s->max_tokens,     c->freeze_layers,
+                               c->dim_count, s->precision,  (uint64_t)c->shape};
     uint64_t sum = train_fingerprint_of(train_fingerprint_of(before, numbers, sizeof numbers), counts, sizeof counts);
     sum = train_fingerprint_of(sum, c->dims, c->dim_count * sizeof *c->dims);
     sum = train_fingerprint_of(sum, c->dim_weights, c->dim_count * sizeof *c->dim_weights);

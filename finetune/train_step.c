@@ -13,6 +13,7 @@ void train_step_destroy(train_step *s)
     team_destroy(s->team);
     for (unsigned i = 0; i < s->helper_count; i++)
         train_helper_free(&s->helpers[i]);
+    train_shapes_destroy(s->shapes);
     train_update_free(s);
     train_weights_destroy(s->weights);
     products_destroy(s->products);
@@ -71,6 +72,8 @@ static sem_status create_all(train_step *s, sem_error *err)
         status = train_helper_create(s, &s->helpers[s->helper_count], err);
     if (status == SEM_OK)
         s->run_tokens = o->tape_bytes / o->threads / encoder_tape_token_bytes(s->helpers[0].tape);
+    if (status == SEM_OK && o->shape == TRAIN_SHAPE_BUCKETS)
+        status = train_shapes_create(&s->shapes, s, err);
     if (status == SEM_OK)
         status = split_create(&s->split, o->loss->max_texts, o->threads, err);
     if (status == SEM_OK)
@@ -123,6 +126,8 @@ static sem_status survey_batch(train_step *s, const train_batch *batch, sem_erro
     if (status != SEM_OK)
         return status;
     s->batch = batch;
+    if (s->shapes != NULL)
+        return train_shapes_divide(s->shapes, err);
     split_texts(&s->split, s->lengths, batch->about.texts);
     return SEM_OK;
 }
@@ -160,11 +165,11 @@ sem_status train_step_add(train_step *s, const train_batch *batch, sem_error *er
     if (status == SEM_OK)
         status = team_run(s->team, train_part_catch_up, s, err);
     if (status == SEM_OK)
-        status = team_run(s->team, train_part_forward, s, err);
+        status = team_run(s->team, s->shapes != NULL ? train_shapes_forward : train_part_forward, s, err);
     if (status != SEM_OK)
         return status;
     loss_and_gradient(s);
-    status = team_run(s->team, train_part_backward, s, err);
+    status = team_run(s->team, s->shapes != NULL ? train_shapes_backward : train_part_backward, s, err);
     s->batches++;
     return status;
 }
@@ -208,6 +213,12 @@ sem_status train_step_run(train_step *s, const train_batch *batch, double learni
 sem_status train_step_finish(train_step *s, sem_error *err)
 {
     return team_run(s->team, train_part_finish, s, err);
+}
+
+const train_shape_report *train_step_shapes(const train_step *s)
+{
+    static const train_shape_report none;
+    return s->shapes != NULL ? train_shapes_report(s->shapes) : &none;
 }
 
 const float *train_step_average(const train_step *s)

@@ -20,6 +20,7 @@
 #include "finetune/checkpoint.h"
 #include "finetune/loss.h"
 #include "finetune/param_groups.h"
+#include "finetune/train_shapes.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ typedef struct train_step_options {
     const gemm *g;
     loss *loss;                 /* its max_pairs and max_texts are those of a batch */
     packed_precision precision; /* of products with the layers' matrices: float32 or bfloat16 */
+    train_shape shape;
     param_group_options groups;
     adamw_options optimiser; /* its factors come from the groups */
     double clip_norm;        /* of the global gradient norm; 0: none */
@@ -75,6 +77,9 @@ sem_status train_step_update(train_step *s, double learning_rate, train_step_res
 /* Both: a step of one batch. */
 sem_status train_step_run(train_step *s, const train_batch *batch, double learning_rate, train_step_result *result,
                           sem_error *err);
+
+/* The step's own. */
+const train_shape_report *train_step_shapes(const train_step *s);
 
 /* Brings every row of params, and of the average, up to date; needed before they are
  * read between steps or at the end. */

@@ -35,6 +35,7 @@ struct train_step {
     adamw *optimiser;
     team *team;
     split split;
+    train_shapes *shapes;   /* NULL: nothing is padded */
     products *products;     /* NULL: products are the options' g's */
     train_weights *weights; /* NULL as well then */
     size_t run_tokens;      /* the most tokens of a run */
@@ -72,6 +73,10 @@ struct train_step {
 
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err);
 void train_helper_free(step_helper *h);
+/* A tape as all helpers have them. */
+sem_status train_tape_create(const train_step *s, encoder_tape **out, sem_error *err);
+/* Masks repeat for the same seed, step, batch of the step, helper and run. */
+uint64_t train_dropout_seed(const train_step *s, unsigned number, size_t run);
 /* Packs the weights for the products of the step that begins; nothing where there are none. */
 team_part train_part_pack;
 /* Parts that all helpers run: embeddings of the batch's texts; from their gradients

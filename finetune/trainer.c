@@ -95,6 +95,10 @@ sem_status train_config_check(const train_config *config, sem_error *err)
         if (status != SEM_OK)
             return status;
     }
+    if (config->shape == TRAIN_SHAPE_BUCKETS && config->max_tokens > train_bucket_widths[TRAIN_BUCKETS - 1])
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "training: max_tokens is %zu; with shape buckets a text has at most %zu", config->max_tokens,
+                        train_bucket_widths[TRAIN_BUCKETS - 1]);
     if (!(config->dropout < 1))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "training: dropout is %g; it must be below 1 (negative: the model's)", config->dropout);

@@ -66,6 +66,7 @@ typedef struct train_config {
     size_t epochs;
     size_t max_steps;  /* 0: no limit */
     size_t max_tokens; /* of a text in training; 0: the model's */
+    train_shape shape; /* of what is computed: packed, or padded to a few lengths */
     unsigned threads;
     int nice;                /* added to the helpers' nice value, 0 to 19 */
     size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch

@@ -1,5 +1,4 @@
 /* train and distill: a recipe to a new model directory. */
-#include "finetune/mix_domains.h"
 #include "finetune/train_mix.h"
 #include "tools/semtrain_watch.h"
 
@@ -58,27 +57,8 @@ static sem_status check_recipe(recipe *r, sem_error *err)
 
 static sem_status add_set(training *g, const recipe_set *set, sem_error *err)
 {
-    if (set->domains > 0 && !set->by_domain)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "data %s: domains is given, and by_domain is false", set->name);
-    mix_set *s = &g->sets[g->count++];
-    *s = (mix_set){.data = &set->data,
-                   .size = set->pairs,
-                   .weight = set->weight,
-                   .by_domain = set->by_domain,
-                   .mixed_share = set->mixed_share};
-    if (set->domains == 0)
-        return SEM_OK;
-    sem_status status;
-    const mix_domains_options options = {.model = g->base,
-                                         .domains = set->domains,
-                                         .threads = g->r->train.threads,
-                                         .nice = (int)g->r->train.nice,
-                                         .seed = g->r->daemon.train.seed};
-    progress_show(&g->t->bar, "finding domains", -1, "%s", set->name);
-    status = mix_domains_train(&g->domains[g->count - 1], &options, &set->data, err);
-    s->domains = mix_domains_assign;
-    s->context = g->domains[g->count - 1];
-    return status;
+    const size_t place = g->count++;
+    return semtrain_mix_set(g->t, g->r, g->base, set, &g->sets[place], &g->domains[place], err);
 }
 
 /* So many that each pair comes `epochs` times on average, or max_steps; sets are counted
@@ -165,6 +145,21 @@ static sem_status prepare(training *g, sem_error *err)
     return status == SEM_OK ? open_mix(g, err) : status;
 }
 
+/* What became of the plans of fixed shapes; NULL where nothing was padded. */
+static json_t *shapes_json(const train_shape_report *s)
+{
+    if (s->tokens == 0)
+        return NULL;
+    json_t *buckets = json_object();
+    for (size_t i = 0; i < TRAIN_BUCKETS; i++) {
+        char width[TEXT_MAX];
+        snprintf(width, sizeof width, "%zu", train_bucket_widths[i]);
+        json_object_set_new(buckets, width, json_integer((json_int_t)s->steps[i]));
+    }
+    return json_pack("{s:I, s:I, s:o, s:f}", "plans_built", (json_int_t)s->plans_built, "plans_reused",
+                     (json_int_t)s->plans_reused, "steps", buckets, "padding", (double)s->padding / (double)s->tokens);
+}
+
 static json_t *report_of(const training *g, const train_report *report)
 {
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "base", model_get_dir(g->first), "output",
@@ -172,6 +167,8 @@ static json_t *report_of(const training *g, const train_report *report)
                           "first_loss", report->first_loss, "last_loss", report->last_loss, "seconds", report->seconds);
     if (o != NULL && g->teacher != NULL)
         json_object_set_new(o, "teacher", json_string(g->r->train.teacher));
+    if (o != NULL && report->shapes.tokens > 0)
+        json_object_set_new(o, "shapes", shapes_json(&report->shapes));
     return o;
 }
 
@@ -210,6 +207,17 @@ static sem_status save(training *g, const float *params, const train_report *rep
     return status;
 }
 
+static void print_shapes(FILE *out, const train_shape_report *s)
+{
+    if (s->tokens == 0)
+        return;
+    fprintf(out, "shapes: %zu plans built, used again %zu times;", s->plans_built, s->plans_reused);
+    for (size_t i = 0; i < TRAIN_BUCKETS; i++)
+        fprintf(out, " %zu tokens: %zu steps%s", train_bucket_widths[i], s->steps[i],
+                i + 1 < TRAIN_BUCKETS ? "," : ";");
+    fprintf(out, " %.1f%% padding\n", 100 * (double)s->padding / (double)s->tokens);
+}
+
 static void print_report(const training *g, const train_report *report)
 {
     char seconds[TEXT_MAX];
@@ -222,6 +230,7 @@ static void print_report(const training *g, const train_report *report)
     }
     fprintf(g->t->out, "%zu steps, %zu pairs in %s; loss %.4f -> %.4f; wrote %s\n", report->steps, report->pairs,
             text_duration(seconds, report->seconds), report->first_loss, report->last_loss, g->r->train.output);
+    print_shapes(g->t->out, &report->shapes);
 }
 
 /* Models that are measured, and how each is called. */
