@@ -5,8 +5,11 @@
 #include <sched.h>
 
 enum {
-    LOST_NS = 100000,   /* between two looks: another thread had the processor, and not for a moment only */
-    PAUSE_NS = 20000000 /* until it is tried again */
+    LOST_NS = 100000,    /* between two looks: another thread had the processor, and not for a moment only */
+    PAUSE_NS = 20000000, /* until it is tried again */
+    /* The same where it was lost: whoever took it is likely to go on for a while, and each look
+     * that gives way to it costs a time slice. */
+    BUSY_NS = 1000000000
 };
 
 void attention_begin(attention *a)
@@ -28,7 +31,7 @@ bool attention_lasts(attention *a)
     if (now < a->again_ns || now >= a->until_ns)
         return false;
     if (now - a->before_ns > LOST_NS)
-        a->again_ns = now + PAUSE_NS;
+        a->again_ns = now + BUSY_NS;
     a->before_ns = now;
     /* Whoever is woken on this processor meanwhile would otherwise wait for this thread to sleep. */
     (void)sched_yield();
