@@ -7,7 +7,9 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "finetune/propensity.h"
 #include "finetune/trainer.h"
+#include "finetune/trust.h"
 #include "proto/request.h"
 
 #include <stdbool.h>
@@ -74,6 +76,11 @@ typedef struct config {
         double max_p;          /* chance that a gain is luck */
         double max_probe_loss; /* of MRR@10 on the probe set */
         size_t keep;           /* previous generations kept for rollback */
+        propensity_options propensity;
+        bool harvest;        /* propensities come from the log; else they are the prior's */
+        double click_weight; /* most that a click counts for because of its rank */
+        trust_options trust;
+        size_t skipped_negatives; /* of a pair, from the documents above a click */
     } finetune;
     train_config train;      /* threads (0 resolved) and nice come from [finetune] */
     struct {                 /* [train]'s names, resolved in train */

@@ -44,6 +44,9 @@ typedef struct job {
 /* job_run.c: the whole of a job of any kind, in the job thread. */
 sem_status job_run(job *j, sem_error *err);
 
+/* job_pairs.c: what the log teaches, by the settings; collection 0: of all. out is the caller's. */
+sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err);
+
 /* job_train.c: trains on the pairs and writes the candidate's folder. */
 sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
 

@@ -41,17 +41,9 @@ static sem_status open_candidate(const job *j, const char *dir, model **out, sem
 
 static sem_status finetune(job *j, sem_error *err)
 {
-    store_read *r;
     pair_set pairs;
     job_status_phase(j->status, PHASE_PAIRS, 0);
-    sem_status status = store_read_begin(j->core->store, &r, err);
-    if (status != SEM_OK)
-        return status;
-    pair_options options = {.collection = j->collection,
-                            .heldout_share = j->settings.finetune.heldout_share,
-                            .key = store_user_key(j->core->store)};
-    status = pair_set_collect(&pairs, r, &options, err);
-    store_read_end(r);
+    sem_status status = job_pairs(j, j->collection, &pairs, err);
     if (status != SEM_OK)
         return status;
     pthread_mutex_lock(&j->status->lock);
@@ -82,14 +74,8 @@ static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error
         job_status_decide(j->status, true, "gate: false");
         return SEM_OK;
     }
-    store_read *r;
     pair_set pairs;
-    sem_status status = store_read_begin(j->core->store, &r, err);
-    if (status != SEM_OK)
-        return status;
-    pair_options options = {.heldout_share = j->settings.finetune.heldout_share, .key = store_user_key(j->core->store)};
-    status = pair_set_collect(&pairs, r, &options, err);
-    store_read_end(r);
+    sem_status status = job_pairs(j, 0, &pairs, err);
     if (status != SEM_OK)
         return status;
     status = job_gate(j, &pairs, candidate, promote, err);

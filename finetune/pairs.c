@@ -1,167 +1,123 @@
 #include "finetune/pairs.h"
 
-#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "finetune/text_pool.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Where a text lies in the collector's strings: many queries name one document,
- * whose text is kept once. */
-typedef struct kept_text {
-    uint64_t hash;
-    size_t offset;
-    size_t length;
-} kept_text;
-
-/* The latest judgement of one document for one query of one collection. */
-typedef struct vote {
+/* A document that was judged for a query of a collection. */
+typedef struct judged {
     uint32_t collection;
     uint32_t docno; /* if by_id */
     bool by_id;
-    uint32_t query; /* index of a kept_text */
+    uint32_t query; /* number of a text */
     uint32_t document;
-    float weight; /* 0: taken back, or judged bad */
-} vote;
-
-/* Open addressing over indices into an array; 0 is free, else index + 1. */
-typedef struct index_table {
-    uint32_t *cells;
-    size_t size; /* a power of two, or 0 */
-} index_table;
+    uint32_t void_below; /* votes with lower serials were taken back */
+} judged;
 
 typedef struct collector {
     store_read *read;
     const pair_options *options;
-    buffer strings;
-    kept_text *texts;
-    size_t text_count, text_capacity;
-    index_table text_table;
-    vote *votes;
-    size_t vote_count, vote_capacity;
-    index_table vote_table;
+    text_pool texts;
+    judged *judged;
+    size_t judged_count, judged_capacity;
+    item_table judged_table;
+    ballot *ballots; /* of whom counts, the latest */
+    size_t ballot_count, ballot_capacity;
+    item_table ballot_table;
+    skip *skips; /* of the documents above clicked ones */
+    size_t skip_count, skip_capacity;
+    uint32_t serial;     /* of the next vote */
     uint32_t collection; /* the last one asked about; 0: none yet */
     bool learns;         /* its vectors are the model's */
     size_t gone;         /* judgements whose document or collection is gone, or whose collection is external */
+    trust_pair *weights; /* [judged_count] */
     sem_status status;   /* of a judgement, which ends the walk */
     sem_error *err;
 } collector;
 
 static void collector_free(collector *c)
 {
-    buffer_free(&c->strings);
-    free(c->texts);
-    free(c->text_table.cells);
-    free(c->votes);
-    free(c->vote_table.cells);
+    text_pool_free(&c->texts);
+    free(c->judged);
+    item_table_free(&c->judged_table);
+    free(c->ballots);
+    item_table_free(&c->ballot_table);
+    free(c->skips);
+    free(c->weights);
 }
 
-/* items with room for one more element, moved if need be; NULL when memory is
- * out (items is then still valid). */
-static void *with_room(void *items, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return items;
-    size_t wanted = *capacity == 0 ? 256 : *capacity * 2;
-    void *grown = wanted <= UINT32_MAX ? checked_realloc(items, wanted, size) : NULL;
-    if (grown != NULL)
-        *capacity = wanted;
-    return grown;
-}
+/* --- judgements */
 
-typedef uint64_t hash_of_item(const collector *c, size_t item);
-
-static void table_put(index_table *table, uint64_t hash, size_t item)
+static uint64_t hash_of_judged(const judged *j)
 {
-    size_t cell = (size_t)hash & (table->size - 1);
-    while (table->cells[cell] != 0)
-        cell = (cell + 1) & (table->size - 1);
-    table->cells[cell] = (uint32_t)item + 1;
-}
-
-/* Keeps the table at most half full with one more of `count` items in it. */
-static bool table_reserve(index_table *table, const collector *c, size_t count, hash_of_item *hash_of)
-{
-    if ((count + 1) * 2 <= table->size)
-        return true;
-    index_table grown = {.size = table->size == 0 ? 1024 : table->size * 2};
-    grown.cells = calloc(grown.size, sizeof *grown.cells);
-    if (grown.cells == NULL)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        table_put(&grown, hash_of(c, i), i);
-    free(table->cells);
-    *table = grown;
-    return true;
-}
-
-static uint64_t text_hash(const collector *c, size_t item)
-{
-    return c->texts[item].hash;
-}
-
-/* *out = the index of an equal text, kept now if there was none. */
-static bool keep_text(collector *c, const char *text, size_t length, uint32_t *out)
-{
-    uint64_t hash = hash_text(text, length);
-    kept_text *texts = with_room(c->texts, c->text_count, &c->text_capacity, sizeof *texts);
-    if (texts == NULL)
-        return false;
-    c->texts = texts;
-    if (!table_reserve(&c->text_table, c, c->text_count, text_hash))
-        return false;
-    size_t mask = c->text_table.size - 1;
-    for (size_t cell = (size_t)hash & mask; c->text_table.cells[cell] != 0; cell = (cell + 1) & mask) {
-        uint32_t item = c->text_table.cells[cell] - 1;
-        const kept_text *k = &c->texts[item];
-        if (k->hash == hash && k->length == length &&
-            (length == 0 || memcmp(c->strings.data + k->offset, text, length) == 0)) {
-            *out = item;
-            return true;
-        }
-    }
-    if (length > 0 && !buffer_append(&c->strings, text, length))
-        return false;
-    c->texts[c->text_count] = (kept_text){hash, c->strings.size - length, length};
-    table_put(&c->text_table, hash, c->text_count);
-    *out = (uint32_t)c->text_count++;
-    return true;
-}
-
-static uint64_t vote_hash(const collector *c, size_t item)
-{
-    const vote *v = &c->votes[item];
-    uint32_t identity[3] = {v->collection, v->query, v->document};
+    uint32_t identity[3] = {j->collection, j->query, j->document};
     return hash_text(identity, sizeof identity);
 }
 
-/* The latest vote counts; it stays at the place of the first. */
-static bool put_vote(collector *c, const vote *v)
+static uint64_t judged_hash(const void *context, size_t item)
 {
-    vote *votes = with_room(c->votes, c->vote_count, &c->vote_capacity, sizeof *votes);
-    if (votes == NULL)
+    const collector *c = context;
+    return hash_of_judged(&c->judged[item]);
+}
+
+/* *pair = the number of this query and document; where they have one, it is brought up to date. */
+static bool find_pair(collector *c, const judged *now, uint32_t *pair)
+{
+    judged *list = items_with_room(c->judged, c->judged_count, &c->judged_capacity, sizeof *list);
+    if (list == NULL)
         return false;
-    c->votes = votes;
-    if (!table_reserve(&c->vote_table, c, c->vote_count, vote_hash))
+    c->judged = list;
+    if (!item_table_reserve(&c->judged_table, c, c->judged_count, judged_hash))
         return false;
-    c->votes[c->vote_count] = *v;
-    uint64_t hash = vote_hash(c, c->vote_count);
-    size_t mask = c->vote_table.size - 1;
-    for (size_t cell = (size_t)hash & mask; c->vote_table.cells[cell] != 0; cell = (cell + 1) & mask) {
-        vote *old = &c->votes[c->vote_table.cells[cell] - 1];
-        if (old->collection == v->collection && old->query == v->query && old->document == v->document) {
-            *old = *v;
+    const uint64_t hash = hash_of_judged(now);
+    for (size_t cell = (size_t)hash; item_table_next(&c->judged_table, &cell, pair);) {
+        judged *old = &list[*pair];
+        if (old->collection != now->collection || old->query != now->query || old->document != now->document)
+            continue;
+        old->by_id = now->by_id;
+        old->docno = now->docno;
+        return true;
+    }
+    list[c->judged_count] = *now;
+    item_table_put(&c->judged_table, hash, c->judged_count);
+    *pair = (uint32_t)c->judged_count++;
+    return true;
+}
+
+static uint64_t ballot_hash(const void *context, size_t item)
+{
+    const collector *c = context;
+    return random_at(c->ballots[item].user, c->ballots[item].pair);
+}
+
+/* A user's latest vote for a pair counts; it stays at the place of the first. */
+static bool cast(collector *c, const ballot *b)
+{
+    uint32_t item;
+    ballot *list = items_with_room(c->ballots, c->ballot_count, &c->ballot_capacity, sizeof *list);
+    if (list == NULL)
+        return false;
+    c->ballots = list;
+    if (!item_table_reserve(&c->ballot_table, c, c->ballot_count, ballot_hash))
+        return false;
+    const uint64_t hash = random_at(b->user, b->pair);
+    for (size_t cell = (size_t)hash; item_table_next(&c->ballot_table, &cell, &item);) {
+        if (list[item].user == b->user && list[item].pair == b->pair) {
+            list[item] = *b;
             return true;
         }
     }
-    table_put(&c->vote_table, hash, c->vote_count++);
+    list[c->ballot_count] = *b;
+    item_table_put(&c->ballot_table, hash, c->ballot_count++);
     return true;
 }
 
 /* Reads the text that a judgement by id names. */
-static sem_status find_text(collector *c, const event_judgement *j, vote *v, const char **text, size_t *length,
+static sem_status find_text(collector *c, const event_judgement *j, judged *now, const char **text, size_t *length,
                             bool *found)
 {
     store_document doc;
@@ -170,7 +126,7 @@ static sem_status find_text(collector *c, const event_judgement *j, vote *v, con
         return status;
     *text = doc.text;
     *length = doc.text_length;
-    v->docno = doc.docno;
+    now->docno = doc.docno;
     return SEM_OK;
 }
 
@@ -188,40 +144,6 @@ static sem_status look_up_collection(collector *c, uint32_t number)
     return SEM_OK;
 }
 
-static bool take_judgement(void *context, const event_judgement *j)
-{
-    collector *c = context;
-    if (c->options->collection != 0 && j->collection != c->options->collection)
-        return true;
-    c->status = look_up_collection(c, j->collection);
-    if (c->status != SEM_OK)
-        return false;
-    if (!c->learns) {
-        c->gone++;
-        return true;
-    }
-    vote v = {.collection = j->collection, .by_id = j->by_id};
-    /* One click is one vote however much it claims to weigh. */
-    v.weight = j->weight > 0 ? (float)fmin(j->weight, 1) : 0;
-    const char *text = j->text;
-    size_t length = j->text_length;
-    bool found = true;
-    if (j->by_id)
-        c->status = find_text(c, j, &v, &text, &length, &found);
-    if (c->status != SEM_OK)
-        return false;
-    if (!found) {
-        c->gone++;
-        return true;
-    }
-    if (!keep_text(c, j->query, j->query_length, &v.query) || !keep_text(c, text, length, &v.document) ||
-        !put_vote(c, &v)) {
-        c->status = sem_fail_memory(c->err, "the training pairs");
-        return false;
-    }
-    return true;
-}
-
 /* A pure function of the query's text, so that a query held out once is held
  * out in every round. */
 static bool is_held_out(const pair_options *options, const char *query, size_t length)
@@ -230,9 +152,126 @@ static bool is_held_out(const pair_options *options, const char *query, size_t l
     return random_unit_of(hash) < options->heldout_share;
 }
 
-static void add_pair(pair_set *out, const collector *c, const vote *v)
+static sem_status note_skip(collector *c, const event_judgement *j, const docid *id, uint32_t pair)
 {
-    const kept_text *query = &c->texts[v->query], *document = &c->texts[v->document];
+    store_document doc;
+    bool found;
+    skip passed = {.pair = pair};
+    sem_status status = store_document_get(c->read, j->collection, id, &doc, &found, c->err);
+    if (status != SEM_OK || !found || doc.text_length == 0)
+        return status;
+    skip *list = items_with_room(c->skips, c->skip_count, &c->skip_capacity, sizeof *list);
+    if (list != NULL)
+        c->skips = list;
+    if (list == NULL || !text_pool_keep(&c->texts, doc.text, doc.text_length, &passed.document))
+        return sem_fail_memory(c->err, "skipped documents");
+    list[c->skip_count++] = passed;
+    return SEM_OK;
+}
+
+/* The documents nearest above a click, of a query that is trained on. */
+static sem_status note_skips(collector *c, const event_judgement *j, uint32_t pair)
+{
+    event_above above = j->above;
+    docid id;
+    sem_status status = SEM_OK;
+    if (c->options->negatives == 0 || !(j->weight > 0) || is_held_out(c->options, j->query, j->query_length))
+        return SEM_OK;
+    while (status == SEM_OK && event_above_next(&above, &id))
+        if (above.left < SKIPPED_ABOVE)
+            status = note_skip(c, j, &id, pair);
+    return status;
+}
+
+/* What the vote is worth before anybody asks whose it is. */
+static float vote_weight(const pair_options *o, const event_judgement *j)
+{
+    double weight = fmin(j->weight, 1); /* one click is one vote however much it claims to weigh */
+    if (o->bias != NULL && j->rank > 0)
+        weight *= propensity_weight(o->bias, j->rank, o->most_weight);
+    return (float)weight;
+}
+
+static sem_status count_vote(collector *c, const event_judgement *j, const judged *now)
+{
+    uint32_t pair;
+    bool counted = find_pair(c, now, &pair);
+    if (counted && j->weight < 0) {
+        c->judged[pair].void_below = c->serial;
+    } else if (counted) {
+        const ballot b = {.user = j->user_hash,
+                          .search = j->search,
+                          .time_ms = j->time_ms,
+                          .shown = (uint32_t)j->shown_count,
+                          .pair = pair,
+                          .serial = c->serial++,
+                          .weight = vote_weight(c->options, j)};
+        counted = cast(c, &b);
+    }
+    return counted ? note_skips(c, j, pair) : sem_fail_memory(c->err, "the training pairs");
+}
+
+static sem_status learn(collector *c, const event_judgement *j)
+{
+    judged now = {.collection = j->collection, .by_id = j->by_id};
+    const char *text = j->text;
+    size_t length = j->text_length;
+    bool found = true;
+    sem_status status = look_up_collection(c, j->collection);
+    if (status == SEM_OK && c->learns && j->by_id)
+        status = find_text(c, j, &now, &text, &length, &found);
+    if (status != SEM_OK)
+        return status;
+    if (!c->learns || !found) {
+        c->gone++;
+        return SEM_OK;
+    }
+    if (!text_pool_keep(&c->texts, j->query, j->query_length, &now.query) ||
+        !text_pool_keep(&c->texts, text, length, &now.document))
+        return sem_fail_memory(c->err, "the training pairs");
+    return count_vote(c, j, &now);
+}
+
+static bool take_judgement(void *context, const event_judgement *j)
+{
+    collector *c = context;
+    if (c->options->collection != 0 && j->collection != c->options->collection)
+        return true;
+    if (c->serial == UINT32_MAX) {
+        c->status = sem_fail(c->err, SEM_RESOURCE_EXHAUSTED, "the log holds more than %u votes", UINT32_MAX);
+        return false;
+    }
+    c->status = learn(c, j);
+    return c->status == SEM_OK;
+}
+
+/* --- the weights */
+
+static sem_status weigh(collector *c, sem_error *err)
+{
+    size_t valid = 0;
+    c->weights = checked_realloc(NULL, c->judged_count + 1, sizeof *c->weights);
+    if (c->weights == NULL)
+        return sem_fail_memory(err, "the training pairs");
+    for (size_t i = 0; i < c->judged_count; i++)
+        c->weights[i] = (trust_pair){c->judged[i].query, c->judged[i].document, 0};
+    for (size_t i = 0; i < c->ballot_count; i++)
+        if (c->ballots[i].weight > 0 && c->ballots[i].serial >= c->judged[c->ballots[i].pair].void_below)
+            c->ballots[valid++] = c->ballots[i];
+    c->ballot_count = valid;
+    sem_status status = trust_ballots(c->ballots, valid, &c->options->trust, err);
+    for (size_t i = 0; i < valid; i++)
+        c->weights[c->ballots[i].pair].weight += c->ballots[i].weight;
+    return status == SEM_OK ? trust_pairs(c->weights, c->judged_count, c->texts.count, &c->options->trust, err)
+                            : status;
+}
+
+/* --- the set */
+
+static void add_pair(pair_set *out, const collector *c, size_t number)
+{
+    const pooled_text *query = &c->texts.texts[c->judged[number].query];
+    const pooled_text *document = &c->texts.texts[c->judged[number].document];
     const char *strings = out->texts;
     out->pairs[out->count++] = (train_pair){
         .query = strings + query->offset,
@@ -241,44 +280,77 @@ static void add_pair(pair_set *out, const collector *c, const vote *v)
         .document_length = document->length,
         .document_key = document->hash,
         .query_key = query->hash,
-        .weight = v->weight,
+        .weight = c->weights[number].weight,
     };
 }
 
-static void add_heldout(pair_set *out, const collector *c, const vote *v)
+static void add_heldout(pair_set *out, const collector *c, const judged *j)
 {
-    const kept_text *query = &c->texts[v->query], *document = &c->texts[v->document];
+    const pooled_text *query = &c->texts.texts[j->query], *document = &c->texts.texts[j->document];
     const char *strings = out->texts;
     out->heldout[out->heldout_count++] = (heldout_query){
         .query = strings + query->offset,
         .query_length = query->length,
-        .collection = v->collection,
-        .by_id = v->by_id,
-        .docno = v->docno,
+        .collection = j->collection,
+        .by_id = j->by_id,
+        .docno = j->docno,
         .document = strings + document->offset,
         .document_length = document->length,
     };
 }
 
+/* The negatives of pair `number` begin at *at in the skips chosen; moves *at to the next pair's. */
+static void add_negatives(pair_set *out, const collector *c, size_t number, size_t *at)
+{
+    train_pair *p = &out->pairs[out->count - 1];
+    const char *strings = out->texts;
+    p->negatives = out->negatives + out->negative_count;
+    while (*at < c->skip_count && c->skips[*at].pair < number)
+        (*at)++;
+    for (; *at < c->skip_count && c->skips[*at].pair == number; (*at)++, p->negative_count++) {
+        const pooled_text *text = &c->texts.texts[c->skips[*at].document];
+        out->negatives[out->negative_count++] =
+            (train_negative){strings + text->offset, text->length, text->hash};
+    }
+}
+
+static sem_status choose_negatives(collector *c, pair_set *out, sem_error *err)
+{
+    skipped_pair *pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *pairs);
+    if (pairs == NULL)
+        return sem_fail_memory(err, "skipped documents");
+    for (size_t i = 0; i < c->judged_count; i++)
+        pairs[i] = (skipped_pair){c->judged[i].query, c->judged[i].document, c->weights[i].weight > 0};
+    sem_status status = skipped_choose(c->skips, &c->skip_count, pairs, c->judged_count, &c->texts,
+                                       c->options->negatives, &out->passed_by, err);
+    free(pairs);
+    return status;
+}
+
 /* Moves what was collected into out. */
 static sem_status build_set(collector *c, pair_set *out, sem_error *err)
 {
-    out->pairs = checked_realloc(NULL, c->vote_count + 1, sizeof *out->pairs);
-    out->heldout = checked_realloc(NULL, c->vote_count + 1, sizeof *out->heldout);
-    if (out->pairs == NULL || out->heldout == NULL || !buffer_reserve(&c->strings, 1))
+    sem_status status = choose_negatives(c, out, err);
+    if (status != SEM_OK)
+        return status;
+    out->pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pairs);
+    out->heldout = checked_realloc(NULL, c->judged_count + 1, sizeof *out->heldout);
+    out->negatives = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negatives);
+    if (out->pairs == NULL || out->heldout == NULL || out->negatives == NULL || !buffer_reserve(&c->texts.strings, 1))
         return sem_fail_memory(err, "the training pairs");
-    out->texts = c->strings.data;
-    c->strings = (buffer){0};
+    out->texts = c->texts.strings.data;
+    c->texts.strings = (buffer){0};
     out->skipped = c->gone;
-    for (size_t i = 0; i < c->vote_count; i++) {
-        const vote *v = &c->votes[i];
-        const kept_text *query = &c->texts[v->query];
-        if (!(v->weight > 0))
+    for (size_t i = 0, skip_at = 0; i < c->judged_count; i++) {
+        const pooled_text *query = &c->texts.texts[c->judged[i].query];
+        if (!(c->weights[i].weight > 0)) {
             out->skipped++;
-        else if (is_held_out(c->options, (const char *)out->texts + query->offset, query->length))
-            add_heldout(out, c, v);
-        else
-            add_pair(out, c, v);
+        } else if (is_held_out(c->options, (const char *)out->texts + query->offset, query->length)) {
+            add_heldout(out, c, &c->judged[i]);
+        } else {
+            add_pair(out, c, i);
+            add_negatives(out, c, i, &skip_at);
+        }
     }
     return SEM_OK;
 }
@@ -291,6 +363,8 @@ sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *op
     if (status == SEM_OK)
         status = c.status;
     if (status == SEM_OK)
+        status = weigh(&c, err);
+    if (status == SEM_OK)
         status = build_set(&c, out, err);
     if (status != SEM_OK)
         pair_set_free(out);
@@ -301,6 +375,7 @@ sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *op
 void pair_set_free(pair_set *set)
 {
     free(set->pairs);
+    free(set->negatives);
     free(set->heldout);
     free(set->texts);
     *set = (pair_set){0};

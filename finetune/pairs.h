@@ -5,7 +5,10 @@
 #include "base/status.h"
 #include "index/events.h"
 #include "index/store.h"
+#include "finetune/propensity.h"
+#include "finetune/skipped.h"
 #include "finetune/trainer.h"
+#include "finetune/trust.h"
 
 /* A held-out query with a document that people chose for it: one entry for each
  * such document. */
@@ -22,23 +25,34 @@ typedef struct heldout_query {
 typedef struct pair_set {
     train_pair *pairs;
     size_t count;
+    train_negative *negatives; /* [negative_count] what the pairs' own negatives are part of */
+    size_t negative_count;
     heldout_query *heldout;
     size_t heldout_count;
     size_t skipped; /* judgements whose document or collection is gone or external, and (query, document)s
-                     * judged bad or taken back last */
-    void *texts;    /* the strings' memory */
+                     * judged bad or taken back last, or that nobody who is trusted voted for */
+    skipped_report passed_by; /* what became of the documents above clicked ones */
+    void *texts;              /* the strings' memory */
 } pair_set;
 
+/* Zeroed but for the first three: every vote counts 1, and pairs have no negatives. */
 typedef struct pair_options {
     uint32_t collection;      /* 0: all */
     double heldout_share;     /* of the queries, chosen by a hash of the query's text: the same ones in every round */
     const unsigned char *key; /* 16 bytes for that hash */
+    const propensities *bias; /* a click counts by its rank (propensity_weight); NULL: all alike */
+    double most_weight;       /* of one click, with bias */
+    trust_options trust;
+    size_t negatives; /* documents passed by above a clicked one that a pair has as hard negatives, at most */
 } pair_options;
 
 /* Reads every judgement, but for those of external collections, whose vectors no model
- * makes: nothing is learnt from them. One vote a (query, document), in order of the first:
- * the latest counts, weights are capped at 1 vote; documents of equal text are
- * one document. Clicked texts are read from the store and copied. */
+ * makes: nothing is learnt from them. One vote a user, query and document, the latest (all
+ * who gave no name are one user here): of a click its weight, at most 1, over the
+ * propensity of its rank; of feedback 1. A negative label takes back all that came before
+ * it, whoever voted. A pair weighs what its votes do, less what trust.h takes; pairs come in
+ * order of the first vote. Documents of equal text are one document. Texts are read from
+ * the store and copied. */
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err);
 void pair_set_free(pair_set *set);
 

@@ -15,6 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A hard negative: a text that looks like a pair's document and is none. */
+typedef struct train_negative {
+    const char *text; /* UTF-8 */
+    size_t length;
+    uint64_t key; /* of the document, as a pair's document_key */
+} train_negative;
+
 typedef struct train_pair {
     const char *query; /* anchor; UTF-8 */
     size_t query_length;
@@ -23,6 +30,8 @@ typedef struct train_pair {
     uint64_t document_key; /* equal keys: the same document; never negatives of each other */
     uint64_t query_key;    /* equal keys: the same query; their documents are no negatives either */
     float weight;          /* > 0; the loss is sum(w l) / sum(w) */
+    const train_negative *negatives; /* [negative_count] told from by this batch's queries all */
+    size_t negative_count;
 } train_pair;
 
 enum { TRAIN_DIMS_MAX = MATRYOSHKA_MOST - 1 };

@@ -52,6 +52,15 @@ typedef struct event_feedback {
 /* All or none. */
 sem_status events_put_feedback(store_write *w, const event_feedback *pairs, size_t count, sem_error *err);
 
+/* The documents that were shown above a clicked one, the first one first. */
+typedef struct event_above {
+    const unsigned char *next, *end;
+    uint32_t left;
+} event_above;
+
+/* False when there is no further one. The id is borrowed from the log. */
+bool event_above_next(event_above *a, docid *out);
+
 /* One judgement of a document for a query, as training sees it. Borrowed. */
 typedef struct event_judgement {
     uint64_t seq;
@@ -66,12 +75,35 @@ typedef struct event_judgement {
     double weight;       /* of a click; 1 or -1 for feedback */
     uint32_t rank;       /* of a click: from 1; 0 for feedback */
     uint32_t generation; /* of a click: what ranked it; 0 for feedback */
-    uint64_t user_hash;
+    uint64_t user_hash;  /* 0: not given */
+    uint64_t search;     /* of a click: the seq of its search; 0 for feedback */
+    size_t shown_count;  /* of a click: what its search showed in all */
+    event_above above;   /* of a click */
 } event_judgement;
 
 /* Clicks (on text searches only) and feedback with seq above `after`, oldest first. */
 typedef bool event_each_judgement(void *context, const event_judgement *j);
 sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement *each, void *context, sem_error *err);
+
+typedef struct event_shown {
+    docid id;
+    bool clicked; /* and the click not taken back */
+} event_shown;
+
+/* A text search with what it showed. Borrowed. */
+typedef struct event_logged_search {
+    uint64_t seq;
+    uint32_t collection, generation;
+    const char *query;
+    size_t query_length;
+    const event_shown *shown; /* [shown_count] in order of rank */
+    size_t shown_count;
+} event_logged_search;
+
+/* Text searches with their clicks, the last one first; each returns false to end the walk. */
+typedef bool event_each_search(void *context, const event_logged_search *s);
+sem_status events_searches(store_read *r, event_each_search *each, void *context, sem_error *err);
+
 /* The texts of a collection's searches, the last one first, repeats among them; at most
  * `most` events are looked at, of any collection and kind. Borrowed. */
 typedef bool event_each_query(void *context, const char *text, size_t length);

@@ -1,5 +1,5 @@
 /* What the store's files share. Nothing outside index/store*.c and
- * index/events.c includes it. docs/format.md describes keys and values. */
+ * index/event*.c includes it. docs/format.md describes keys and values. */
 #ifndef SEM_INDEX_STORE_INTERNAL_H
 #define SEM_INDEX_STORE_INTERNAL_H
 

@@ -337,6 +337,81 @@ START_TEST(a_full_event_log_leaves_documents_writable)
 }
 END_TEST
 
+START_TEST(a_judgement_knows_what_was_shown_above_it)
+{
+    sem_error error;
+    store_write *w;
+    store_read *r;
+    docid id;
+    store *s = new_store(MAP);
+    ck_ok(store_write_begin(s, &w, &error));
+    log_search(w, "q1", QUERY_TEXT, NOW);
+    ck_ok(click(w, "q1", number_id(9), 1, &error));
+    ck_ok(click(w, "q1", number_id(7), 1, &error));
+    ck_ok(store_write_commit(w, &error));
+    ck_ok(store_read_begin(s, &r, &error));
+    logged list = judgements(r, 0);
+    ck_assert_uint_eq(list.count, 2);
+    event_above above = list.items[0].above;
+    ck_assert(event_above_next(&above, &id) && id.is_integer && id.integer == 7);
+    ck_assert(event_above_next(&above, &id) && !id.is_integer && id.string[0] == '7');
+    ck_assert(!event_above_next(&above, &id));
+    above = list.items[1].above;
+    ck_assert(!event_above_next(&above, &id));
+    ck_assert(list.items[0].search == 1 && list.items[0].shown_count == 3);
+    store_read_end(r);
+    store_close(s);
+}
+END_TEST
+
+typedef struct searches {
+    size_t count, stop;
+    unsigned clicked[8]; /* a bit for each rank */
+    uint64_t seq[8];
+} searches;
+
+static bool keep_search(void *context, const event_logged_search *s)
+{
+    searches *list = context;
+    ck_assert_uint_lt(list->count, 8);
+    ck_assert(s->collection == COLLECTION && s->generation == GENERATION && s->query_length == 10);
+    ck_assert(s->shown_count == 3 && s->shown[0].id.integer == 7 && s->shown[2].id.integer == 9);
+    for (size_t i = 0; i < s->shown_count; i++)
+        list->clicked[list->count] |= (unsigned)s->shown[i].clicked << i;
+    list->seq[list->count++] = s->seq;
+    return list->count != list->stop;
+}
+
+START_TEST(searches_come_newest_first_with_their_clicks)
+{
+    sem_error error;
+    store_write *w;
+    store_read *r;
+    store *s = new_store(MAP);
+    ck_ok(store_write_begin(s, &w, &error));
+    log_search(w, "q1", QUERY_TEXT, NOW);
+    log_search(w, "q2", QUERY_VECTOR, NOW);
+    log_search(w, "q3", QUERY_TEXT, NOW);
+    log_search(w, "q4", QUERY_TEXT, NOW);
+    ck_ok(click(w, "q1", string_id("7"), 1, &error));
+    ck_ok(click(w, "q1", number_id(9), 1, &error));
+    ck_ok(click(w, "q2", number_id(9), 1, &error));
+    ck_ok(click(w, "q4", number_id(7), 1, &error));
+    ck_ok(click(w, "q4", number_id(9), 1, &error));
+    ck_ok(click(w, "q4", number_id(9), 0, &error));
+    ck_ok(store_write_commit(w, &error));
+    ck_ok(store_read_begin(s, &r, &error));
+    searches all = {.count = 0}, first = {.stop = 1};
+    ck_ok(events_searches(r, keep_search, &all, &error));
+    ck_ok(events_searches(r, keep_search, &first, &error));
+    store_read_end(r);
+    ck_assert(all.count == 3 && all.seq[0] == 4 && all.seq[1] == 3 && all.seq[2] == 1);
+    ck_assert(all.clicked[0] == 1 && all.clicked[1] == 0 && all.clicked[2] == 6);
+    ck_assert(first.count == 1 && first.seq[0] == 4);
+    store_close(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("events");
@@ -348,6 +423,8 @@ int main(void)
     tcase_add_test(tests, a_click_on_what_was_not_shown_is_invalid);
     tcase_add_test(tests, a_repeated_click_replaces_the_old_one);
     tcase_add_test(tests, clicks_on_vectors_are_logged_but_judge_nothing);
+    tcase_add_test(tests, a_judgement_knows_what_was_shown_above_it);
+    tcase_add_test(tests, searches_come_newest_first_with_their_clicks);
     tcase_add_test(tests, feedback_is_logged_all_or_none);
     tcase_add_test(tests, longest_ids_and_empty_lists_are_logged);
     tcase_add_test(tests, events_of_a_failed_or_aborted_group_are_gone);

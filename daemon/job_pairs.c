@@ -1,0 +1,53 @@
+/* From the log to what a job learns from. */
+#include "finetune/harvest.h"
+#include "daemon/job.h"
+
+/* How people look at ranks: by the log where it tells, else by the prior. */
+static sem_status find_bias(job *j, uint32_t collection, propensities *out, sem_error *err)
+{
+    const config *c = &j->settings;
+    store_read *r;
+    if (!c->finetune.harvest) {
+        propensity_prior(out, c->finetune.propensity.eta);
+        return SEM_OK;
+    }
+    sem_status status = store_read_begin(j->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = harvest_propensities(out, r, collection, &c->finetune.propensity, err);
+    store_read_end(r);
+    return status;
+}
+
+static void tell(const job *j, const propensities *p, const pair_set *set)
+{
+    log_event(j->core->log, LOG_LEVEL_INFO, "pairs",
+              "job=%u pairs=%zu heldout=%zu skipped=%zu negatives=%zu moved=%zu moved_clicks=%.0f p2=%.3f p3=%.3f "
+              "p5=%.3f p10=%.3f",
+              j->number, set->count, set->heldout_count, set->skipped, set->negative_count, p->moved, p->clicks,
+              propensity_at(p, 2), propensity_at(p, 3), propensity_at(p, 5), propensity_at(p, 10));
+}
+
+sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
+{
+    const config *c = &j->settings;
+    propensities bias;
+    store_read *r;
+    *out = (pair_set){0};
+    sem_status status = find_bias(j, collection, &bias, err);
+    if (status == SEM_OK)
+        status = store_read_begin(j->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    const pair_options options = {.collection = collection,
+                                  .heldout_share = c->finetune.heldout_share,
+                                  .key = store_user_key(j->core->store),
+                                  .bias = c->finetune.click_weight > 1 ? &bias : NULL,
+                                  .most_weight = c->finetune.click_weight,
+                                  .trust = c->finetune.trust};
+    status = pair_set_collect(out, r, &options, err);
+    store_read_end(r);
+    if (status == SEM_OK)
+        tell(j, &bias, out);
+    return status;
+}

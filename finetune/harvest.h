@@ -1,0 +1,16 @@
+/* Propensities from the event log: which documents were shown for which query at which
+ * rank, and which of them were clicked. */
+#ifndef SEM_FINETUNE_HARVEST_H
+#define SEM_FINETUNE_HARVEST_H
+
+#include "index/store.h"
+#include "finetune/propensity.h"
+
+enum { HARVEST_IMPRESSIONS = 2000000 /* the newest; about 64 MB while they are counted */ };
+
+/* collection: whose searches; 0: all. People look at lists, whatever is in them, so it is
+ * one set of propensities for all. */
+sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection,
+                                const propensity_options *options, sem_error *err);
+
+#endif

@@ -1,0 +1,52 @@
+/* How events lie in their table, read in place: what the files of index/events*.c share.
+ * docs/format.md describes the records. */
+#ifndef SEM_INDEX_EVENT_RECORD_H
+#define SEM_INDEX_EVENT_RECORD_H
+
+#include "index/events.h"
+#include "index/store_internal.h"
+
+enum {
+    EVENT_HEAD = 9,                       /* kind u8, time i64 */
+    EVENT_SEARCH_FIXED = EVENT_HEAD + 22, /* collection, generation u32, query kind u8, user u64, id length u8, query
+                                           * length u32 */
+    EVENT_CLICK_FIXED = EVENT_HEAD + 20,  /* search seq u64, rank u32, weight f64 */
+    EVENT_FEEDBACK_FIXED = EVENT_HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
+    EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16 */
+    EVENT_SEQ = 8
+};
+
+/* Borrowed from the table, as event_click_view. */
+typedef struct event_search_view {
+    int64_t time_ms;
+    uint32_t collection, generation;
+    query_kind kind;
+    uint64_t user_hash;
+    const char *query_id;
+    size_t query_id_length;
+    const char *query;
+    size_t query_length;
+    const unsigned char *shown; /* entries up to end, walked by event_record_shown */
+    const unsigned char *end;
+} event_search_view;
+
+typedef struct event_click_view {
+    int64_t time_ms;
+    uint64_t search;
+    uint32_t rank;
+    double weight;
+    const unsigned char *key;
+    size_t key_length;
+} event_click_view;
+
+/* False: the record is damaged, or of another kind. */
+bool event_record_search(const MDB_val *value, event_search_view *out);
+bool event_record_click(const MDB_val *value, event_click_view *out);
+
+/* The key form of the next document shown; false at the end (or where the record is cut). */
+bool event_record_shown(event_search_view *v, const unsigned char **key, size_t *length);
+
+/* Reads the event with this number; *found false when there is none. */
+sem_status event_record_at(store_read *r, MDB_txn *txn, uint64_t seq, MDB_val *value, bool *found, sem_error *err);
+
+#endif
