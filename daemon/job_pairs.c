@@ -44,7 +44,8 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
                                   .key = store_user_key(j->core->store),
                                   .bias = c->finetune.click_weight > 1 ? &bias : NULL,
                                   .most_weight = c->finetune.click_weight,
-                                  .trust = c->finetune.trust};
+                                  .trust = c->finetune.trust,
+                                  .negatives = c->finetune.skipped_negatives};
     status = pair_set_collect(out, r, &options, err);
     store_read_end(r);
     if (status == SEM_OK)

@@ -10,9 +10,10 @@
 struct pair_guide {
     const gemm *g;
     size_t count, dim;
-    float *vectors; /* [2 count, dim] of all queries, then of all documents */
-    float *rows;    /* [2 batch_size, dim] of one batch */
-    float *cosines; /* [batch_size, batch_size] */
+    const pair_negatives *negatives; /* borrowed */
+    float *vectors; /* [2 count + negatives, dim] of all queries, then of all documents, then of all negatives */
+    float *rows;    /* [2 batch_size + negatives, dim] of one batch */
+    float *cosines; /* [batch_size, batch_size + negatives] */
 };
 
 void pair_guide_destroy(pair_guide *g)
@@ -32,45 +33,92 @@ static bool take_floats(float **out, size_t rows, size_t columns)
     return *out != NULL;
 }
 
-/* Of all queries, or of all documents. */
-static sem_status encode_side(pair_guide *g, const model *guide, const train_pair *pairs, bool queries,
+typedef enum guide_side { QUERIES, DOCUMENTS, NEGATIVES } guide_side;
+
+static bulk_text text_of(const pair_guide *g, const train_pair *pairs, guide_side side, size_t i)
+{
+    if (side == NEGATIVES)
+        return (bulk_text){g->negatives->items[i]->text, g->negatives->items[i]->length};
+    return side == QUERIES ? (bulk_text){pairs[i].query, pairs[i].query_length}
+                           : (bulk_text){pairs[i].document, pairs[i].document_length};
+}
+
+static sem_status encode_side(pair_guide *g, const model *guide, const train_pair *pairs, guide_side side,
                               const train_config *config, const atomic_bool *cancel, sem_error *err)
 {
     const model_config *c = model_get_config(guide);
-    bulk_text *texts = checked_realloc(NULL, g->count, sizeof *texts);
+    const size_t count = side == NEGATIVES ? g->negatives->count : g->count;
+    bulk_text *texts = checked_realloc(NULL, count + 1, sizeof *texts);
     if (texts == NULL)
         return sem_fail_memory(err, "the guide's texts");
-    for (size_t i = 0; i < g->count; i++)
-        texts[i] = queries ? (bulk_text){pairs[i].query, pairs[i].query_length}
-                           : (bulk_text){pairs[i].document, pairs[i].document_length};
+    for (size_t i = 0; i < count; i++)
+        texts[i] = text_of(g, pairs, side, i);
     const bulk_job job = {.model = guide,
-                          .prompt = queries ? model_config_query_prompt(c) : model_config_document_prompt(c),
+                          .prompt = side == QUERIES ? model_config_query_prompt(c) : model_config_document_prompt(c),
                           .texts = texts,
-                          .count = g->count,
+                          .count = count,
                           .threads = config->threads,
                           .nice = config->nice,
                           .cancel = cancel,
-                          .out = g->vectors + (queries ? 0 : g->count * g->dim)};
-    sem_status status = bulk_encode(&job, err);
+                          .out = g->vectors + (size_t)side * g->count * g->dim};
+    sem_status status = count > 0 ? bulk_encode(&job, err) : SEM_OK;
     free(texts);
     return status;
+}
+
+static sem_status take_memory(pair_guide *g, size_t batch_size, sem_error *err)
+{
+    size_t texts, extra, candidates;
+    if (!checked_mul(g->count, 2, &texts) || !checked_add(texts, g->negatives->count, &texts) ||
+        !checked_mul(batch_size, pair_negatives_most(g->negatives), &extra) ||
+        !checked_add(batch_size, extra, &candidates) || !take_floats(&g->vectors, texts, g->dim) ||
+        !take_floats(&g->rows, batch_size + candidates, g->dim) || !take_floats(&g->cosines, batch_size, candidates))
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the guide's vectors of %zu pairs", g->count);
+    return SEM_OK;
 }
 
 static sem_status fill(pair_guide *g, const model *guide, const train_pair *pairs, const train_config *config,
                        const atomic_bool *cancel, sem_error *err)
 {
-    size_t texts;
     g->dim = model_get_config(guide)->dim;
-    if (!checked_mul(g->count, 2, &texts) || !take_floats(&g->vectors, texts, g->dim) ||
-        !take_floats(&g->rows, 2 * config->batch_size, g->dim) ||
-        !take_floats(&g->cosines, config->batch_size, config->batch_size))
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the guide's vectors of %zu pairs", g->count);
-    sem_status status = encode_side(g, guide, pairs, true, config, cancel, err);
-    return status == SEM_OK ? encode_side(g, guide, pairs, false, config, cancel, err) : status;
+    sem_status status = take_memory(g, config->batch_size, err);
+    for (int side = QUERIES; side <= NEGATIVES && status == SEM_OK; side++)
+        status = encode_side(g, guide, pairs, (guide_side)side, config, cancel, err);
+    return status;
 }
 
-sem_status pair_guide_create(pair_guide **out, const train_pair *pairs, size_t count, const train_config *config,
-                             const gemm *g, const atomic_bool *cancel, sem_error *err)
+static double score(const pair_guide *g, size_t query, size_t text)
+{
+    const float *a = g->vectors + query * g->dim, *b = g->vectors + text * g->dim;
+    double sum = 0;
+    for (size_t i = 0; i < g->dim; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* Where the guide thinks little of the document itself, nothing that it likes better is kept. */
+static sem_status leave_out(pair_guide *g, pair_negatives *negatives, double ratio, sem_error *err)
+{
+    const size_t first = 2 * g->count, dim = g->dim;
+    size_t kept = first;
+    bool *keep = checked_realloc(NULL, negatives->count + 1, sizeof *keep);
+    if (keep == NULL)
+        return sem_fail_memory(err, "the negatives of training pairs");
+    for (size_t i = 0; i < g->count; i++) {
+        const double right = score(g, i, g->count + i), most = right > 0 ? ratio * right : right;
+        for (size_t k = negatives->from[i]; k < negatives->from[i + 1]; k++) {
+            keep[k] = score(g, i, first + k) <= most;
+            if (keep[k])
+                memmove(g->vectors + kept++ * dim, g->vectors + (first + k) * dim, dim * sizeof *g->vectors);
+        }
+    }
+    pair_negatives_keep(negatives, keep);
+    free(keep);
+    return SEM_OK;
+}
+
+sem_status pair_guide_create(pair_guide **out, const train_pair *pairs, size_t count, pair_negatives *negatives,
+                             const train_config *config, const gemm *g, const atomic_bool *cancel, sem_error *err)
 {
     model *guide = NULL;
     *out = NULL;
@@ -79,12 +127,15 @@ sem_status pair_guide_create(pair_guide **out, const train_pair *pairs, size_t c
         return sem_fail_memory(err, "a guide");
     made->g = g;
     made->count = count;
+    made->negatives = negatives;
     sem_status status = model_open(&guide, config->guide, NULL, NULL, err);
     if (status == SEM_OK)
         status = fill(made, guide, pairs, config, cancel, err);
     else
         (void)sem_error_prefix(err, "train.guide");
     model_close(guide);
+    if (status == SEM_OK)
+        status = leave_out(made, negatives, config->negative_ratio, err);
     if (status == SEM_OK)
         *out = made;
     else
@@ -94,16 +145,21 @@ sem_status pair_guide_create(pair_guide **out, const train_pair *pairs, size_t c
 
 const float *pair_guide_cosines(pair_guide *g, const uint32_t *members, size_t n)
 {
-    const size_t dim = g->dim;
+    const size_t dim = g->dim, row = dim * sizeof *g->rows;
+    size_t candidates = n;
     for (size_t i = 0; i < n; i++) {
-        memcpy(g->rows + i * dim, g->vectors + members[i] * dim, dim * sizeof *g->rows);
-        memcpy(g->rows + (n + i) * dim, g->vectors + (g->count + members[i]) * dim, dim * sizeof *g->rows);
+        memcpy(g->rows + i * dim, g->vectors + members[i] * dim, row);
+        memcpy(g->rows + (n + i) * dim, g->vectors + (g->count + members[i]) * dim, row);
+        for (size_t k = g->negatives->from[members[i]]; k < g->negatives->from[members[i] + 1]; k++)
+            memcpy(g->rows + (n + candidates++) * dim, g->vectors + (2 * g->count + k) * dim, row);
     }
-    g->g->multiply(false, true, n, n, dim, 1, g->rows, dim, g->rows + n * dim, dim, 0, g->cosines, n);
+    g->g->multiply(false, true, n, candidates, dim, 1, g->rows, dim, g->rows + n * dim, dim, 0, g->cosines,
+                   candidates);
     return g->cosines;
 }
 
 uint64_t pair_guide_fingerprint(const pair_guide *g, uint64_t before)
 {
-    return train_fingerprint_of(before, g->vectors, 2 * g->count * g->dim * sizeof *g->vectors);
+    return train_fingerprint_of(before, g->vectors,
+                                (2 * g->count + g->negatives->count) * g->dim * sizeof *g->vectors);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "finetune/pair_guide.h"
+#include "finetune/pair_negatives.h"
 #include "finetune/sampler.h"
 #include "finetune/train_setup.h"
 
@@ -51,6 +52,7 @@ void train_config_defaults(train_config *config)
         .nice = 10,
         .tape_bytes = (size_t)TAPE_MIB << 20,
         .checkpoint_every = 100,
+        .negative_ratio = 0.95,
     };
 }
 
@@ -85,6 +87,7 @@ sem_status train_config_check(const train_config *config, sem_error *err)
         {"scale", config->scale, 0, true, 1000},
         {"margin", config->margin, 0, false, 2},
         {"guide_margin", config->guide_margin, 0, false, 2},
+        {"negative_ratio", config->negative_ratio, 0, true, 10},
         {"layer_decay", config->layer_decay, 0, true, 1},
         {"average", config->average, 0, false, 0.999999},
         {"nice", config->nice, 0, false, 19},
@@ -131,16 +134,18 @@ typedef struct train_run {
     size_t count;
     const train_config *config;
     const train_control *control;
-    token_batch tokens; /* query 0, document 0, query 1, ... */
-    size_t *starts;     /* [2 count] where each text begins in tokens */
+    pair_negatives negatives;
+    token_batch tokens; /* query 0, document 0, query 1, ..., then all negatives */
+    size_t *starts;     /* [2 count + negatives] where each text begins in tokens */
     sampler *sampler;
     pair_guide *guide; /* NULL: none */
     train_setup setup;
     /* one batch */
-    train_text *texts; /* [2 batch_size] */
-    uint64_t *id;      /* [2 batch_size] */
+    size_t most_texts; /* 2 batch_size and negatives */
+    train_text *texts; /* [most_texts] */
+    uint64_t *id;      /* [most_texts] */
     float *weight;     /* [batch_size] */
-    float *frequency;  /* [2 batch_size] or NULL */
+    float *frequency;  /* [most_texts] or NULL */
     float *logs;  /* [2 count] of how many pairs each query and document is in: all queries, all documents; or NULL */
     size_t given; /* batches */
 } train_run;
@@ -150,6 +155,7 @@ static void run_free(train_run *run)
     train_setup_free(&run->setup);
     sampler_destroy(run->sampler);
     pair_guide_destroy(run->guide);
+    pair_negatives_free(&run->negatives);
     token_batch_free(&run->tokens);
     free(run->starts);
     free(run->texts);
@@ -176,6 +182,10 @@ static sem_status check_pairs(const train_pair *pairs, size_t count, sem_error *
                             (double)p->weight);
         if (!utf8_valid(p->query, p->query_length) || !utf8_valid(p->document, p->document_length))
             return sem_fail(err, SEM_INVALID_ARGUMENT, "training pair %zu is not valid UTF-8", i);
+        for (size_t k = 0; k < p->negative_count; k++)
+            if (!utf8_valid(p->negatives[k].text, p->negatives[k].length))
+                return sem_fail(err, SEM_INVALID_ARGUMENT, "negative %zu of training pair %zu is not valid UTF-8", k,
+                                i);
     }
     return SEM_OK;
 }
@@ -189,8 +199,10 @@ static sem_status tokenize_pairs(train_run *run, sem_error *err)
 {
     const char *query_prompt = model_config_query_prompt(model_get_config(run->base));
     const char *document_prompt = model_config_document_prompt(model_get_config(run->base));
+    size_t texts = 0;
     sem_status status = SEM_OK;
-    run->starts = checked_realloc(NULL, run->count, 2 * sizeof *run->starts);
+    if (checked_add(2 * run->count, run->negatives.count, &texts))
+        run->starts = checked_realloc(NULL, texts, sizeof *run->starts);
     if (run->starts == NULL)
         return sem_fail_memory(err, "the training pairs");
     for (size_t i = 0; i < run->count && status == SEM_OK; i++) {
@@ -200,6 +212,13 @@ static sem_status tokenize_pairs(train_run *run, sem_error *err)
         run->starts[2 * i + 1] = run->tokens.tokens;
         if (status == SEM_OK)
             status = tokenize_text(run, document_prompt, p->document, p->document_length, err);
+        if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
+            status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
+    }
+    for (size_t i = 0; i < run->negatives.count && status == SEM_OK; i++) {
+        const train_negative *negative = run->negatives.items[i];
+        run->starts[2 * run->count + i] = run->tokens.tokens;
+        status = tokenize_text(run, document_prompt, negative->text, negative->length, err);
         if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
             status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
     }
@@ -248,7 +267,7 @@ static sem_status create_frequencies(train_run *run, sem_error *err)
         return SEM_OK;
     counted_key *keys = checked_realloc(NULL, run->count, sizeof *keys);
     run->logs = checked_realloc(NULL, run->count, 2 * sizeof *run->logs);
-    run->frequency = checked_realloc(NULL, run->config->batch_size, 2 * sizeof *run->frequency);
+    run->frequency = calloc(run->most_texts, sizeof *run->frequency);
     if (keys == NULL || run->logs == NULL || run->frequency == NULL) {
         free(keys);
         return sem_fail_memory(err, "the frequencies of training pairs");
@@ -266,8 +285,8 @@ static sem_status create_frequencies(train_run *run, sem_error *err)
 static sem_status create_arrays(train_run *run, sem_error *err)
 {
     const size_t batch = run->config->batch_size;
-    run->texts = checked_realloc(NULL, batch, 2 * sizeof *run->texts);
-    run->id = checked_realloc(NULL, batch, 2 * sizeof *run->id);
+    run->texts = checked_realloc(NULL, run->most_texts, sizeof *run->texts);
+    run->id = checked_realloc(NULL, run->most_texts, sizeof *run->id);
     run->weight = checked_realloc(NULL, batch, sizeof *run->weight);
     if (run->texts == NULL || run->id == NULL || run->weight == NULL)
         return sem_fail_memory(err, "a training batch");
@@ -287,21 +306,41 @@ static sem_status count_steps(const train_run *run, size_t *steps, sem_error *er
     return SEM_OK;
 }
 
+/* The negatives, less those that the guide does not take for any. */
+static sem_status list_negatives(train_run *run, sem_error *err)
+{
+    sem_status status = pair_negatives_list(&run->negatives, run->pairs, run->count, err);
+    if (status != SEM_OK || run->config->guide[0] == '\0')
+        return status;
+    return pair_guide_create(&run->guide, run->pairs, run->count, &run->negatives, run->config,
+                             model_get_gemm(run->base), run->control != NULL ? run->control->cancel : NULL, err);
+}
+
+static sem_status count_texts(train_run *run, size_t pairs, sem_error *err)
+{
+    const size_t each = pair_negatives_most(&run->negatives);
+    size_t negatives;
+    if (checked_mul(pairs, each, &negatives) && checked_add(2 * pairs, negatives, &run->most_texts))
+        return SEM_OK;
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %zu negatives of a pair are too many", each);
+}
+
 static sem_status run_create(train_run *run, sem_error *err)
 {
     const size_t batch = run->config->batch_size, most = batch < run->count ? batch : run->count;
     size_t steps = 0;
-    sem_status status = tokenize_pairs(run, err);
-    if (status == SEM_OK && run->config->guide[0] != '\0')
-        status = pair_guide_create(&run->guide, run->pairs, run->count, run->config, model_get_gemm(run->base),
-                                   run->control != NULL ? run->control->cancel : NULL, err);
+    sem_status status = list_negatives(run, err);
+    if (status == SEM_OK)
+        status = tokenize_pairs(run, err);
     if (status == SEM_OK)
         status = create_sampler(run, err);
     if (status == SEM_OK)
         status = count_steps(run, &steps, err);
     if (status == SEM_OK)
+        status = count_texts(run, most, err);
+    if (status == SEM_OK)
         status = create_arrays(run, err);
-    const train_batches batches = {.max_pairs = most, .max_texts = 2 * most, .losses = {[LOSS_MNRL] = true}};
+    const train_batches batches = {.max_pairs = most, .max_texts = run->most_texts, .losses = {[LOSS_MNRL] = true}};
     if (status == SEM_OK)
         status = train_setup_create(&run->setup, run->base, run->config, steps, &batches, err);
     return status;
@@ -319,21 +358,39 @@ static uint64_t fingerprint(const train_run *run)
         sum = train_fingerprint_of(sum, keys, sizeof keys);
         sum = train_fingerprint_of(sum, &p->weight, sizeof p->weight);
     }
+    for (size_t i = 0; i < run->negatives.count; i++)
+        sum = train_fingerprint_of(sum, &run->negatives.items[i]->key, sizeof run->negatives.items[i]->key);
+    sum = train_fingerprint_of(sum, run->negatives.from, (run->count + 1) * sizeof *run->negatives.from);
     return run->guide != NULL ? pair_guide_fingerprint(run->guide, sum) : sum;
+}
+
+static train_text text_at(const train_run *run, size_t text)
+{
+    return (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
 }
 
 static void add_pair(train_run *run, size_t pair, size_t i, size_t n)
 {
     for (size_t side = 0; side < 2; side++) {
-        const size_t text = 2 * pair + side;
-        run->texts[side * n + i] =
-            (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
+        run->texts[side * n + i] = text_at(run, 2 * pair + side);
         if (run->logs != NULL)
             run->frequency[side * n + i] = run->logs[side * run->count + pair];
     }
     run->id[i] = run->pairs[pair].query_key;
     run->id[n + i] = run->pairs[pair].document_key;
     run->weight[i] = run->pairs[pair].weight;
+}
+
+/* Returns how many texts there are with the pair's negatives at `at`. */
+static size_t add_negatives(train_run *run, size_t pair, size_t at)
+{
+    for (size_t k = run->negatives.from[pair]; k < run->negatives.from[pair + 1]; k++, at++) {
+        run->texts[at] = text_at(run, 2 * run->count + k);
+        run->id[at] = run->negatives.items[k]->key;
+        if (run->logs != NULL)
+            run->frequency[at] = 0;
+    }
+    return at;
 }
 
 /* Collects the next batch; begins an epoch where one starts. */
@@ -349,9 +406,12 @@ static sem_status next_batch(void *context, train_batch *batch, sem_error *err)
     const uint32_t *members = sampler_batch(run->sampler, number, &n);
     for (size_t i = 0; i < n; i++)
         add_pair(run, members[i], i, n);
+    size_t texts = 2 * n;
+    for (size_t i = 0; i < n; i++)
+        texts = add_negatives(run, members[i], texts);
     *batch = (train_batch){
         .texts = run->texts,
-        .about = {.pairs = n, .texts = 2 * n, .id = run->id, .weight = run->weight, .frequency = run->frequency}};
+        .about = {.pairs = n, .texts = texts, .id = run->id, .weight = run->weight, .frequency = run->frequency}};
     if (run->guide != NULL)
         batch->about.guide = pair_guide_cosines(run->guide, members, n);
     return SEM_OK;

@@ -60,6 +60,8 @@ typedef struct train_config {
     char guide[FILES_PATH_MAX]; /* directory of a model by which documents as close to a query as its own, less the
                                  * margin, in cosine, are no negatives (loss_mask.h); "": none */
     double guide_margin;
+    double negative_ratio;       /* a pair's own negatives that the guide scores above this times the score of its
+                                  * document are left out; above 0 */
     size_t dim_count;            /* of first dimensions that count beside all (loss_matryoshka.h); 0: none */
     size_t dims[TRAIN_DIMS_MAX]; /* rising; the model's own width weighs 1 where it is not among them */
     double dim_weights[TRAIN_DIMS_MAX];

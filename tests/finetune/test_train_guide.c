@@ -228,7 +228,7 @@ START_TEST(a_guide_that_is_missing_or_a_margin_without_one_is_refused)
     train_config config = settings();
     train_report report;
     float *params;
-    train_pair pairs[2] = {{"a", 1, "b", 1, 1, 2, 1}, {"c", 1, "d", 1, 3, 4, 1}};
+    train_pair pairs[2] = {{"a", 1, "b", 1, 1, 2, 1, NULL, 0}, {"c", 1, "d", 1, 3, 4, 1, NULL, 0}};
     if (!begin(&c, write_pairs()))
         return;
     const train_mix_options options = {.steps = 1, .lessons = &RANKING, .set_count = 1};
