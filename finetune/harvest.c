@@ -46,8 +46,7 @@ static bool take_search(void *context, const event_logged_search *s)
     if (g->failed)
         return false;
     for (size_t i = 0; i < shown; i++)
-        g->items[g->count++] =
-            (impression){query, hash_of_id(&s->shown[i].id), (uint32_t)i + 1, s->shown[i].clicked};
+        g->items[g->count++] = (impression){query, hash_of_id(&s->shown[i].id), (uint32_t)i + 1, s->shown[i].clicked};
     return g->count < HARVEST_IMPRESSIONS;
 }
 

@@ -153,13 +153,11 @@ const float *pair_guide_cosines(pair_guide *g, const uint32_t *members, size_t n
         for (size_t k = g->negatives->from[members[i]]; k < g->negatives->from[members[i] + 1]; k++)
             memcpy(g->rows + (n + candidates++) * dim, g->vectors + (2 * g->count + k) * dim, row);
     }
-    g->g->multiply(false, true, n, candidates, dim, 1, g->rows, dim, g->rows + n * dim, dim, 0, g->cosines,
-                   candidates);
+    g->g->multiply(false, true, n, candidates, dim, 1, g->rows, dim, g->rows + n * dim, dim, 0, g->cosines, candidates);
     return g->cosines;
 }
 
 uint64_t pair_guide_fingerprint(const pair_guide *g, uint64_t before)
 {
-    return train_fingerprint_of(before, g->vectors,
-                                (2 * g->count + g->negatives->count) * g->dim * sizeof *g->vectors);
+    return train_fingerprint_of(before, g->vectors, (2 * g->count + g->negatives->count) * g->dim * sizeof *g->vectors);
 }

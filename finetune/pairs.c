@@ -309,8 +309,7 @@ static void add_negatives(pair_set *out, const collector *c, size_t number, size
         (*at)++;
     for (; *at < c->skip_count && c->skips[*at].pair == number; (*at)++, p->negative_count++) {
         const pooled_text *text = &c->texts.texts[c->skips[*at].document];
-        out->negatives[out->negative_count++] =
-            (train_negative){strings + text->offset, text->length, text->hash};
+        out->negatives[out->negative_count++] = (train_negative){strings + text->offset, text->length, text->hash};
     }
 }
 

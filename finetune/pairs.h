@@ -29,7 +29,7 @@ typedef struct pair_set {
     size_t negative_count;
     heldout_query *heldout;
     size_t heldout_count;
-    size_t skipped; /* judgements whose document or collection is gone or external, and (query, document)s
+    size_t skipped;           /* judgements whose document or collection is gone or external, and (query, document)s
                      * judged bad or taken back last, or that nobody who is trusted voted for */
     skipped_report passed_by; /* what became of the documents above clicked ones */
     void *texts;              /* the strings' memory */

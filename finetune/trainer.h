@@ -27,9 +27,9 @@ typedef struct train_pair {
     size_t query_length;
     const char *document; /* positive; UTF-8 */
     size_t document_length;
-    uint64_t document_key; /* equal keys: the same document; never negatives of each other */
-    uint64_t query_key;    /* equal keys: the same query; their documents are no negatives either */
-    float weight;          /* > 0; the loss is sum(w l) / sum(w) */
+    uint64_t document_key;           /* equal keys: the same document; never negatives of each other */
+    uint64_t query_key;              /* equal keys: the same query; their documents are no negatives either */
+    float weight;                    /* > 0; the loss is sum(w l) / sum(w) */
     const train_negative *negatives; /* [negative_count] told from by this batch's queries all */
     size_t negative_count;
 } train_pair;

@@ -29,10 +29,10 @@ typedef struct ballot {
 } ballot;
 
 typedef struct trust_options {
-    double user_share;     /* of all weight that one voter has at most; 0 or 1: no bound */
-    double click_share;    /* of what its searches showed that a voter may click; above it a click counts for the
+    double user_share;   /* of all weight that one voter has at most; 0 or 1: no bound */
+    double click_share;  /* of what its searches showed that a voter may click; above it a click counts for the
                             * less, down to nothing for who clicks everything; 0 or 1: no bound */
-    size_t burst_clicks;   /* of one voter in burst_ms, which count for so many where they are more; 0: no bound */
+    size_t burst_clicks; /* of one voter in burst_ms, which count for so many where they are more; 0: no bound */
     uint64_t burst_ms;
     double query_weight;   /* that one query's pairs have in all; 0: no bound */
     double document_share; /* of all weight that the pairs of one document have; 0 or 1: no bound */

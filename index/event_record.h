@@ -7,10 +7,10 @@
 #include "index/store_internal.h"
 
 enum {
-    EVENT_HEAD = 9,                       /* kind u8, time i64 */
-    EVENT_SEARCH_FIXED = EVENT_HEAD + 22, /* collection, generation u32, query kind u8, user u64, id length u8, query
+    EVENT_HEAD = 9,                         /* kind u8, time i64 */
+    EVENT_SEARCH_FIXED = EVENT_HEAD + 22,   /* collection, generation u32, query kind u8, user u64, id length u8, query
                                            * length u32 */
-    EVENT_CLICK_FIXED = EVENT_HEAD + 20,  /* search seq u64, rank u32, weight f64 */
+    EVENT_CLICK_FIXED = EVENT_HEAD + 20,    /* search seq u64, rank u32, weight f64 */
     EVENT_FEEDBACK_FIXED = EVENT_HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
     EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16 */
     EVENT_SEQ = 8

@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-static const char *const texts[] = {"the first text", "the second text", "the third text",
-                                    "The  FIRST text", "one",            "the sixth text"};
+static const char *const texts[] = {"the first text", "the second text", "the third text", "The  FIRST text", "one",
+                                    "the sixth text"};
 enum { TEXTS = 6 };
 
 static const docid *all_ids(void)
@@ -217,9 +217,14 @@ static double attacked_share(const share_case *c, const pair_options *options)
     arrange(&t, pointers, QUERIES + 1);
     for (uint64_t i = 0; i < QUERIES; i++) {
         const uint64_t user = i < HONEST ? 1000 + i % 40 : c->named ? 1 + i % c->attackers : 0;
-        const docid shown[8] = {id_of((i + 1) % QUERIES + 1), id_of((i + 2) % QUERIES + 1), id_of(i + 1),
-                                id_of((i + 3) % QUERIES + 1), id_of((i + 4) % QUERIES + 1),
-                                id_of((i + 5) % QUERIES + 1), id_of((i + 6) % QUERIES + 1), id_of(QUERIES + 1)};
+        const docid shown[8] = {id_of((i + 1) % QUERIES + 1),
+                                id_of((i + 2) % QUERIES + 1),
+                                id_of(i + 1),
+                                id_of((i + 3) % QUERIES + 1),
+                                id_of((i + 4) % QUERIES + 1),
+                                id_of((i + 5) % QUERIES + 1),
+                                id_of((i + 6) % QUERIES + 1),
+                                id_of(QUERIES + 1)};
         snprintf(query, sizeof query, "query %d", (int)i);
         snprintf(query_id, sizeof query_id, "q%d", (int)i);
         search_of(&t, query_id, user, query, shown, 8);

@@ -107,9 +107,9 @@ END_TEST
 START_TEST(two_ranks_have_the_ratio_of_weighted_clicks)
 {
     impression all[] = {
-        {1, 1, 1, true},  {1, 1, 1, false}, {1, 1, 2, true},  {1, 1, 2, false}, {1, 1, 2, false}, {1, 1, 2, false},
-        {1, 2, 2, false}, {1, 2, 1, true},  {1, 2, 1, true},  {1, 2, 1, false}, {1, 2, 1, false}, {2, 2, 2, true},
-        {2, 2, 1, true},  {2, 2, 1, true},  {2, 3, 1, true},  {2, 3, 1, true},  {3, 3, 2, true},
+        {1, 1, 1, true},  {1, 1, 1, false}, {1, 1, 2, true}, {1, 1, 2, false}, {1, 1, 2, false}, {1, 1, 2, false},
+        {1, 2, 2, false}, {1, 2, 1, true},  {1, 2, 1, true}, {1, 2, 1, false}, {1, 2, 1, false}, {2, 2, 2, true},
+        {2, 2, 1, true},  {2, 2, 1, true},  {2, 3, 1, true}, {2, 3, 1, true},  {3, 3, 2, true},
     };
     /* (1, 1): 1/2 and 1/4; (1, 2): 2/4 and 0; (2, 2): 1 and 1; the others at one rank only. */
     const double expected = (0.25 + 0 + 1) / (0.5 + 0.5 + 1);
