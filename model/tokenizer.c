@@ -387,3 +387,12 @@ sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length,
         *truncated = cut;
     return SEM_OK;
 }
+
+sem_status tokenizer_normalize(const tokenizer *t, const char *text, size_t length, buffer *out, sem_error *err)
+{
+    text_scratch scratch = {.marks = {.marks = NULL}};
+    bool first = true;
+    sem_status status = t->model.normalize(t->model.state, text, length, &scratch, out, &first, err);
+    text_scratch_free(&scratch);
+    return status;
+}

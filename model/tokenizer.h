@@ -46,6 +46,11 @@ void tokenizer_close(tokenizer *t); /* accepts NULL */
 sem_status tokenizer_encode(const tokenizer *t, const char *text, size_t length, size_t max_tokens, token_batch *batch,
                             bool *truncated, sem_error *err);
 
+struct buffer; /* base/buffer.h */
+
+/* Appends the text (valid UTF-8) as the normalizer leaves it, before it is cut into words. Linear in length. */
+sem_status tokenizer_normalize(const tokenizer *t, const char *text, size_t length, struct buffer *out, sem_error *err);
+
 /* The token's text in the vocabulary, or NULL; borrowed. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
 

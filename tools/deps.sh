@@ -28,6 +28,7 @@ build libfaiss-dev header:faiss/Index.h
 build libroaring-dev header:roaring/roaring.h
 build libxxhash-dev header:xxhash.h
 build zlib1g-dev library:zlib
+build sentencepiece command:spm_train
 all check library:check
 all python3 command:PYTHON
 all python3-pip module:pip

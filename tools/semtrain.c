@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_USAGE = 2, OVERRIDES_MAX = 256, KEYS_OPTION = 0x100 };
+enum { EXIT_USAGE = 2, OVERRIDES_MAX = 256, TEXTS_MAX = 4096, PIECES_MAX = 1000000, PIECES = 8000 };
+enum { KEYS_OPTION = 0x100, TEXT_OPTION, PIECES_OPTION };
 
 static atomic_bool interrupted;
 
@@ -21,15 +22,16 @@ static void on_signal(int number)
 
 static const struct semtrain_command {
     const char *name, *synopsis, *summary;
-    bool recipe;
+    int least; /* arguments; extend-vocab takes further files */
     semtrain_run *run;
 } COMMANDS[] = {
-    {"train", "RECIPE", "train [train] model on all [data] sets, write a new directory", true, run_train},
-    {"distill", "RECIPE", "train [train] model to give the vectors of train.teacher", true, run_distill},
-    {"mine", "RECIPE", "find hard negatives for each [data] set", true, run_mine},
-    {"eval", "RECIPE", "measure [train] model on all [eval] sets", true, run_eval},
-    {"rank", "RECIPE", "train [train] model on each [data] set alone: what it learns there", true, run_rank},
-    {"datasets", "", "list public training sets: what they hold, what a model learns from each", false, run_datasets},
+    {"train", "RECIPE", "train [train] model on all [data] sets, write a new directory", 1, run_train},
+    {"distill", "RECIPE", "train [train] model to give the vectors of train.teacher", 1, run_distill},
+    {"mine", "RECIPE", "find hard negatives for each [data] set", 1, run_mine},
+    {"eval", "RECIPE", "measure [train] model on all [eval] sets", 1, run_eval},
+    {"rank", "RECIPE", "train [train] model on each [data] set alone: what it learns there", 1, run_rank},
+    {"extend-vocab", "MODEL OUT", "write MODEL to OUT with subwords of the languages of --text", 2, run_extend_vocab},
+    {"datasets", "", "list public training sets: what they hold, what a model learns from each", 0, run_datasets},
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -39,11 +41,13 @@ static void print_help(void)
           "commands:\n",
           stdout);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-9s%-8s%s\n", COMMANDS[i].name, COMMANDS[i].synopsis, COMMANDS[i].summary);
+        printf("  %-13s%-10s%s\n", COMMANDS[i].name, COMMANDS[i].synopsis, COMMANDS[i].summary);
     fputs("\noptions:\n"
           "  -o, --set SECTION.KEY=VALUE  a value in the place of the recipe's, e.g.\n"
           "                               -o train.epochs=2 or -o \"data faq.file=faq.jsonl\"\n"
           "  -j, --json                   print results as JSON, for programs\n"
+          "      --text FILE...           extend-vocab: texts of the new languages, gzip or not\n"
+          "      --pieces N               extend-vocab: subwords to look for (8000)\n"
           "      --keys                   list the keys of a recipe and exit\n"
           "  -h, --help                   print help and exit\n"
           "  -V, --version                print the version and exit\n\n"
@@ -74,6 +78,14 @@ static int fail_usage(const char *problem, const char *what)
     return EXIT_USAGE;
 }
 
+static bool add_text(semtrain *t, const char *path)
+{
+    if (t->text_count == TEXTS_MAX)
+        return false;
+    t->texts[t->text_count++] = path;
+    return true;
+}
+
 static int run_command(semtrain *t, int argc, char **argv)
 {
     if (optind == argc)
@@ -81,14 +93,26 @@ static int run_command(semtrain *t, int argc, char **argv)
     const struct semtrain_command *c = find_command(argv[optind]);
     if (c == NULL)
         return fail_usage("unknown command ", argv[optind]);
-    if (argc - optind - 1 != (int)c->recipe)
-        return fail_usage(c->name, c->recipe ? " takes one recipe" : " takes no argument");
+    const int given = argc - optind - 1;
+    const bool takes_texts = c->run == run_extend_vocab;
+    if (given < c->least || (given > c->least && !(takes_texts && t->text_count > 0)))
+        return fail_usage(c->name, takes_texts    ? " takes MODEL OUT --text FILE..."
+                                   : c->least > 0 ? " takes one recipe"
+                                                  : " takes no argument");
+    if (!takes_texts && t->text_count > 0)
+        return fail_usage(c->name, " takes no --text");
+    /* --text takes the files behind it too. */
+    for (int i = optind + 1 + c->least; i < argc; i++)
+        if (!add_text(t, argv[i]))
+            return fail_usage("too many texts: ", argv[i]);
+    if (takes_texts)
+        t->output = argv[optind + 2];
     sem_error err = {0};
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     progress_begin(&t->bar);
-    sem_status status = c->run(t, c->recipe ? argv[optind + 1] : NULL, &err);
+    sem_status status = c->run(t, c->least > 0 ? argv[optind + 1] : NULL, &err);
     progress_clear(&t->bar);
     if (status == SEM_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = sem_fail(&err, SEM_INTERNAL, "cannot write the output");
@@ -100,17 +124,33 @@ static int run_command(semtrain *t, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"set", required_argument, NULL, 'o'},    {"json", no_argument, NULL, 'j'},
-                                            {"keys", no_argument, NULL, KEYS_OPTION}, {"help", no_argument, NULL, 'h'},
-                                            {"version", no_argument, NULL, 'V'},      {0}};
+    static const struct option options[] = {{"set", required_argument, NULL, 'o'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"keys", no_argument, NULL, KEYS_OPTION},
+                                            {"text", required_argument, NULL, TEXT_OPTION},
+                                            {"pieces", required_argument, NULL, PIECES_OPTION},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {0}};
+    static const char *texts[TEXTS_MAX];
     const char *overrides[OVERRIDES_MAX];
-    semtrain t = {.overrides = overrides, .cancel = &interrupted, .out = stdout};
+    char *end;
+    semtrain t = {.overrides = overrides, .cancel = &interrupted, .out = stdout, .texts = texts, .pieces = PIECES};
     for (int found; (found = getopt_long(argc, argv, "o:jhV", options, NULL)) != -1;)
         switch (found) {
         case 'o':
             if (t.override_count == OVERRIDES_MAX)
                 return fail_usage("too many values: ", optarg);
             overrides[t.override_count++] = optarg;
+            break;
+        case TEXT_OPTION:
+            if (!add_text(&t, optarg))
+                return fail_usage("too many texts: ", optarg);
+            break;
+        case PIECES_OPTION:
+            t.pieces = strtoul(optarg, &end, 10);
+            if (*end != '\0' || t.pieces < 10 || t.pieces > PIECES_MAX)
+                return fail_usage("--pieces takes 10 to 1000000, not ", optarg);
             break;
         case 'j': t.json = true; break;
         case 'h': print_help(); return EXIT_SUCCESS;

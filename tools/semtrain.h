@@ -18,16 +18,20 @@ typedef struct semtrain {
     const char *const *overrides; /* of the recipe */
     size_t override_count;
     const atomic_bool *cancel; /* the user wants it to end */
-    FILE *out;                 /* results */
-    progress bar;              /* of what is under way */
-    const char *label;         /* of the bar */
-    uint64_t malformed;        /* lines skipped so far, of which only the first few are told */
+    const char **texts;        /* extend-vocab: files */
+    size_t text_count;
+    size_t pieces;      /* to look for */
+    const char *output; /* directory */
+    FILE *out;          /* results */
+    progress bar;       /* of what is under way */
+    const char *label;  /* of the bar */
+    uint64_t malformed; /* lines skipped so far, of which only the first few are told */
 } semtrain;
 
 typedef sem_status semtrain_run(semtrain *t, const char *recipe_path, sem_error *err);
 
-/* datasets takes no recipe. */
-semtrain_run run_datasets, run_train, run_distill, run_mine, run_eval, run_rank;
+/* datasets takes no recipe; extend-vocab takes the model's directory in its place. */
+semtrain_run run_datasets, run_train, run_distill, run_mine, run_eval, run_rank, run_extend_vocab;
 
 /* The recipe, with the reports of malformed lines going to standard error. */
 sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error *err);
