@@ -2,13 +2,14 @@
 """Compares semd's trainer with sentence-transformers: the same pairs in the same order and
 batches, the same number of steps and settings, each side in a process of its own.
 
-The mean of all steps but the first counts, tokenization included. Both models are
+The median of all steps but the first counts, tokenization included. Both models are
 evaluated with sentence-transformers afterwards. run.sh installs what this needs."""
 import argparse
 import json
 import os
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -90,7 +91,7 @@ class Bench:
         act = self.train_ours if side == SIDES[0] else self.train_theirs
         found = act(folder, out, mode, self.tokens)
         steps = found["step_seconds"]
-        speed = self.o.batch * (len(steps) - 1) / sum(steps[1:])
+        speed = self.o.batch / statistics.median(steps[1:])
         result = {"data": name, "side": side, "mode": mode, "batch": self.o.batch, "pairs_per_s": speed, **found}
         if not self.o.no_evaluation:
             result["evaluation"] = self.evaluate(folder, out, f"{out}.evaluation.log")
