@@ -190,4 +190,7 @@ INLINE void multiply_rows(const size_t rows, const attention_output *o)
         multiply_columns(rows, false, o, column);
 }
 
-KERNEL void multiply(const attention_output *o){BY_ROWS(o->rows, multiply_rows, o)}
+KERNEL void multiply(const attention_output *o)
+{
+    BY_ROWS(o->rows, multiply_rows, o)
+}

@@ -92,8 +92,7 @@ typedef struct kernels {
 
     /* to[columns, rows] = the transpose of from[rows, columns], of any values of 32 bits;
      * strides in values. */
-    void (*transpose)(const uint32_t *from, size_t stride, size_t rows, size_t columns, uint32_t *to,
-                      size_t to_stride);
+    void (*transpose)(const uint32_t *from, size_t stride, size_t rows, size_t columns, uint32_t *to, size_t to_stride);
     /* out[n]: even as bfloat16 (nearest, ties to even) in the lower half, odd (NULL: zeros) in
      * the upper one. */
     void (*pair_rows)(const float *even, const float *odd, size_t n, uint32_t *out);

@@ -548,7 +548,8 @@ KERNEL void scale(float a, float *x, size_t n)
         .silu = silu, .silu_backward = silu_backward, .relu = relu, .relu_backward = relu_backward, .spread = spread,  \
         .layer_norm = layer_norm, .layer_norm_backward = layer_norm_backward, .scale_shift = scale_shift,              \
         .softmax = softmax, .softmax_backward = softmax_backward, .dropout = dropout, .rotate = rotate,                \
-        .times = times, .axpy = axpy, .scale = scale, .dot = dot, .transpose = transpose, .pair_rows = pair_rows, .part_rows = part_rows,      \
+        .times = times, .axpy = axpy, .scale = scale, .dot = dot, .transpose = transpose, .pair_rows = pair_rows,      \
+        .part_rows = part_rows,                                                                                        \
     }
 
 const kernels TABLE = TABLE_OF(TABLE_NAME);

@@ -252,9 +252,8 @@ static bool add_body(buffer *b, const model_config *config, bool has_generation)
 {
     char pooling[128];
     return add(b,
-               "# A sentence embedding model, fine-tuned by semd\n\n"
-               "It maps texts to vectors of %zu numbers whose cosine says how well they match. semd tuned it on "
-               "what its users searched and chose.\n\n",
+               "# A sentence embedding model, made by semd\n\n"
+               "It maps texts to vectors of %zu numbers whose cosine says how well they match.\n\n",
                config->dim) &&
            add(b, "- family: %s, %zu layers, %zu wide\n- vector: %zu float32\n", config->family_name, config->layers,
                config->hidden, config->dim) &&
