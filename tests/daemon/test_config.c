@@ -25,7 +25,7 @@ static sem_status load_text(config *c, const char *text, sem_error *err)
 }
 
 /* The text is refused, the message holds every word, and nothing was applied. */
-static void refused(const char *text, const char *word, const char *other)
+static void ck_refused(const char *text, const char *word, const char *other)
 {
     sem_error error;
     config c, before;
@@ -37,7 +37,7 @@ static void refused(const char *text, const char *word, const char *other)
     ck_assert_msg(memcmp(&c, &before, sizeof c) == 0, "a refused file changed the configuration");
 }
 
-static void expect_override_refused(const char *text, const char *word)
+static void ck_override_refused(const char *text, const char *word)
 {
     sem_error error;
     config c;
@@ -180,16 +180,16 @@ START_TEST(first_dimensions_are_read_in_any_order_with_their_weights)
     ck_ok(load_text(&c, "[train]\nmatryoshka = 32\nmatryoshka_weights =\n", &error));
     ck_assert_uint_eq(c.train.dim_count, 1);
     ck_assert_double_eq(c.train.dim_weights[0], 1);
-    refused("[train]\nmatryoshka = 256,128\nmatryoshka_weights = 1\n", "as many weights", "256,128");
-    refused("[train]\nmatryoshka = 256\nmatryoshka_weights = 1,2\n", "as many weights", "256");
-    refused("[train]\nmatryoshka_weights = 1\n", "as many weights", "matryoshka");
-    refused("[train]\nmatryoshka = 64,many\n", "64,many", "numbers");
-    refused("[train]\nmatryoshka = 64,64\n", "64", "twice");
-    refused("[train]\nmatryoshka = 0\n", "train.matryoshka", "from 1 on");
-    refused("[train]\nmatryoshka = 1.5\n", "train.matryoshka", "whole numbers");
-    refused("[train]\nmatryoshka = nan\n", "train.matryoshka", "whole numbers");
-    refused("[train]\nmatryoshka = 8\nmatryoshka_weights = 0\n", "train.matryoshka_weights", "above 0");
-    refused("[train]\nmatryoshka = 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n", "train.matryoshka", "up to 15");
+    ck_refused("[train]\nmatryoshka = 256,128\nmatryoshka_weights = 1\n", "as many weights", "256,128");
+    ck_refused("[train]\nmatryoshka = 256\nmatryoshka_weights = 1,2\n", "as many weights", "256");
+    ck_refused("[train]\nmatryoshka_weights = 1\n", "as many weights", "matryoshka");
+    ck_refused("[train]\nmatryoshka = 64,many\n", "64,many", "numbers");
+    ck_refused("[train]\nmatryoshka = 64,64\n", "64", "twice");
+    ck_refused("[train]\nmatryoshka = 0\n", "train.matryoshka", "from 1 on");
+    ck_refused("[train]\nmatryoshka = 1.5\n", "train.matryoshka", "whole numbers");
+    ck_refused("[train]\nmatryoshka = nan\n", "train.matryoshka", "whole numbers");
+    ck_refused("[train]\nmatryoshka = 8\nmatryoshka_weights = 0\n", "train.matryoshka_weights", "above 0");
+    ck_refused("[train]\nmatryoshka = 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n", "train.matryoshka", "up to 15");
 }
 END_TEST
 
@@ -203,39 +203,39 @@ START_TEST(a_guide_has_a_directory_and_a_margin)
     copy = c; /* as a job takes it */
     ck_assert_str_eq(copy.train.guide, "models/guide");
     ck_assert_double_eq(copy.train.guide_margin, 0.05);
-    refused("[train]\nguide_margin = 0.05\n", "guide_margin", "names no model");
-    refused("[train]\nguide = x\nguide_margin = 3\n", "train.guide_margin", "2");
+    ck_refused("[train]\nguide_margin = 0.05\n", "guide_margin", "names no model");
+    ck_refused("[train]\nguide = x\nguide_margin = 3\n", "train.guide_margin", "2");
 }
 END_TEST
 
 START_TEST(errors_name_file_line_found_and_allowed)
 {
-    refused("[server]\nlistn = tcp://127.0.0.1:1\n", "semd.conf:2", "server.listn");
-    refused("[server]\nlistn = tcp://127.0.0.1:1\n", "max_in_flight", "listen");
-    refused("[log]\n\n# x\nlevel = loud\n", "semd.conf:4", "error, warning, info, debug");
-    refused("[serve]\nhttp =\n", "semd.conf:1", "[serve]");
-    refused("http = 127.0.0.1:1\n", "semd.conf:1", "before the first [section]");
-    refused("[server]\nhttp\n", "semd.conf:2", "expected");
-    refused("[server\nhttp = \n", "semd.conf:1", "']' is missing");
-    refused("[server] http = 1:1\n", "semd.conf:1", "text follows");
-    refused("[log]\nlevel = info\n level = debug\n", "semd.conf:3", "indented");
-    refused("[log]\nlevel = info\nlevel = debug\n", "semd.conf:3", "line 2 already");
-    refused("[server]\nframe_timeout = 60\n", "semd.conf:2", "'60'");
-    refused("[server]\nframe_timeout = 60s\nwrite_timeout = 1.5h\n", "semd.conf:3", "ms, s, m, h or d");
-    refused("[storage]\nmap_size = 1TB\n", "'1TB'", "from 64MiB to 64TiB");
-    refused("[storage]\nmap_size = 99999999999999999999\n", "semd.conf:2", "map_size");
-    refused("[storage]\nmap_size = 18446744073709551615TiB\n", "semd.conf:2", "map_size");
-    refused("[limits]\ndepth = 33\n", "'33'", "from 4 to 32");
-    refused("[limits]\ndepth = -1\n", "'-1'", "from 4 to 32");
-    refused("[train]\nlearning_rate = nan\n", "'nan'", "a number from");
-    refused("[train]\nlearning_rate = 0x1p-3\n", "'0x1p-3'", "a number from");
-    refused("[train]\nlearning_rate =\n", "''", "a number from");
-    refused("[finetune]\nenabled = yes\n", "'yes'", "true, false");
-    refused("[model]\nprecision = int4\n", "'int4'", "auto, float32, bfloat16, int8");
-    refused("[model]\nprecision = auto,\n", "'auto,'", "auto, float32");
-    refused("[model]\nmin_cosine = 1.1\n", "'1.1'", "a number from");
-    refused("[server]\noutput_buffer = 1GiB\n", "output_limit", "below");
-    refused("[storage]\npath =\n", "storage.path", "empty");
+    ck_refused("[server]\nlistn = tcp://127.0.0.1:1\n", "semd.conf:2", "server.listn");
+    ck_refused("[server]\nlistn = tcp://127.0.0.1:1\n", "max_in_flight", "listen");
+    ck_refused("[log]\n\n# x\nlevel = loud\n", "semd.conf:4", "error, warning, info, debug");
+    ck_refused("[serve]\nhttp =\n", "semd.conf:1", "[serve]");
+    ck_refused("http = 127.0.0.1:1\n", "semd.conf:1", "before the first [section]");
+    ck_refused("[server]\nhttp\n", "semd.conf:2", "expected");
+    ck_refused("[server\nhttp = \n", "semd.conf:1", "']' is missing");
+    ck_refused("[server] http = 1:1\n", "semd.conf:1", "text follows");
+    ck_refused("[log]\nlevel = info\n level = debug\n", "semd.conf:3", "indented");
+    ck_refused("[log]\nlevel = info\nlevel = debug\n", "semd.conf:3", "line 2 already");
+    ck_refused("[server]\nframe_timeout = 60\n", "semd.conf:2", "'60'");
+    ck_refused("[server]\nframe_timeout = 60s\nwrite_timeout = 1.5h\n", "semd.conf:3", "ms, s, m, h or d");
+    ck_refused("[storage]\nmap_size = 1TB\n", "'1TB'", "from 64MiB to 64TiB");
+    ck_refused("[storage]\nmap_size = 99999999999999999999\n", "semd.conf:2", "map_size");
+    ck_refused("[storage]\nmap_size = 18446744073709551615TiB\n", "semd.conf:2", "map_size");
+    ck_refused("[limits]\ndepth = 33\n", "'33'", "from 4 to 32");
+    ck_refused("[limits]\ndepth = -1\n", "'-1'", "from 4 to 32");
+    ck_refused("[train]\nlearning_rate = nan\n", "'nan'", "a number from");
+    ck_refused("[train]\nlearning_rate = 0x1p-3\n", "'0x1p-3'", "a number from");
+    ck_refused("[train]\nlearning_rate =\n", "''", "a number from");
+    ck_refused("[finetune]\nenabled = yes\n", "'yes'", "true, false");
+    ck_refused("[model]\nprecision = int4\n", "'int4'", "auto, float32, bfloat16, int8");
+    ck_refused("[model]\nprecision = auto,\n", "'auto,'", "auto, float32");
+    ck_refused("[model]\nmin_cosine = 1.1\n", "'1.1'", "a number from");
+    ck_refused("[server]\noutput_buffer = 1GiB\n", "output_limit", "below");
+    ck_refused("[storage]\npath =\n", "storage.path", "empty");
 }
 END_TEST
 
@@ -255,7 +255,7 @@ START_TEST(lines_that_inih_would_cut_are_refused)
 
     memset(text + start, 'm', CONFIG_LINE_MAX + 1 - line);
     strcpy(text + start + CONFIG_LINE_MAX + 1 - line, "\n");
-    refused(text, "semd.conf:4", "199 bytes (at most 198)");
+    ck_refused(text, "semd.conf:4", "199 bytes (at most 198)");
 }
 END_TEST
 
@@ -315,20 +315,20 @@ END_TEST
 
 START_TEST(bad_overrides_are_refused)
 {
-    expect_override_refused("server", "section.key=value");
-    expect_override_refused("server.listen", "section.key=value");
-    expect_override_refused("=", "section.key=value");
-    expect_override_refused("log=a.b", "section.key=value");
-    expect_override_refused("server.x=1", "server.x");
-    expect_override_refused("server.listen=tls://127.0.0.1:1", "no TLS");
-    expect_override_refused("server.listen=", "no address");
-    expect_override_refused("server.listen=tcp://127.0.0.1", "no port");
-    expect_override_refused("server.listen=tcp://::1:80", "brackets");
-    expect_override_refused("server.listen=tcp://:80", "no host");
-    expect_override_refused("server.listen=tcp://a:65536", "65536");
-    expect_override_refused("server.listen=tcp://a:-1", "'-1'");
-    expect_override_refused("server.listen=unix:relative", "absolute");
-    expect_override_refused("server.http=7701", "no port");
+    ck_override_refused("server", "section.key=value");
+    ck_override_refused("server.listen", "section.key=value");
+    ck_override_refused("=", "section.key=value");
+    ck_override_refused("log=a.b", "section.key=value");
+    ck_override_refused("server.x=1", "server.x");
+    ck_override_refused("server.listen=tls://127.0.0.1:1", "no TLS");
+    ck_override_refused("server.listen=", "no address");
+    ck_override_refused("server.listen=tcp://127.0.0.1", "no port");
+    ck_override_refused("server.listen=tcp://::1:80", "brackets");
+    ck_override_refused("server.listen=tcp://:80", "no host");
+    ck_override_refused("server.listen=tcp://a:65536", "65536");
+    ck_override_refused("server.listen=tcp://a:-1", "'-1'");
+    ck_override_refused("server.listen=unix:relative", "absolute");
+    ck_override_refused("server.http=7701", "no port");
 }
 END_TEST
 

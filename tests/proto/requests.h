@@ -108,7 +108,7 @@ static inline sem_status parse(const char *method, const char *json, request **o
     return status;
 }
 
-static inline request *accepts(const char *method, const char *json)
+static inline request *ck_accepts(const char *method, const char *json)
 {
     request *r;
     sem_status status = parse(method, json, &r);
@@ -116,13 +116,13 @@ static inline request *accepts(const char *method, const char *json)
     return r;
 }
 
-static inline void takes(const char *method, const char *json)
+static inline void ck_takes(const char *method, const char *json)
 {
-    request_free(accepts(method, json));
+    request_free(ck_accepts(method, json));
 }
 
 /* Refused, and the message holds `part`. */
-static inline void refuses(const char *method, const char *json, const char *part)
+static inline void ck_refuses(const char *method, const char *json, const char *part)
 {
     request *r;
     sem_status status = parse(method, json, &r);
@@ -130,7 +130,7 @@ static inline void refuses(const char *method, const char *json, const char *par
     ck_assert_msg(strstr(error.message, part) != NULL, "%s %s: \"%s\" lacks \"%s\"", method, json, error.message, part);
 }
 
-static inline void refuses_raw(const char *method, const void *params, size_t size, const char *part)
+static inline void ck_refuses_raw(const char *method, const void *params, size_t size, const char *part)
 {
     request *r;
     ck_fails(parse_raw(method, params, size, &r), SEM_INVALID_ARGUMENT);

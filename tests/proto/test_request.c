@@ -38,30 +38,30 @@ END_TEST
 
 START_TEST(unknown_method_is_named)
 {
-    refuses("watch", "[]", "unknown method: watch");
+    ck_refuses("watch", "[]", "unknown method: watch");
     ck_assert_str_eq(error.message, "unknown method: watch");
-    refuses("", "[]", "unknown method: ");
-    refuses("Ping", "[]", "unknown method: Ping");
+    ck_refuses("", "[]", "unknown method: ");
+    ck_refuses("Ping", "[]", "unknown method: Ping");
     char endless[2000];
     memset(endless, 'm', sizeof endless - 1);
     endless[sizeof endless - 1] = '\0';
-    refuses(endless, "[]", "unknown method: mmm");
-    refuses("a\nb", "[]", "unknown method: a?b");
+    ck_refuses(endless, "[]", "unknown method: mmm");
+    ck_refuses("a\nb", "[]", "unknown method: a?b");
 }
 END_TEST
 
 START_TEST(params_is_an_array_that_holds_one_map)
 {
-    takes("ping", "[]");
-    takes("ping", "[{}]");
-    takes("ping", "[{'deadline_ms': 100}]");
-    takes("search", "[{'query': 'x'}]");
-    refuses_raw("ping", RAW("\xc0"), "params");
-    refuses_raw("ping", RAW("\x80"), "params");
-    refuses_raw("ping", RAW("\x91\xc0"), "params");
-    refuses_raw("ping", RAW("\x92\x80\x80"), "params");
-    refuses("encode", "[]", "texts: required");
-    refuses("search", "[['query', 'x']]", "params[0]");
+    ck_takes("ping", "[]");
+    ck_takes("ping", "[{}]");
+    ck_takes("ping", "[{'deadline_ms': 100}]");
+    ck_takes("search", "[{'query': 'x'}]");
+    ck_refuses_raw("ping", RAW("\xc0"), "params");
+    ck_refuses_raw("ping", RAW("\x80"), "params");
+    ck_refuses_raw("ping", RAW("\x91\xc0"), "params");
+    ck_refuses_raw("ping", RAW("\x92\x80\x80"), "params");
+    ck_refuses("encode", "[]", "texts: required");
+    ck_refuses("search", "[['query', 'x']]", "params[0]");
 }
 END_TEST
 
@@ -92,114 +92,114 @@ END_TEST
 
 START_TEST(unknown_key_is_named_with_those_allowed)
 {
-    refuses("search", "[{'query': 'x', 'limit': 3}]", "unknown key \"limit\"");
+    ck_refuses("search", "[{'query': 'x', 'limit': 3}]", "unknown key \"limit\"");
     ck_assert_ptr_nonnull(strstr(error.message, "nprobe"));
     ck_assert_ptr_nonnull(strstr(error.message, "deadline_ms"));
-    refuses("ping", "[{'x': 1}]", "unknown key \"x\"; allowed here: deadline_ms");
-    refuses("upsert", "[{'docs': [{'id': 1, 'text': 'a', 'txt': 'b'}]}]", "docs[0]: unknown key \"txt\"");
-    refuses("collection.create", "[{'name': 'a', 'options': {'dims': 3}}]", "unknown key \"dims\"");
+    ck_refuses("ping", "[{'x': 1}]", "unknown key \"x\"; allowed here: deadline_ms");
+    ck_refuses("upsert", "[{'docs': [{'id': 1, 'text': 'a', 'txt': 'b'}]}]", "docs[0]: unknown key \"txt\"");
+    ck_refuses("collection.create", "[{'name': 'a', 'options': {'dims': 3}}]", "unknown key \"dims\"");
 }
 END_TEST
 
 START_TEST(key_twice_is_refused_at_every_level)
 {
-    refuses_raw("ping",
-                RAW("\x91\x82\xab"
-                    "deadline_ms\x01\xab"
-                    "deadline_ms\x01"),
-                "deadline_ms: given twice");
-    refuses_raw("upsert",
-                RAW("\x91\x81\xa4"
-                    "docs\x91\x83\xa2"
-                    "id\x01\xa2"
-                    "id\x01\xa4text\xa0"),
-                "docs[0]: id: given twice");
-    refuses_raw("upsert",
-                RAW("\x91\x81\xa4"
-                    "docs\x91\x83\xa2"
-                    "id\x01\xa4text\xa0\xa4meta\x82\xa1"
-                    "a\x01\xa1"
-                    "a\x02"),
-                "docs[0]: meta: key \"a\" given twice");
-    refuses_raw("count",
-                RAW("\x91\x81\xa6"
-                    "filter\x81\xa3"
-                    "all\x91\x82\xa1"
-                    "a\x01\xa1"
-                    "a\x02"),
-                "filter: key \"a\" given twice");
+    ck_refuses_raw("ping",
+                   RAW("\x91\x82\xab"
+                       "deadline_ms\x01\xab"
+                       "deadline_ms\x01"),
+                   "deadline_ms: given twice");
+    ck_refuses_raw("upsert",
+                   RAW("\x91\x81\xa4"
+                       "docs\x91\x83\xa2"
+                       "id\x01\xa2"
+                       "id\x01\xa4text\xa0"),
+                   "docs[0]: id: given twice");
+    ck_refuses_raw("upsert",
+                   RAW("\x91\x81\xa4"
+                       "docs\x91\x83\xa2"
+                       "id\x01\xa4text\xa0\xa4meta\x82\xa1"
+                       "a\x01\xa1"
+                       "a\x02"),
+                   "docs[0]: meta: key \"a\" given twice");
+    ck_refuses_raw("count",
+                   RAW("\x91\x81\xa6"
+                       "filter\x81\xa3"
+                       "all\x91\x82\xa1"
+                       "a\x01\xa1"
+                       "a\x02"),
+                   "filter: key \"a\" given twice");
 }
 END_TEST
 
 START_TEST(key_that_is_no_str_is_refused_at_every_level)
 {
-    refuses_raw("ping", RAW("\x91\x81\x01\x01"), "a str as every key");
-    refuses_raw("count",
-                RAW("\x91\x81\xa6"
-                    "filter\x81\xc4\x01"
-                    "a\x01"),
-                "a str as every key");
-    refuses_raw("upsert",
-                RAW("\x91\x81\xa4"
-                    "docs\x91\x83\xa2"
-                    "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"),
-                "docs[0]: meta: must be a str as every key");
+    ck_refuses_raw("ping", RAW("\x91\x81\x01\x01"), "a str as every key");
+    ck_refuses_raw("count",
+                   RAW("\x91\x81\xa6"
+                       "filter\x81\xc4\x01"
+                       "a\x01"),
+                   "a str as every key");
+    ck_refuses_raw("upsert",
+                   RAW("\x91\x81\xa4"
+                       "docs\x91\x83\xa2"
+                       "id\x01\xa4text\xa0\xa4meta\x81\x01\x01"),
+                   "docs[0]: meta: must be a str as every key");
 }
 END_TEST
 
 START_TEST(ext_and_bad_utf8_are_refused_and_keep_the_connection)
 {
-    refuses_raw("search", RAW("\x91\x81\xa5query\xd4\x01\x00"), "query: must be a str, found an ext");
-    refuses_raw("search", RAW("\x91\x81\xa5query\xa2\xc3\x28"), "query: is not valid UTF-8");
-    refuses_raw("search", RAW("\x91\x81\xa2\xff\xfe\xa1x"), "unknown key \"(not UTF-8)\"");
-    refuses_raw("count",
-                RAW("\x91\x81\xa6"
-                    "filter\x82\xa5"
-                    "field\xa1"
-                    "a\xa2"
-                    "eq\xd4\x01\x00"),
-                "filter: eq: ");
-    refuses_raw("count",
-                RAW("\x91\x81\xa6"
-                    "filter\x82\xa5"
-                    "field\xa1"
-                    "a\xa2"
-                    "eq\xa1\xff"),
-                "filter: eq: is not valid UTF-8");
-    refuses_raw("count",
-                RAW("\x91\x81\xa6"
-                    "filter\x81\xa1\xff\x01"),
-                "key is not valid UTF-8");
+    ck_refuses_raw("search", RAW("\x91\x81\xa5query\xd4\x01\x00"), "query: must be a str, found an ext");
+    ck_refuses_raw("search", RAW("\x91\x81\xa5query\xa2\xc3\x28"), "query: is not valid UTF-8");
+    ck_refuses_raw("search", RAW("\x91\x81\xa2\xff\xfe\xa1x"), "unknown key \"(not UTF-8)\"");
+    ck_refuses_raw("count",
+                   RAW("\x91\x81\xa6"
+                       "filter\x82\xa5"
+                       "field\xa1"
+                       "a\xa2"
+                       "eq\xd4\x01\x00"),
+                   "filter: eq: ");
+    ck_refuses_raw("count",
+                   RAW("\x91\x81\xa6"
+                       "filter\x82\xa5"
+                       "field\xa1"
+                       "a\xa2"
+                       "eq\xa1\xff"),
+                   "filter: eq: is not valid UTF-8");
+    ck_refuses_raw("count",
+                   RAW("\x91\x81\xa6"
+                       "filter\x81\xa1\xff\x01"),
+                   "key is not valid UTF-8");
 }
 END_TEST
 
 START_TEST(deadline_is_taken_by_every_method)
 {
-    request *r = accepts("count", "[{'deadline_ms': 0}]");
+    request *r = ck_accepts("count", "[{'deadline_ms': 0}]");
     ck_assert(r->has_deadline);
     ck_assert_uint_eq(r->deadline_ms, 0);
     request_free(r);
-    takes("generations", "[{'deadline_ms': 4294967295}]");
-    refuses("count", "[{'deadline_ms': 4294967296}]", "deadline_ms: must be from 0 to 4,294,967,295");
-    refuses("count", "[{'deadline_ms': -1}]", "deadline_ms");
-    refuses("count", "[{'deadline_ms': 1.5}]", "deadline_ms: must be an integer, found a float");
-    refuses("count", "[{'deadline_ms': null}]", "deadline_ms");
+    ck_takes("generations", "[{'deadline_ms': 4294967295}]");
+    ck_refuses("count", "[{'deadline_ms': 4294967296}]", "deadline_ms: must be from 0 to 4,294,967,295");
+    ck_refuses("count", "[{'deadline_ms': -1}]", "deadline_ms");
+    ck_refuses("count", "[{'deadline_ms': 1.5}]", "deadline_ms: must be an integer, found a float");
+    ck_refuses("count", "[{'deadline_ms': null}]", "deadline_ms");
 }
 END_TEST
 
 START_TEST(collection_names_have_their_form)
 {
-    request *r = accepts("count", "[]");
+    request *r = ck_accepts("count", "[]");
     ck_assert(is(r->collection, "default") && !r->has_collection);
     request_free(r);
-    r = accepts("count", "[{'collection': 'a-b_9'}]");
+    r = ck_accepts("count", "[{'collection': 'a-b_9'}]");
     ck_assert(is(r->collection, "a-b_9") && r->has_collection);
     request_free(r);
-    refuses("count", "[{'collection': ''}]", "collection");
-    refuses("count", "[{'collection': 'A'}]", "found \"A\"");
-    refuses("count", "[{'collection': '../x'}]", "collection");
-    refuses("count", "[{'collection': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}]", "64");
-    takes("count", "[{'collection': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}]");
+    ck_refuses("count", "[{'collection': ''}]", "collection");
+    ck_refuses("count", "[{'collection': 'A'}]", "found \"A\"");
+    ck_refuses("count", "[{'collection': '../x'}]", "collection");
+    ck_refuses("count", "[{'collection': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}]", "64");
+    ck_takes("count", "[{'collection': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}]");
 }
 END_TEST
 
@@ -207,128 +207,129 @@ END_TEST
 
 START_TEST(encode_reads_its_options)
 {
-    request *r = accepts("encode", "[{'texts': ['a', 'b']}]");
+    request *r = ck_accepts("encode", "[{'texts': ['a', 'b']}]");
     ck_assert(r->u.encode.count == 2 && r->u.encode.truncate && !r->u.encode.as_array);
     ck_assert(is(r->u.encode.texts[1], "b") && r->u.encode.precision == PRECISION_FLOAT32);
     request_free(r);
-    r = accepts("encode", "[{'texts': [''], 'prompt': 'query', 'truncate': false, 'encoding': 'array',"
-                          "'precision': 'binary'}]");
+    r = ck_accepts("encode", "[{'texts': [''], 'prompt': 'query', 'truncate': false, 'encoding': 'array',"
+                             "'precision': 'binary'}]");
     ck_assert(!r->u.encode.truncate && r->u.encode.as_array && r->u.encode.precision == PRECISION_BINARY);
     ck_assert(is(r->u.encode.prompt, "query"));
     request_free(r);
-    refuses("encode", "[{'texts': []}]", "texts: must hold one text at least");
-    refuses("encode", "[{'texts': 'a'}]", "texts: must be an array");
-    refuses("encode", "[{'texts': ['a', 3]}]", "texts[1]: must be a str");
-    refuses("encode", "[{'texts': ['a'], 'precision': 'float16'}]", "precision");
-    refuses("encode", "[{'texts': ['a'], 'collection': 'c'}]", "unknown key");
+    ck_refuses("encode", "[{'texts': []}]", "texts: must hold one text at least");
+    ck_refuses("encode", "[{'texts': 'a'}]", "texts: must be an array");
+    ck_refuses("encode", "[{'texts': ['a', 3]}]", "texts[1]: must be a str");
+    ck_refuses("encode", "[{'texts': ['a'], 'precision': 'float16'}]", "precision");
+    ck_refuses("encode", "[{'texts': ['a'], 'collection': 'c'}]", "unknown key");
 }
 END_TEST
 
 START_TEST(collection_options_fit_together)
 {
-    request *r = accepts("collection.create", "[{'name': 'n'}]");
+    request *r = ck_accepts("collection.create", "[{'name': 'n'}]");
     ck_assert(is(r->collection, "n") && r->u.create.lexical && !r->u.create.external && !r->u.create.dot);
     request_free(r);
-    r = accepts("collection.create", "[{'name': 'n', 'options': {'vectors': 'external', 'dim': 8, 'metric': 'dot',"
-                                     "'lexical': false}}]");
+    r = ck_accepts("collection.create", "[{'name': 'n', 'options': {'vectors': 'external', 'dim': 8, 'metric': 'dot',"
+                                        "'lexical': false}}]");
     ck_assert(!r->u.create.lexical && r->u.create.external && r->u.create.dot && r->u.create.dim == 8);
     request_free(r);
-    refuses("collection.create", "[{}]", "name: required");
-    refuses("collection.create", "[{'name': 'n', 'options': {'vectors': 'external'}}]", "options.dim: required");
-    refuses("collection.create", "[{'name': 'n', 'options': {'dim': 8}}]", "options.dim: goes only with");
-    refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]",
-            "options.dim: must be");
-    refuses("collection.create", "[{'name': 'n', 'options': 3}]", "options: must be a map");
-    refuses("collection.create", "[{'name': 'n', 'options': {'metric': 'l2'}}]", "options.metric: must be one of");
-    takes("collection.drop", "[{'name': 'n'}]");
-    refuses("collection.drop", "[{'name': 'n', 'options': {}}]", "unknown key");
-    refuses("collection.drop", "[]", "name: required");
+    ck_refuses("collection.create", "[{}]", "name: required");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'vectors': 'external'}}]", "options.dim: required");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'dim': 8}}]", "options.dim: goes only with");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'dim': 0, 'vectors': 'external'}}]",
+               "options.dim: must be");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': 3}]", "options: must be a map");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'metric': 'l2'}}]", "options.metric: must be one of");
+    ck_takes("collection.drop", "[{'name': 'n'}]");
+    ck_refuses("collection.drop", "[{'name': 'n', 'options': {}}]", "unknown key");
+    ck_refuses("collection.drop", "[]", "name: required");
 }
 END_TEST
 
 START_TEST(passages_overlap_by_less_than_they_are_long)
 {
     request *r =
-        accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 63}}]");
+        ck_accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 63}}]");
     ck_assert(r->u.create.passage_tokens == 64 && r->u.create.passage_overlap == 63);
     request_free(r);
-    r = accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 1, 'passage_overlap': 0}}]");
+    r = ck_accepts("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 1, 'passage_overlap': 0}}]");
     ck_assert(r->u.create.passage_tokens == 1 && r->u.create.passage_overlap == 0);
     request_free(r);
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 0}}]",
-            "options.passage_tokens: must be");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': -1}}]",
-            "options.passage_tokens: must be");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 'a'}}]",
-            "options.passage_tokens: must be");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 64}}]",
-            "options.passage_overlap: must be below options.passage_tokens, 64, found 64");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_overlap': 8}}]",
-            "options.passage_overlap: goes only with options.passage_tokens");
-    refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'vectors': 'external', 'dim': 4}}]",
-            "options.passage_tokens: goes only with options.vectors \"model\"");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 0}}]",
+               "options.passage_tokens: must be");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': -1}}]",
+               "options.passage_tokens: must be");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 'a'}}]",
+               "options.passage_tokens: must be");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'passage_tokens': 64, 'passage_overlap': 64}}]",
+               "options.passage_overlap: must be below options.passage_tokens, 64, found 64");
+    ck_refuses("collection.create", "[{'name': 'n', 'options': {'passage_overlap': 8}}]",
+               "options.passage_overlap: goes only with options.passage_tokens");
+    ck_refuses("collection.create",
+               "[{'name': 'n', 'options': {'passage_tokens': 64, 'vectors': 'external', 'dim': 4}}]",
+               "options.passage_tokens: goes only with options.vectors \"model\"");
 }
 END_TEST
 
 START_TEST(jobs_and_generations_are_numbered_from_one)
 {
-    request *r = accepts("finetune", "[{'mode': 'auto', 'wait': true, 'collection': 'c'}]");
+    request *r = ck_accepts("finetune", "[{'mode': 'auto', 'wait': true, 'collection': 'c'}]");
     ck_assert(is(r->u.finetune.mode, "auto") && r->u.finetune.wait);
     request_free(r);
-    takes("finetune", "[]");
-    refuses("finetune", "[{'mode': 'half'}]", "mode");
-    r = accepts("job", "[{'job': 3, 'cancel': true}]");
+    ck_takes("finetune", "[]");
+    ck_refuses("finetune", "[{'mode': 'half'}]", "mode");
+    r = ck_accepts("job", "[{'job': 3, 'cancel': true}]");
     ck_assert(r->u.job.has_job && r->u.job.job == 3 && r->u.job.cancel);
     request_free(r);
-    refuses("job", "[{'job': 0}]", "job");
-    r = accepts("rollback", "[]");
+    ck_refuses("job", "[{'job': 0}]", "job");
+    r = ck_accepts("rollback", "[]");
     ck_assert(!r->u.rollback.has_generation);
     request_free(r);
-    refuses("rollback", "[{'generation': 4294967296}]", "generation");
-    r = accepts("model.load", "[{'path': '/m'}]");
+    ck_refuses("rollback", "[{'generation': 4294967296}]", "generation");
+    r = ck_accepts("model.load", "[{'path': '/m'}]");
     ck_assert(is(r->u.model_load.path, "/m") && r->u.model_load.gate);
     request_free(r);
-    refuses("model.load", "[{'path': ''}]", "path");
-    refuses_raw("model.load",
-                RAW("\x91\x81\xa4path\xa3"
-                    "a\0b"),
-                "path: must not hold a NUL");
+    ck_refuses("model.load", "[{'path': ''}]", "path");
+    ck_refuses_raw("model.load",
+                   RAW("\x91\x81\xa4path\xa3"
+                       "a\0b"),
+                   "path: must not hold a NUL");
 }
 END_TEST
 
 START_TEST(backup_takes_the_name_of_a_folder_and_nothing_else)
 {
-    request *r = accepts("backup", "[{'name': 'Night.2026-11-28_1'}]");
+    request *r = ck_accepts("backup", "[{'name': 'Night.2026-11-28_1'}]");
     ck_assert(is(r->u.backup.name, "Night.2026-11-28_1"));
     request_free(r);
-    r = accepts("backup", "[{'name': '..a'}]");
+    r = ck_accepts("backup", "[{'name': '..a'}]");
     request_free(r);
     static const char *const wrong[] = {"", ".", "..", "a/b", "/a", "a b", "~a", "\u00e4"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char text[64];
         snprintf(text, sizeof text, "[{'name': '%s'}]", wrong[i]);
-        refuses("backup", text, "name: must be 1 to 128 characters");
+        ck_refuses("backup", text, "name: must be 1 to 128 characters");
     }
-    refuses("backup", "[]", "name");
-    refuses("backup", "[{'name': 'a', 'path': '/b'}]", "path");
-    refuses_raw("backup",
-                RAW("\x91\x81\xa4name\xa3"
-                    "a\0b"),
-                "name: must be");
+    ck_refuses("backup", "[]", "name");
+    ck_refuses("backup", "[{'name': 'a', 'path': '/b'}]", "path");
+    ck_refuses_raw("backup",
+                   RAW("\x91\x81\xa4name\xa3"
+                       "a\0b"),
+                   "name: must be");
 }
 END_TEST
 
 START_TEST(index_export_takes_a_path)
 {
-    request *r = accepts("index.export", "[{'path': 'a/b.faiss', 'collection': 'c'}]");
+    request *r = ck_accepts("index.export", "[{'path': 'a/b.faiss', 'collection': 'c'}]");
     ck_assert(is(r->u.index_export.path, "a/b.faiss") && is(r->collection, "c"));
     request_free(r);
-    r = accepts("index.export", "[{'path': '/b'}]");
+    r = ck_accepts("index.export", "[{'path': '/b'}]");
     ck_assert(is(r->collection, "default"));
     request_free(r);
-    refuses("index.export", "[{}]", "path: required");
-    refuses("index.export", "[{'path': ''}]", "path");
-    refuses("index.export", "[{'path': '/b', 'type': 'Flat'}]", "type");
+    ck_refuses("index.export", "[{}]", "path: required");
+    ck_refuses("index.export", "[{'path': ''}]", "path");
+    ck_refuses("index.export", "[{'path': '/b', 'type': 'Flat'}]", "type");
 }
 END_TEST
 
@@ -344,7 +345,7 @@ START_TEST(mutated_requests_never_break_the_parser)
     random_state random;
     random_seed(&random, testing_seed());
     for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
-        request *r = accepts(seeds[i][0], seeds[i][1]);
+        request *r = ck_accepts(seeds[i][0], seeds[i][1]);
         size_t size = r->frame.size, parsed = 0;
         for (int round = 0; round < 20000; round++) {
             unsigned char *copy = malloc(size);
