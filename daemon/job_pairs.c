@@ -2,21 +2,14 @@
 #include "finetune/harvest.h"
 #include "daemon/job.h"
 
-/* How people look at ranks: by the log where it tells, else by the prior. */
-static sem_status find_bias(job *j, uint32_t collection, propensities *out, sem_error *err)
+/* How people look at ranks: by the log where it tells and it matters, else by the prior. */
+static sem_status find_bias(const job *j, store_read *r, uint32_t collection, propensities *out, sem_error *err)
 {
     const config *c = &j->settings;
-    store_read *r;
-    if (!c->finetune.harvest) {
-        propensity_prior(out, c->finetune.propensity.eta);
-        return SEM_OK;
-    }
-    sem_status status = store_read_begin(j->core->store, &r, err);
-    if (status != SEM_OK)
-        return status;
-    status = harvest_propensities(out, r, collection, &c->finetune.propensity, err);
-    store_read_end(r);
-    return status;
+    if (c->finetune.harvest && c->finetune.click_weight > 1)
+        return harvest_propensities(out, r, collection, &c->finetune.propensity, err);
+    propensity_prior(out, c->finetune.propensity.eta);
+    return SEM_OK;
 }
 
 static void tell(const job *j, const propensities *p, const pair_set *set)
@@ -34,19 +27,19 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     propensities bias;
     store_read *r;
     *out = (pair_set){0};
-    sem_status status = find_bias(j, collection, &bias, err);
-    if (status == SEM_OK)
-        status = store_read_begin(j->core->store, &r, err);
+    sem_status status = store_read_begin(j->core->store, &r, err);
     if (status != SEM_OK)
         return status;
     const pair_options options = {.collection = collection,
                                   .heldout_share = c->finetune.heldout_share,
                                   .key = store_user_key(j->core->store),
-                                  .bias = c->finetune.click_weight > 1 ? &bias : NULL,
+                                  .bias = &bias,
                                   .most_weight = c->finetune.click_weight,
                                   .trust = c->finetune.trust,
                                   .negatives = c->finetune.skipped_negatives};
-    status = pair_set_collect(out, r, &options, err);
+    status = find_bias(j, r, collection, &bias, err);
+    if (status == SEM_OK)
+        status = pair_set_collect(out, r, &options, err);
     store_read_end(r);
     if (status == SEM_OK)
         tell(j, &bias, out);
