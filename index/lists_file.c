@@ -371,9 +371,14 @@ static sem_status make_room(const head *h, const char *path, lists_file *f, cons
     size_t *counts = checked_realloc(NULL, h->nlist + 1, sizeof *counts);
     if (counts == NULL)
         return sem_fail_memory(err, "inverted lists");
+    uint64_t total = 0;
     for (size_t c = 0; c <= h->nlist; c++)
-        counts[c] = cells[c].count;
-    sem_status status = lists_reserve_rows(f->lists, h->rows, err);
+        total += counts[c] = cells[c].count;
+    sem_status status = SEM_OK;
+    if (h->seconds > total || h->entries != total - h->seconds)
+        status = lists_file_refuse(path, "its cells do not hold as many rows as its head says", err);
+    if (status == SEM_OK)
+        status = lists_reserve_rows(f->lists, h->rows, err);
     if (status == SEM_OK)
         status = lists_lay_out(f->lists, counts, h->seconds, err);
     free(counts);

@@ -1,6 +1,7 @@
 /* Saved lists that were damaged: searches are right all the same, and the lists are made anew. */
 #include "tests/index/saved_lists.h"
 
+#include "base/checksum.h"
 #include "base/files.h"
 #include "index/recall_curve.h"
 
@@ -141,6 +142,52 @@ START_TEST(damaged_lists_are_made_anew)
     at = expect_unused(&p, at);
     ck_assert_int_eq(unlink(p.cache), 0);
     ck_assert_int_eq(mkdir(p.cache, 0700), 0);
+    expect_unused(&p, at);
+    teardown(&p);
+}
+END_TEST
+
+/* Where the head's own checksum stands: behind what it is of. */
+static size_t checksum_place(const unsigned char *head, size_t size)
+{
+    for (size_t at = 128; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
+        uint64_t sum = checksum_of(head, at);
+        if (memcmp(head + at, &sum, sizeof sum) == 0)
+            return at;
+    }
+    ck_abort_msg("no checksum in the head");
+}
+
+/* Changes a number of the head, and its checksum to fit. */
+static void craft_head(const char *path, size_t offset, uint64_t difference)
+{
+    static unsigned char head[16 * 4096];
+    uint64_t number, sum;
+    FILE *f = fopen(path, "r+b");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fread(head, 1, sizeof head, f), sizeof head);
+    size_t place = checksum_place(head, sizeof head);
+    memcpy(&number, head + offset, sizeof number);
+    number += difference;
+    memcpy(head + offset, &number, sizeof number);
+    sum = checksum_of(head, place);
+    memcpy(head + place, &sum, sizeof sum);
+    ck_assert_int_eq(fseek(f, 0, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(head, 1, place + sizeof sum, f), place + sizeof sum);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(numbers_of_a_head_that_disagree_are_refused)
+{
+    enum { ENTRIES = 56, SECONDS = 64 }; /* where they stand */
+    place_here p;
+    setup(&p, OURS, 0);
+    int64_t at = save_lists(&p);
+    craft_head(p.cache, SECONDS, 1u << 30);
+    at = expect_unused(&p, at);
+    craft_head(p.cache, ENTRIES, 1);
+    at = expect_unused(&p, at);
+    craft_head(p.cache, ENTRIES, UINT64_MAX);
     expect_unused(&p, at);
     teardown(&p);
 }
@@ -338,6 +385,7 @@ int main(void)
     TCase *tests = tcase_create("damaged lists");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, damaged_lists_are_made_anew, OURS, FAISS + 1);
+    tcase_add_test(tests, numbers_of_a_head_that_disagree_are_refused);
     tcase_add_test(tests, damaged_bits_are_found_at_their_first_use);
     tcase_add_test(tests, damaged_nibbles_are_found_at_their_first_use);
     tcase_add_test(tests, lists_that_are_made_go_on_from_nothing_damaged);
