@@ -140,6 +140,8 @@ static sem_status read_rows(FILE *in, const char *path, const char *head, uint64
         if (each != NULL)
             each(context, row);
     }
+    if (status == SEM_OK && (ferror(in) != 0 || (length < 0 && feof(in) == 0))) /* the latter: memory is out */
+        status = files_fail(err, "read", path);
     free(line);
     free(row);
     return status;
@@ -152,8 +154,6 @@ sem_status curve_read(const char *path, curve_reader *each, void *context, sem_e
         return files_fail(err, "open", path);
     kept k = {0};
     sem_status status = read_rows(in, path, NULL, UINT64_MAX, &k, each, context, err);
-    if (status == SEM_OK && ferror(in) != 0)
-        status = files_fail(err, "read", path);
     fclose(in);
     return status;
 }

@@ -37,8 +37,8 @@ sem_status curve_add(curve *c, const curve_row *row, sem_error *err);
 sem_status curve_sync(curve *c, sem_error *err);
 void curve_close(curve *c); /* accepts NULL */
 
-/* Calls each with the rows of the file, in order, and the names of its figures (which last
- * until curve_read returns); a row's figures beyond figure_count are not set. */
+/* Calls each with the rows of the file, in order; of a row's figures as many are set as the
+ * file has columns for. */
 typedef void curve_reader(void *context, const curve_row *row);
 sem_status curve_read(const char *path, curve_reader *each, void *context, sem_error *err);
 

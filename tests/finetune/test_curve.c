@@ -89,6 +89,10 @@ static void check_steps(const char *path, size_t steps)
     ck_assert_uint_eq(s.evaluations, steps / 5);
 }
 
+static const char BEGINNING[] =
+    "step,examples,loss,scale,learning_rate,gradient_norm,seconds,evaluation,own.ndcg,talk.accuracy\n"
+    "1,64,3,20,0.0001,2.5,0.500,,,\n";
+
 START_TEST(rows_come_back)
 {
     write_steps(in_folder("curve.csv"), 1, 12, 2);
@@ -96,11 +100,7 @@ START_TEST(rows_come_back)
     char *text;
     size_t size;
     ck_ok(files_read(in_folder("curve.csv"), 1 << 20, &text, &size, &error));
-    ck_assert(strncmp(text,
-                      "step,examples,loss,scale,learning_rate,gradient_norm,seconds,evaluation,own.ndcg,talk.accuracy\n"
-                      "1,64,3,20,0.0001,2.5,0.500,,,\n",
-                      strlen("step,examples,loss,scale,learning_rate,gradient_norm,seconds,evaluation,own.ndcg,talk."
-                             "accuracy\n1,64,3,20,0.0001,2.5,0.500,,,\n")) == 0);
+    ck_assert(strncmp(text, BEGINNING, sizeof BEGINNING - 1) == 0);
     free(text);
 }
 END_TEST
@@ -160,6 +160,16 @@ START_TEST(a_file_of_other_columns_or_no_curve_is_refused)
     s.next = 0;
     ck_fails(curve_read(path, check_row, &s, &error), SEM_FAILED_PRECONDITION);
     ck_assert_msg(strstr(error.message, ":4:") != NULL, "%s", error.message);
+}
+END_TEST
+
+/* The process's own memory opens like a file, and its first page cannot be read. */
+START_TEST(a_file_that_cannot_be_read_is_told_of_and_not_cut)
+{
+    curve *c;
+    ck_fails(curve_open(&c, "/proc/self/mem", 4, NAMES, 2, &error), SEM_INTERNAL);
+    ck_assert_msg(strstr(error.message, "read") != NULL, "%s", error.message);
+    ck_assert_ptr_null(c);
 }
 END_TEST
 
@@ -255,6 +265,7 @@ int main(void)
     tcase_add_test(tests, a_run_that_goes_on_doubles_no_row_and_counts_its_seconds_on);
     tcase_add_test(tests, a_file_cut_anywhere_keeps_its_whole_rows);
     tcase_add_test(tests, a_file_of_other_columns_or_no_curve_is_refused);
+    tcase_add_test(tests, a_file_that_cannot_be_read_is_told_of_and_not_cut);
     tcase_add_test(tests, a_picture_has_a_named_axis_for_each_course);
     tcase_add_test(tests, what_was_not_measured_has_no_axis);
     tcase_add_test(tests, a_picture_of_a_long_run_is_as_small_as_that_of_a_short_one);
