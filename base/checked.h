@@ -44,4 +44,11 @@ static inline void *checked_alloc_aligned(size_t count, size_t size)
     return aligned_alloc(64, bytes == 63 ? 64 : bytes & ~(size_t)63);
 }
 
+/* [row_count, width] floats, as checked_alloc_aligned takes them. */
+static inline float *checked_alloc_floats(size_t row_count, size_t width)
+{
+    size_t count;
+    return checked_mul(row_count, width, &count) ? checked_alloc_aligned(count, sizeof(float)) : NULL;
+}
+
 #endif

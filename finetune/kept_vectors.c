@@ -180,10 +180,10 @@ static sem_status compute_all(kept_vectors *k, const kept_text *texts, const mis
                               float *out, sem_error *err)
 {
     sem_status status = SEM_OK;
-    size_t floats, taken;
+    size_t taken;
     new_vectors *n = calloc(1, sizeof *n);
-    if (n != NULL && checked_mul(KEPT_BLOCK_MAX, k->config.dim, &floats))
-        n->vectors = checked_alloc_aligned(floats, sizeof *n->vectors);
+    if (n != NULL)
+        n->vectors = checked_alloc_floats(KEPT_BLOCK_MAX, k->config.dim);
     if (n == NULL || n->vectors == NULL)
         status = sem_fail_memory(err, "new vectors");
     for (size_t i = 0; i < count && status == SEM_OK; i += taken)

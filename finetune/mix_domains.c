@@ -38,7 +38,7 @@ static sem_status train(mix_domains *d, const example *const *items, size_t coun
     if (count <= d->options.domains)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "data set %s: %zu domains of %zu examples: there must be more", name,
                         d->options.domains, count);
-    d->centroids = checked_alloc_aligned(d->options.domains * d->dim, sizeof *d->centroids);
+    d->centroids = checked_alloc_floats(d->options.domains, d->dim);
     if (d->centroids == NULL)
         return sem_fail_memory(err, "the centres of domains");
     sem_status status = embed(d, items, count, &points, err);

@@ -23,24 +23,18 @@ void mix_others_destroy(mix_others *o)
     free(o);
 }
 
-static bool take_floats(float **out, size_t rows, size_t columns)
-{
-    size_t floats;
-    *out = checked_mul(rows, columns, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
-    return *out != NULL;
-}
-
 static bool take_memory(mix_others *o)
 {
     const mix_others_options *p = &o->options;
     o->texts = checked_realloc(NULL, p->max_texts, sizeof *o->texts);
-    bool enough = o->texts != NULL;
     if (p->teacher != NULL)
-        enough = enough && take_floats(&o->taught, 2 * p->max_pairs, kept_vectors_dim(p->teacher));
-    if (p->guide != NULL)
-        enough = enough && take_floats(&o->guide_vectors, p->max_texts, kept_vectors_dim(p->guide)) &&
-                 take_floats(&o->guide_cosines, p->max_pairs, p->max_texts - p->max_pairs);
-    return enough;
+        o->taught = checked_alloc_floats(2 * p->max_pairs, kept_vectors_dim(p->teacher));
+    if (p->guide != NULL) {
+        o->guide_vectors = checked_alloc_floats(p->max_texts, kept_vectors_dim(p->guide));
+        o->guide_cosines = checked_alloc_floats(p->max_pairs, p->max_texts - p->max_pairs);
+    }
+    return o->texts != NULL && (p->teacher == NULL || o->taught != NULL) &&
+           (p->guide == NULL || (o->guide_vectors != NULL && o->guide_cosines != NULL));
 }
 
 sem_status mix_others_create(mix_others **out, const mix_others_options *options, sem_error *err)

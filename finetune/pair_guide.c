@@ -26,13 +26,6 @@ void pair_guide_destroy(pair_guide *g)
     free(g);
 }
 
-static bool take_floats(float **out, size_t rows, size_t columns)
-{
-    size_t floats;
-    *out = checked_mul(rows, columns, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
-    return *out != NULL;
-}
-
 typedef enum guide_side { QUERIES, DOCUMENTS, NEGATIVES } guide_side;
 
 static bulk_text text_of(const pair_guide *g, const train_pair *pairs, guide_side side, size_t i)
@@ -71,8 +64,12 @@ static sem_status take_memory(pair_guide *g, size_t batch_size, sem_error *err)
     size_t texts, extra, candidates;
     if (!checked_mul(g->count, 2, &texts) || !checked_add(texts, g->negatives->count, &texts) ||
         !checked_mul(batch_size, pair_negatives_most(g->negatives), &extra) ||
-        !checked_add(batch_size, extra, &candidates) || !take_floats(&g->vectors, texts, g->dim) ||
-        !take_floats(&g->rows, batch_size + candidates, g->dim) || !take_floats(&g->cosines, batch_size, candidates))
+        !checked_add(batch_size, extra, &candidates))
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "the guide's vectors of %zu pairs are too many", g->count);
+    g->vectors = checked_alloc_floats(texts, g->dim);
+    g->rows = checked_alloc_floats(batch_size + candidates, g->dim);
+    g->cosines = checked_alloc_floats(batch_size, candidates);
+    if (g->vectors == NULL || g->rows == NULL || g->cosines == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the guide's vectors of %zu pairs", g->count);
     return SEM_OK;
 }

@@ -6,9 +6,8 @@ sem_status text_vectors(const model *m, const data_text *texts, size_t count, bo
                         float **out, sem_error *err)
 {
     const model_config *c = model_get_config(m);
-    size_t floats;
     bulk_text *listed = checked_realloc(NULL, count + 1, sizeof *listed);
-    *out = checked_mul(count + 1, c->dim, &floats) ? checked_alloc_aligned(floats, sizeof **out) : NULL;
+    *out = checked_alloc_floats(count + 1, c->dim);
     sem_status status = listed != NULL && *out != NULL ? SEM_OK : sem_fail_memory(err, "the vectors of texts");
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         listed[i] = (bulk_text){texts[i].bytes, texts[i].length};
