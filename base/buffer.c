@@ -2,9 +2,10 @@
 
 #include "base/checked.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { FIRST_CAPACITY = 256 };
+enum { FIRST_CAPACITY = 256, PRINT_FIRST = 64 /* bytes that most prints fit in */ };
 
 bool buffer_reserve(buffer *b, size_t more)
 {
@@ -34,6 +35,32 @@ bool buffer_append(buffer *b, const void *data, size_t size)
         memcpy(b->data + b->size, data, size);
     b->size += size;
     return true;
+}
+
+bool buffer_print_list(buffer *b, const char *format, va_list args)
+{
+    va_list again;
+    size_t room = PRINT_FIRST;
+    int length = -1;
+    va_copy(again, args);
+    if (buffer_reserve(b, room))
+        length = vsnprintf((char *)b->data + b->size, room, format, args);
+    if (length >= (int)room) {
+        room = (size_t)length + 1;
+        length = buffer_reserve(b, room) ? vsnprintf((char *)b->data + b->size, room, format, again) : -1;
+    }
+    va_end(again);
+    b->size += length > 0 ? (size_t)length : 0;
+    return length >= 0;
+}
+
+bool buffer_print(buffer *b, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const bool printed = buffer_print_list(b, format, args);
+    va_end(args);
+    return printed;
 }
 
 void buffer_free(buffer *b)

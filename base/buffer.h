@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,6 +21,10 @@ bool buffer_reserve(buffer *b, size_t more);
 
 /* Appends; false when memory is out (the content is then unchanged). */
 bool buffer_append(buffer *b, const void *data, size_t size);
+
+/* Appends printf(...), without its NUL; false as of buffer_append. */
+bool buffer_print(buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool buffer_print_list(buffer *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* Frees the memory and leaves an empty buffer. */
 void buffer_free(buffer *b);

@@ -2,33 +2,20 @@
 
 #include "daemon/jobs.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static bool line(buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool line(buffer *out, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return n > 0 && (size_t)n < sizeof text && buffer_append(out, text, (size_t)n);
-}
-
 static bool metric(buffer *out, const char *name, const char *kind, uint64_t value)
 {
-    return line(out, "# TYPE %s %s\n%s %llu\n", name, kind, name, (unsigned long long)value);
+    return buffer_print(out, "# TYPE %s %s\n%s %llu\n", name, kind, name, (unsigned long long)value);
 }
 
 /* Time from arrival to answer; a method that was never called has no rows. */
 static bool latencies(core *c, buffer *out)
 {
     static const char name[] = "semd_request_seconds";
-    bool ok = line(out, "# TYPE %s histogram\n", name);
+    bool ok = buffer_print(out, "# TYPE %s histogram\n", name);
     for (int m = 0; m < METHOD_COUNT_OF; m++) {
         const char *method = rpc_method_name((rpc_method)m);
         uint64_t sum = 0;
@@ -36,27 +23,28 @@ static bool latencies(core *c, buffer *out)
             continue;
         for (int i = 0; i < CORE_BUCKETS - 1; i++) {
             sum += c->stats.within[m][i];
-            ok = ok && line(out, "%s_bucket{method=\"%s\",le=\"%g\"} %llu\n", name, method,
-                            (double)core_bucket_us[i] / 1e6, (unsigned long long)sum);
+            ok = ok && buffer_print(out, "%s_bucket{method=\"%s\",le=\"%g\"} %llu\n", name, method,
+                                    (double)core_bucket_us[i] / 1e6, (unsigned long long)sum);
         }
         sum += c->stats.within[m][CORE_BUCKETS - 1];
-        ok = ok && line(out, "%s_bucket{method=\"%s\",le=\"+Inf\"} %llu\n", name, method, (unsigned long long)sum) &&
-             line(out, "%s_sum{method=\"%s\"} %.6f\n", name, method, (double)c->stats.micros[m] / 1e6) &&
-             line(out, "%s_count{method=\"%s\"} %llu\n", name, method, (unsigned long long)sum);
+        ok = ok &&
+             buffer_print(out, "%s_bucket{method=\"%s\",le=\"+Inf\"} %llu\n", name, method, (unsigned long long)sum) &&
+             buffer_print(out, "%s_sum{method=\"%s\"} %.6f\n", name, method, (double)c->stats.micros[m] / 1e6) &&
+             buffer_print(out, "%s_count{method=\"%s\"} %llu\n", name, method, (unsigned long long)sum);
     }
     return ok;
 }
 
 static bool methods(core *c, buffer *out)
 {
-    bool ok = line(out, "# TYPE semd_requests_total counter\n");
+    bool ok = buffer_print(out, "# TYPE semd_requests_total counter\n");
     for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && line(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                        (unsigned long long)c->stats.requests[m]);
-    ok = ok && line(out, "# TYPE semd_request_errors_total counter\n");
+        ok = ok && buffer_print(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
+                                (unsigned long long)c->stats.requests[m]);
+    ok = ok && buffer_print(out, "# TYPE semd_request_errors_total counter\n");
     for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && line(out, "semd_request_errors_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                        (unsigned long long)c->stats.errors[m]);
+        ok = ok && buffer_print(out, "semd_request_errors_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
+                                (unsigned long long)c->stats.errors[m]);
     return ok;
 }
 
@@ -135,9 +123,9 @@ bool core_metrics(core *c, buffer *out)
 {
     core_stats *s = &c->stats;
     return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) &&
-           memory(c, out) && line(out, "# TYPE semd_queue_length gauge\n") &&
-           line(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
-           line(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
+           memory(c, out) && buffer_print(out, "# TYPE semd_queue_length gauge\n") &&
+           buffer_print(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
+           buffer_print(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
            metric(out, "semd_queue_bytes", "gauge", c->held_bytes) &&
            metric(out, "semd_texts_encoded_total", "counter", s->texts_encoded) &&
            metric(out, "semd_tokens_encoded_total", "counter", s->tokens_encoded) &&

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 
 static const char COLUMNS[] = "step,examples,loss,scale,learning_rate,gradient_norm,seconds,evaluation";
 
-enum { PLAIN_COLUMNS = 8, NUMBER_MAX = 64 };
+enum { PLAIN_COLUMNS = 8 };
 
 struct curve {
     char path[FILES_PATH_MAX];
@@ -26,32 +25,20 @@ struct curve {
 
 /* --- a row as text */
 
-static bool put(buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool put(buffer *out, const char *format, ...)
-{
-    char text[NUMBER_MAX];
-    va_list args;
-    va_start(args, format);
-    const int length = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return length >= 0 && (size_t)length < sizeof text && buffer_append(out, text, (size_t)length);
-}
-
 static bool put_real(buffer *out, double value)
 {
-    return put(out, ",") && (!isfinite(value) || put(out, "%.9g", value));
+    return buffer_print(out, ",") && (!isfinite(value) || buffer_print(out, "%.9g", value));
 }
 
 static bool write_row(buffer *out, const curve_row *row, size_t figure_count)
 {
-    bool written = put(out, "%llu,%llu", (unsigned long long)row->step, (unsigned long long)row->examples) &&
+    bool written = buffer_print(out, "%llu,%llu", (unsigned long long)row->step, (unsigned long long)row->examples) &&
                    put_real(out, row->loss) && put_real(out, row->scale > 0 ? row->scale : NAN) &&
                    put_real(out, row->learning_rate) && put_real(out, row->gradient_norm) &&
-                   put(out, ",%.3f", row->seconds) && put_real(out, row->evaluated ? row->evaluation : NAN);
+                   buffer_print(out, ",%.3f", row->seconds) && put_real(out, row->evaluated ? row->evaluation : NAN);
     for (size_t i = 0; i < figure_count && written; i++)
         written = put_real(out, row->evaluated ? row->figures[i] : NAN);
-    return written && put(out, "\n");
+    return written && buffer_print(out, "\n");
 }
 
 /* The next field as a number; NaN where it is empty. False: it is neither. */
@@ -184,7 +171,7 @@ static bool make_head(buffer *out, const char *const *names, size_t figure_count
 {
     bool made = buffer_append(out, COLUMNS, sizeof COLUMNS - 1);
     for (size_t i = 0; i < figure_count && made; i++)
-        made = buffer_append(out, ",", 1) && buffer_append(out, names[i], strlen(names[i]));
+        made = buffer_print(out, ",%s", names[i]);
     return made && buffer_append(out, "\n", 2); /* with its NUL */
 }
 

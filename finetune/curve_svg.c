@@ -19,8 +19,7 @@ enum {
     LEFT = 84, /* of a plot in its panel */
     TOP = 44,
     HEAD = 34, /* of the picture, for its title */
-    TICKS = 5,
-    TEXT_MAX = 1024
+    TICKS = 5
 };
 
 typedef enum series_kind { LOSS, EVALUATION, SCALE, LEARNING_RATE, SERIES_COUNT } series_kind;
@@ -85,13 +84,10 @@ static void say(drawing *d, const char *format, ...) __attribute__((format(print
 
 static void say(drawing *d, const char *format, ...)
 {
-    char text[TEXT_MAX];
     va_list args;
     va_start(args, format);
-    const int length = vsnprintf(text, sizeof text, format, args);
+    d->failed = !buffer_print_list(&d->out, format, args) || d->failed;
     va_end(args);
-    if (length < 0 || (size_t)length >= sizeof text || !buffer_append(&d->out, text, (size_t)length))
-        d->failed = true;
 }
 
 /* Text that XML takes as it is meant. */
