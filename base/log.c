@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/names.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,12 +22,11 @@ void log_init(sem_log *log, int fd, log_level level)
 
 bool log_level_parse(const char *text, log_level *out)
 {
-    for (unsigned i = 0; i < sizeof level_names / sizeof *level_names; i++)
-        if (strcmp(text, level_names[i]) == 0) {
-            *out = (log_level)i;
-            return true;
-        }
-    return false;
+    size_t place;
+    if (!names_find(level_names, sizeof level_names / sizeof *level_names, text, &place))
+        return false;
+    *out = (log_level)place;
+    return true;
 }
 
 static size_t line_start(const sem_log *log, log_level level, const char *event, char *line, size_t size)

@@ -1,6 +1,7 @@
 #include "finetune/data_set.h"
 
-#include <string.h>
+#include "base/names.h"
+
 
 enum { WINDOW = 10000, WINDOW_MIB = 256, LINE_MIB = 1, MALFORMED = 100, LINE_MIN = 16, LINE_MAX_MIB = 1024 };
 
@@ -25,12 +26,11 @@ const char *data_form_name(data_form form)
 
 bool data_form_parse(const char *name, data_form *out)
 {
-    for (size_t i = 0; i < FORM_COUNT; i++)
-        if (strcmp(name, FORMS[i]) == 0) {
-            *out = (data_form)i;
-            return true;
-        }
-    return false;
+    size_t place;
+    if (!names_find(FORMS, FORM_COUNT, name, &place))
+        return false;
+    *out = (data_form)place;
+    return true;
 }
 
 size_t data_form_columns(data_form form)

@@ -1,5 +1,7 @@
 #include "finetune/loss_choice.h"
 
+#include "base/names.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,13 +14,11 @@ static const char *const NAMES[LOSS_NAMES] = {"mnrl", "cosent", "mse"};
 
 bool loss_name_parse(const char *text, loss_name *out)
 {
-    for (size_t i = 0; i < LOSS_NAMES; i++) {
-        if (strcmp(text, NAMES[i]) != 0)
-            continue;
-        *out = (loss_name)i;
-        return true;
-    }
-    return false;
+    size_t place;
+    if (!names_find(NAMES, LOSS_NAMES, text, &place))
+        return false;
+    *out = (loss_name)place;
+    return true;
 }
 
 const char *loss_name_text(loss_name name)

@@ -1,11 +1,11 @@
 #include "finetune/loss_mnrl.h"
 
 #include "base/checked.h"
+#include "base/names.h"
 #include "finetune/loss_mask.h"
 #include "finetune/loss_sum.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct mnrl {
     loss head;
@@ -31,13 +31,11 @@ typedef struct mnrl_pass {
 bool mnrl_scale_of(const char *name, mnrl_scale *out)
 {
     static const char *const names[] = {"fixed", "scheduled", "learned"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i]) != 0)
-            continue;
-        *out = (mnrl_scale)i;
-        return true;
-    }
-    return false;
+    size_t place;
+    if (!names_find(names, sizeof names / sizeof *names, name, &place))
+        return false;
+    *out = (mnrl_scale)place;
+    return true;
 }
 
 double mnrl_scheduled_scale(size_t step, size_t steps)

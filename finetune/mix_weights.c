@@ -1,7 +1,8 @@
 #include "finetune/mix_weights.h"
 
+#include "base/names.h"
+
 #include <math.h>
-#include <string.h>
 
 enum { CAP = 1000000, TEMPERATURE = 5 };
 
@@ -19,12 +20,11 @@ const char *mix_method_name(mix_method method)
 
 bool mix_method_parse(const char *name, mix_method *out)
 {
-    for (size_t i = 0; i < sizeof METHODS / sizeof *METHODS; i++)
-        if (strcmp(name, METHODS[i]) == 0) {
-            *out = (mix_method)i;
-            return true;
-        }
-    return false;
+    size_t place;
+    if (!names_find(METHODS, sizeof METHODS / sizeof *METHODS, name, &place))
+        return false;
+    *out = (mix_method)place;
+    return true;
 }
 
 bool mix_needs_sizes(mix_method method)

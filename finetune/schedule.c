@@ -1,18 +1,17 @@
 #include "finetune/schedule.h"
 
+#include "base/names.h"
+
 #include <math.h>
-#include <string.h>
 
 bool schedule_shape_of(const char *name, schedule_shape *out)
 {
     static const char *const names[] = {"linear", "cosine", "constant"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i]) != 0)
-            continue;
-        *out = (schedule_shape)i;
-        return true;
-    }
-    return false;
+    size_t place;
+    if (!names_find(names, sizeof names / sizeof *names, name, &place))
+        return false;
+    *out = (schedule_shape)place;
+    return true;
 }
 
 size_t schedule_warmup(size_t steps, double warmup_ratio)

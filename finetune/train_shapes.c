@@ -1,6 +1,7 @@
 #include "finetune/train_shapes.h"
 
 #include "base/checked.h"
+#include "base/names.h"
 #include "finetune/train_step_internal.h"
 
 #include <string.h>
@@ -42,12 +43,11 @@ struct train_shapes {
 bool train_shape_of(const char *name, train_shape *out)
 {
     static const char *const names[] = {"packed", "buckets"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *out = (train_shape)i;
-            return true;
-        }
-    return false;
+    size_t place;
+    if (!names_find(names, sizeof names / sizeof *names, name, &place))
+        return false;
+    *out = (train_shape)place;
+    return true;
 }
 
 const train_shape_report *train_shapes_report(const train_shapes *f)

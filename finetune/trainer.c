@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/names.h"
 #include "base/utf8.h"
 #include "finetune/pair_guide.h"
 #include "finetune/pair_negatives.h"
@@ -10,7 +11,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
@@ -23,13 +23,11 @@ enum {
 bool train_precision_of(const char *name, train_precision *out)
 {
     static const char *const names[] = {"auto", "float32", "bfloat16"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i]) != 0)
-            continue;
-        *out = (train_precision)i;
-        return true;
-    }
-    return false;
+    size_t place;
+    if (!names_find(names, sizeof names / sizeof *names, name, &place))
+        return false;
+    *out = (train_precision)place;
+    return true;
 }
 
 void train_config_defaults(train_config *config)
