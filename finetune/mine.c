@@ -211,17 +211,12 @@ static sem_status find_candidates(mining *m, size_t query, const vector_hit *nea
 static float guide_score(const mining *m, uint32_t query, uint32_t document)
 {
     const float *q = m->guide_queries + query * m->guide_dim, *d = m->guide_documents + document * m->guide_dim;
-    double sum = 0;
-    for (size_t i = 0; i < m->guide_dim; i++)
-        sum += (double)q[i] * (double)d[i];
-    return (float)sum;
+    return (float)text_vectors_cosine(q, d, m->guide_dim);
 }
 
-/* What looks like the positive may be one: where the guide thinks little of the positive
- * itself, nothing that it likes better is taken. */
-static double guide_limit(const mining *m, float positive)
+double mine_guide_limit(double positive, double ratio)
 {
-    return positive > 0 ? m->options->guide_ratio * (double)positive : (double)positive;
+    return positive > 0 ? ratio * positive : positive;
 }
 
 static bool passes(mining *m, const mine_pair *p, const candidate *c, float positive_score, float *score)
@@ -245,7 +240,7 @@ static bool passes(mining *m, const mine_pair *p, const candidate *c, float posi
         return false;
     }
     *score = o->guide != NULL ? guide_score(m, p->query, c->document) : 0;
-    if (o->guide != NULL && (double)*score > guide_limit(m, positive_score)) {
+    if (o->guide != NULL && (double)*score > mine_guide_limit((double)positive_score, o->guide_ratio)) {
         r->by_guide++;
         return false;
     }

@@ -76,4 +76,9 @@ typedef struct mine_control {
 sem_status mine_negatives(const data_options *data, const mine_options *options, const mine_control *control,
                           mine_report *report, sem_error *err);
 
+/* The most that a guide may score a negative whose positive it scores so. What looks like the positive
+ * may be one: where the guide thinks little of the positive itself, nothing that it likes
+ * better is taken. */
+double mine_guide_limit(double positive, double ratio);
+
 #endif

@@ -2,6 +2,8 @@
 
 #include "base/checked.h"
 #include "finetune/bulk_encode.h"
+#include "finetune/mine.h"
+#include "finetune/text_vectors.h"
 #include "finetune/train_setup.h"
 
 #include <stdlib.h>
@@ -86,14 +88,9 @@ static sem_status fill(pair_guide *g, const model *guide, const train_pair *pair
 
 static double score(const pair_guide *g, size_t query, size_t text)
 {
-    const float *a = g->vectors + query * g->dim, *b = g->vectors + text * g->dim;
-    double sum = 0;
-    for (size_t i = 0; i < g->dim; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
+    return text_vectors_cosine(g->vectors + query * g->dim, g->vectors + text * g->dim, g->dim);
 }
 
-/* Where the guide thinks little of the document itself, nothing that it likes better is kept. */
 static sem_status leave_out(pair_guide *g, pair_negatives *negatives, double ratio, sem_error *err)
 {
     const size_t first = 2 * g->count, dim = g->dim;
@@ -102,7 +99,7 @@ static sem_status leave_out(pair_guide *g, pair_negatives *negatives, double rat
     if (keep == NULL)
         return sem_fail_memory(err, "the negatives of training pairs");
     for (size_t i = 0; i < g->count; i++) {
-        const double right = score(g, i, g->count + i), most = right > 0 ? ratio * right : right;
+        const double most = mine_guide_limit(score(g, i, g->count + i), ratio);
         for (size_t k = negatives->from[i]; k < negatives->from[i + 1]; k++) {
             keep[k] = score(g, i, first + k) <= most;
             if (keep[k])

@@ -28,3 +28,11 @@ sem_status text_vectors(const model *m, const data_text *texts, size_t count, bo
     }
     return status;
 }
+
+double text_vectors_cosine(const float *a, const float *b, size_t dim)
+{
+    double sum = 0;
+    for (size_t i = 0; i < dim; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}

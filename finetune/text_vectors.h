@@ -13,4 +13,7 @@
 sem_status text_vectors(const model *m, const data_text *texts, size_t count, bool as_query, unsigned threads, int nice,
                         float **out, sem_error *err);
 
+/* The cosine of two such vectors [dim]. */
+double text_vectors_cosine(const float *a, const float *b, size_t dim);
+
 #endif
