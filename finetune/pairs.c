@@ -313,23 +313,11 @@ static void add_negatives(pair_set *out, const collector *c, size_t number, size
     }
 }
 
-static sem_status choose_negatives(collector *c, pair_set *out, sem_error *err)
-{
-    skipped_pair *pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *pairs);
-    if (pairs == NULL)
-        return sem_fail_memory(err, "skipped documents");
-    for (size_t i = 0; i < c->judged_count; i++)
-        pairs[i] = (skipped_pair){c->judged[i].query, c->judged[i].document, c->weights[i].weight > 0};
-    sem_status status = skipped_choose(c->skips, &c->skip_count, pairs, c->judged_count, &c->texts,
-                                       c->options->negatives, &out->passed_by, err);
-    free(pairs);
-    return status;
-}
-
 /* Moves what was collected into out. */
 static sem_status build_set(collector *c, pair_set *out, sem_error *err)
 {
-    sem_status status = choose_negatives(c, out, err);
+    sem_status status = skipped_choose(c->skips, &c->skip_count, c->weights, c->judged_count, &c->texts,
+                                       c->options->negatives, &out->passed_by, err);
     if (status != SEM_OK)
         return status;
     out->pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pairs);

@@ -13,7 +13,7 @@ typedef struct tally {
 } tally;
 
 typedef struct choosing {
-    const skipped_pair *pairs;
+    const trust_pair *pairs;
     const text_pool *texts;
     uint64_t *right; /* [right_count] sorted: query << 32 | document of positives */
     size_t right_count;
@@ -59,7 +59,7 @@ static sem_status list_right(choosing *c, size_t pair_count, sem_error *err)
     if (c->right == NULL)
         return sem_fail_memory(err, "the right documents of queries");
     for (size_t i = 0; i < pair_count; i++)
-        if (c->pairs[i].right)
+        if (c->pairs[i].weight > 0)
             c->right[c->right_count++] = fact(c->pairs[i].query, c->pairs[i].document);
     qsort(c->right, c->right_count, sizeof *c->right, compare_numbers);
     return SEM_OK;
@@ -74,7 +74,7 @@ static uint64_t form_of(const choosing *c, uint32_t text)
 
 static bool passes(choosing *c, const skip *s)
 {
-    const skipped_pair *p = &c->pairs[s->pair];
+    const trust_pair *p = &c->pairs[s->pair];
     const uint64_t known = fact(p->query, s->document);
     c->report->candidates++;
     if (bsearch(&known, c->right, c->right_count, sizeof known, compare_numbers) != NULL) {
@@ -111,7 +111,7 @@ static size_t keep_best(const choosing *c, skip *skips, size_t most)
     return kept;
 }
 
-sem_status skipped_choose(skip *skips, size_t *count, const skipped_pair *pairs, size_t pair_count,
+sem_status skipped_choose(skip *skips, size_t *count, const trust_pair *pairs, size_t pair_count,
                           const text_pool *texts, size_t most, skipped_report *report, sem_error *err)
 {
     choosing c = {.pairs = pairs, .texts = texts, .report = report};

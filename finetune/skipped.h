@@ -6,8 +6,8 @@
 
 #include "base/status.h"
 #include "finetune/text_pool.h"
+#include "finetune/trust.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,21 +22,16 @@ typedef struct skip {
     uint32_t document;
 } skip;
 
-/* A pair as the rules see it. */
-typedef struct skipped_pair {
-    uint32_t query, document; /* numbers of texts */
-    bool right;               /* the document is a positive of the query */
-} skipped_pair;
-
 typedef struct skipped_report {
     size_t candidates, known, same_text; /* left out by each rule, in this order */
 } skipped_report;
 
 /* Keeps in skips [*count] the documents that may be negatives of their pair, at most `most`
  * each, pair by pair, those skipped most often first. Left out, as in mining (mine.h): a
- * positive of the same query in any pair, and what differs from the pair's positive or query
- * in case and white space only. What a guide thinks of them is asked later (pair_guide.h). */
-sem_status skipped_choose(skip *skips, size_t *count, const skipped_pair *pairs, size_t pair_count,
+ * positive of the same query in any pair that weighs anything, and what differs from the
+ * pair's positive or query in case and white space only. What a guide thinks of them is
+ * asked later (pair_guide.h). */
+sem_status skipped_choose(skip *skips, size_t *count, const trust_pair *pairs, size_t pair_count,
                           const text_pool *texts, size_t most, skipped_report *report, sem_error *err);
 
 #endif
