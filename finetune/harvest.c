@@ -1,9 +1,9 @@
 #include "finetune/harvest.h"
 
-#include "base/checked.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "index/events.h"
+#include "finetune/text_pool.h"
 
 #include <stdlib.h>
 
@@ -13,21 +13,6 @@ typedef struct gathering {
     size_t count, capacity;
     bool failed; /* memory is out */
 } gathering;
-
-static bool make_room(gathering *g, size_t more)
-{
-    if (more <= g->capacity - g->count)
-        return true;
-    size_t capacity = g->capacity == 0 ? 4096 : g->capacity * 2;
-    while (capacity < g->count + more)
-        capacity *= 2;
-    impression *grown = checked_realloc(g->items, capacity, sizeof *grown);
-    if (grown == NULL)
-        return false;
-    g->items = grown;
-    g->capacity = capacity;
-    return true;
-}
 
 static uint64_t hash_of_id(const docid *id)
 {
@@ -42,11 +27,15 @@ static bool take_search(void *context, const event_logged_search *s)
         return true;
     const size_t shown = s->shown_count < PROPENSITY_RANKS ? s->shown_count : PROPENSITY_RANKS;
     const uint64_t query = random_at(s->collection, hash_text(s->query, s->query_length));
-    g->failed = !make_room(g, shown);
-    if (g->failed)
-        return false;
-    for (size_t i = 0; i < shown; i++)
+    for (size_t i = 0; i < shown; i++) {
+        impression *grown = items_with_room(g->items, g->count, &g->capacity, sizeof *grown);
+        if (grown == NULL) {
+            g->failed = true;
+            return false;
+        }
+        g->items = grown;
         g->items[g->count++] = (impression){query, hash_of_id(&s->shown[i].id), (uint32_t)i + 1, s->shown[i].clicked};
+    }
     return g->count < HARVEST_IMPRESSIONS;
 }
 

@@ -25,7 +25,7 @@ bool item_table_next(const item_table *t, size_t *cell, uint32_t *item);
 void item_table_free(item_table *t);
 
 /* items with room for one more element of `size` bytes, moved if need be; NULL when memory
- * is out or there would be more than 2^32 (items is then still valid). */
+ * is out or there would be more than 2^31 (items is then still valid). */
 void *items_with_room(void *items, size_t count, size_t *capacity, size_t size);
 
 typedef struct pooled_text {
