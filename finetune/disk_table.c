@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -112,12 +111,6 @@ sem_status disk_table_put(disk_table *t, uint64_t key, uint64_t value, sem_error
 uint64_t disk_table_get(const disk_table *t, uint64_t key)
 {
     return find_place(t->places, t->capacity, key)->value;
-}
-
-void disk_table_clear(disk_table *t)
-{
-    memset(t->places, 0, t->capacity * sizeof *t->places);
-    t->count = 0;
 }
 
 size_t disk_table_count(const disk_table *t)

@@ -19,7 +19,6 @@ void disk_table_destroy(disk_table *t); /* accepts NULL */
 sem_status disk_table_put(disk_table *t, uint64_t key, uint64_t value, sem_error *err);
 /* 0 for a key that is not there. */
 uint64_t disk_table_get(const disk_table *t, uint64_t key);
-void disk_table_clear(disk_table *t);
 size_t disk_table_count(const disk_table *t);
 
 #endif
