@@ -1,53 +1,13 @@
 /* A guide's cosines and texts' frequencies, in runs over pairs in memory and over files. */
-#include "tests/finetune/data_files.h"
+#include "tests/finetune/run_case.h"
 
 #include "base/hash.h"
 #include "finetune/mix_frequency.h"
-#include "finetune/mix_source.h"
 #include "finetune/text_vectors.h"
-#include "finetune/train_mix.h"
 
 #include <math.h>
 
-static sem_error error;
-
 enum { PAIRS = 12, STEPS = 3, DIM = 48 };
-
-static const mix_lesson RANKING = {.loss = LOSS_MNRL};
-
-/* One set, its mix, and the tiny model; guide is where another one lies. */
-typedef struct guide_case {
-    model *m;
-    char guide[512];
-    const char *files[1];
-    data_options data;
-    mix_set set;
-    mix *mix;
-} guide_case;
-
-static bool begin(guide_case *c, const char *file)
-{
-    const char *dir = testing_shared("golden/tiny-bert");
-    if (dir == NULL)
-        return false;
-    *c = (guide_case){.data = data_options_defaults()};
-    ck_ok(model_open(&c->m, dir, NULL, NULL, &error));
-    snprintf(c->guide, sizeof c->guide, "%s", testing_shared("golden/tiny-bert-max"));
-    c->files[0] = file;
-    c->data.name = "pairs";
-    c->data.files = c->files;
-    c->data.file_count = 1;
-    c->set.data = &c->data;
-    const mix_options options = {.batch_size = PAIRS, .seed = 4};
-    ck_ok(mix_open(&c->mix, &options, &c->set, 1, &error));
-    return true;
-}
-
-static void end(guide_case *c)
-{
-    mix_close(c->mix);
-    model_close(c->m);
-}
 
 /* Three of the answers come twice. */
 static void text_of(char text[64], bool question, size_t i)
@@ -66,27 +26,16 @@ static const char *write_pairs(void)
     return data_file("pairs.jsonl", all);
 }
 
-static train_config settings(void)
-{
-    train_config config;
-    train_config_defaults(&config);
-    config.batch_size = PAIRS;
-    config.dropout = 0;
-    config.learning_rate = 1e-3;
-    config.epochs = STEPS;
-    return config;
-}
-
 /* Trains on the file and on its pairs in memory: the first loss of each. */
 static void train_both(const train_config *config, double *from_file, double *in_memory)
 {
-    guide_case c;
+    run_case c;
     char texts[PAIRS][2][64];
     train_pair pairs[PAIRS];
     train_report report;
     float *params;
     kept_vectors *guide = NULL;
-    ck_assert(begin(&c, write_pairs()));
+    ck_assert(run_begin(&c, write_pairs(), PAIRS));
     for (size_t i = 0; i < PAIRS; i++) {
         text_of(texts[i][0], true, i);
         text_of(texts[i][1], false, i);
@@ -110,13 +59,13 @@ static void train_both(const train_config *config, double *from_file, double *in
     *in_memory = report.first_loss;
     free(params);
     kept_vectors_close(guide);
-    end(&c);
+    run_end(&c);
 }
 
 START_TEST(a_guide_and_frequencies_give_files_the_losses_of_pairs_in_memory)
 {
     double plain, guided, counted, expected;
-    train_config config = settings();
+    train_config config = settings(PAIRS, STEPS);
     if (testing_shared("golden/tiny-bert") == NULL)
         return;
     train_both(&config, &plain, &expected);
@@ -129,7 +78,7 @@ START_TEST(a_guide_and_frequencies_give_files_the_losses_of_pairs_in_memory)
     train_both(&config, &guided, &expected);
     ck_assert_double_eq_tol(guided, 0, 1e-6);
     ck_assert_double_eq_tol(expected, 0, 1e-6);
-    config = settings();
+    config = settings(PAIRS, STEPS);
     config.frequency = true;
     train_both(&config, &counted, &expected);
     ck_assert_double_eq_tol(counted, expected, 1e-5);
@@ -139,15 +88,17 @@ END_TEST
 
 START_TEST(a_batch_has_the_guides_cosines_of_all_candidates)
 {
-    guide_case c;
+    run_case c;
     mix_source *s;
     train_batch batch;
     kept_vectors *guide;
     float *vectors;
     model *m;
-    if (!begin(&c, data_file("mixed.jsonl", "[\"q0\", \"p0\"]\n[\"q1\", \"p1\", \"n1\"]\n[\"q2\", \"p2\", \"n2\"]\n")))
+    if (!run_begin(&c,
+                   data_file("mixed.jsonl", "[\"q0\", \"p0\"]\n[\"q1\", \"p1\", \"n1\"]\n[\"q2\", \"p2\", \"n2\"]\n"),
+                   PAIRS))
         return;
-    const kept_options kept = {.model = c.guide, .threads = 2};
+    const kept_options kept = {.model = testing_shared("golden/tiny-bert-max"), .threads = 2};
     ck_ok(kept_vectors_open(&guide, &kept, &error));
     const mix_source_options options = {
         .lessons = &RANKING, .batch_size = PAIRS, .negatives = 1, .seed = 1, .guide = guide};
@@ -158,7 +109,7 @@ START_TEST(a_batch_has_the_guides_cosines_of_all_candidates)
     data_text texts[8];
     for (size_t i = 0; i < 8; i++)
         texts[i] = (data_text){words[i], 2};
-    ck_ok(model_open(&m, c.guide, NULL, NULL, &error));
+    ck_ok(model_open(&m, testing_shared("golden/tiny-bert-max"), NULL, NULL, &error));
     ck_ok(text_vectors(m, texts, 8, false, 1, 0, &vectors, &error));
     /* Which pair stands where goes by its key. */
     size_t place[8];
@@ -176,7 +127,7 @@ START_TEST(a_batch_has_the_guides_cosines_of_all_candidates)
     model_close(m);
     mix_source_destroy(s);
     kept_vectors_close(guide);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 
@@ -224,25 +175,25 @@ END_TEST
 
 START_TEST(a_guide_that_is_missing_or_a_margin_without_one_is_refused)
 {
-    guide_case c;
-    train_config config = settings();
+    run_case c;
+    train_config config = settings(PAIRS, STEPS);
     train_report report;
     float *params;
     train_pair pairs[2] = {{"a", 1, "b", 1, 1, 2, 1, NULL, 0}, {"c", 1, "d", 1, 3, 4, 1, NULL, 0}};
-    if (!begin(&c, write_pairs()))
+    if (!run_begin(&c, write_pairs(), PAIRS))
         return;
     const train_mix_options options = {.steps = 1, .lessons = &RANKING, .set_count = 1};
     snprintf(config.guide, sizeof config.guide, "/nowhere");
     ck_fails(train_mnrl(c.m, pairs, 2, &config, NULL, &params, &report, &error), SEM_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(error.message, "train.guide"));
     ck_fails(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
-    config = settings();
+    config = settings(PAIRS, STEPS);
     config.guide_margin = 0.1;
     ck_fails(train_mnrl(c.m, pairs, 2, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
-    config = settings();
+    config = settings(PAIRS, STEPS);
     config.frequency = true;
     ck_fails(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 

@@ -1,12 +1,7 @@
 /* Runs in which data sets have losses of their own. */
-#include "tests/finetune/data_files.h"
-
-#include "finetune/mix_source.h"
-#include "finetune/train_mix.h"
+#include "tests/finetune/run_case.h"
 
 #include <unistd.h>
-
-static sem_error error;
 
 enum { SETS = 3, PAIRS = 12, BATCH = 4, STEPS = 18 };
 
@@ -37,11 +32,9 @@ static void write_files(lessons_case *c)
 static bool begin(lessons_case *c)
 {
     static const data_form forms[SETS] = {DATA_PAIRS, DATA_STS, DATA_COLUMNS};
-    const char *dir = testing_shared("golden/tiny-bert");
-    if (dir == NULL)
+    *c = (lessons_case){.m = open_tiny()};
+    if (c->m == NULL)
         return false;
-    *c = (lessons_case){0};
-    ck_ok(model_open(&c->m, dir, NULL, NULL, &error));
     write_files(c);
     for (size_t i = 0; i < SETS; i++) {
         c->data[i] = data_options_defaults();
@@ -112,19 +105,6 @@ START_TEST(a_loss_by_scores_is_refused_where_there_are_none)
     end(&c);
 }
 END_TEST
-
-/* Cancels a run behind a step. */
-typedef struct stopper {
-    atomic_bool cancel;
-    size_t behind;
-} stopper;
-
-static void stop(void *context, const train_progress *now)
-{
-    stopper *s = context;
-    if (now->step == s->behind)
-        atomic_store(&s->cancel, true);
-}
 
 static float *train_all(const mix_lesson *lessons, const char *checkpoint, size_t behind, sem_status expected,
                         size_t *total)

@@ -1,64 +1,14 @@
 /* Training from files as they are read. */
-#include "tests/finetune/data_files.h"
-
-#include "finetune/mix_source.h"
-#include "finetune/train_mix.h"
+#include "tests/finetune/run_case.h"
 
 #include <math.h>
 #include <unistd.h>
 
-static sem_error error;
-
 enum { PAIRS = 12, STEPS = 3 };
-
-/* One set, its mix, and the tiny model. */
-typedef struct run_case {
-    model *m;
-    const char *files[1];
-    data_options data;
-    mix_set set;
-    mix *mix;
-} run_case;
-
-static bool begin(run_case *c, const char *file, size_t batch)
-{
-    const char *dir = testing_shared("golden/tiny-bert");
-    if (dir == NULL)
-        return false;
-    *c = (run_case){.data = data_options_defaults()};
-    ck_ok(model_open(&c->m, dir, NULL, NULL, &error));
-    c->files[0] = file;
-    c->data.name = "pairs";
-    c->data.files = c->files;
-    c->data.file_count = 1;
-    c->set.data = &c->data;
-    const mix_options options = {.batch_size = batch, .seed = 4};
-    ck_ok(mix_open(&c->mix, &options, &c->set, 1, &error));
-    return true;
-}
-
-static void end(run_case *c)
-{
-    mix_close(c->mix);
-    model_close(c->m);
-}
-
-static const mix_lesson RANKING = {.loss = LOSS_MNRL};
 
 static train_mix_options steps_of(size_t steps, size_t negatives)
 {
     return (train_mix_options){.steps = steps, .negatives = negatives, .lessons = &RANKING, .set_count = 1};
-}
-
-static train_config settings(size_t batch)
-{
-    train_config config;
-    train_config_defaults(&config);
-    config.batch_size = batch;
-    config.dropout = 0;
-    config.learning_rate = 1e-3;
-    config.epochs = STEPS;
-    return config;
 }
 
 static size_t total_of(const model *m)
@@ -81,13 +31,13 @@ START_TEST(training_from_a_file_equals_training_on_its_pairs)
     train_pair pairs[PAIRS];
     train_report report, expected_report;
     float *params, *expected;
-    train_config config = settings(PAIRS);
+    train_config config = settings(PAIRS, STEPS);
     config.symmetric = true;
     config.margin = 0.1;
     config.schedule = SCHEDULE_COSINE;
     config.average = 0.5;
     const train_mix_options options = steps_of(STEPS, 0);
-    if (!begin(&c, pairs_file(), PAIRS))
+    if (!run_begin(&c, pairs_file(), PAIRS))
         return;
     for (size_t i = 0; i < PAIRS; i++) {
         snprintf(texts[i][0], 64, "question number %zu", i);
@@ -114,44 +64,31 @@ START_TEST(training_from_a_file_equals_training_on_its_pairs)
     ck_assert_uint_lt(far, total_of(c.m) / 500);
     free(params);
     free(expected);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 
 START_TEST(the_same_seed_gives_the_same_bits)
 {
-    const train_config config = settings(5);
+    const train_config config = settings(5, STEPS);
     const train_mix_options options = steps_of(6, 1);
     float *first = NULL;
     for (size_t round = 0; round < 2; round++) {
         run_case c;
         train_report report;
         float *params;
-        if (!begin(&c, pairs_file(), 5))
+        if (!run_begin(&c, pairs_file(), 5))
             return;
         ck_ok(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error));
         if (round > 0)
             ck_assert_mem_eq(params, first, total_of(c.m) * sizeof *params);
         free(round > 0 ? params : NULL);
         first = round == 0 ? params : first;
-        end(&c);
+        run_end(&c);
     }
     free(first);
 }
 END_TEST
-
-/* Cancels a run behind a step. */
-typedef struct stopper {
-    atomic_bool cancel;
-    size_t behind;
-} stopper;
-
-static void stop(void *context, const train_progress *now)
-{
-    stopper *s = context;
-    if (now->step == s->behind)
-        atomic_store(&s->cancel, true);
-}
 
 /* Ten steps, dropout and all; with a checkpoint every three. Cancelled behind some of them. */
 static float *train_ten(const char *checkpoint, size_t cancelled_behind, sem_status expected)
@@ -161,17 +98,17 @@ static float *train_ten(const char *checkpoint, size_t cancelled_behind, sem_sta
     float *params = NULL;
     stopper s = {.behind = cancelled_behind};
     const train_control control = {.cancel = &s.cancel, .progress = stop, .context = &s};
-    train_config config = settings(5);
+    train_config config = settings(5, STEPS);
     config.dropout = 0.1;
     config.accumulate = 2;
     config.checkpoint = checkpoint;
     config.checkpoint_every = 3;
     const train_mix_options options = steps_of(10, 1);
-    ck_assert(begin(&c, pairs_file(), 5));
+    ck_assert(run_begin(&c, pairs_file(), 5));
     ck_fails(train_on_mix(c.m, c.mix, &options, &config, &control, &params, &report, &error), expected);
     if (expected == SEM_OK)
         ck_assert_uint_eq(report.steps, 10);
-    end(&c);
+    run_end(&c);
     return params;
 }
 
@@ -180,10 +117,10 @@ START_TEST(a_run_goes_on_from_its_checkpoint_to_the_same_bits)
     run_case c;
     char path[512];
     snprintf(path, sizeof path, "%s", data_file_path("checkpoint"));
-    if (!begin(&c, pairs_file(), 5))
+    if (!run_begin(&c, pairs_file(), 5))
         return;
     const size_t bytes = total_of(c.m) * sizeof(float);
-    end(&c);
+    run_end(&c);
     float *whole = train_ten(NULL, 0, SEM_OK);
     ck_assert_ptr_null(train_ten(path, 5, SEM_CANCELLED));
     ck_assert_ptr_null(train_ten(path, 8, SEM_CANCELLED));
@@ -195,13 +132,13 @@ START_TEST(a_run_goes_on_from_its_checkpoint_to_the_same_bits)
     data_file("train.jsonl", "[\"a\", \"b\"]\n[\"c\", \"d\"]\n");
     train_report report;
     float *params;
-    train_config config = settings(5);
+    train_config config = settings(5, STEPS);
     config.checkpoint = path;
     config.checkpoint_every = 3;
     const train_mix_options options = steps_of(10, 1);
-    ck_assert(begin(&c, data_file_path("train.jsonl"), 5));
+    ck_assert(run_begin(&c, data_file_path("train.jsonl"), 5));
     ck_fails(train_on_mix(c.m, c.mix, &options, &config, NULL, &params, &report, &error), SEM_FAILED_PRECONDITION);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 
@@ -214,7 +151,7 @@ START_TEST(a_batch_holds_anchors_positives_and_as_many_negatives_as_there_are)
         run_case c;
         mix_source *s;
         train_batch batch;
-        if (!begin(&c, data_file("mixed.jsonl", MIXED), 4))
+        if (!run_begin(&c, data_file("mixed.jsonl", MIXED), 4))
             return;
         const mix_source_options options = {.lessons = &RANKING, .batch_size = 4, .negatives = most, .seed = 1};
         const size_t expected = most == 0 ? 0 : 2 + (most < 3 ? most : 3);
@@ -234,7 +171,7 @@ START_TEST(a_batch_holds_anchors_positives_and_as_many_negatives_as_there_are)
                 equal += batch.about.text[i] == batch.about.text[j] && batch.about.id[i] == batch.about.id[j];
         ck_assert_uint_eq(equal, most > 0);
         mix_source_destroy(s);
-        end(&c);
+        run_end(&c);
     }
 }
 END_TEST
@@ -244,7 +181,7 @@ START_TEST(texts_of_one_set_share_a_label)
     run_case c;
     mix_source *s;
     train_batch batch;
-    if (!begin(&c, data_file("sets.jsonl", "{\"set\": [\"a\", \"b\", \"c\", \"d\"]}\n[\"e\", \"f\"]\n"), 8))
+    if (!run_begin(&c, data_file("sets.jsonl", "{\"set\": [\"a\", \"b\", \"c\", \"d\"]}\n[\"e\", \"f\"]\n"), 8))
         return;
     const mix_source_options options = {.lessons = &RANKING, .batch_size = 8, .seed = 1};
     size_t labelled = 0;
@@ -260,7 +197,7 @@ START_TEST(texts_of_one_set_share_a_label)
         }
     ck_assert_uint_eq(labelled, 4);
     mix_source_destroy(s);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 
@@ -269,17 +206,17 @@ START_TEST(a_run_that_is_cancelled_says_so)
     run_case c;
     train_report report;
     float *params;
-    const train_config config = settings(4);
+    const train_config config = settings(4, STEPS);
     const atomic_bool cancel = true;
     const train_control control = {.cancel = &cancel};
-    if (!begin(&c, pairs_file(), 4))
+    if (!run_begin(&c, pairs_file(), 4))
         return;
     const train_mix_options five = steps_of(5, 0), none = steps_of(0, 0), many = steps_of(1, 1000);
     ck_fails(train_on_mix(c.m, c.mix, &five, &config, &control, &params, &report, &error), SEM_CANCELLED);
     ck_assert_ptr_null(params);
     ck_fails(train_on_mix(c.m, c.mix, &none, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
     ck_fails(train_on_mix(c.m, c.mix, &many, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
-    end(&c);
+    run_end(&c);
 }
 END_TEST
 

@@ -1,18 +1,12 @@
 /* Hard negatives of pairs in memory: which of them come into a batch, and what they do there. */
-#include "tests/finetune/data_files.h"
+#include "tests/finetune/run_case.h"
 
-#include "finetune/mix_source.h"
 #include "finetune/pair_guide.h"
 #include "finetune/pair_negatives.h"
-#include "finetune/train_mix.h"
 
 #include <math.h>
 
-static sem_error error;
-
 enum { PAIRS = 12 };
-
-static const mix_lesson RANKING = {.loss = LOSS_MNRL};
 
 typedef struct lesson {
     char texts[3][PAIRS][64];
@@ -40,27 +34,6 @@ static void make(lesson *l)
     }
 }
 
-static train_config settings(void)
-{
-    train_config config;
-    train_config_defaults(&config);
-    config.batch_size = PAIRS;
-    config.dropout = 0;
-    config.learning_rate = 1e-3;
-    config.epochs = 2;
-    return config;
-}
-
-static model *open_tiny(void)
-{
-    model *m;
-    const char *dir = testing_shared("golden/tiny-bert");
-    if (dir == NULL)
-        return NULL;
-    ck_ok(model_open(&m, dir, NULL, NULL, &error));
-    return m;
-}
-
 /* The first step's loss; params may be NULL, else the caller's. */
 static double first_loss(const model *m, const train_pair *pairs, size_t count, const train_config *config,
                          float **params)
@@ -75,7 +48,7 @@ static double first_loss(const model *m, const train_pair *pairs, size_t count, 
     return report.first_loss;
 }
 
-static double loss_from_file(const model *m, const lesson *l, const train_config *config)
+static double loss_from_file(const lesson *l, const train_config *config)
 {
     char all[PAIRS * 240], *at = all;
     for (size_t i = 0; i < PAIRS; i++) {
@@ -83,35 +56,28 @@ static double loss_from_file(const model *m, const lesson *l, const train_config
         at += sprintf(at, rest != NULL ? "[\"%s\", \"%s\", \"%s\"]\n" : "[\"%s\", \"%s\"]\n", l->texts[0][i],
                       l->texts[1][i], rest);
     }
-    const char *files[1] = {data_file("negatives.jsonl", all)};
-    data_options data = data_options_defaults();
-    data.name = "negatives";
-    data.files = files;
-    data.file_count = 1;
-    const mix_set set = {.data = &data};
-    const mix_options options = {.batch_size = PAIRS, .seed = 4};
     const train_mix_options how = {
         .steps = 2, .lessons = &RANKING, .set_count = 1, .negatives = 1, .folder = testing_folder()};
-    mix *all_sets;
+    run_case c;
     train_report report;
     float *params;
-    ck_ok(mix_open(&all_sets, &options, &set, 1, &error));
-    ck_ok(train_on_mix(m, all_sets, &how, config, NULL, &params, &report, &error));
+    ck_assert(run_begin(&c, data_file("negatives.jsonl", all), PAIRS));
+    ck_ok(train_on_mix(c.m, c.mix, &how, config, NULL, &params, &report, &error));
     free(params);
-    mix_close(all_sets);
+    run_end(&c);
     return report.first_loss;
 }
 
 START_TEST(negatives_give_pairs_in_memory_the_loss_of_files)
 {
     lesson l;
-    const train_config config = settings();
+    const train_config config = settings(PAIRS, 2);
     model *m = open_tiny();
     if (m == NULL)
         return;
     make(&l);
     const double with = first_loss(m, l.pairs, PAIRS, &config, NULL);
-    ck_assert_double_eq_tol(with, loss_from_file(m, &l, &config), 1e-5);
+    ck_assert_double_eq_tol(with, loss_from_file(&l, &config), 1e-5);
     for (size_t i = 0; i < PAIRS; i++)
         l.pairs[i].negative_count = 0;
     ck_assert_double_lt(first_loss(m, l.pairs, PAIRS, &config, NULL), with);
@@ -122,7 +88,7 @@ END_TEST
 START_TEST(a_right_document_of_the_query_is_no_negative_of_it)
 {
     lesson l;
-    const train_config config = settings();
+    const train_config config = settings(PAIRS, 2);
     model *m = open_tiny();
     if (m == NULL)
         return;
@@ -142,7 +108,7 @@ START_TEST(a_guide_leaves_out_what_it_likes_as_well_as_the_right_document)
     lesson l;
     pair_negatives list;
     pair_guide *guide;
-    train_config config = settings();
+    train_config config = settings(PAIRS, 2);
     model *m = open_tiny();
     if (m == NULL)
         return;
@@ -183,7 +149,7 @@ START_TEST(training_goes_on_from_a_checkpoint_to_the_same_weights)
 {
     lesson l;
     char path[512];
-    train_config config = settings();
+    train_config config = settings(PAIRS, 2);
     model *m = open_tiny();
     float *whole, *resumed;
     if (m == NULL)
@@ -211,7 +177,7 @@ END_TEST
 START_TEST(a_negative_that_is_not_text_is_refused)
 {
     lesson l;
-    const train_config config = settings();
+    const train_config config = settings(PAIRS, 2);
     train_report report;
     float *params;
     model *m = open_tiny();
