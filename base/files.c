@@ -108,6 +108,8 @@ sem_status files_parent(const char *path, char parent[FILES_PATH_MAX], sem_error
     sem_status status = files_join(parent, err, "%s", path);
     if (status != SEM_OK)
         return status;
+    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--)
+        parent[n - 1] = '\0';
     char *slash = strrchr(parent, '/');
     if (slash == NULL)
         return files_join(parent, err, ".");

@@ -36,7 +36,7 @@ sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 /* Copies a regular file to a new path and fsyncs it. */
 sem_status files_copy_file(const char *from, const char *to, sem_error *err);
 
-/* The folder that path lies in: "." for a name alone. */
+/* The folder that path, which may end in slashes, lies in: "." for a name alone. */
 sem_status files_parent(const char *path, char parent[FILES_PATH_MAX], sem_error *err);
 
 /* fsync of a folder, so that a rename in it lasts; the second of the folder that path lies in. */

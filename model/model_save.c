@@ -242,22 +242,6 @@ static sem_status fill_folder(const char *from, const char *to, const param_layo
     return status;
 }
 
-static sem_status sync_parent(const char *path, sem_error *err)
-{
-    char parent[FILES_PATH_MAX];
-    sem_status status = files_join(parent, err, "%s", path);
-    if (status != SEM_OK)
-        return status;
-    size_t n = strlen(parent);
-    while (n > 1 && parent[n - 1] == '/')
-        parent[--n] = '\0';
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL)
-        return files_sync_folder(".", err);
-    *(slash == parent ? slash + 1 : slash) = '\0';
-    return files_sync_folder(parent, err);
-}
-
 sem_status model_save(const char *from, const char *to, const param_layout *layout, const float *params,
                       const char *generation_json, sem_error *err)
 {
@@ -268,7 +252,7 @@ sem_status model_save(const char *from, const char *to, const param_layout *layo
     if (status == SEM_OK)
         status = fill_folder(from, to, layout, params, generation_json, err);
     if (status == SEM_OK)
-        status = sync_parent(to, err);
+        status = files_sync_parent(to, err);
     if (status != SEM_OK)
         files_remove_folder(to, NULL);
     return status;

@@ -99,6 +99,18 @@ START_TEST(a_path_lies_in_a_folder_by_where_it_leads)
 }
 END_TEST
 
+START_TEST(a_folder_is_found_however_the_path_ends)
+{
+    static const char *const paths[][2] = {{"a/b", "a"}, {"a/b///", "a"}, {"a", "."}, {"a/", "."},
+                                           {"/a", "/"},  {"/a/", "/"},    {"/", "/"}};
+    char parent[FILES_PATH_MAX];
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        ck_ok(files_parent(paths[i][0], parent, &error));
+        ck_assert_str_eq(parent, paths[i][1]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("files");
@@ -107,6 +119,7 @@ int main(void)
     tcase_add_loop_test(tests, a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again, 0, 3);
     tcase_add_test(tests, a_folder_is_not_copied_into_itself_whatever_its_path_looks_like);
     tcase_add_test(tests, a_path_lies_in_a_folder_by_where_it_leads);
+    tcase_add_test(tests, a_folder_is_found_however_the_path_ends);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
