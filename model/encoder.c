@@ -172,6 +172,20 @@ sem_status encoder_read_params(const encoder *e, float *out, sem_error *err)
     return weights_read(e->weights, out, err);
 }
 
+sem_status encoder_copy_params(const encoder *e, float **out, sem_error *err)
+{
+    const size_t total = encoder_layout(e)->total;
+    *out = checked_alloc_aligned(total, sizeof **out);
+    if (*out == NULL)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for a copy of %zu parameters", total);
+    sem_status status = encoder_read_params(e, *out, err);
+    if (status != SEM_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 size_t encoder_width(const encoder *e)
 {
     return e->plan.config->dim;

@@ -143,6 +143,8 @@ void encoder_release_rows(encoder *e);
 /* out[layout->total] = the parameters as float32, read from the model's files where
  * they are not in memory. Fails where the files were changed meanwhile. Any thread. */
 sem_status encoder_read_params(const encoder *e, float *out, sem_error *err);
+/* The same in new memory, the caller's; *out is NULL where it fails. */
+sem_status encoder_copy_params(const encoder *e, float **out, sem_error *err);
 const param_layout *encoder_layout(const encoder *e);
 size_t encoder_width(const encoder *e); /* E */
 /* Whether this machine computes faster in this precision than in float32. */

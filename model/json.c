@@ -33,6 +33,31 @@ sem_status json_load_path_reals(json_t **out, const char *path, size_t limit, se
     return load(out, path, limit, JSON_DECODE_INT_AS_REAL, err);
 }
 
+/* As few digits as give the same numbers: 1e-12, not 9.9999999999999998e-13. */
+static char *dump(const json_t *value)
+{
+    for (size_t digits = 15; digits <= 17; digits++) {
+        char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *again = text == NULL ? NULL : json_loads(text, 0, NULL);
+        bool equal = again != NULL && json_equal(again, value);
+        json_decref(again);
+        if (equal || digits == 17)
+            return text;
+        free(text);
+    }
+    return NULL;
+}
+
+sem_status json_write_path(const char *path, const json_t *value, sem_error *err)
+{
+    char *text = value != NULL ? dump(value) : NULL;
+    if (text == NULL)
+        return sem_fail_memory(err, path);
+    sem_status status = files_write(path, text, strlen(text), err);
+    free(text);
+    return status;
+}
+
 const char *json_type_name(const json_t *value)
 {
     if (value == NULL)

@@ -1,4 +1,4 @@
-/* Reading JSON files that nobody vouches for: every accessor checks the type
+/* JSON files. Reading those that nobody vouches for: every accessor checks the type
  * and the range, and every error names file, key, found and expected. */
 #ifndef SEM_MODEL_JSON_H
 #define SEM_MODEL_JSON_H
@@ -18,6 +18,10 @@ sem_status json_load_path(json_t **out, const char *path, size_t limit, sem_erro
 /* The same with every number read as a real: for files in which integers may
  * exceed 64 bits (model_max_length is often 10^30). */
 sem_status json_load_path_reals(json_t **out, const char *path, size_t limit, sem_error *err);
+
+/* Writes value, indented, in the place of the file (files_write). SEM_RESOURCE_EXHAUSTED where
+ * value is NULL: it could not be made. */
+sem_status json_write_path(const char *path, const json_t *value, sem_error *err);
 
 /* "an integer", "null", ... for messages; "nothing" for NULL. */
 const char *json_type_name(const json_t *value);

@@ -12,22 +12,7 @@
 
 enum { CONFIG_FILE_MAX = 16 << 20, CARD_FILE_MAX = 4 << 20 }; /* bytes */
 
-/* --- JSON out */
-
-/* As few digits as give the same numbers: 1e-12, not 9.9999999999999998e-13. */
-static char *dump(const json_t *value)
-{
-    for (size_t digits = 15; digits <= 17; digits++) {
-        char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
-        json_t *again = text == NULL ? NULL : json_loads(text, 0, NULL);
-        bool equal = again != NULL && json_equal(again, value);
-        json_decref(again);
-        if (equal || digits == 17)
-            return text;
-        free(text);
-    }
-    return NULL;
-}
+/* --- files */
 
 static sem_status write_json(const char *dir, const char *name, const json_t *value, sem_error *err)
 {
@@ -35,12 +20,7 @@ static sem_status write_json(const char *dir, const char *name, const json_t *va
     sem_status status = files_join(path, err, "%s/%s", dir, name);
     if (status != SEM_OK)
         return status;
-    char *text = value == NULL ? NULL : dump(value);
-    if (text == NULL)
-        return sem_fail_memory(err, path);
-    status = files_write(path, text, strlen(text), err);
-    free(text);
-    return status;
+    return json_write_path(path, value, err);
 }
 
 /* Loads dir/name; *out is NULL when there is none. */

@@ -6,28 +6,15 @@
 #include "model/json.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { TOKENIZER_FILE_MAX = 256 << 20, CONFIG_FILE_MAX = 1 << 20, VOCABULARY_FILE_MAX = 64 << 20 };
 
-/* Takes value. */
-static sem_status write_json(const char *path, json_t *value, size_t flags, sem_error *err)
-{
-    char *text = value != NULL ? json_dumps(value, flags) : NULL;
-    json_decref(value);
-    if (text == NULL)
-        return sem_fail_memory(err, path);
-    sem_status status = files_write(path, text, strlen(text), err);
-    free(text);
-    return status;
-}
-
 /* --- weights */
 
-/* The new rows of a token table; to and from are its first rows, of cols numbers. */
+/* The new rows of the token table to[rows, cols], from those that are there. */
 static void fill_rows(const vocab_extension *e, size_t cols, size_t rows, float *to)
 {
     for (size_t i = 0; i < e->count && e->first + i < rows; i++) {
@@ -69,12 +56,10 @@ static sem_status save_weights(const model *m, const char *to, const vocab_exten
     sem_status status = param_layout_create(&layout, &config, err);
     if (status != SEM_OK)
         return status;
-    float *old = checked_alloc_aligned(from->total, sizeof *old);
-    float *params = checked_alloc_aligned(layout.total, sizeof *params);
-    if (old == NULL || params == NULL)
+    float *old, *params = checked_alloc_aligned(layout.total, sizeof *params);
+    status = encoder_copy_params(model_get_encoder(m), &old, err);
+    if (status == SEM_OK && params == NULL)
         status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for %zu parameters", layout.total);
-    if (status == SEM_OK)
-        status = encoder_read_params(model_get_encoder(m), old, err);
     if (status == SEM_OK)
         status = grow_params(from, old, &layout, e, params, err);
     if (status == SEM_OK)
@@ -96,11 +81,11 @@ static sem_status write_config(const char *to, size_t rows, sem_error *err)
         status = json_load_path(&config, path, CONFIG_FILE_MAX, err);
     if (status != SEM_OK)
         return status;
-    if (json_object_set_new(config, "vocab_size", json_integer((json_int_t)rows)) != 0) {
-        json_decref(config);
-        return sem_fail_memory(err, path);
-    }
-    return write_json(path, config, JSON_INDENT(2), err);
+    status = json_object_set_new(config, "vocab_size", json_integer((json_int_t)rows)) == 0
+                 ? json_write_path(path, config, err)
+                 : sem_fail_memory(err, path);
+    json_decref(config);
+    return status;
 }
 
 /* vocab.txt has a piece a line, by id; where it has not, it goes. */
@@ -162,18 +147,14 @@ static sem_status remove_models(const char *to, sem_error *err)
     return status;
 }
 
-/* Takes root. */
-static sem_status write_vocabulary(const char *to, json_t *root, const vocab_extension *e, sem_error *err)
+static sem_status write_vocabulary(const char *to, const json_t *root, const vocab_extension *e, sem_error *err)
 {
     char path[FILES_PATH_MAX];
     sem_status status = files_join(path, err, "%s/tokenizer.json", to);
     const bool scored = json_is_array(json_object_get(json_object_get(root, "model"), "vocab"));
     if (status == SEM_OK)
         status = scored ? remove_models(to, err) : write_lines(to, root, e, err);
-    if (status == SEM_OK)
-        return write_json(path, root, JSON_INDENT(1), err);
-    json_decref(root);
-    return status;
+    return status == SEM_OK ? json_write_path(path, root, err) : status;
 }
 
 sem_status model_save_extended(const model *m, const char *to, const vocab_piece *pieces, size_t count,
@@ -200,10 +181,8 @@ sem_status model_save_extended(const model *m, const char *to, const vocab_piece
     const bool saved = status == SEM_OK;
     if (status == SEM_OK)
         status = write_config(to, rows, err);
-    if (status == SEM_OK) {
+    if (status == SEM_OK)
         status = write_vocabulary(to, root, &e, err);
-        root = NULL;
-    }
     if (saved && status != SEM_OK)
         files_remove_folder(to, NULL);
     json_decref(root);

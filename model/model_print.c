@@ -5,7 +5,6 @@
 #include "base/hash.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,9 +27,11 @@ static sem_status add_file(uint64_t *sum, const char *path, const char *name, se
     char line[512];
     uint64_t content, bytes;
     sem_status status = checksum_file(path, -1, &content, &bytes, NULL, NULL, err);
+    if (status != SEM_OK)
+        return status;
     int n = snprintf(line, sizeof line, "%.255s %016" PRIx64 " %" PRIu64, name, content, bytes);
     *sum += hash_text(line, (size_t)n);
-    return status;
+    return SEM_OK;
 }
 
 static sem_status add_folder(uint64_t *sum, const char *dir, bool modules, sem_error *err)

@@ -14,18 +14,6 @@
 
 enum { MODULES_FILE_MAX = 1 << 20 };
 
-/* Writes what value holds, which it takes. */
-static sem_status write_json(const char *path, json_t *value, sem_error *err)
-{
-    char *text = value != NULL ? json_dumps(value, JSON_INDENT(2)) : NULL;
-    json_decref(value);
-    if (text == NULL)
-        return sem_fail_memory(err, path);
-    sem_status status = files_write(path, text, strlen(text), err);
-    free(text);
-    return status;
-}
-
 static sem_status write_weights(const char *folder, size_t in, size_t width, uint64_t seed, sem_error *err)
 {
     char path[FILES_PATH_MAX];
@@ -60,12 +48,12 @@ static sem_status write_dense(const char *to, const char *name, size_t in, size_
         status = files_make_folder(folder, err);
     if (status == SEM_OK)
         status = files_join(path, err, "%s/config.json", folder);
-    if (status == SEM_OK)
-        status = write_json(path,
-                            json_pack("{s:I, s:I, s:b, s:s}", "in_features", (json_int_t)in, "out_features",
-                                      (json_int_t)width, "bias", 1, "activation_function",
-                                      "torch.nn.modules.linear.Identity"),
-                            err);
+    if (status != SEM_OK)
+        return status;
+    json_t *config = json_pack("{s:I, s:I, s:b, s:s}", "in_features", (json_int_t)in, "out_features", (json_int_t)width,
+                               "bias", 1, "activation_function", "torch.nn.modules.linear.Identity");
+    status = json_write_path(path, config, err);
+    json_decref(config);
     return status == SEM_OK ? write_weights(folder, in, width, seed, err) : status;
 }
 
@@ -104,20 +92,18 @@ static sem_status add_module(const char *to, char *name, size_t size, sem_error 
     if (status == SEM_OK && !made)
         status = sem_fail_memory(err, path);
     if (status == SEM_OK)
-        return write_json(path, modules, err);
+        status = json_write_path(path, modules, err);
     json_decref(modules);
     return status;
 }
 
 static sem_status save_copy(const model *m, const char *to, sem_error *err)
 {
-    const param_layout *layout = encoder_layout(model_get_encoder(m));
-    float *params = checked_alloc_aligned(layout->total, sizeof *params);
-    if (params == NULL)
-        return sem_fail_memory(err, "a copy of the model's weights");
-    sem_status status = encoder_read_params(model_get_encoder(m), params, err);
+    const encoder *e = model_get_encoder(m);
+    float *params;
+    sem_status status = encoder_copy_params(e, &params, err);
     if (status == SEM_OK)
-        status = model_save(model_get_dir(m), to, layout, params, NULL, err);
+        status = model_save(model_get_dir(m), to, encoder_layout(e), params, NULL, err);
     free(params);
     return status;
 }

@@ -242,7 +242,8 @@ static sem_status extend_scored(growing *g, const json_t *root, const json_t *mo
     {
         const double score = json_number_value(json_array_get(entry, 1));
         g->least = i == 0 || score < g->least ? score : g->least;
-        json_object_set_new(g->added, json_string_value(json_array_get(entry, 0)), json_true());
+        if (json_object_set_new(g->added, json_string_value(json_array_get(entry, 0)), json_true()) != 0)
+            return sem_fail_memory(err, "the vocabulary");
     }
     for (i = 0; i < count && status == SEM_OK; i++) {
         /* Below the least one, and the score of unknown characters would change. */

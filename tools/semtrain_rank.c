@@ -1,5 +1,4 @@
 /* rank: what the model learns from each data set alone. */
-#include "base/hash.h"
 #include "base/random.h"
 #include "finetune/train_mix.h"
 #include "finetune/train_setup.h"
@@ -83,15 +82,12 @@ static uint64_t add_set(uint64_t sum, const recipe_set *set)
 static sem_status find_common(ranking *k, sem_error *err)
 {
     const encoder *e = model_get_encoder(k->base);
-    const size_t total = encoder_layout(e)->total;
-    float *params = malloc(total * sizeof *params);
-    if (params == NULL)
-        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for %zu parameters", total);
-    sem_status status = encoder_read_params(e, params, err);
+    float *params;
+    sem_status status = encoder_copy_params(e, &params, err);
     const recipe_set *set;
     uint64_t sum = random_at(random_at(1, k->r->rank.steps), k->r->rank.batch_size);
     if (status == SEM_OK)
-        sum = add_bytes(sum, params, total * sizeof *params);
+        sum = add_bytes(sum, params, encoder_layout(e)->total * sizeof *params);
     free(params);
     for (size_t i = 0; i < config_key_count; i++)
         if (!is_no_matter(&config_keys[i]))
