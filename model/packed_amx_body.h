@@ -119,5 +119,5 @@ static AMX_TARGET void amx_tile_bfloat16(size_t rows, size_t steps, const char *
     amx_sums_bfloat16(rows, steps, a, stride, panel, sums);
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < out->columns; j++)
-            out->y[r * out->stride + j] = sums[r][j] + out->bias[j] + (out->begun ? out->y[r * out->stride + j] : 0);
+            out->y[r * out->stride + j] = packed_result(out, r, j, sums[r][j]);
 }

@@ -99,6 +99,12 @@ INLINE TARGET_F __m512i later_of(__m512i pairs)
 #define FLOAT_STORE(r, at)                                                                                             \
     if (rows > (r))                                                                                                    \
         store_row(out, r, sum_a##r, sum_b##r);
+/* All that a tile of float32 sums does; rows whose results are added to are fetched meanwhile. */
+#define FLOAT_TILE(PRODUCTS, ROW, GROUP)                                                                               \
+    if (out->begun)                                                                                                    \
+        fetch_results(rows, out);                                                                                      \
+    TILE_LOOP(FLOAT_SUM, PRODUCTS, ROW, GROUP)                                                                         \
+    EACH_ROW(FLOAT_STORE)
 #define INT_STORE(r, at)                                                                                               \
     if (rows > (r))                                                                                                    \
         store_int8(out, r, &c8, sum_a##r, sum_b##r);
@@ -192,28 +198,19 @@ INLINE TARGET_F void fetch_results(size_t rows, const packed_tile_out *out)
 INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
                                   const packed_tile_out *out)
 {
-    if (out->begun)
-        fetch_results(rows, out);
-    TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, FLOAT32_ROW, 4)
-    EACH_ROW(FLOAT_STORE)
+    FLOAT_TILE(ONE_PRODUCT, FLOAT32_ROW, 4);
 }
 
 INLINE TARGET_BF16 void rows_bfloat16(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
                                       const packed_tile_out *out)
 {
-    if (out->begun)
-        fetch_results(rows, out);
-    TILE_LOOP(FLOAT_SUM, ONE_PRODUCT, BFLOAT16_ROW, 4)
-    EACH_ROW(FLOAT_STORE)
+    FLOAT_TILE(ONE_PRODUCT, BFLOAT16_ROW, 4);
 }
 
 INLINE TARGET_F void rows_widened(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
                                   const packed_tile_out *out)
 {
-    if (out->begun)
-        fetch_results(rows, out);
-    TILE_LOOP(FLOAT_SUM, TWO_PRODUCTS, FLOAT32_ROW, 8)
-    EACH_ROW(FLOAT_STORE)
+    FLOAT_TILE(TWO_PRODUCTS, FLOAT32_ROW, 8);
 }
 
 INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,

@@ -23,7 +23,7 @@ static void tile_float32(size_t rows, size_t steps, const char *a, size_t a_stri
             for (size_t j = 0; j < PACKED_COLUMNS; j++)
                 sum[j] += x[p] * w[j];
         for (size_t j = 0; j < out->columns; j++)
-            out->y[r * out->stride + j] = sum[j] + out->bias[j] + (out->begun ? out->y[r * out->stride + j] : 0);
+            out->y[r * out->stride + j] = packed_result(out, r, j, sum[j]);
     }
 }
 
@@ -40,7 +40,7 @@ static void tile_bfloat16(size_t rows, size_t steps, const char *a, size_t a_str
                 sum[j] += even * widen(w[2 * j]) + odd * widen(w[2 * j + 1]);
         }
         for (size_t j = 0; j < out->columns; j++)
-            out->y[r * out->stride + j] = sum[j] + out->bias[j] + (out->begun ? out->y[r * out->stride + j] : 0);
+            out->y[r * out->stride + j] = packed_result(out, r, j, sum[j]);
     }
 }
 

@@ -35,6 +35,12 @@ typedef struct packed_tile_out {
     size_t fetch_step;
 } packed_tile_out;
 
+/* What column j of the tile's row r becomes, of float32 and bfloat16, by the sum of its products. */
+static inline float packed_result(const packed_tile_out *out, size_t r, size_t j, float sum)
+{
+    return sum + out->bias[j] + (out->begun ? out->y[r * out->stride + j] : 0);
+}
+
 /* a: rows of x in groups of 32 bits, a row every a_stride bytes. rows is at least 1. */
 typedef void packed_tile(size_t rows, size_t steps, const char *a, size_t a_stride, const char *panel,
                          const packed_tile_out *out);
