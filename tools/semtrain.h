@@ -38,6 +38,12 @@ sem_status semtrain_recipe(semtrain *t, const char *path, recipe *out, sem_error
 /* Opens the model of [train] in float32. */
 sem_status semtrain_model(const recipe *r, model **out, sem_error *err);
 
+/* A model's new directory is written beside its place, in the folder that the first names: whatever
+ * happens meanwhile, what lies in its place is whole. The second checks the model that is there
+ * and moves it; where that fails, or status says that writing did, it removes the folder. */
+sem_status semtrain_output_begin(const char *output, char temporary[FILES_PATH_MAX], sem_error *err);
+sem_status semtrain_output_end(const char *output, const char *temporary, sem_status status, sem_error *err);
+
 /* The set as part of a mix; *domains, the caller's, are those found with base where that was asked for. */
 sem_status semtrain_mix_set(semtrain *t, const recipe *r, const model *base, const recipe_set *set, mix_set *out,
                             mix_domains **domains, sem_error *err);

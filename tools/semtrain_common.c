@@ -56,3 +56,20 @@ sem_status semtrain_mix_set(semtrain *t, const recipe *r, const model *base, con
     out->context = *domains;
     return status;
 }
+
+sem_status semtrain_output_begin(const char *output, char temporary[FILES_PATH_MAX], sem_error *err)
+{
+    sem_status status = files_join(temporary, err, "%s.tmp-saved", output);
+    return status == SEM_OK ? files_remove_folder(temporary, err) : status; /* of a run that was killed */
+}
+
+sem_status semtrain_output_end(const char *output, const char *temporary, sem_status status, sem_error *err)
+{
+    if (status == SEM_OK)
+        status = model_check(temporary, NULL, err);
+    if (status == SEM_OK && rename(temporary, output) != 0)
+        status = files_fail(err, "rename", temporary);
+    if (status != SEM_OK)
+        files_remove_folder(temporary, NULL);
+    return status == SEM_OK ? files_sync_parent(output, err) : status;
+}

@@ -6,13 +6,11 @@
 #include "tools/semtrain.h"
 #include "tools/semtrain_child.h"
 
-#include <jansson.h>
 #include <utf8proc.h>
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -202,21 +200,13 @@ static sem_status read_pieces(extension *x, char **text, sem_error *err)
 
 static sem_status save(extension *x, extend_report *report, sem_error *err)
 {
-    char whole[FILES_PATH_MAX];
+    char temporary[FILES_PATH_MAX];
     progress_show(&x->t->bar, "writing", -1, "%s", x->output);
-    sem_status status = files_join(whole, err, "%s.tmp-saved", x->output);
-    if (status == SEM_OK)
-        status = files_remove_folder(whole, err); /* of a run that was killed */
-    if (status == SEM_OK)
-        status = model_save_extended(x->m, whole, x->pieces, x->count, report, err);
+    sem_status status = semtrain_output_begin(x->output, temporary, err);
     if (status != SEM_OK)
         return status;
-    status = model_check(whole, NULL, err);
-    if (status == SEM_OK && rename(whole, x->output) != 0)
-        status = files_fail(err, "rename", whole);
-    if (status != SEM_OK)
-        files_remove_folder(whole, NULL);
-    return status == SEM_OK ? files_sync_parent(x->output, err) : status;
+    status = model_save_extended(x->m, temporary, x->pieces, x->count, report, err);
+    return semtrain_output_end(x->output, temporary, status, err);
 }
 
 static void print_report(const extension *x, const extend_report *r)

@@ -42,11 +42,8 @@ static void training_free(training *g)
     model_close(g->first);
 }
 
-static sem_status check_recipe(recipe *r, sem_error *err)
+static sem_status check_recipe(const recipe *r, sem_error *err)
 {
-    /* Names of files beside it are made of it. */
-    for (size_t n = strlen(r->train.output); n > 1 && r->train.output[n - 1] == '/'; n--)
-        r->train.output[n - 1] = '\0';
     if (r->train.output[0] == '\0')
         return sem_fail(err, SEM_INVALID_ARGUMENT, "train.output is empty (expected a new directory)");
     if (access(r->train.output, F_OK) == 0)
@@ -172,27 +169,17 @@ static json_t *report_of(const training *g, const train_report *report)
     return o;
 }
 
-/* Written beside its place first: whatever happens meanwhile, what lies there is whole. */
 static sem_status write_model(training *g, const float *params, const char *text, sem_error *err)
 {
     char temporary[FILES_PATH_MAX];
-    const char *output = g->r->train.output;
-    sem_status status = files_join(temporary, err, "%s.tmp-saved", output);
-    if (status == SEM_OK)
-        status = files_remove_folder(temporary, err); /* of a run that was killed */
-    if (status == SEM_OK)
-        status = model_save(model_get_dir(g->base), temporary, encoder_layout(model_get_encoder(g->base)), params, text,
-                            err);
+    const param_layout *layout = encoder_layout(model_get_encoder(g->base));
+    sem_status status = semtrain_output_begin(g->r->train.output, temporary, err);
     if (status != SEM_OK)
         return status;
-    status = model_check(temporary, NULL, err);
+    status = model_save(model_get_dir(g->base), temporary, layout, params, text, err);
     if (status == SEM_OK)
         status = watch_save(&g->watch, temporary, err);
-    if (status == SEM_OK && rename(temporary, output) != 0)
-        status = files_fail(err, "rename", temporary);
-    if (status != SEM_OK)
-        files_remove_folder(temporary, NULL);
-    return status == SEM_OK ? files_sync_parent(output, err) : status;
+    return semtrain_output_end(g->r->train.output, temporary, status, err);
 }
 
 static sem_status save(training *g, const float *params, const train_report *report, sem_error *err)
