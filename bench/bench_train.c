@@ -5,8 +5,9 @@
  * PAIRS.jsonl holds a JSON object {"query": ..., "document": ...} a line. OUT is
  * the folder to be made for the trained model. Options: threads, batch, epochs,
  * steps, tokens, rate, scale, dropout, clip, decay, warmup, seed, tape (MiB),
- * precision (auto, float32, bfloat16), and order=1: the pairs are trained on once, in the file's order, batch after batch; each
- * is tokenized when its turn comes, and no text keeps another from being a negative.
+ * precision (auto, float32, bfloat16), and order=1: the pairs are trained on once, in the
+ * file's order, batch after batch; each is tokenized when its turn comes, and no text keeps
+ * another from being a negative.
  * Progress goes to standard error; standard output gets one line of JSON. */
 #include "base/checked.h"
 #include "base/clock.h"

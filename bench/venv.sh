@@ -26,6 +26,18 @@ venv_end() {
     cp "$wanted" "$venv/installed.txt"
 }
 
+# venv_with_torch CONTENTS: all of it, where PyTorch is among it. TORCH_INDEX names a package
+# index to try for that first, such as one with wheels without CUDA, which save 5 GB.
+venv_with_torch() {
+    venv_begin "$1" || return 0
+    if [ -n "${TORCH_INDEX:-}" ]; then
+        venv_pip --index-url "$TORCH_INDEX" "$(grep '^torch==' "$wanted")" ||
+            echo "  VENV  no PyTorch from $TORCH_INDEX: takes the package index's own"
+    fi
+    venv_pip -r "$wanted" || venv_fail "$wanted"
+    venv_end
+}
+
 # venv_fail WHAT: it could not be installed.
 venv_fail() {
     tail -n 5 "$log" >&2

@@ -40,7 +40,7 @@ fuzz clang command:FUZZ_CC
 fuzz libclang-rt-14-dev fuzzer:FUZZ_CC
 server libhiredis-dev library:hiredis
 server libpq-dev library:libpq
-train libgoogle-perftools-dev header:gperftools/tcmalloc.h
+train libtcmalloc-minimal4 preload:libtcmalloc_minimal.so.4
 EOF
 }
 
@@ -75,6 +75,11 @@ has_header() {
     return 1
 }
 
+# The loader says so where it cannot.
+can_preload() {
+    [ -z "$(LD_PRELOAD=$1 /bin/true 2>&1)" ]
+}
+
 has_module() {
     command -v "$PYTHON" >/dev/null 2>&1 &&
         "$PYTHON" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null
@@ -88,6 +93,7 @@ present() {
         library) has_library "$what" || return 1 ;;
         fuzzer) has_fuzzer || return 1 ;;
         header) has_header "$what" || return 1 ;;
+        preload) can_preload "$what" || return 1 ;;
         module) has_module "$what" || return 1 ;;
         file) [ -e "$what" ] || return 1 ;;
         esac

@@ -8,7 +8,6 @@ train takes the pairs in their order and ends with a line of JSON: the seconds o
 step, its loss, and the largest size that the process ever had. evaluate prints the
 figures of what data.py wrote."""
 import json
-import os
 import sys
 import time
 import warnings
@@ -20,14 +19,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
+from data import lines
+
 THREADS = 2
 MINI_BATCH = 32  # texts of a GradCache piece
 EVALUATED_AT_ONCE = 64
-
-
-def lines(path):
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
 
 
 def load(path, tokens):

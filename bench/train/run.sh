@@ -4,8 +4,7 @@
 #
 #   run.sh BUILD MODEL [option]...
 #
-# TORCH_INDEX names a package index to try for PyTorch first, such as one with
-# wheels without CUDA, which save 5 GB.
+# TORCH_INDEX is explained in ../venv.sh.
 set -eu
 
 build=$1
@@ -21,13 +20,6 @@ if [ ! -e ../shared/data/banking77/train.jsonl ] && [ "$*" = "${*#--source}" ]; 
     exit 0
 fi
 
-if venv_begin "PyTorch, sentence-transformers from the Python package index, about 6 GB"; then
-    if [ -n "${TORCH_INDEX:-}" ]; then
-        venv_pip --index-url "$TORCH_INDEX" "$(grep '^torch==' "$wanted")" ||
-            echo "  VENV  no PyTorch from $TORCH_INDEX: takes the package index's own"
-    fi
-    venv_pip -r "$wanted" || venv_fail "$wanted"
-    venv_end
-fi
+venv_with_torch "PyTorch, sentence-transformers from the Python package index, about 6 GB"
 
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" "$here/driver.py" --build "$build" --model "$model" "$@"
