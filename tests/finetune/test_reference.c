@@ -1,4 +1,5 @@
 /* Losses that shared/golden has no values of, compared with PyTorch's (tests/python/reference_losses.py). */
+#include "tests/common/source_tree.h"
 #include "tests/finetune/golden_train.h"
 
 #include "finetune/loss_choice.h"
@@ -19,11 +20,11 @@ typedef struct reference {
 static json_t *load_values(void)
 {
     json_error_t problem;
-    char path[512];
-    const char *root = getenv("SEMD_ROOT");
-    snprintf(path, sizeof path, "%s/tests/finetune/data/losses.json", root != NULL && *root != '\0' ? root : ".");
-    json_t *value = json_load_file(path, 0, &problem);
-    ck_assert_msg(value != NULL, "%s: %s", path, problem.text);
+    char *text = source_tree_read("tests/finetune/data/losses.json");
+    ck_assert_ptr_nonnull(text);
+    json_t *value = json_loads(text, 0, &problem);
+    ck_assert_msg(value != NULL, "losses.json:%d: %s", problem.line, problem.text);
+    free(text);
     return value;
 }
 
