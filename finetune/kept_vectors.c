@@ -145,10 +145,10 @@ static sem_status compute(kept_vectors *k, new_vectors *n, const char *prompt, s
                           .cancel = k->options.cancel,
                           .out = n->vectors};
     status = bulk_encode(&job, err);
-    if (status == SEM_OK && k->file != NULL)
-        status = kept_file_put(k->file, n->keys, n->vectors, n->count, err);
+    if (status != SEM_OK)
+        return status;
     k->computed += n->count;
-    return status;
+    return k->file != NULL ? kept_file_put(k->file, n->keys, n->vectors, n->count, err) : SEM_OK;
 }
 
 /* Takes from missing[0] on, as long as prompt and room allow; *taken of them. */

@@ -151,6 +151,12 @@ static sem_status put_batch(mix_source *s, const mix_batch *from, loss_name name
     return status;
 }
 
+/* The set whose lesson and frequencies a batch has; of one of all sets any, as they are alike. */
+static size_t set_of(const mix_batch *batch)
+{
+    return batch->set == MIX_ALL_SETS ? 0 : (size_t)batch->set;
+}
+
 /* NULL where nothing was counted. */
 static const float *find_frequencies(const mix_source *s, size_t set, size_t pairs)
 {
@@ -170,7 +176,7 @@ static sem_status add_to_lesson(const mix_source *s, const mix_batch *from, cons
     about->score = s->score;
     if (lesson->loss != LOSS_MNRL)
         return SEM_OK;
-    about->frequency = find_frequencies(s, from->set == MIX_ALL_SETS ? 0 : (size_t)from->set, from->count);
+    about->frequency = find_frequencies(s, set_of(from), from->count);
     return mix_others_guide(s->others, s->words, from->count, s->tokens.texts, &about->guide, err);
 }
 
@@ -181,7 +187,7 @@ sem_status mix_source_next(void *context, train_batch *batch, sem_error *err)
     sem_status status = mix_next(s->mix, &from, err);
     if (status != SEM_OK)
         return status;
-    const mix_lesson *lesson = &s->options.lessons[from.set == MIX_ALL_SETS ? 0 : from.set];
+    const mix_lesson *lesson = &s->options.lessons[set_of(&from)];
     status = put_batch(s, &from, lesson->loss, err);
     if (status != SEM_OK)
         return status;
