@@ -173,26 +173,11 @@ START_TEST(a_new_vector_is_the_mean_of_those_that_stood_for_it)
 }
 END_TEST
 
-/* A Python that has the package, or NULL. */
-static const char *find_python(void)
-{
-    static const char *const places[] = {"python3", "build/venv/train/bin/python", "build/venv/encode/bin/python"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        char line[PATH];
-        snprintf(line, sizeof line, "%s -c 'import tokenizers' >/dev/null 2>&1", places[i]);
-        if (system(line) == 0)
-            return places[i];
-    }
-    fprintf(stderr, "skipped: no Python here has the package tokenizers\n");
-    return NULL;
-}
-
 START_TEST(python_reads_the_same_ids)
 {
     model *before, *after;
-    char line[3 * PATH], text[PATH];
-    const char *python = find_python();
-    if (python == NULL || !extend((size_t)_i, &before, &after))
+    char line[4 * PATH], text[PATH], python[PATH];
+    if (!find_python(python, "tokenizers") || !extend((size_t)_i, &before, &after))
         return;
     FILE *out = fopen(in_folder("ids.txt"), "w");
     ck_assert_ptr_nonnull(out);
@@ -206,7 +191,8 @@ START_TEST(python_reads_the_same_ids)
         token_batch_free(&b);
     }
     ck_assert_int_eq(fclose(out), 0);
-    snprintf(line, sizeof line, "%s tests/python/same_ids.py %s %s", python, in_folder("longer"), in_folder("ids.txt"));
+    snprintf(line, sizeof line, "'%s' tests/python/same_ids.py %s %s", python, in_folder("longer"),
+             in_folder("ids.txt"));
     ck_assert_msg(system(line) == 0, "%s", line);
     model_close(before);
     model_close(after);

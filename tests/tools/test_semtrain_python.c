@@ -21,25 +21,6 @@ static const char *const TEXTS[] = {
 };
 enum { TEXT_COUNT = sizeof TEXTS / sizeof *TEXTS };
 
-/* The Python that a benchmark made for itself; false: none has sentence-transformers. */
-static bool find_python(char python[PATH])
-{
-    static const char *const made[] = {"encode", "train"};
-    const char *root = getenv("SEMD_ROOT");
-    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
-        char line[2 * PATH];
-        snprintf(python, PATH, "%s/build/venv/%s/bin/python", root != NULL && *root != '\0' ? root : ".", made[i]);
-        snprintf(line, sizeof line,
-                 "'%s' -c 'import importlib.util as u, sys; sys.exit(u.find_spec(\"sentence_transformers\") is None)' "
-                 "2>/dev/null",
-                 python);
-        if (system(line) == 0)
-            return true;
-    }
-    fprintf(stderr, "skipped: build/venv/encode has no sentence-transformers (make bench-encode installs it)\n");
-    return false;
-}
-
 static void write_vectors(const char *dir, const char *path)
 {
     model *m;
@@ -88,7 +69,6 @@ static bool make_model(size_t i)
     snprintf(line, sizeof line, "recipe%zu.ini", i);
     snprintf(command, sizeof command, "%s %s", CASES[i].command, write_file(line, text));
     ck_assert_int_eq(run(command), 0);
-    snprintf(name, sizeof name, "model%zu", i);
     snprintf(line, sizeof line, "vectors%zu", i);
     write_vectors(in_folder(name), in_folder(line));
     return true;
@@ -99,7 +79,7 @@ START_TEST(trained_and_distilled_models_give_the_same_vectors_in_python)
     char python[PATH], line[3 * CASE_COUNT * PATH], texts[2048];
     size_t used = 0;
     const char *root = getenv("SEMD_ROOT");
-    if (!find_python(python))
+    if (!find_python(python, "sentence_transformers"))
         return;
     for (size_t i = 0; i < TEXT_COUNT; i++)
         used += (size_t)snprintf(texts + used, sizeof texts - used, "%s\n", TEXTS[i]);
