@@ -80,6 +80,9 @@ typedef struct eval_result {
 sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
                              sem_error *err);
 
+/* Name of the first figure that this gives for the set, known before. */
+const char *semtrain_first_figure(const recipe_set *set);
+
 /* What was measured on all [eval] sets. */
 typedef struct eval_suite {
     eval_result results[RECIPE_SETS_MAX];

@@ -13,6 +13,11 @@ static void add_figure(eval_result *r, const char *name, double value)
     r->values[r->figures++] = value;
 }
 
+const char *semtrain_first_figure(const recipe_set *set)
+{
+    return strcmp(set->kind, "retrieval") == 0 ? "ndcg" : strcmp(set->kind, "sts") == 0 ? "spearman" : "accuracy";
+}
+
 static sem_status check_files(const recipe_set *set, sem_error *err)
 {
     const bool some = set->corpus[0] != '\0' || set->queries[0] != '\0' || set->qrels[0] != '\0';
@@ -41,7 +46,7 @@ static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *s
     if (status != SEM_OK)
         return status;
     out->count = m.queries;
-    add_figure(out, "ndcg", m.ndcg);
+    add_figure(out, semtrain_first_figure(set), m.ndcg);
     add_figure(out, "mrr", m.mrr);
     add_figure(out, "recall", m.recall);
     add_figure(out, "map", m.map);
@@ -60,14 +65,14 @@ sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set
         suite_similarity s;
         sem_status status = suite_sts(&o, &set->data, &s, err);
         out->count = s.pairs;
-        add_figure(out, "spearman", s.spearman);
+        add_figure(out, semtrain_first_figure(set), s.spearman);
         add_figure(out, "pearson", s.pearson);
         return status;
     }
     suite_translation s;
     sem_status status = suite_translation_of(&o, &set->data, &s, err);
     out->count = s.pairs;
-    add_figure(out, "accuracy", (s.forward + s.backward) / 2);
+    add_figure(out, semtrain_first_figure(set), (s.forward + s.backward) / 2);
     add_figure(out, "forward", s.forward);
     add_figure(out, "backward", s.backward);
     return status;

@@ -17,19 +17,13 @@ static void show_step(void *context, const train_progress *now)
                   now->learning_rate, now->pairs_per_s, text_duration(left, now->eta_s));
 }
 
-/* The names of the figures are known before the first measurement: each kind's first one. */
-static const char *first_figure(const recipe_set *set)
-{
-    return strcmp(set->kind, "retrieval") == 0 ? "ndcg" : strcmp(set->kind, "sts") == 0 ? "spearman" : "accuracy";
-}
-
 static sem_status open_curve(run_watch *w, uint64_t first_step, sem_error *err)
 {
     const char *names[RECIPE_SETS_MAX];
     const recipe_set *set;
     size_t count = 0;
     for (; (set = recipe_set_at(w->r, true, count)) != NULL; count++) {
-        snprintf(w->names[count], FIGURE_NAME_MAX, "%s.%s", set->name, first_figure(set));
+        snprintf(w->names[count], FIGURE_NAME_MAX, "%s.%s", set->name, semtrain_first_figure(set));
         names[count] = w->names[count];
     }
     return curve_open(&w->curve, w->path, first_step, names, count, err);
