@@ -50,9 +50,17 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
 /* job_train.c: trains on the pairs and writes the candidate's folder. */
 sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
 
+/* What the gate has rank documents for queries: a candidate, or the current generation. All borrowed. */
+typedef struct gate_contender {
+    const model *queries;   /* makes the vectors of queries */
+    const model *documents; /* and of documents, of the same width; often the same one */
+    const serving *stored;  /* whose space holds vectors of `documents`, which are then not made again; or NULL */
+} gate_contender;
+
 /* job_gate.c: compares the candidate with the current generation; *promote says
- * what came of it. Metrics and reason are in the status. */
-sem_status job_gate(job *j, const pair_set *pairs, model *candidate, bool *promote, sem_error *err);
+ * what came of it. Metrics and reason are in the status. With candidate->stored NULL the
+ * vectors that were made here are in j->known afterwards. */
+sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err);
 
 /* job_embed.c: makes the space of `next` whole and flips to it. record: the
  * generation that becomes current; is_new: its record is written first (number

@@ -46,7 +46,7 @@ typedef struct gate {
     size_t heldout, probes;
     double *before, *after;  /* reciprocal rank of each query */
     rank_metrics sums[2][2]; /* [before, after][heldout, probe] */
-    size_t done, total;      /* texts encoded */
+    size_t done;             /* texts encoded */
 } gate;
 
 static void gate_free(gate *g)
@@ -330,11 +330,10 @@ static sem_status keep_vectors(gate *g, float **documents, sem_error *err)
     return SEM_OK;
 }
 
-/* stored: the generation whose space holds vectors of m, or NULL. */
-static sem_status measure(gate *g, const model *m, const serving *stored, double *reciprocal, rank_metrics sums[2],
-                          sem_error *err)
+static sem_status measure(gate *g, const gate_contender *c, double *reciprocal, rank_metrics sums[2], sem_error *err)
 {
-    size_t dim = model_get_config(m)->dim, queries = g->heldout + g->probes, missing_count;
+    const model_config *query_config = model_get_config(c->queries);
+    size_t dim = query_config->dim, queries = g->heldout + g->probes, missing_count;
     size_t most = g->count > queries ? g->count : queries;
     bulk_text *texts = checked_realloc(NULL, most + 1, sizeof *texts);
     size_t *missing = checked_realloc(NULL, g->count + 1, sizeof *missing);
@@ -344,16 +343,16 @@ static sem_status measure(gate *g, const model *m, const serving *stored, double
     if (texts == NULL || missing == NULL || documents == NULL || vectors == NULL)
         status = sem_fail_memory(err, "the gate's vectors");
     if (status == SEM_OK)
-        status = take_stored(g, stored, documents, dim, missing, &missing_count, err);
+        status = take_stored(g, c->stored, documents, dim, missing, &missing_count, err);
     if (status == SEM_OK)
-        status = encode_missing(g, m, missing, missing_count, texts, documents, err);
+        status = encode_missing(g, c->documents, missing, missing_count, texts, documents, err);
     for (size_t i = 0; i < queries && status == SEM_OK; i++)
         texts[i] = (bulk_text){g->queries[i].text, g->queries[i].length};
     if (status == SEM_OK)
-        status = encode_texts(g, m, model_config_query_prompt(model_get_config(m)), texts, queries, vectors, err);
+        status = encode_texts(g, c->queries, model_config_query_prompt(query_config), texts, queries, vectors, err);
     if (status == SEM_OK)
         rank_queries(g, vectors, documents, dim, reciprocal, sums);
-    if (status == SEM_OK && stored == NULL)
+    if (status == SEM_OK && c->stored == NULL)
         status = keep_vectors(g, &documents, err);
     free(texts);
     free(missing);
@@ -446,29 +445,36 @@ static sem_status build_pool(gate *g, sem_error *err)
     return make_queries(g, err);
 }
 
-static sem_status run_gate(gate *g, const model *candidate, bool *promote, sem_error *err)
+/* Texts that are encoded: every query twice; by each contender the documents of which its space has no vector. */
+static size_t texts_to_encode(const gate *g, const gate_contender *candidate)
+{
+    size_t cut = 0;
+    for (size_t i = 0; i < g->count; i++)
+        cut += g->documents[i].cut;
+    return 2 * (g->heldout + g->probes) + cut + (candidate->stored == NULL ? g->count : cut);
+}
+
+static sem_status run_gate(gate *g, const gate_contender *candidate, bool *promote, sem_error *err)
 {
     sem_status status = build_pool(g, err);
     if (status != SEM_OK)
         return status;
     size_t queries = g->heldout + g->probes;
-    g->total = g->count + 2 * queries; /* documents are encoded by the candidate, */
-    for (size_t i = 0; i < g->count; i++)
-        g->total += g->documents[i].cut; /* those that are cut by the current model as well */
-    job_status_phase(g->job->status, PHASE_EVALUATING, g->total);
+    job_status_phase(g->job->status, PHASE_EVALUATING, texts_to_encode(g, candidate));
     g->before = calloc(queries + 1, sizeof *g->before);
     g->after = calloc(queries + 1, sizeof *g->after);
     if (g->before == NULL || g->after == NULL)
         return sem_fail_memory(err, "the gate's figures");
     serving *now = serving_slot_acquire(&g->job->core->current);
-    status = measure(g, now->model, now, g->before, g->sums[0], err);
+    const gate_contender current = {.queries = now->model, .documents = now->model, .stored = now};
+    status = measure(g, &current, g->before, g->sums[0], err);
     serving_release(now);
     if (status == SEM_OK)
-        status = measure(g, candidate, NULL, g->after, g->sums[1], err);
+        status = measure(g, candidate, g->after, g->sums[1], err);
     return status == SEM_OK ? decide(g, promote, err) : status;
 }
 
-sem_status job_gate(job *j, const pair_set *pairs, model *candidate, bool *promote, sem_error *err)
+sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err)
 {
     gate g = {.job = j, .pairs = pairs};
     sem_status status = run_gate(&g, candidate, promote, err);

@@ -39,6 +39,13 @@ static sem_status open_candidate(const job *j, const char *dir, model **out, sem
     return SEM_OK;
 }
 
+/* One model for queries and documents, with no vectors yet. */
+static sem_status gate_model(job *j, const pair_set *pairs, const model *candidate, bool *promote, sem_error *err)
+{
+    const gate_contender contender = {.queries = candidate, .documents = candidate};
+    return job_gate(j, pairs, &contender, promote, err);
+}
+
 static sem_status finetune(job *j, sem_error *err)
 {
     pair_set pairs;
@@ -58,7 +65,7 @@ static sem_status finetune(job *j, sem_error *err)
     if (status == SEM_OK)
         status = open_candidate(j, dir, &candidate, err);
     if (status == SEM_OK)
-        status = job_gate(j, &pairs, candidate, &promote, err);
+        status = gate_model(j, &pairs, candidate, &promote, err);
     uint32_t dim = candidate != NULL ? (uint32_t)model_get_config(candidate)->dim : 0;
     model_close(candidate);
     pair_set_free(&pairs);
@@ -78,7 +85,7 @@ static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error
     sem_status status = job_pairs(j, 0, &pairs, err);
     if (status != SEM_OK)
         return status;
-    status = job_gate(j, &pairs, candidate, promote, err);
+    status = gate_model(j, &pairs, candidate, promote, err);
     pair_set_free(&pairs);
     return status;
 }
