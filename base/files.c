@@ -213,9 +213,18 @@ sem_status files_copy_file(const char *from, const char *to, sem_error *err)
     return status;
 }
 
+static sem_status link_file(const char *from, const char *to, sem_error *err)
+{
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+        return SEM_OK;
+    const bool other_disk = errno == EXDEV || errno == EPERM || errno == EMLINK || errno == EOPNOTSUPP;
+    return other_disk ? files_copy_file(from, to, err) : files_fail(err, "create", to);
+}
+
 /* A folder that is being copied, and those that it lies in. */
 typedef struct copied {
     const struct copied *outer;
+    sem_status (*file)(const char *from, const char *to, sem_error *err); /* copies one */
     dev_t device;
     ino_t number;
     int depth;
@@ -235,7 +244,7 @@ static sem_status copy_entry(const char *from, const char *to, const char *name,
     if (stat(source, &st) != 0)
         return files_fail(err, "stat", source);
     if (S_ISREG(st.st_mode))
-        return files_copy_file(source, target, err);
+        return outer->file(source, target, err);
     if (S_ISDIR(st.st_mode))
         return copy_folder(source, target, outer, err);
     return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: neither a file nor a folder", source);
@@ -247,10 +256,10 @@ static sem_status enter_folder(copied *now, DIR *folder, const char *from, const
     struct stat st;
     if (fstat(dirfd(folder), &st) != 0)
         return files_fail(err, "stat", from);
-    *now = (copied){outer, st.st_dev, st.st_ino, outer != NULL ? outer->depth + 1 : 0};
+    *now = (copied){outer, outer->file, st.st_dev, st.st_ino, outer->depth + 1};
     if (now->depth > FOLDER_DEPTH_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: folders nested deeper than %d", from, FOLDER_DEPTH_MAX);
-    for (const copied *o = outer; o != NULL; o = o->outer)
+    for (const copied *o = outer; o->outer != NULL; o = o->outer)
         if (o->device == now->device && o->number == now->number)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: a link back to a folder that it lies in", from);
     return SEM_OK;
@@ -294,8 +303,11 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
     return status;
 }
 
-sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
+/* how: copies one file. */
+static sem_status copy_new(const char *from, const char *to,
+                           sem_status (*how)(const char *from, const char *to, sem_error *err), sem_error *err)
 {
+    const copied nothing = {.file = how, .depth = -1};
     char parent[FILES_PATH_MAX];
     bool inside = false;
     sem_status status = files_parent(to, parent, err);
@@ -305,8 +317,18 @@ sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "%s is to be copied to %s, which lies in it; choose another place",
                           from, to);
     if (status == SEM_OK)
-        status = copy_folder(from, to, NULL, err);
+        status = copy_folder(from, to, &nothing, err);
     return status != SEM_OK ? status : files_sync_parent(to, err);
+}
+
+sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
+{
+    return copy_new(from, to, files_copy_file, err);
+}
+
+sem_status files_link_folder(const char *from, const char *to, sem_error *err)
+{
+    return copy_new(from, to, link_file, err);
 }
 
 static uint64_t folder_bytes(int parent, const char *name, int depth)

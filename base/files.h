@@ -33,6 +33,10 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
  * a new path that lies in the folder. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
 
+/* The same with links to the files instead of copies, where the disk can do that: for files that
+ * are replaced and never changed. */
+sem_status files_link_folder(const char *from, const char *to, sem_error *err);
+
 /* Copies a regular file to a new path and fsyncs it. */
 sem_status files_copy_file(const char *from, const char *to, sem_error *err);
 

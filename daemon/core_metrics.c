@@ -71,7 +71,7 @@ static bool indices(core *c, buffer *out)
     uint64_t vectors = 0, bytes = 0;
     serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
     bool ok = add_space(c->external, &vectors, &bytes) && add_space(now->space, &vectors, &bytes) &&
-              (next == NULL || add_space(next->space, &vectors, &bytes));
+              (next == NULL || serving_shares_space(now, next) || add_space(next->space, &vectors, &bytes));
     ok = ok && metric(out, "semd_generation", "gauge", now->generation) &&
          metric(out, "semd_index_vectors", "gauge", vectors) && metric(out, "semd_index_bytes", "gauge", bytes);
     serving_release(now);

@@ -55,7 +55,7 @@ void embed_batch_set_collection(embed_batch *b, const store_collection *c)
     document_cutter_end(&b->cutter);
     b->collection = c->number;
     b->cuts = c->passage_tokens > 0;
-    document_cutter_begin(&b->cutter, b->next->model, c);
+    document_cutter_begin(&b->cutter, b->next->document, c);
 }
 
 bool embed_batch_is_full(const embed_batch *b)
@@ -100,8 +100,8 @@ void embed_batch_remove(embed_batch *b, uint32_t docno)
 
 static sem_status encode_texts(embed_batch *b, const bulk_text *texts, size_t count, sem_error *err)
 {
-    bulk_job work = {.model = b->next->model,
-                     .prompt = model_config_document_prompt(model_get_config(b->next->model)),
+    bulk_job work = {.model = b->next->document,
+                     .prompt = model_config_document_prompt(model_get_config(b->next->document)),
                      .texts = texts,
                      .count = count,
                      .threads = b->job->threads,

@@ -16,11 +16,12 @@ enum { WINDOW_SLICES = 8, WINDOW_BYTES = 256 << 10 };
 enum { DEPTH_MAX = 2 };
 
 /* Scratch memory fits one encoder. A worker meets two generations at a time (the
- * current one and a candidate), or an old and a new one around a flip. */
-enum { SCRATCHES = 2 };
+ * current one and a candidate), or an old and a new one around a flip, of two models each. */
+enum { SCRATCHES = 4 };
 
 typedef struct scratch {
     uint32_t generation; /* 0: empty */
+    bool of_queries;     /* of a generation with two models: whether it is for that of queries */
     encoder_scratch *memory;
     uint64_t used; /* when, in calls */
 } scratch;
@@ -75,13 +76,14 @@ void encoding_destroy(encoding *e)
     free(e);
 }
 
-static sem_status scratch_for(encoding *e, serving *s, encoder_scratch **out, sem_error *err)
+static sem_status scratch_for(encoding *e, serving *s, const model *with, encoder_scratch **out, sem_error *err)
 {
     scratch *oldest = &e->scratches[0];
+    const bool of_queries = with != s->document;
     e->calls++;
     for (int i = 0; i < SCRATCHES; i++) {
         scratch *one = &e->scratches[i];
-        if (one->generation == s->generation) {
+        if (one->generation == s->generation && one->of_queries == of_queries) {
             one->used = e->calls;
             *out = one->memory;
             return SEM_OK;
@@ -92,10 +94,11 @@ static sem_status scratch_for(encoding *e, serving *s, encoder_scratch **out, se
     encoder_scratch_destroy(oldest->memory);
     *oldest = (scratch){0};
     size_t tokens = e->core->settings.encode.token_budget;
-    sem_status status = encoder_scratch_create(&oldest->memory, model_get_encoder(s->model), tokens, err);
+    sem_status status = encoder_scratch_create(&oldest->memory, model_get_encoder(with), tokens, err);
     if (status != SEM_OK)
         return status;
     oldest->generation = s->generation;
+    oldest->of_queries = of_queries;
     oldest->used = e->calls;
     *out = oldest->memory;
     return SEM_OK;
@@ -132,18 +135,18 @@ sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_
 
 static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, sem_error *err)
 {
+    const model *with = serving_tower(job->serving, job->tower);
     bool cut;
     size_t before = to->tokens;
     const char *prompt = job->prompts != NULL ? job->prompts[i] : job->prompt;
-    sem_status status =
-        model_tokenize(job->serving->model, prompt, job->texts[i].data, job->texts[i].size, to, &cut, err);
+    sem_status status = model_tokenize(with, prompt, job->texts[i].data, job->texts[i].size, to, &cut, err);
     if (status != SEM_OK)
         return sem_error_prefix(err, "%s[%zu]", job->field, i);
     if (to->tokens == before)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "%s[%zu]: no token comes of it: the model's tokenizer puts none around a text", job->field, i);
     if (cut && job->refuse_long)
-        return encoding_refuse_cut(job->serving->model, job->field, i, err);
+        return encoding_refuse_cut(with, job->field, i, err);
     if (job->tokens != NULL)
         job->tokens[i] = (uint32_t)(to->tokens - before);
     if (job->truncated != NULL)
@@ -189,12 +192,14 @@ static sem_status forward(core *c, const encoder *with, encoder_scratch *memory,
     return status;
 }
 
-sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, float *out, sem_error *err)
+sem_status encoding_forward(encoding *e, serving *s, model_tower tower, const token_batch *batch, float *out,
+                            sem_error *err)
 {
+    const model *with = serving_tower(s, tower);
     encoder_scratch *memory;
-    sem_status status = scratch_for(e, s, &memory, err);
+    sem_status status = scratch_for(e, s, with, &memory, err);
     if (status == SEM_OK)
-        status = forward(e->core, model_get_encoder(s->model), memory, batch, out, err);
+        status = forward(e->core, model_get_encoder(with), memory, batch, out, err);
     if (status != SEM_OK)
         return status;
     atomic_fetch_add(&e->core->stats.texts_encoded, batch->texts);
@@ -206,7 +211,7 @@ sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, f
 /* Encodes the window's texts from *next on that fit into a slice; at least one. */
 static sem_status encode_slice(encoding *e, const window *w, const encoding_job *job, size_t *next, sem_error *err)
 {
-    const size_t dim = model_get_config(job->serving->model)->dim, first = *next;
+    const size_t dim = space_dim(job->serving->space), first = *next;
     token_batch_clear(&e->slice);
     while (*next < w->batch.texts &&
            (*next == first || e->slice.tokens + w->places[*next].length <= job->slice_tokens)) {
@@ -217,7 +222,7 @@ static sem_status encode_slice(encoding *e, const window *w, const encoding_job 
     size_t texts = *next - first;
     if (!grow(&e->vectors, &e->vector_floats, texts * dim, sizeof *e->vectors))
         return sem_fail_memory(err, "a batch of texts");
-    sem_status status = encoding_forward(e, job->serving, &e->slice, e->vectors, err);
+    sem_status status = encoding_forward(e, job->serving, job->tower, &e->slice, e->vectors, err);
     if (status != SEM_OK)
         return status;
     for (size_t i = 0; i < texts; i++)

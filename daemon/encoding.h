@@ -19,6 +19,7 @@ void encoding_destroy(encoding *e); /* accepts NULL */
 
 typedef struct encoding_job {
     serving *serving;           /* borrowed */
+    model_tower tower;          /* which of its models */
     const char *prompt;         /* text put before each text */
     const char *const *prompts; /* [count] one for each text instead, or NULL */
     const span *texts;          /* [count] */
@@ -39,7 +40,8 @@ sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_
 /* Runs in the calling thread. between may itself call encoding_run, once deep. */
 sem_status encoding_run(encoding *e, const encoding_job *job, sem_error *err);
 
-/* The forward pass alone, of texts that are tokenised: out[batch->texts, dim]. */
-sem_status encoding_forward(encoding *e, serving *s, const token_batch *batch, float *out, sem_error *err);
+/* The forward pass of a tower alone, of texts that are tokenised: out[batch->texts, dim]. */
+sem_status encoding_forward(encoding *e, serving *s, model_tower tower, const token_batch *batch, float *out,
+                            sem_error *err);
 
 #endif

@@ -47,7 +47,7 @@ static sem_status fill_space(core *c, space **out, uint32_t number, size_t dim, 
         store_read_end(r);
     }
     if (status != SEM_OK) {
-        space_destroy(*out);
+        space_release(*out);
         *out = NULL;
     }
     return status;
@@ -74,7 +74,7 @@ static sem_status open_generation(core *c, const store_generation *g, sem_error 
     if (status == SEM_OK)
         status = fill_space(c, &s, g->space, g->dim, err);
     if (status == SEM_OK)
-        status = serving_open(&now, g, store_path(c->store), s, &c->settings, c->log, err);
+        status = serving_open(&now, g, store_path(c->store), s, NULL, &c->settings, c->log, err);
     if (status == SEM_OK)
         serving_slot_swap(&c->current, now);
     if (status == SEM_OK)
@@ -170,7 +170,7 @@ void engine_destroy(engine *e)
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));
     query_cache_destroy(c->queries);
-    space_destroy(c->external);
+    space_release(c->external);
     meta_catalog_destroy(c->columns);
     store_close(c->store);
     pthread_mutex_destroy(&c->limits_lock);

@@ -7,7 +7,7 @@ static void pack_tokens(packer *p, const explanation *x, const serving *s)
 {
     pack_array(p, x->tokens.tokens);
     for (size_t i = 0; i < x->tokens.tokens; i++) {
-        const char *text = tokenizer_token(model_get_tokenizer(s->model), x->tokens.ids[i]);
+        const char *text = tokenizer_token(model_get_tokenizer(s->query), x->tokens.ids[i]);
         pack_map(p, 2);
         pack_str(p, "id");
         pack_int(p, x->tokens.ids[i]);
@@ -147,7 +147,7 @@ static void pack_plan(packer *p, const explanation *x, const request *q, const s
         pack_str(p, "truncated");
         pack_bool(p, x->truncated);
         pack_str(p, "precision");
-        pack_str(p, model_precision(s->model));
+        pack_str(p, model_precision(s->query));
     }
 }
 

@@ -62,6 +62,15 @@ typedef struct gate_contender {
  * vectors that were made here are in j->known afterwards. */
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err);
 
+/* job_flip.c, in the writer: makes the generation current and has the job's record say so; and the
+ * pointer that follows the commit, which takes a reference of next. began_ns: of the flip, for the log.
+ * Returns the old one with its reference. */
+sem_status job_flip_record(const job *j, store_write *w, uint32_t generation, sem_error *err);
+serving *job_flip_swap(const job *j, serving *next, uint64_t began_ns);
+/* Flips to a generation with the space of the current one, in the job's thread. record and is_new
+ * as below, but its space is given. */
+sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, sem_error *err);
+
 /* job_embed.c: makes the space of `next` whole and flips to it. record: the
  * generation that becomes current; is_new: its record is written first (number
  * and space are filled in). */

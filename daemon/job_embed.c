@@ -253,17 +253,6 @@ static sem_status is_behind(embedding *e, store_read *r, bool *behind, sem_error
     return status;
 }
 
-/* The job's record says what came of it in the same transaction: a crash
- * right after it must not leave a current generation and a job that failed. */
-static sem_status put_promoted(const flip *f, store_write *w, sem_error *err)
-{
-    const job *j = f->embedding->job;
-    char *text = job_status_promoted_text(j->status, f->record->number);
-    sem_status status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
-    free(text);
-    return status;
-}
-
 static sem_status apply_flip(void *context, store_write *w, sem_error *err)
 {
     flip *f = context;
@@ -272,10 +261,7 @@ static sem_status apply_flip(void *context, store_write *w, sem_error *err)
     sem_status status = is_behind(f->embedding, store_write_view(w), &behind, err);
     if (status != SEM_OK || behind)
         return status;
-    generation_state old = f->embedding->job->kind == JOB_ROLLBACK ? GENERATION_ROLLED_BACK : GENERATION_PREVIOUS;
-    status = store_generation_flip(w, f->record->number, old, err);
-    if (status == SEM_OK)
-        status = put_promoted(f, w, err);
+    status = job_flip_record(f->embedding->job, w, f->record->number, err);
     f->done = status == SEM_OK;
     return status;
 }
@@ -287,11 +273,8 @@ static void swap_generations(void *context)
         return;
     embedding *e = f->embedding;
     atomic_store(&e->core->dual, false);
-    f->old = serving_slot_swap(&e->core->current, serving_retain(e->batch.next));
-    query_cache_set_generation(e->core->queries, e->batch.next->generation);
+    f->old = job_flip_swap(e->job, e->batch.next, f->began_ns);
     serving_release(serving_slot_swap(&e->core->candidate, NULL));
-    log_event(e->core->log, LOG_LEVEL_INFO, "flip", "job=%u generation=%u from=%u ms=%.2f", e->job->number,
-              e->batch.next->generation, f->old->generation, (double)(clock_monotonic_ns() - f->began_ns) / 1e6);
 }
 
 static sem_status flip_when_caught_up(embedding *e, store_generation *record, sem_error *err)
@@ -369,7 +352,7 @@ static sem_status open_space(embedding *e, const store_generation *record, space
         store_read_end(r);
     }
     if (status != SEM_OK)
-        space_destroy(*out);
+        space_release(*out);
     return status;
 }
 
@@ -386,7 +369,7 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
         status = open_space(e, o->record, &s, err);
     if (status != SEM_OK)
         return status;
-    status = serving_open(&next, o->record, store_path(e->core->store), s, &e->core->settings, e->core->log, err);
+    status = serving_open(&next, o->record, store_path(e->core->store), s, NULL, &e->core->settings, e->core->log, err);
     if (status != SEM_OK)
         return status;
     status = embed_batch_begin(&e->batch, e->job, next, err);

@@ -466,7 +466,7 @@ static sem_status run_gate(gate *g, const gate_contender *candidate, bool *promo
     if (g->before == NULL || g->after == NULL)
         return sem_fail_memory(err, "the gate's figures");
     serving *now = serving_slot_acquire(&g->job->core->current);
-    const gate_contender current = {.queries = now->model, .documents = now->model, .stored = now};
+    const gate_contender current = {.queries = now->query, .documents = now->document, .stored = now};
     status = measure(g, &current, g->before, g->sums[0], err);
     serving_release(now);
     if (status == SEM_OK)

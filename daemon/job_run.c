@@ -124,7 +124,10 @@ static sem_status roll_back(job *j, sem_error *err)
     if (status != SEM_OK)
         return status;
     job_status_decide(j->status, true, "rolled back"); /* shown once the job is done */
-    status = job_embed_and_flip(j, &record, false, err);
+    serving *now = serving_slot_acquire(&j->core->current);
+    const bool shared = record.space == space_number(now->space);
+    serving_release(now);
+    status = shared ? job_flip_within_space(j, &record, false, err) : job_embed_and_flip(j, &record, false, err);
     store_generation_free(&record);
     return status;
 }

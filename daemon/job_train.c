@@ -40,7 +40,7 @@ static sem_status save(job *j, const serving *base, const float *params, const t
     if (text == NULL)
         return sem_fail_memory(err, "the model's description");
     status =
-        model_save(model_get_dir(base->model), dir, encoder_layout(model_get_encoder(base->model)), params, text, err);
+        model_save(model_get_dir(base->query), dir, encoder_layout(model_get_encoder(base->query)), params, text, err);
     free(text);
     return status;
 }
@@ -54,7 +54,7 @@ sem_status job_train(job *j, const pair_set *pairs, sem_error *err)
     float *params = NULL;
     serving *base = serving_slot_acquire(&j->core->current);
     job_status_phase(j->status, PHASE_TRAINING, 0);
-    sem_status status = train_mnrl(base->model, pairs->pairs, pairs->count, &settings, &control, &params, &report, err);
+    sem_status status = train_mnrl(base->query, pairs->pairs, pairs->count, &settings, &control, &params, &report, err);
     if (status == SEM_OK)
         status = save(j, base, params, &report, err);
     if (status == SEM_OK)

@@ -86,7 +86,7 @@ static void drop_candidate_folder(job *j)
     serving *now = serving_slot_acquire(&j->core->current);
     if (j->kind != JOB_ROLLBACK &&
         files_join(dir, NULL, "%s/models/%s", store_path(j->core->store), j->model) == SEM_OK &&
-        strcmp(dir, model_get_dir(now->model)) != 0)
+        strcmp(j->model, now->folder) != 0 && strcmp(j->model, now->query_folder) != 0)
         files_remove_folder(dir, NULL);
     serving_release(now);
 }
@@ -428,7 +428,7 @@ static void start_by_interval(jobs *j)
     store_read_end(r);
     serving *now = serving_slot_acquire(&j->core->current);
     if (status == SEM_OK)
-        status = jobs_start(j, work, model_get_name(now->model), NULL, false, &number, &err);
+        status = jobs_start(j, work, now->folder, NULL, false, &number, &err);
     serving_release(now);
     jobs_unclaim(j);
     if (status == SEM_OK)

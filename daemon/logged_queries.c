@@ -61,7 +61,8 @@ static sem_status encode(core *c, serving *s, const gathering *g, encoding *with
     for (size_t i = 0; i < g->count; i++)
         texts[i] = (span){.data = (const char *)g->text.data + g->at[i], .size = g->at[i + 1] - g->at[i]};
     encoding_job job = {.serving = s,
-                        .prompt = model_config_query_prompt(model_get_config(s->model)),
+                        .tower = TOWER_QUERY,
+                        .prompt = model_config_query_prompt(model_get_config(s->query)),
                         .texts = texts,
                         .count = g->count,
                         .field = "logged queries",

@@ -140,7 +140,8 @@ static sem_status encode_texts(worker *w, task *t, serving *s, const char *field
 {
     worker_long l = {w, t};
     encoding_job job = {.serving = s,
-                        .prompt = model_config_document_prompt(model_get_config(s->model)),
+                        .tower = TOWER_DOCUMENT,
+                        .prompt = model_config_document_prompt(model_get_config(s->document)),
                         .texts = texts,
                         .count = count,
                         .field = field,
@@ -178,7 +179,7 @@ static sem_status find_same(worker *w, task *t, const store_collection *c, sem_e
 static sem_status count_same_cut(worker *w, task *t, serving *s, uint64_t *cut, sem_error *err)
 {
     const request *q = t->request;
-    const char *prompt = model_config_document_prompt(model_get_config(s->model));
+    const char *prompt = model_config_document_prompt(model_get_config(s->document));
     worker_long l = {w, t};
     token_batch tokens = {0};
     sem_status status = SEM_OK;
@@ -188,7 +189,7 @@ static sem_status count_same_cut(worker *w, task *t, serving *s, uint64_t *cut, 
         if (!t->same[i])
             continue;
         token_batch_clear(&tokens);
-        status = model_tokenize(s->model, prompt, text->data, text->size, &tokens, &truncated, err);
+        status = model_tokenize(s->document, prompt, text->data, text->size, &tokens, &truncated, err);
         *cut += truncated;
         if (status == SEM_OK && !worker_between(&l))
             status = task_check_deadline(t, err);
@@ -205,7 +206,7 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
                              sem_error *err)
 {
     const request *q = t->request;
-    size_t count = q->u.upsert.count, dim = model_get_config(s->model)->dim, wanted = 0, floats;
+    size_t count = q->u.upsert.count, dim = space_dim(s->space), wanted = 0, floats;
     span *texts = calloc(count + 1, sizeof *texts);
     bool *truncated = calloc(count + 1, sizeof *truncated);
     *vectors = checked_mul(count, dim, &floats) ? checked_alloc_aligned(floats, sizeof(float)) : NULL;
@@ -259,7 +260,7 @@ static sem_status cut_documents(worker *w, task *t, serving *s, const store_coll
     worker_long l = {w, t};
     document_cutter cutter;
     sem_status status = SEM_OK;
-    document_cutter_begin(&cutter, s->model, c);
+    document_cutter_begin(&cutter, s->document, c);
     cutter.between = worker_between;
     cutter.context = &l;
     for (size_t i = 0; i < q->u.upsert.count && status == SEM_OK; i++) {
@@ -288,7 +289,7 @@ static sem_status encode_passages(worker *w, task *t, serving *s, const store_co
         return status;
     size_t floats;
     span *texts = calloc(cut->passages + 1, sizeof *texts);
-    *vectors = checked_mul(cut->passages + 1, model_get_config(s->model)->dim, &floats)
+    *vectors = checked_mul(cut->passages + 1, space_dim(s->space), &floats)
                    ? checked_alloc_aligned(floats, sizeof(float))
                    : NULL;
     if (texts == NULL || *vectors == NULL) {

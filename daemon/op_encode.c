@@ -63,7 +63,7 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
                       const bool *truncated)
 {
     const request *q = t->request;
-    size_t dim = model_get_config(s->model)->dim, count = q->u.encode.count;
+    size_t dim = space_dim(s->space), count = q->u.encode.count;
     answer a;
     answer_begin(&a, t);
     unsigned char *bytes = pool_take(w->core->hooks.memory, dim);
@@ -97,10 +97,16 @@ void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, cons
 
 /* --- one encode */
 
-sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err)
+static bool is_text(const span *s, const char *text)
+{
+    return s->data != NULL && s->size == strlen(text) && memcmp(s->data, text, s->size) == 0;
+}
+
+sem_status op_encode_prompt(const task *t, const serving *s, model_tower *tower, const char **out, sem_error *err)
 {
     const span *name = &t->request->u.encode.prompt;
-    const model_config *settings = model_get_config(s->model);
+    *tower = is_text(name, "query") ? TOWER_QUERY : TOWER_DOCUMENT;
+    const model_config *settings = model_get_config(serving_tower(s, *tower));
     if (name->data == NULL) {
         const char *text = settings->default_prompt != NULL ? model_config_prompt(settings, settings->default_prompt)
                                                             : NULL;
@@ -108,11 +114,14 @@ sem_status op_encode_prompt(const task *t, const serving *s, const char **out, s
         return SEM_OK;
     }
     for (size_t i = 0; i < settings->prompt_count; i++)
-        if (strlen(settings->prompts[i].name) == name->size &&
-            memcmp(settings->prompts[i].name, name->data, name->size) == 0) {
+        if (is_text(name, settings->prompts[i].name)) {
             *out = settings->prompts[i].text;
             return SEM_OK;
         }
+    if (*tower == TOWER_QUERY || is_text(name, "document")) {
+        *out = *tower == TOWER_QUERY ? model_config_query_prompt(settings) : model_config_document_prompt(settings);
+        return SEM_OK;
+    }
     return sem_fail(err, SEM_INVALID_ARGUMENT, "prompt: the model has no prompt named \"%.*s\" (it has %zu prompts)",
                     (int)(name->size < 64 ? name->size : 64), name->data, settings->prompt_count);
 }
@@ -160,9 +169,9 @@ void op_encode(worker *w, task *t)
                         .slice_tokens = w->core->settings.encode.token_budget,
                         .between = worker_between,
                         .context = &l};
-    sem_status status = op_encode_prompt(t, s, &job.prompt, &err);
+    sem_status status = op_encode_prompt(t, s, &job.tower, &job.prompt, &err);
     if (status == SEM_OK)
-        status = encoded_create(&e, w->core->hooks.memory, job.count, model_get_config(s->model)->dim, &err);
+        status = encoded_create(&e, w->core->hooks.memory, job.count, space_dim(s->space), &err);
     if (status == SEM_OK) {
         job.out = e.vectors;
         job.tokens = e.tokens;

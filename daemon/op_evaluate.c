@@ -44,7 +44,7 @@ static sem_status check_mode(const evaluation *e, sem_error *err)
 static sem_status encode_queries(evaluation *e, sem_error *err)
 {
     const request *q = e->request;
-    const size_t count = q->u.evaluate.count, dim = model_get_config(e->serving->model)->dim;
+    const size_t count = q->u.evaluate.count, dim = space_dim(e->serving->space);
     worker_long l = {e->worker, e->task};
     size_t floats;
     span *texts = checked_realloc(NULL, count + 1, sizeof *texts);
@@ -57,7 +57,8 @@ static sem_status encode_queries(evaluation *e, sem_error *err)
     for (size_t i = 0; i < count; i++)
         texts[i] = q->u.evaluate.queries[i].query;
     encoding_job job = {.serving = e->serving,
-                        .prompt = model_config_query_prompt(model_get_config(e->serving->model)),
+                        .tower = TOWER_QUERY,
+                        .prompt = model_config_query_prompt(model_get_config(e->serving->query)),
                         .texts = texts,
                         .count = count,
                         .field = "queries",

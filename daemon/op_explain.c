@@ -11,13 +11,13 @@
 static sem_status encode_query(worker *w, const task *t, serving *s, explanation *x, float *vector, sem_error *err)
 {
     const span *text = &t->request->u.search.query;
-    x->prompt = model_config_query_prompt(model_get_config(s->model));
+    x->prompt = model_config_query_prompt(model_get_config(s->query));
     uint64_t began = clock_monotonic_ns();
-    sem_status status = model_tokenize(s->model, x->prompt, text->data, text->size, &x->tokens, &x->truncated, err);
+    sem_status status = model_tokenize(s->query, x->prompt, text->data, text->size, &x->tokens, &x->truncated, err);
     uint64_t tokenized = clock_monotonic_ns();
     x->ns[STEP_TOKENIZE] = tokenized - began;
     if (status == SEM_OK)
-        status = encoding_forward(w->encoding, s, &x->tokens, vector, err);
+        status = encoding_forward(w->encoding, s, TOWER_QUERY, &x->tokens, vector, err);
     x->ns[STEP_ENCODE] = clock_monotonic_ns() - tokenized;
     return status;
 }
@@ -28,7 +28,7 @@ void op_explain(worker *w, task *t)
     explanation x = {.ns[STEP_QUEUE] = clock_monotonic_ns() - t->arrived_ns};
     bool text = t->request->u.search.query.data != NULL && t->request->u.search.mode != SEARCH_LEXICAL;
     serving *s = serving_slot_acquire(&w->core->current);
-    float *vector = checked_alloc_aligned(model_get_config(s->model)->dim, sizeof *vector);
+    float *vector = checked_alloc_aligned(space_dim(s->space), sizeof *vector);
     sem_status status = vector != NULL ? SEM_OK : sem_fail_memory(&err, "a query");
     if (status == SEM_OK && text)
         status = encode_query(w, t, s, &x, vector, &err);

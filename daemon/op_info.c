@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void pack_model(packer *p, const model *m)
+/* folder: below models/, where it lies. */
+static void pack_model(packer *p, const model *m, const char *folder)
 {
     char pooling[96];
     const model_config *settings = model_get_config(m);
@@ -18,7 +19,7 @@ static void pack_model(packer *p, const model *m)
     const char *reason = model_precision_reason(m, &cosine);
     pack_map(p, 9);
     pack_str(p, "name");
-    pack_str(p, model_get_name(m));
+    pack_str(p, folder);
     pack_str(p, "family");
     pack_str(p, settings->family_name);
     pack_str(p, "dim");
@@ -102,11 +103,16 @@ void op_info(worker *w, task *t)
     serving *s = serving_slot_acquire(&w->core->current);
     answer a;
     answer_begin(&a, t);
-    pack_map(&a.pack, 8);
+    pack_map(&a.pack, 9);
     pack_str(&a.pack, "version");
     pack_str(&a.pack, SEMD_VERSION);
     pack_str(&a.pack, "model");
-    pack_model(&a.pack, s->model);
+    pack_model(&a.pack, s->document, s->folder);
+    pack_str(&a.pack, "query_model");
+    if (serving_has_two(s))
+        pack_model(&a.pack, s->query, s->query_folder);
+    else
+        pack_nil(&a.pack);
     pack_str(&a.pack, "generation");
     pack_uint(&a.pack, s->generation);
     pack_str(&a.pack, "collections");
@@ -253,7 +259,7 @@ void op_collection_list(worker *w, task *t)
 static sem_status check_passages(const request *q, serving *s, sem_error *err)
 {
     const store_collection wanted = {.passage_tokens = q->u.create.passage_tokens};
-    size_t most = model_get_config(s->model)->max_tokens;
+    size_t most = model_get_config(s->document)->max_tokens;
     if (wanted.passage_tokens > most)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "options.passage_tokens: %u, the model takes at most %zu tokens, prompt and special ones "
@@ -261,7 +267,7 @@ static sem_status check_passages(const request *q, serving *s, sem_error *err)
                         wanted.passage_tokens, most);
     document_cutter cutter;
     document_cut cut = {0};
-    document_cutter_begin(&cutter, s->model, &wanted);
+    document_cutter_begin(&cutter, s->document, &wanted);
     sem_status status = document_cut_add(&cut, &cutter, "", 0, err);
     document_cutter_end(&cutter);
     document_cut_free(&cut);
@@ -299,13 +305,18 @@ static const char *state_name(generation_state state)
     return "retired";
 }
 
+/* What it shares with others is counted for each of them. */
 static uint64_t generation_bytes(core *c, const store_generation *g)
 {
     char dir[FILES_PATH_MAX];
-    if (g->state == GENERATION_RETIRED ||
-        files_join(dir, NULL, "%s/models/%s", store_path(c->store), g->model) != SEM_OK)
+    const char *names[STORE_GENERATION_MODELS];
+    if (g->state == GENERATION_RETIRED)
         return 0;
-    return files_folder_bytes(dir) + store_space_bytes(c->store, g->space);
+    uint64_t bytes = store_space_bytes(c->store, g->space);
+    for (size_t i = store_generation_models(g, names); i-- > 0;)
+        if (files_join(dir, NULL, "%s/models/%s", store_path(c->store), names[i]) == SEM_OK)
+            bytes += files_folder_bytes(dir);
+    return bytes;
 }
 
 static void pack_generation(packer *p, core *c, const store_generation *g)

@@ -30,7 +30,7 @@ static void start_for(worker *w, task *t, job *work, const char *base, bool wait
 static void start_from_current(worker *w, task *t, job *work, bool wait)
 {
     serving *now = serving_slot_acquire(&w->core->current);
-    start_for(w, t, work, model_get_name(now->model), wait);
+    start_for(w, t, work, now->folder, wait);
     serving_release(now);
 }
 

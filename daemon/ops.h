@@ -43,8 +43,10 @@ void op_job(worker *w, task *t);
 void op_search_with(worker *w, task *t, serving *s, const float *query);
 /* The same, answered as explain is. x: what is known so far; it is filled in. */
 void op_search_explained(worker *w, task *t, serving *s, const float *query, explanation *x);
-/* The prompt that an encode asks for; INVALID_ARGUMENT when the model has none of the name. */
-sem_status op_encode_prompt(const task *t, const serving *s, const char **out, sem_error *err);
+/* The prompt that an encode asks for, and whose it is: "query" means the model for queries,
+ * anything else that for documents. INVALID_ARGUMENT when the model has none of the name;
+ * "query" and "document" are always there, as searches and upserts use them. */
+sem_status op_encode_prompt(const task *t, const serving *s, model_tower *tower, const char **out, sem_error *err);
 /* The answer of encode. */
 void op_encode_answer(worker *w, task *t, serving *s, const float *vectors, const uint32_t *tokens,
                       const bool *truncated);

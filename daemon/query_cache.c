@@ -19,7 +19,7 @@ typedef struct entry {
     struct entry *newer, *older; /* by use */
     uint64_t hash;
     uint32_t prompt_size, text_size, tokens;
-    bool truncated;
+    bool truncated, as_document;
     float data[]; /* vector [dim], then the bytes of prompt and text */
 } entry;
 
@@ -109,8 +109,9 @@ static entry **bucket_of(query_cache *c, uint64_t hash)
 static bool is_of(const entry *e, uint64_t hash, const cached_query *q)
 {
     const char *bytes = (const char *)(e->data + q->dim);
-    return e->hash == hash && e->text_size == q->size && e->prompt_size == strlen(q->prompt) &&
-           memcmp(bytes, q->prompt, e->prompt_size) == 0 && memcmp(bytes + e->prompt_size, q->text, q->size) == 0;
+    return e->hash == hash && e->as_document == q->as_document && e->text_size == q->size &&
+           e->prompt_size == strlen(q->prompt) && memcmp(bytes, q->prompt, e->prompt_size) == 0 &&
+           memcmp(bytes + e->prompt_size, q->text, q->size) == 0;
 }
 
 static entry *find(query_cache *c, uint64_t hash, const cached_query *q)
@@ -178,7 +179,8 @@ static void insert(query_cache *c, uint64_t hash, const cached_query *q)
                  .prompt_size = (uint32_t)prompt_size,
                  .text_size = (uint32_t)q->size,
                  .tokens = q->tokens,
-                 .truncated = q->truncated};
+                 .truncated = q->truncated,
+                 .as_document = q->as_document};
     memcpy(e->data, q->vector, q->dim * sizeof(float));
     memcpy(e->data + q->dim, q->prompt, prompt_size);
     memcpy((char *)(e->data + q->dim) + prompt_size, q->text, q->size);
@@ -194,7 +196,8 @@ static void insert(query_cache *c, uint64_t hash, const cached_query *q)
 
 static uint64_t hash_of(const query_cache *c, const cached_query *q)
 {
-    const uint64_t parts[2] = {hash_keyed(c->key, q->prompt, strlen(q->prompt)), hash_keyed(c->key, q->text, q->size)};
+    const uint64_t parts[3] = {hash_keyed(c->key, q->prompt, strlen(q->prompt)), hash_keyed(c->key, q->text, q->size),
+                               q->as_document};
     return hash_keyed(c->key, parts, sizeof parts);
 }
 

@@ -3,7 +3,7 @@
  *
  * Only vectors of one generation are kept: a flip empties the cache, and what a
  * request under an older generation still brings is not taken. The key is the
- * prompt and the whole text, which are compared byte by byte; the hash behind is
+ * model, the prompt and the whole text, which are compared byte by byte; the hash behind is
  * keyed with a secret, so that nobody can choose texts that meet in one bucket.
  * Any thread. */
 #ifndef SEM_DAEMON_QUERY_CACHE_H
@@ -27,6 +27,7 @@ void query_cache_set_generation(query_cache *c, uint32_t generation);
 /* A query as the encoder sees it, and what it became. */
 typedef struct cached_query {
     uint32_t generation;
+    bool as_document;   /* by the generation's model for documents, where that is not the one for queries */
     const char *prompt; /* NUL-terminated */
     const char *text;
     size_t size;   /* of text, bytes */
@@ -37,7 +38,7 @@ typedef struct cached_query {
 } cached_query;
 
 /* Fills in vector (the caller's memory), tokens and truncated when it knows
- * generation, prompt and text. Counts a hit or a miss. */
+ * generation, model, prompt and text. Counts a hit or a miss. */
 bool query_cache_get(query_cache *c, cached_query *q);
 /* Keeps a copy, in the place of the least recently used one where there is no other.
  * Does nothing where prompt and text have more than 512 bytes together, q is known

@@ -3,8 +3,8 @@
 #include "base/files.h"
 #include "daemon/writer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { RETIRE_MAX = 64 /* at a time; the next start removes the rest */ };
 
@@ -16,25 +16,34 @@ typedef struct cleaning {
     uint32_t just_left;
     uint32_t spaces[RETIRE_MAX];
     size_t space_count;
-    char models[RETIRE_MAX][STORE_MODEL_MAX + 1];
+    char models[RETIRE_MAX * STORE_GENERATION_MODELS][STORE_MODEL_MAX + 1];
     size_t model_count;
 } cleaning;
 
-static bool is_named(const cleaning *c, uint32_t number, const char *model_name)
+static bool space_is_named(const cleaning *c, uint32_t number)
 {
     for (size_t i = 0; i < c->count; i++)
-        if (c->all[i].state != GENERATION_RETIRED && ((model_name == NULL && c->all[i].space == number) ||
-                                                      (model_name != NULL && strcmp(c->all[i].model, model_name) == 0)))
+        if (c->all[i].state != GENERATION_RETIRED && c->all[i].space == number)
+            return true;
+    return false;
+}
+
+static bool model_is_named(const cleaning *c, const char *folder)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->all[i].state != GENERATION_RETIRED && store_generation_names(&c->all[i], folder))
             return true;
     return false;
 }
 
 static void note_files(cleaning *c, const store_generation *g)
 {
-    if (c->space_count == RETIRE_MAX || c->model_count == RETIRE_MAX)
+    const char *names[STORE_GENERATION_MODELS];
+    if (c->space_count == RETIRE_MAX)
         return;
     c->spaces[c->space_count++] = g->space;
-    memcpy(c->models[c->model_count++], g->model, sizeof g->model);
+    for (size_t i = store_generation_models(g, names); i-- > 0;)
+        snprintf(c->models[c->model_count++], sizeof c->models[0], "%s", names[i]);
 }
 
 /* In which order old generations are kept: first the one that was just current,
@@ -87,10 +96,10 @@ static void remove_files(cleaning *c)
     char dir[FILES_PATH_MAX];
     sem_error err;
     for (size_t i = 0; i < c->space_count; i++)
-        if (!is_named(c, c->spaces[i], NULL) && store_space_remove(c->core->store, c->spaces[i], &err) != SEM_OK)
+        if (!space_is_named(c, c->spaces[i]) && store_space_remove(c->core->store, c->spaces[i], &err) != SEM_OK)
             log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "space=%u message=\"%s\"", c->spaces[i], err.message);
     for (size_t i = 0; i < c->model_count; i++)
-        if (!is_named(c, 0, c->models[i]) &&
+        if (!model_is_named(c, c->models[i]) &&
             files_join(dir, &err, "%s/models/%s", store_path(c->core->store), c->models[i]) == SEM_OK &&
             files_remove_folder(dir, &err) != SEM_OK)
             log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "model=%s message=\"%s\"", c->models[i], err.message);

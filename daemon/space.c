@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 struct space {
+    atomic_int references;
     space_options options;
     pthread_rwlock_t lock; /* guards entries; rank 3, nothing is locked under it */
     space_index **entries; /* in order of collection number */
@@ -21,15 +22,22 @@ sem_status space_create(space **out, const space_options *options, sem_error *er
     space *s = calloc(1, sizeof *s);
     if (s == NULL)
         return sem_fail_memory(err, "a space");
+    s->references = 1;
     s->options = *options;
     pthread_rwlock_init(&s->lock, NULL);
     *out = s;
     return SEM_OK;
 }
 
-void space_destroy(space *s)
+space *space_retain(space *s)
 {
-    if (s == NULL)
+    atomic_fetch_add(&s->references, 1);
+    return s;
+}
+
+void space_release(space *s)
+{
+    if (s == NULL || atomic_fetch_sub(&s->references, 1) != 1)
         return;
     for (size_t i = 0; i < s->count; i++)
         space_index_release(s->entries[i]);
@@ -43,6 +51,14 @@ void space_retire(space *s)
     pthread_rwlock_rdlock(&s->lock);
     for (size_t i = 0; i < s->count; i++)
         atomic_store(&s->entries[i]->dropped, true);
+    pthread_rwlock_unlock(&s->lock);
+}
+
+void space_queries_changed(space *s)
+{
+    pthread_rwlock_rdlock(&s->lock);
+    for (size_t i = 0; i < s->count; i++)
+        vector_index_queries_changed(s->entries[i]->index);
     pthread_rwlock_unlock(&s->lock);
 }
 

@@ -36,9 +36,11 @@ typedef struct space_options {
     vector_faiss_type faiss_type;
 } space_options;
 
+/* The caller has the first reference. */
 sem_status space_create(space **out, const space_options *options, sem_error *err);
-/* Accepts NULL. Any thread; no other may use the space. */
-void space_destroy(space *s);
+space *space_retain(space *s);
+/* Frees the space with the last reference. Accepts NULL. Any thread. */
+void space_release(space *s);
 /* The store is about to remove the space: lists that the index thread may just be saving
  * go when their last user is done. Any thread; nobody may add an index afterwards. */
 void space_retire(space *s);
@@ -51,6 +53,9 @@ size_t space_dim(const space *s);
 sem_status space_add(space *s, const store_collection *collection, sem_error *err);
 /* Takes the index out; it is freed when its last reader is done. Writer thread. */
 void space_drop(space *s, uint32_t collection);
+
+/* Queries have another model from now on (vector_index_queries_changed). Any thread. */
+void space_queries_changed(space *s);
 
 /* Pins the index of a collection, NULL if there is none. Any thread. */
 space_index *space_acquire(space *s, uint32_t collection);

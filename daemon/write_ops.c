@@ -77,7 +77,7 @@ static sem_status apply_upsert(core *c, task *t, store_write *w, write_result *r
     uint32_t space_no = r->collection.external ? STORE_SPACE_EXTERNAL : space_number(t->serving->space);
     /* The candidate may have been dropped since it was pinned: its space is then gone. */
     serving *candidate = serving_slot_acquire(&c->candidate);
-    bool second = t->candidate != NULL && t->candidate == candidate;
+    bool second = t->candidate != NULL && t->candidate == candidate && !serving_shares_space(candidate, t->serving);
     serving_release(candidate);
     uint32_t second_space = second ? space_number(t->candidate->space) : 0;
     size_t second_dim = second ? space_dim(t->candidate->space) : 0;
@@ -216,7 +216,7 @@ void write_ops_unindex(core *c, uint32_t collection, const uint32_t *docnos, siz
     filtering_remove(c, collection, docnos, count);
     if (now != NULL)
         unindex_in(now->space, collection, docnos, count);
-    if (next != NULL)
+    if (next != NULL && !serving_shares_space(next, now))
         unindex_in(next->space, collection, docnos, count);
     unindex_in(c->external, collection, docnos, count);
     serving_release(now);
@@ -259,7 +259,7 @@ static void finish_upsert(core *c, task *t, write_result *r)
     } else {
         serving *now = serving_slot_acquire(&c->current), *next = serving_slot_acquire(&c->candidate);
         index_puts(c, now->space, r, false);
-        if (next != NULL)
+        if (next != NULL && !serving_shares_space(next, now))
             index_puts(c, next->space, r, true);
         serving_release(now);
         serving_release(next);

@@ -250,7 +250,7 @@ sem_status faiss_cells_make(const training *t, unsigned needs, const faiss_cells
         s = fill(&rest, err);
     uint64_t filled = clock_monotonic_ms();
     size_t entries = atomic_load_explicit(&f->entries, memory_order_relaxed);
-    if (s == SEM_OK && (clustered || training_has_grown(entries, f->measured_rows))) {
+    if (s == SEM_OK && (clustered || t->measures || training_has_grown(entries, f->measured_rows))) {
         f->measured_rows = entries;
         s = faiss_measure(f, t, seen, err);
     }

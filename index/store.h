@@ -329,10 +329,19 @@ typedef struct store_generation {
     uint64_t pairs;
     uint32_t space;
     uint32_t dim;
-    uint32_t job;                    /* that made it; 0: none */
-    char model[STORE_MODEL_MAX + 1]; /* folder below models/ */
-    char *metrics;                   /* JSON text or NULL; malloc'd: store_generation_free */
+    uint32_t job;                          /* that made it; 0: none */
+    char model[STORE_MODEL_MAX + 1];       /* folder below models/ of what embeds documents, and queries where */
+    char query_model[STORE_MODEL_MAX + 1]; /* is empty; else the folder of what embeds queries */
+    char *metrics;                         /* JSON text or NULL; malloc'd: store_generation_free */
 } store_generation;
+
+/* The folder of what embeds queries. Borrowed. */
+const char *store_generation_query_model(const store_generation *g);
+/* The folders below models/ that it names, none twice: how many. Borrowed. */
+enum { STORE_GENERATION_MODELS = 2 };
+size_t store_generation_models(const store_generation *g, const char *names[STORE_GENERATION_MODELS]);
+/* Whether it names the folder. */
+bool store_generation_names(const store_generation *g, const char *model);
 
 void store_generation_free(store_generation *g);
 void store_generations_free(store_generation *list, size_t count); /* the array too */
@@ -343,7 +352,7 @@ sem_status store_generation_current(store_read *r, store_generation *out, bool *
 sem_status store_generation_list(store_read *r, store_generation **out, size_t *count, sem_error *err);
 sem_status store_generation_put(store_write *w, const store_generation *g, sem_error *err);
 sem_status store_generation_remove(store_write *w, uint32_t number, sem_error *err);
-/* Numbers for a new generation and a new space: above all ever used. */
+/* Numbers for a new generation and a new space: above all ever used. space NULL: it shares another's. */
 sem_status store_generation_next(store_write *w, uint32_t *generation, uint32_t *space, sem_error *err);
 /* Makes `number` current; the one that was current gets `old_state`. */
 sem_status store_generation_flip(store_write *w, uint32_t number, generation_state old_state, sem_error *err);

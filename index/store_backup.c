@@ -232,18 +232,50 @@ static sem_status settle_snapshots(backup_run *b, sem_error *err)
     return status;
 }
 
+/* --- models */
+
+/* Among the folders that generations before number i name. */
+static bool model_came_before(const backup_run *b, size_t i, const char *model)
+{
+    for (size_t k = 0; k < i; k++)
+        if (is_kept(&b->list[k]) && store_generation_names(&b->list[k], model))
+            return true;
+    return false;
+}
+
+/* Calls `each` once with every folder that a generation of the copy names. */
+static sem_status each_model(backup_run *b, sem_status (*each)(backup_run *b, const char *model, sem_error *err),
+                             sem_error *err)
+{
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < b->count && status == SEM_OK; i++) {
+        const char *names[STORE_GENERATION_MODELS];
+        size_t count = is_kept(&b->list[i]) ? store_generation_models(&b->list[i], names) : 0;
+        for (size_t k = 0; k < count && status == SEM_OK; k++)
+            if (!model_came_before(b, i, names[k]))
+                status = each(b, names[k], err);
+    }
+    return status;
+}
+
+static sem_status count_model(backup_run *b, const char *model, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    sem_status status = files_join(path, err, "%s/models/%s", b->s->path, model);
+    b->total += status == SEM_OK ? files_folder_bytes(path) : 0;
+    return status;
+}
+
 /* --- room */
 
 static sem_status check_room(backup_run *b, sem_error *err)
 {
-    char model[FILES_PATH_MAX];
     uint64_t size, left;
     for (size_t i = 0; i < b->base_count; i++)
         b->total += b->bases[i].used - b->bases[i].unused;
-    for (size_t i = 0; i < b->count; i++)
-        if (is_kept(&b->list[i]) && files_join(model, err, "%s/models/%s", b->s->path, b->list[i].model) == SEM_OK)
-            b->total += files_folder_bytes(model);
-    sem_status status = files_room(b->temporary, &size, &left, err);
+    sem_status status = each_model(b, count_model, err);
+    if (status == SEM_OK)
+        status = files_room(b->temporary, &size, &left, err);
     if (status != SEM_OK)
         return status;
     uint64_t need = b->total + environment_reserve(size) + MANIFEST_ROOM;
@@ -379,14 +411,6 @@ static sem_status add_folder(backup_run *b, const char *name, sem_error *err)
     return status;
 }
 
-static bool model_came_before(const backup_run *b, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (is_kept(&b->list[k]) && strcmp(b->list[k].model, b->list[i].model) == 0)
-            return true;
-    return false;
-}
-
 static sem_status copy_model(backup_run *b, const char *model, sem_error *err)
 {
     char from[FILES_PATH_MAX], to[FILES_PATH_MAX], name[FILES_PATH_MAX];
@@ -412,9 +436,8 @@ static sem_status copy_models(backup_run *b, sem_error *err)
         status = files_make_folder(folder, err);
     if (status == SEM_OK)
         status = manifest_add_folder(&b->manifest, "models", err);
-    for (size_t i = 0; i < b->count && status == SEM_OK; i++)
-        if (is_kept(&b->list[i]) && b->list[i].model[0] != '\0' && !model_came_before(b, i))
-            status = copy_model(b, b->list[i].model, err);
+    if (status == SEM_OK)
+        status = each_model(b, copy_model, err);
     return status != SEM_OK ? status : files_sync_folder(folder, err);
 }
 

@@ -8,7 +8,8 @@ enum {
     RECORD_FIXED = 35, /* bytes before mode, model and metrics */
     STATE_OFFSET = 12,
     METRICS_MAX = 1 << 20, /* bytes of JSON */
-    RECORD_SMALL = RECORD_FIXED + sizeof((store_generation *)0)->mode + STORE_MODEL_MAX
+    HAS_QUERY_MODEL = 128, /* in the byte of the mode's length */
+    RECORD_SMALL = RECORD_FIXED + sizeof((store_generation *)0)->mode + 2 * STORE_MODEL_MAX + 1
 };
 
 void store_generation_free(store_generation *g)
@@ -26,14 +27,42 @@ void store_generations_free(store_generation *list, size_t count)
     free(list);
 }
 
+const char *store_generation_query_model(const store_generation *g)
+{
+    return g->query_model[0] != '\0' ? g->query_model : g->model;
+}
+
+size_t store_generation_models(const store_generation *g, const char *names[STORE_GENERATION_MODELS])
+{
+    size_t count = 0;
+    if (g->model[0] != '\0')
+        names[count++] = g->model;
+    if (g->query_model[0] != '\0' && strcmp(g->query_model, g->model) != 0)
+        names[count++] = g->query_model;
+    return count;
+}
+
+bool store_generation_names(const store_generation *g, const char *model)
+{
+    const char *names[STORE_GENERATION_MODELS];
+    for (size_t i = store_generation_models(g, names); i-- > 0;)
+        if (strcmp(names[i], model) == 0)
+            return true;
+    return false;
+}
+
+static bool is_folder(const char name[STORE_MODEL_MAX + 1])
+{
+    return memchr(name, '\0', STORE_MODEL_MAX + 1) != NULL && strchr(name, '/') == NULL;
+}
+
 static sem_status check_generation(const store_generation *g, sem_error *err)
 {
     if (g->number == 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "generation 0 does not exist, numbers start at 1");
     if ((unsigned)g->state > GENERATION_RETIRED)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "generation %u: %u is no state", g->number, (unsigned)g->state);
-    if (memchr(g->mode, '\0', sizeof g->mode) == NULL || memchr(g->model, '\0', sizeof g->model) == NULL ||
-        strchr(g->model, '/') != NULL)
+    if (memchr(g->mode, '\0', sizeof g->mode) == NULL || !is_folder(g->model) || !is_folder(g->query_model))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "generation %u: mode or model folder is too long or no name",
                         g->number);
     if (g->metrics != NULL && strlen(g->metrics) > METRICS_MAX)
@@ -44,7 +73,7 @@ static sem_status check_generation(const store_generation *g, sem_error *err)
 
 static size_t encode_head(const store_generation *g, unsigned char out[RECORD_SMALL])
 {
-    size_t mode = strlen(g->mode), model = strlen(g->model);
+    size_t mode = strlen(g->mode), model = strlen(g->model), query = strlen(g->query_model);
     put_u32(out, g->parent);
     put_u64(out + 4, (uint64_t)g->created_ms);
     out[STATE_OFFSET] = (unsigned char)g->state;
@@ -56,15 +85,33 @@ static size_t encode_head(const store_generation *g, unsigned char out[RECORD_SM
     out[34] = (unsigned char)model;
     memcpy(out + RECORD_FIXED, g->mode, mode);
     memcpy(out + RECORD_FIXED + mode, g->model, model);
-    return RECORD_FIXED + mode + model;
+    size_t size = RECORD_FIXED + mode + model;
+    if (query == 0)
+        return size;
+    out[33] |= HAS_QUERY_MODEL;
+    out[size] = (unsigned char)query;
+    memcpy(out + size + 1, g->query_model, query);
+    return size + 1 + query;
+}
+
+/* What follows the mode and the model, from *at on; false where it is of another form. */
+static bool decode_query_model(const unsigned char *p, size_t size, size_t *at, store_generation *out)
+{
+    if ((p[33] & HAS_QUERY_MODEL) == 0)
+        return true;
+    if (*at == size || p[*at] == 0 || p[*at] > STORE_MODEL_MAX || size - *at - 1 < p[*at])
+        return false;
+    memcpy(out->query_model, p + *at + 1, p[*at]);
+    *at += 1 + (size_t)p[*at];
+    return true;
 }
 
 static sem_status decode(store_read *r, uint32_t number, const MDB_val *value, store_generation *out, sem_error *err)
 {
     const unsigned char *p = value->mv_data;
-    size_t size = value->mv_size;
-    if (size < RECORD_FIXED || p[STATE_OFFSET] > GENERATION_RETIRED || p[33] >= sizeof out->mode ||
-        p[34] > STORE_MODEL_MAX || size < (size_t)RECORD_FIXED + p[33] + p[34])
+    size_t size = value->mv_size, mode = size < RECORD_FIXED ? 0 : p[33] & (HAS_QUERY_MODEL - 1);
+    if (size < RECORD_FIXED || p[STATE_OFFSET] > GENERATION_RETIRED || mode >= sizeof out->mode ||
+        p[34] > STORE_MODEL_MAX || size < RECORD_FIXED + mode + p[34])
         return environment_damaged(&r->s->main, "a generation's record", err);
     *out = (store_generation){.number = number,
                               .parent = get_u32(p),
@@ -75,10 +122,12 @@ static sem_status decode(store_read *r, uint32_t number, const MDB_val *value, s
                               .dim = get_u32(p + 25),
                               .job = get_u32(p + 29)};
     size_t at = RECORD_FIXED;
-    memcpy(out->mode, p + at, p[33]);
-    at += p[33];
+    memcpy(out->mode, p + at, mode);
+    at += mode;
     memcpy(out->model, p + at, p[34]);
     at += p[34];
+    if (!decode_query_model(p, size, &at, out))
+        return environment_damaged(&r->s->main, "a generation's record", err);
     if (at == size)
         return SEM_OK;
     out->metrics = malloc(size - at + 1);
@@ -225,13 +274,13 @@ sem_status store_generation_next(store_write *w, uint32_t *generation, uint32_t 
     status = read_txn(&w->view, &w->s->main, &txn, err);
     if (status == SEM_OK)
         status = meta_next(&w->s->main, txn, "next_generation", UINT32_MAX, &g, err);
-    if (status == SEM_OK)
+    if (status == SEM_OK && space_number != NULL)
         status = meta_next(&w->s->main, txn, "next_space", UINT32_MAX, &n, err);
     status = operation_end(w, status, err);
-    if (status == SEM_OK) {
+    if (status == SEM_OK)
         *generation = (uint32_t)g;
+    if (status == SEM_OK && space_number != NULL)
         *space_number = (uint32_t)n;
-    }
     return status;
 }
 

@@ -126,7 +126,7 @@ static bool is_of_another_space(const char *name, const named_things *n)
 static bool model_is_named(const char *name, const named_things *n)
 {
     for (size_t i = 0; i < n->count; i++)
-        if (n->list[i].state != GENERATION_RETIRED && strcmp(n->list[i].model, name) == 0)
+        if (n->list[i].state != GENERATION_RETIRED && store_generation_names(&n->list[i], name))
             return true;
     return false;
 }

@@ -317,6 +317,20 @@ static sem_status check_job(verify *v, const MDB_val *key, const MDB_val *value,
 
 /* --- generations */
 
+/* Vectors are of the model that made them: who shares the one shares the other. */
+static void check_shared(verify *v, const store_generation *a, const store_generation *b)
+{
+    bool model = strcmp(a->model, b->model) == 0;
+    if (a->state == GENERATION_RETIRED || b->state == GENERATION_RETIRED || (model == (a->space == b->space)))
+        return;
+    if (model)
+        verify_report(v, "generations %u and %u share the model %s, but have spaces %u and %u", a->number, b->number,
+                      a->model, a->space, b->space);
+    else
+        verify_report(v, "generations %u and %u share space %u, but have models %s and %s", a->number, b->number,
+                      a->space, a->model, b->model);
+}
+
 static sem_status check_generations(verify *v, sem_error *err)
 {
     uint64_t current = 0, last = 0, last_space = 0;
@@ -335,6 +349,8 @@ static sem_status check_generations(verify *v, sem_error *err)
                           g->number, g->space, last, last_space);
         if (g->number == current)
             v->current = g;
+        for (size_t k = 0; k < i; k++)
+            check_shared(v, &v->generations[k], g);
     }
     if (status == SEM_OK && current != 0 && v->current == NULL)
         verify_report(v, "generation %" PRIu64 " is current, but has no record", current);

@@ -311,7 +311,7 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
         l->cells[c].made_with = t->old->cells[c].made_with;
     uint64_t packed = clock_monotonic_ms();
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
-    if (s == SEM_OK && (clustered || training_has_grown(entries, l->measured_rows)))
+    if (s == SEM_OK && (clustered || t->measures || training_has_grown(entries, l->measured_rows)))
         s = measure(t, l, seen, err);
     if (s != SEM_OK) {
         lists_free(l);

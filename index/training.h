@@ -51,6 +51,7 @@ typedef struct training {
     rows_view *view;        /* of these rows; renewed on the way */
     const lists *old;       /* over the same rows, or over those they were copied from; or NULL */
     const uint32_t *origin; /* [rows] where each row was when old was made, or NULL: where it is */
+    bool measures;          /* the curve in any case */
     const vector_training *how;
 } training;
 

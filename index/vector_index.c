@@ -34,6 +34,7 @@ struct vector_index {
     const dot_kernel *kernel;
     atomic_size_t count;          /* live documents */
     atomic_size_t splits, merges; /* of cells, since the index was created */
+    atomic_bool other_queries;    /* the curve tells of queries as they no longer are */
     pthread_mutex_t writing;      /* rank 1: held for each put and remove, and while the index thread swaps views */
     pthread_mutex_t looking;      /* rank 2: guards `current`; held for a few instructions */
     view *current;                /* changed only with both locks: either one is enough to read it */
@@ -320,7 +321,16 @@ static unsigned needs_of(const vector_index *v, const view *now)
         state = training_state_of(l);
     else if (now->faiss != NULL)
         state = faiss_cells_state(now->faiss);
-    return training_needs(&v->options, now->rows, l != NULL || now->faiss != NULL ? &state : NULL);
+    const bool cells = l != NULL || now->faiss != NULL;
+    unsigned needs = training_needs(&v->options, now->rows, cells ? &state : NULL);
+    if (!cells || !atomic_load_explicit(&v->other_queries, memory_order_relaxed))
+        return needs;
+    return (needs & ~(unsigned)TRAINING_UPKEEP) | TRAINING_ASSIGN; /* what is packed anew is measured */
+}
+
+void vector_index_queries_changed(vector_index *v)
+{
+    atomic_store_explicit(&v->other_queries, true, memory_order_relaxed);
 }
 
 bool vector_index_wants_training(vector_index *v)
@@ -532,11 +542,14 @@ sem_status vector_index_train(vector_index *v, const vector_training *how, sem_e
     if (s != SEM_OK)
         goto cleanup;
     training t = {.rows = r, .old = usable, .origin = origin, .how = how};
+    t.measures = atomic_exchange_explicit(&v->other_queries, false, memory_order_relaxed);
     s = make_cells(v, &t, needs, now, &l, &f, &done, err);
     if (s == SEM_OK)
         s = publish_and_save(v, r, l, f, compact, seen, how->log, err);
     else
         rows_release(r);
+    if (s != SEM_OK && t.measures)
+        vector_index_queries_changed(v);
     if (s == SEM_OK) {
         atomic_fetch_add_explicit(&v->splits, done.splits, memory_order_relaxed);
         atomic_fetch_add_explicit(&v->merges, done.merges, memory_order_relaxed);

@@ -155,6 +155,9 @@ typedef struct vector_training {
 /* Frees memory of vectors that the store has packed. Index thread only. */
 void vector_index_settle(vector_index *v);
 
+/* Queries are made in another way from now on: recall, where it was measured, is measured anew. Any thread. */
+void vector_index_queries_changed(vector_index *v);
+
 /* Whether training would pay: enough rows and no lists, growth or drift since
  * k-means, many rows behind the lists, many dead rows, or cells that are far too
  * full or empty. Any thread. */

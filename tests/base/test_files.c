@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static sem_error error;
@@ -47,6 +48,25 @@ START_TEST(a_folder_is_copied_with_what_its_links_lead_to)
     check_file("below/two", "22");
     check_file("below/three", "1");
     check_file("again/two", "22");
+}
+END_TEST
+
+START_TEST(a_linked_folder_has_the_same_files_and_keeps_what_is_replaced)
+{
+    struct stat a, b;
+    create_source();
+    ck_assert_int_eq(symlink("../one", inside(source, "below/three")), 0);
+    ck_ok(files_link_folder(source, target, &error));
+    check_file("one", "1");
+    check_file("below/two", "22");
+    ck_assert_int_eq(stat(inside(source, "one"), &a), 0);
+    ck_assert_int_eq(stat(inside(target, "one"), &b), 0);
+    ck_assert(a.st_ino == b.st_ino);
+    ck_assert_int_eq(lstat(inside(target, "below/three"), &b), 0);
+    ck_assert(a.st_ino == b.st_ino); /* what the link leads to, not the link */
+    ck_ok(files_write(inside(source, "one"), "new", 3, &error));
+    check_file("one", "1");
+    check_file("below/three", "1");
 }
 END_TEST
 
@@ -116,6 +136,7 @@ int main(void)
     Suite *suite = suite_create("files");
     TCase *tests = tcase_create("files");
     tcase_add_test(tests, a_folder_is_copied_with_what_its_links_lead_to);
+    tcase_add_test(tests, a_linked_folder_has_the_same_files_and_keeps_what_is_replaced);
     tcase_add_loop_test(tests, a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again, 0, 3);
     tcase_add_test(tests, a_folder_is_not_copied_into_itself_whatever_its_path_looks_like);
     tcase_add_test(tests, a_path_lies_in_a_folder_by_where_it_leads);

@@ -100,6 +100,9 @@ START_TEST(prompts_are_told_apart_from_each_other_and_from_texts)
     q.size = 1;
     ck_assert(query_cache_get(cache, &q));
     ck_assert(got[0] == 1.0f);
+    q.as_document = true;
+    ck_assert(!query_cache_get(cache, &q));
+    q.as_document = false;
     q.dim = DIM - 1;
     ck_assert(!query_cache_get(cache, &q));
     end();

@@ -31,7 +31,7 @@ START_TEST(dropped_collection_leaves_no_saved_lists)
     ck_assert_int_eq(access(below_store("cache/space-1-1.lists"), F_OK), 0);
     space_index_release(saving);
     ck_assert_int_ne(access(below_store("cache/space-1-1.lists"), F_OK), 0);
-    space_destroy(sp);
+    space_release(sp);
     store_close(s);
 }
 END_TEST
@@ -45,7 +45,7 @@ START_TEST(a_space_that_is_removed_leaves_no_saved_lists)
     space_retire(sp);
     ck_ok(files_write(saving->cache, "lists", 5, &error));
     space_index_release(saving);
-    space_destroy(sp);
+    space_release(sp);
     ck_assert_int_ne(access(below_store("cache/space-1-1.lists"), F_OK), 0);
     store_close(s);
 }
@@ -59,7 +59,7 @@ START_TEST(saved_lists_outlive_the_space)
     space_index *saving = start(&s, &sp);
     ck_ok(files_write(saving->cache, "lists", 5, &error));
     space_index_release(saving);
-    space_destroy(sp);
+    space_release(sp);
     ck_assert_int_eq(access(below_store("cache/space-1-1.lists"), F_OK), 0);
     store_close(s);
 }

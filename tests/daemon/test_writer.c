@@ -101,7 +101,7 @@ static void stop(void)
     writer_destroy(c.writer);
     serving_release(serving_slot_swap(&c.current, NULL));
     serving_release(serving_slot_swap(&c.candidate, NULL));
-    space_destroy(c.external);
+    space_release(c.external);
     store_close(c.store);
     sem_destroy(&answered);
 }

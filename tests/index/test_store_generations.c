@@ -239,6 +239,76 @@ START_TEST(a_flip_is_one_step)
 }
 END_TEST
 
+static void expect_models(store_read *r, uint32_t number, const char *document, const char *query)
+{
+    sem_error error;
+    store_generation g;
+    bool found;
+    ck_ok(store_generation_get(r, number, &g, &found, &error));
+    ck_assert(found);
+    ck_assert_str_eq(g.model, document);
+    ck_assert_str_eq(store_generation_query_model(&g), query);
+    ck_assert_str_eq(g.mode, "query");
+    ck_assert_str_eq(g.metrics, "{}");
+    store_generation_free(&g);
+}
+
+START_TEST(a_query_model_of_its_own_shares_the_space_until_nobody_names_it)
+{
+    sem_error error;
+    uint32_t number;
+    store_write *w;
+    store_read *r;
+    char metrics[] = "{}", longest[STORE_MODEL_MAX + 1];
+    memset(longest, 'q', STORE_MODEL_MAX);
+    longest[STORE_MODEL_MAX] = '\0';
+    store *s = new_store(MAP);
+    ck_ok(store_write_begin(s, &w, &error));
+    for (number = 0; number < 3;)
+        ck_ok(store_generation_next(w, &number, NULL, &error));
+    store_generation g = {.number = number,
+                          .parent = 1,
+                          .state = GENERATION_PREVIOUS,
+                          .mode = "query",
+                          .space = SPACE,
+                          .dim = DIM,
+                          .model = "g1",
+                          .query_model = "g3",
+                          .metrics = metrics};
+    ck_ok(store_generation_put(w, &g, &error));
+    g.number = 4;
+    memcpy(g.query_model, longest, sizeof longest);
+    ck_ok(store_generation_put(w, &g, &error));
+    ck_ok(store_generation_flip(w, 3, GENERATION_PREVIOUS, &error));
+    strcpy(g.query_model, "a/b");
+    ck_fails(store_generation_put(w, &g, &error), SEM_INVALID_ARGUMENT);
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    make_folder("models/g1");
+    make_folder("models/g3");
+    make_folder("models/g5");
+    s = open_with(MAP, 0);
+    ck_ok(store_read_begin(s, &r, &error));
+    expect_models(r, 3, "g1", "g3");
+    expect_models(r, 4, "g1", longest);
+    store_read_end(r);
+    ck_assert(exists("models/g1") && exists("models/g3") && !exists("models/g5"));
+    ck_ok(store_write_begin(s, &w, &error));
+    strcpy(g.query_model, "g3");
+    g.state = GENERATION_RETIRED;
+    ck_ok(store_generation_put(w, &g, &error));
+    g.number = 1;
+    strcpy(g.model, "g1");
+    g.query_model[0] = '\0';
+    ck_ok(store_generation_put(w, &g, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    s = open_with(MAP, 0); /* generation 3 alone is left */
+    ck_assert(exists("models/g1") && exists("models/g3") && exists("space-1"));
+    store_close(s);
+}
+END_TEST
+
 START_TEST(jobs_are_kept_by_number)
 {
     sem_error error;
@@ -320,6 +390,7 @@ int main(void)
     tcase_add_test(tests, a_space_whose_folder_was_lost_is_not_taken_for_empty);
     tcase_add_test(tests, a_space_is_removed_when_nobody_reads_it);
     tcase_add_test(tests, a_flip_is_one_step);
+    tcase_add_test(tests, a_query_model_of_its_own_shares_the_space_until_nobody_names_it);
     tcase_add_test(tests, jobs_are_kept_by_number);
     tcase_add_test(tests, an_unfinished_delete_is_noted_until_it_is_ended);
     suite_add_tcase(suite, tests);

@@ -175,9 +175,9 @@ START_TEST(a_newer_format_is_refused)
     store *s = new_store(MAP);
     store_close(s);
     for (size_t i = 0; i < 4; i++) {
-        set_format(names[i], 3);
+        set_format(names[i], 4);
         ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
-        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, "format 3") != NULL, "%s",
+        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, "format 4") != NULL, "%s",
                       error.message);
         set_format(names[i], 1);
     }
