@@ -169,7 +169,17 @@ static sem_status plan_window(const mix *m, size_t set, sem_error *err)
         .seed =
             random_at(random_at(random_at(s->data->seed, DRAW_PLAN), place.epoch), random_at(place.file, place.line)),
     };
-    return mix_plan_make(&f->plan, f->items, f->count, &options, err);
+    sampler_keys *keys = checked_realloc(NULL, f->count, sizeof *keys);
+    if (keys == NULL)
+        return sem_fail_memory(err, "the keys of a window");
+    for (size_t i = 0; i < f->count; i++) {
+        const example *e = f->items[i];
+        keys[i] =
+            (sampler_keys){.document = e->positive_key, .query = e->label_key != 0 ? e->label_key : e->anchor_key};
+    }
+    status = mix_plan_make(&f->plan, keys, f->count, &options, err);
+    free(keys);
+    return status;
 }
 
 /* The window where the stream is, cut into batches where they are of one set. */

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "base/random.h"
-#include "finetune/sampler.h"
 
 typedef struct planned {
     size_t start, count; /* in members */
@@ -14,14 +13,14 @@ struct mix_plan {
     planned *batches;
     size_t batch_count;
     /* while it is made */
-    const example *const *items;
+    const sampler_keys *given; /* [count] */
     size_t count;
     const mix_plan_options *options;
     random_state random;
     uint32_t *by_domain; /* [count] items, domain after domain */
     uint32_t *mixed;     /* [count] those of batches of all domains */
     size_t mixed_count;
-    sampler_keys *keys; /* [count] */
+    sampler_keys *keys; /* [count] of the items that are being cut */
     size_t placed;      /* members filled */
 };
 
@@ -87,11 +86,8 @@ static sem_status cut(mix_plan *p, const uint32_t *items, size_t count, bool mix
     sampler *s;
     if (count == 0)
         return SEM_OK;
-    for (size_t i = 0; i < count; i++) {
-        const example *e = p->items[items[i]];
-        p->keys[i] =
-            (sampler_keys){.document = e->positive_key, .query = e->label_key != 0 ? e->label_key : e->anchor_key};
-    }
+    for (size_t i = 0; i < count; i++)
+        p->keys[i] = p->given[items[i]];
     sem_status status = sampler_create(&s, p->keys, count, p->options->batch_size, random_next(&p->random), err);
     if (status != SEM_OK)
         return status;
@@ -141,14 +137,14 @@ static sem_status plan_one(mix_plan *p, sem_error *err)
     return cut(p, p->mixed, p->count, false, err);
 }
 
-sem_status mix_plan_make(mix_plan **out, const example *const *items, size_t count, const mix_plan_options *options,
+sem_status mix_plan_make(mix_plan **out, const sampler_keys *keys, size_t count, const mix_plan_options *options,
                          sem_error *err)
 {
     *out = NULL;
     mix_plan *p = calloc(1, sizeof *p);
     if (p == NULL)
         return sem_fail_memory(err, "a plan of batches");
-    p->items = items;
+    p->given = keys;
     p->count = count;
     p->options = options;
     random_seed(&p->random, options->seed);

@@ -1,12 +1,13 @@
-/* Which examples of a window share a batch. Each stands in exactly one. Within a batch
+/* Which items, examples of a window or pairs in memory, share a batch. Each stands in exactly one. Within a batch
  * texts that could only be masked, equal ones and those of one label, are avoided as
  * far as there are other batches (finetune/sampler.h). */
 #ifndef SEM_FINETUNE_MIX_PLAN_H
 #define SEM_FINETUNE_MIX_PLAN_H
 
 #include "base/status.h"
-#include "finetune/data_example.h"
+#include "finetune/sampler.h"
 
+#include <stdbool.h>
 typedef struct mix_plan mix_plan;
 
 typedef struct mix_plan_options {
@@ -17,8 +18,8 @@ typedef struct mix_plan_options {
     uint64_t seed;
 } mix_plan_options;
 
-/* items [count], at least one, in random order. */
-sem_status mix_plan_make(mix_plan **out, const example *const *items, size_t count, const mix_plan_options *options,
+/* keys [count], at least one, in random order. */
+sem_status mix_plan_make(mix_plan **out, const sampler_keys *keys, size_t count, const mix_plan_options *options,
                          sem_error *err);
 void mix_plan_free(mix_plan *p); /* accepts NULL */
 
