@@ -1,6 +1,6 @@
 /* What the trainer knows of a loss: it reads a batch's embeddings and gives a
- * number and its gradient. Each kind has a file of its own (loss_mnrl.h,
- * loss_mse.h, loss_cosent.h, loss_matryoshka.h, loss_choice.h) that says how to create it.
+ * number and its gradient. Each kind has a file of its own (loss_mnrl.h, loss_mse.h, loss_cosent.h,
+ * loss_matryoshka.h, loss_anchor.h, loss_choice.h) that says how to create it.
  *
  * A batch is B pairs. Its N texts are the first texts of all pairs (the anchors),
  * then the second ones (the positives), then hard negatives: any number, of any
@@ -33,6 +33,7 @@ typedef struct loss_batch {
                              * comes once where others come once; NULL: all 0 */
     /* What some kinds learn from. */
     const float *teacher; /* [2 B, E] the vectors that the pairs' texts shall have */
+    const float *anchor;  /* [C, E] where the candidates were, unit length */
     const float *score;   /* [B] how alike the pair's texts are; only the order counts */
 } loss_batch;
 

@@ -53,7 +53,9 @@ static sem_status load_all(const train_loop *loop, const checkpoint_reader *c, t
     if (status != SEM_OK)
         return status;
     if (loop->source.load == NULL && loop->source.skip != NULL)
-        loop->source.skip(loop->source.context, (size_t)position.steps * loop->accumulate);
+        status = loop->source.skip(loop->source.context, (size_t)position.steps * loop->accumulate, err);
+    if (status != SEM_OK)
+        return status;
     report->steps = report->resumed_at = (size_t)position.steps;
     report->pairs = (size_t)position.pairs;
     report->first_loss = position.first_loss;

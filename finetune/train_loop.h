@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "finetune/checkpoint.h"
 #include "finetune/schedule.h"
+#include "finetune/train_origin.h"
 #include "finetune/train_step.h"
 
 #include <stdatomic.h>
@@ -20,7 +21,7 @@ typedef struct train_source {
      * source whose batches are a pure function of how many it gave: it is told that. */
     sem_status (*save)(void *context, checkpoint_writer *w, sem_error *err);
     sem_status (*load)(void *context, const checkpoint_reader *c, sem_error *err);
-    void (*skip)(void *context, size_t batches); /* where load is NULL */
+    sem_status (*skip)(void *context, size_t batches, sem_error *err); /* where load is NULL */
     void *context;
 } train_source;
 
@@ -52,6 +53,7 @@ typedef struct train_report {
     double first_loss, last_loss; /* means over the first and last tenth of the steps */
     double seconds;               /* of this process, what came before the loop included: filled by who calls it */
     size_t resumed_at;            /* steps that a checkpoint had */
+    size_t drawn[TRAIN_ORIGINS];  /* pairs in memory that an epoch had of each origin; else 0 */
     train_shape_report shapes;    /* of this process */
 } train_report;
 

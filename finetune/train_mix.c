@@ -31,6 +31,9 @@ static sem_status check(const model *base, const mix *m, const train_mix_options
     size_t sets;
     (void)mix_sets(m, &sets);
     sem_status status = train_config_check(config, err);
+    if (status == SEM_OK && (config->fixed_documents || config->anchor_weight > 0))
+        status = sem_fail(err, SEM_INVALID_ARGUMENT, "training: %s is for pairs in memory, not for data sets",
+                          config->fixed_documents ? "fixed_documents" : "anchor_weight");
     if (status == SEM_OK && options->steps == 0)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "training 0 steps: at least one is needed");
     if (status == SEM_OK && options->set_count != sets)

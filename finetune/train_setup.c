@@ -4,6 +4,7 @@
 #include "base/checksum.h"
 #include "base/random.h"
 #include "model/products.h"
+#include "finetune/loss_anchor.h"
 #include "finetune/loss_cosent.h"
 #include "finetune/loss_mse.h"
 
@@ -73,8 +74,11 @@ static sem_status wrap_dims(train_setup *s, sem_error *err)
 
 static sem_status create_loss(train_setup *s, const train_batches *b, sem_error *err)
 {
+    const double anchor = s->config->anchor_weight;
     sem_status status = create_members(s, b, err);
-    return status == SEM_OK && s->config->dim_count > 0 ? wrap_dims(s, err) : status;
+    if (status == SEM_OK && s->config->dim_count > 0)
+        status = wrap_dims(s, err);
+    return status == SEM_OK && anchor > 0 ? loss_anchor_create(&s->loss, s->loss, anchor, err) : status;
 }
 
 static sem_status choose_precision(train_setup *s, sem_error *err)
@@ -138,10 +142,25 @@ uint64_t train_fingerprint_of(uint64_t before, const void *data, size_t size)
 uint64_t train_setup_fingerprint(const train_setup *s, uint64_t before)
 {
     const train_config *c = s->config;
-    const double numbers[] = {c->learning_rate, c->warmup_ratio, c->weight_decay,     c->clip_norm,
-                              c->scale,         c->dropout,      c->margin,           c->guide_margin,
-                              c->layer_decay,   c->average,      (double)c->schedule, (double)c->scale_kind,
-                              c->symmetric,     c->frequency,    c->freeze_embeddings};
+    const double numbers[] = {c->learning_rate,
+                              c->warmup_ratio,
+                              c->weight_decay,
+                              c->clip_norm,
+                              c->scale,
+                              c->dropout,
+                              c->margin,
+                              c->guide_margin,
+                              c->layer_decay,
+                              c->average,
+                              (double)c->schedule,
+                              (double)c->scale_kind,
+                              c->symmetric,
+                              c->frequency,
+                              c->freeze_embeddings,
+                              c->anchor_weight,
+                              c->fixed_documents,
+                              c->temperature,
+                              c->mixed_share};
     const uint64_t counts[] = {c->seed,      c->batch_size, s->steps,          c->accumulate,
                                c->threads,   c->tape_bytes, s->max_tokens,     c->freeze_layers,
                                c->dim_count, s->precision,  (uint64_t)c->shape};

@@ -169,7 +169,7 @@ sem_status train_shapes_divide(train_shapes *f, sem_error *err)
     }
     for (size_t b = 0; b < TRAIN_BUCKETS; b++)
         f->plans[b].count = 0;
-    for (size_t i = 0; i < s->batch->about.texts; i++) {
+    for (size_t i = 0; i < train_batch_computed(s->batch); i++) {
         shape_plan *p = &f->plans[bucket_of(s->lengths[i])];
         p->order[p->count++] = (uint32_t)i;
         f->report.padding -= s->lengths[i]; /* what is computed for it is added below */

@@ -119,7 +119,7 @@ static sem_status survey_batch(train_step *s, const train_batch *batch, sem_erro
 {
     sem_status status = loss_check(s->options.loss, &batch->about, err);
     s->first_row = s->row_count;
-    for (size_t i = 0; i < batch->about.texts && status == SEM_OK; i++) {
+    for (size_t i = 0; i < train_batch_computed(batch) && status == SEM_OK; i++) {
         status = survey_text(s, &batch->texts[i], err);
         s->lengths[i] = batch->texts[i].length;
     }
@@ -128,7 +128,7 @@ static sem_status survey_batch(train_step *s, const train_batch *batch, sem_erro
     s->batch = batch;
     if (s->shapes != NULL)
         return train_shapes_divide(s->shapes, err);
-    split_texts(&s->split, s->lengths, batch->about.texts);
+    split_texts(&s->split, s->lengths, train_batch_computed(batch));
     return SEM_OK;
 }
 
@@ -147,8 +147,11 @@ static sem_status begin_step(train_step *s, sem_error *err)
 static void loss_and_gradient(train_step *s)
 {
     loss *l = s->options.loss;
+    const float *fixed = s->batch->fixed;
     loss_batch about = s->batch->about;
     about.dim = s->options.config->dim;
+    if (fixed != NULL)
+        memcpy(s->embeddings + about.pairs * about.dim, fixed, (about.texts - about.pairs) * about.dim * sizeof *fixed);
     about.embeddings = s->embeddings;
     s->loss_sum += loss_run(l, &about, s->d_embeddings);
     s->learned_gradient += l->learned != NULL ? l->learned->gradient : 0;

@@ -53,7 +53,9 @@ typedef struct train_text {
 } train_text;
 
 typedef struct train_batch {
-    const train_text *texts; /* [about.texts] */
+    const train_text *texts; /* [about.texts], or the anchors alone where the candidates are fixed */
+    const float *fixed;      /* [about.texts - about.pairs, E] unit vectors of the candidates, which the step then takes
+                              * as they are; NULL: it computes them */
     loss_batch about;        /* dim and embeddings are filled in by the step */
 } train_batch;
 

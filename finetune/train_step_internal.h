@@ -69,6 +69,12 @@ struct train_step {
     float grad_scale;
 };
 
+/* Texts of the batch that are computed: the first of all. */
+static inline size_t train_batch_computed(const train_batch *batch)
+{
+    return batch->fixed != NULL ? batch->about.pairs : batch->about.texts;
+}
+
 /* --- train_runs.c */
 
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err);

@@ -2,128 +2,17 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "base/names.h"
 #include "base/utf8.h"
 #include "finetune/pair_guide.h"
 #include "finetune/pair_negatives.h"
-#include "finetune/sampler.h"
+#include "finetune/pair_order.h"
 #include "finetune/train_setup.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum {
-    BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
-    THREADS_MAX = 256,
-    TOKENS_MIN = 3,      /* the special tokens and one more */
-    CANCEL_EVERY = 1024, /* texts tokenized between looks at *cancel */
-    TAPE_MIB = 224       /* keeps a job of 2 threads for MiniLM (23 million parameters) below 600 MB */
-};
-
-bool train_precision_of(const char *name, train_precision *out)
-{
-    static const char *const names[] = {"auto", "float32", "bfloat16"};
-    size_t place;
-    if (!names_find(names, sizeof names / sizeof *names, name, &place))
-        return false;
-    *out = (train_precision)place;
-    return true;
-}
-
-void train_config_defaults(train_config *config)
-{
-    *config = (train_config){
-        .seed = 1,
-        .learning_rate = 1e-4,
-        .warmup_ratio = 0.1,
-        .weight_decay = 0.01,
-        .clip_norm = 1,
-        .scale = 20,
-        .schedule = SCHEDULE_LINEAR,
-        .accumulate = 1,
-        .layer_decay = 1,
-        .dropout = 0.1,
-        .batch_size = 64,
-        .epochs = 1,
-        .max_tokens = 64,
-        .threads = 1,
-        .nice = 10,
-        .tape_bytes = (size_t)TAPE_MIB << 20,
-        .checkpoint_every = 100,
-        .negative_ratio = 0.95,
-    };
-}
-
-static sem_status check_number(const char *name, double value, double min, bool above, double max, sem_error *err)
-{
-    if (isfinite(value) && (above ? value > min : value >= min) && value <= max)
-        return SEM_OK;
-    return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %s is %g; it must be %s %g and at most %g", name, value,
-                    above ? "above" : "at least", min, max);
-}
-
-static sem_status check_count(const char *name, size_t value, size_t min, size_t max, sem_error *err)
-{
-    if (value >= min && value <= max)
-        return SEM_OK;
-    return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %s is %zu; it must be at least %zu and at most %zu", name,
-                    value, min, max);
-}
-
-sem_status train_config_check(const train_config *config, sem_error *err)
-{
-    const struct {
-        const char *name;
-        double value, min;
-        bool above;
-        double max;
-    } numbers[] = {
-        {"learning_rate", config->learning_rate, 0, true, 1},
-        {"warmup_ratio", config->warmup_ratio, 0, false, 1},
-        {"weight_decay", config->weight_decay, 0, false, 1},
-        {"clip_norm", config->clip_norm, 0, false, 1e9},
-        {"scale", config->scale, 0, true, 1000},
-        {"margin", config->margin, 0, false, 2},
-        {"guide_margin", config->guide_margin, 0, false, 2},
-        {"negative_ratio", config->negative_ratio, 0, true, 10},
-        {"layer_decay", config->layer_decay, 0, true, 1},
-        {"average", config->average, 0, false, 0.999999},
-        {"nice", config->nice, 0, false, 19},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        sem_status status =
-            check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].above, numbers[i].max, err);
-        if (status != SEM_OK)
-            return status;
-    }
-    if (config->shape == TRAIN_SHAPE_BUCKETS && config->max_tokens > train_bucket_widths[TRAIN_BUCKETS - 1])
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "training: max_tokens is %zu; with shape buckets a text has at most %zu", config->max_tokens,
-                        train_bucket_widths[TRAIN_BUCKETS - 1]);
-    if (!(config->dropout < 1))
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "training: dropout is %g; it must be below 1 (negative: the model's)", config->dropout);
-    if (config->guide_margin > 0 && config->guide[0] == '\0')
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: guide_margin is %g, and guide names no model",
-                        config->guide_margin);
-    const struct {
-        const char *name;
-        size_t value, min, max;
-    } counts[] = {
-        {"batch_size", config->batch_size, 2, BATCH_MAX},
-        {"epochs", config->epochs, 1, 1000000},
-        {"accumulate", config->accumulate, 1, 100000},
-        {"checkpoint_every", config->checkpoint_every, 1, 1000000000},
-        {"threads", config->threads, 1, THREADS_MAX},
-        {"max_tokens", config->max_tokens == 0 ? TOKENS_MIN : config->max_tokens, TOKENS_MIN, 1 << 20},
-    };
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        sem_status status = check_count(counts[i].name, counts[i].value, counts[i].min, counts[i].max, err);
-        if (status != SEM_OK)
-            return status;
-    }
-    return SEM_OK;
-}
+enum { CANCEL_EVERY = 1024 /* texts tokenized between looks at *cancel */ };
 
 /* What a run owns beside the step's memory. */
 typedef struct train_run {
@@ -133,9 +22,10 @@ typedef struct train_run {
     const train_config *config;
     const train_control *control;
     pair_negatives negatives;
-    token_batch tokens; /* query 0, document 0, query 1, ..., then all negatives */
-    size_t *starts;     /* [2 count + negatives] where each text begins in tokens */
-    sampler *sampler;
+    bool fixed;         /* documents and negatives are vectors, not texts */
+    token_batch tokens; /* query 0, document 0, query 1, ..., then all negatives; or queries alone */
+    size_t *starts;     /* where each text begins in tokens */
+    pair_order *order;
     pair_guide *guide; /* NULL: none */
     train_setup setup;
     /* one batch */
@@ -144,14 +34,14 @@ typedef struct train_run {
     uint64_t *id;      /* [most_texts] */
     float *weight;     /* [batch_size] */
     float *frequency;  /* [most_texts] or NULL */
-    float *logs;  /* [2 count] of how many pairs each query and document is in: all queries, all documents; or NULL */
-    size_t given; /* batches */
+    float *candidates; /* [most_texts, dim] given vectors of documents and negatives; or NULL */
+    float *logs; /* [2 count] of how many pairs each query and document is in: all queries, all documents; or NULL */
 } train_run;
 
 static void run_free(train_run *run)
 {
     train_setup_free(&run->setup);
-    sampler_destroy(run->sampler);
+    pair_order_destroy(run->order);
     pair_guide_destroy(run->guide);
     pair_negatives_free(&run->negatives);
     token_batch_free(&run->tokens);
@@ -160,12 +50,31 @@ static void run_free(train_run *run)
     free(run->id);
     free(run->weight);
     free(run->frequency);
+    free(run->candidates);
     free(run->logs);
 }
 
 static bool cancelled(const train_run *run)
 {
     return run->control != NULL && run->control->cancel != NULL && atomic_load(run->control->cancel);
+}
+
+/* Whether they are all there that the settings need. */
+static sem_status check_vectors(const train_pair *pairs, size_t count, const train_config *config, sem_error *err)
+{
+    const char *setting = config->fixed_documents ? "fixed_documents" : "anchor_weight";
+    if (!config->fixed_documents && !(config->anchor_weight > 0))
+        return SEM_OK;
+    for (size_t i = 0; i < count; i++) {
+        if (pairs[i].document_vector == NULL)
+            return sem_fail(err, SEM_INVALID_ARGUMENT,
+                            "training pair %zu has no vector of its document; with %s each has one", i, setting);
+        for (size_t k = 0; k < pairs[i].negative_count; k++)
+            if (pairs[i].negatives[k].vector == NULL)
+                return sem_fail(err, SEM_INVALID_ARGUMENT,
+                                "negative %zu of training pair %zu has no vector; with %s each has one", k, i, setting);
+    }
+    return SEM_OK;
 }
 
 static sem_status check_pairs(const train_pair *pairs, size_t count, sem_error *err)
@@ -188,9 +97,23 @@ static sem_status check_pairs(const train_pair *pairs, size_t count, sem_error *
     return SEM_OK;
 }
 
+/* As the next text. */
 static sem_status tokenize_text(train_run *run, const char *prompt, const char *text, size_t length, sem_error *err)
 {
+    run->starts[run->tokens.texts] = run->tokens.tokens;
     return model_tokenize_within(run->base, prompt, text, length, run->config->max_tokens, &run->tokens, NULL, err);
+}
+
+static sem_status tokenize_negatives(train_run *run, const char *prompt, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < run->negatives.count && status == SEM_OK; i++) {
+        const train_negative *negative = run->negatives.items[i];
+        status = tokenize_text(run, prompt, negative->text, negative->length, err);
+        if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
+            status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
+    }
+    return status;
 }
 
 static sem_status tokenize_pairs(train_run *run, sem_error *err)
@@ -205,35 +128,21 @@ static sem_status tokenize_pairs(train_run *run, sem_error *err)
         return sem_fail_memory(err, "the training pairs");
     for (size_t i = 0; i < run->count && status == SEM_OK; i++) {
         const train_pair *p = &run->pairs[i];
-        run->starts[2 * i] = run->tokens.tokens;
         status = tokenize_text(run, query_prompt, p->query, p->query_length, err);
-        run->starts[2 * i + 1] = run->tokens.tokens;
-        if (status == SEM_OK)
+        if (status == SEM_OK && !run->fixed)
             status = tokenize_text(run, document_prompt, p->document, p->document_length, err);
         if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
             status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
     }
-    for (size_t i = 0; i < run->negatives.count && status == SEM_OK; i++) {
-        const train_negative *negative = run->negatives.items[i];
-        run->starts[2 * run->count + i] = run->tokens.tokens;
-        status = tokenize_text(run, document_prompt, negative->text, negative->length, err);
-        if (status == SEM_OK && i % CANCEL_EVERY == 0 && cancelled(run))
-            status = sem_fail(err, SEM_CANCELLED, "training was cancelled before its first step");
-    }
-    return status;
+    return status == SEM_OK && !run->fixed ? tokenize_negatives(run, document_prompt, err) : status;
 }
 
-static sem_status create_sampler(train_run *run, sem_error *err)
+static sem_status create_order(train_run *run, sem_error *err)
 {
-    sampler_keys *keys = checked_realloc(NULL, run->count, sizeof *keys);
-    if (keys == NULL)
-        return sem_fail_memory(err, "the training pairs' keys");
-    for (size_t i = 0; i < run->count; i++)
-        keys[i] = (sampler_keys){.document = run->pairs[i].document_key, .query = run->pairs[i].query_key};
-    sem_status status =
-        sampler_create(&run->sampler, keys, run->count, run->config->batch_size, run->config->seed, err);
-    free(keys);
-    return status;
+    const train_config *c = run->config;
+    const pair_order_options options = {
+        .batch_size = c->batch_size, .temperature = c->temperature, .mixed_share = c->mixed_share, .seed = c->seed};
+    return pair_order_create(&run->order, run->pairs, run->count, &options, err);
 }
 
 typedef struct counted_key {
@@ -286,21 +195,25 @@ static sem_status create_arrays(train_run *run, sem_error *err)
     run->texts = checked_realloc(NULL, run->most_texts, sizeof *run->texts);
     run->id = checked_realloc(NULL, run->most_texts, sizeof *run->id);
     run->weight = checked_realloc(NULL, batch, sizeof *run->weight);
-    if (run->texts == NULL || run->id == NULL || run->weight == NULL)
+    const bool given = run->fixed || run->config->anchor_weight > 0;
+    if (given)
+        run->candidates = checked_alloc_floats(run->most_texts, model_get_config(run->base)->dim);
+    if (run->texts == NULL || run->id == NULL || run->weight == NULL || (given && run->candidates == NULL))
         return sem_fail_memory(err, "a training batch");
     return create_frequencies(run, err);
 }
 
-static sem_status count_steps(const train_run *run, size_t *steps, sem_error *err)
+static sem_status count_steps(train_run *run, size_t *steps, sem_error *err)
 {
     const train_config *c = run->config;
-    size_t batches = 0;
-    if (!checked_mul(c->epochs, sampler_batches(run->sampler), &batches))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "training: %zu epochs are too many", c->epochs);
+    size_t batches = 0, most = 0;
+    if (c->max_steps > 0 && !checked_mul(c->max_steps, c->accumulate, &most))
+        most = 0;
+    sem_status status = pair_order_count(run->order, c->epochs, most, &batches, err);
+    if (status != SEM_OK)
+        return status;
     /* Where the last step needs more batches, they are those of one more epoch. */
     *steps = (batches - 1) / c->accumulate + 1;
-    if (c->max_steps > 0 && c->max_steps < *steps)
-        *steps = c->max_steps;
     return SEM_OK;
 }
 
@@ -331,7 +244,7 @@ static sem_status run_create(train_run *run, sem_error *err)
     if (status == SEM_OK)
         status = tokenize_pairs(run, err);
     if (status == SEM_OK)
-        status = create_sampler(run, err);
+        status = create_order(run, err);
     if (status == SEM_OK)
         status = count_steps(run, &steps, err);
     if (status == SEM_OK)
@@ -344,6 +257,16 @@ static sem_status run_create(train_run *run, sem_error *err)
     return status;
 }
 
+static uint64_t vectors_fingerprint(const train_run *run, uint64_t sum)
+{
+    const size_t bytes = model_get_config(run->base)->dim * sizeof(float);
+    for (size_t i = 0; i < run->count; i++)
+        sum = train_fingerprint_of(sum, run->pairs[i].document_vector, bytes);
+    for (size_t i = 0; i < run->negatives.count; i++)
+        sum = train_fingerprint_of(sum, run->negatives.items[i]->vector, bytes);
+    return sum;
+}
+
 /* Of all that the bits of a run depend on. */
 static uint64_t fingerprint(const train_run *run)
 {
@@ -352,13 +275,15 @@ static uint64_t fingerprint(const train_run *run)
     sum = train_fingerprint_of(sum, run->tokens.lengths, run->tokens.texts * sizeof *run->tokens.lengths);
     for (size_t i = 0; i < run->count; i++) {
         const train_pair *p = &run->pairs[i];
-        const uint64_t keys[] = {p->query_key, p->document_key};
+        const uint64_t keys[] = {p->query_key, p->document_key, p->domain, p->origin};
         sum = train_fingerprint_of(sum, keys, sizeof keys);
         sum = train_fingerprint_of(sum, &p->weight, sizeof p->weight);
     }
     for (size_t i = 0; i < run->negatives.count; i++)
         sum = train_fingerprint_of(sum, &run->negatives.items[i]->key, sizeof run->negatives.items[i]->key);
     sum = train_fingerprint_of(sum, run->negatives.from, (run->count + 1) * sizeof *run->negatives.from);
+    if (run->candidates != NULL)
+        sum = vectors_fingerprint(run, sum);
     return run->guide != NULL ? pair_guide_fingerprint(run->guide, sum) : sum;
 }
 
@@ -367,23 +292,35 @@ static train_text text_at(const train_run *run, size_t text)
     return (train_text){.ids = run->tokens.ids + run->starts[text], .length = run->tokens.lengths[text]};
 }
 
-static void add_pair(train_run *run, size_t pair, size_t i, size_t n)
+/* Puts a candidate's vector, as it was given, behind n anchors. */
+static void add_vector(train_run *run, const float *vector, size_t at, size_t n)
 {
-    for (size_t side = 0; side < 2; side++) {
-        run->texts[side * n + i] = text_at(run, 2 * pair + side);
-        if (run->logs != NULL)
-            run->frequency[side * n + i] = run->logs[side * run->count + pair];
-    }
-    run->id[i] = run->pairs[pair].query_key;
-    run->id[n + i] = run->pairs[pair].document_key;
-    run->weight[i] = run->pairs[pair].weight;
+    const size_t dim = model_get_config(run->base)->dim;
+    if (run->candidates != NULL)
+        memcpy(run->candidates + (at - n) * dim, vector, dim * sizeof *vector);
 }
 
-/* Returns how many texts there are with the pair's negatives at `at`. */
-static size_t add_negatives(train_run *run, size_t pair, size_t at)
+static void add_pair(train_run *run, size_t pair, size_t i, size_t n)
+{
+    const train_pair *p = &run->pairs[pair];
+    run->texts[i] = text_at(run, run->fixed ? pair : 2 * pair);
+    if (!run->fixed)
+        run->texts[n + i] = text_at(run, 2 * pair + 1);
+    add_vector(run, p->document_vector, n + i, n);
+    for (size_t side = 0; side < 2 && run->logs != NULL; side++)
+        run->frequency[side * n + i] = run->logs[side * run->count + pair];
+    run->id[i] = p->query_key;
+    run->id[n + i] = p->document_key;
+    run->weight[i] = p->weight;
+}
+
+/* Returns how many texts there are with the pair's negatives at `at`, in a batch of n pairs. */
+static size_t add_negatives(train_run *run, size_t pair, size_t at, size_t n)
 {
     for (size_t k = run->negatives.from[pair]; k < run->negatives.from[pair + 1]; k++, at++) {
-        run->texts[at] = text_at(run, 2 * run->count + k);
+        if (!run->fixed)
+            run->texts[at] = text_at(run, 2 * run->count + k);
+        add_vector(run, run->negatives.items[k]->vector, at, n);
         run->id[at] = run->negatives.items[k]->key;
         if (run->logs != NULL)
             run->frequency[at] = 0;
@@ -391,37 +328,33 @@ static size_t add_negatives(train_run *run, size_t pair, size_t at)
     return at;
 }
 
-/* Collects the next batch; begins an epoch where one starts. */
 static sem_status next_batch(void *context, train_batch *batch, sem_error *err)
 {
     train_run *run = context;
-    const size_t batches = sampler_batches(run->sampler), number = run->given % batches;
-    (void)err;
-    if (number == 0)
-        sampler_begin_epoch(run->sampler, run->given / batches);
-    run->given++;
-    size_t n = 0;
-    const uint32_t *members = sampler_batch(run->sampler, number, &n);
+    const uint32_t *members;
+    size_t n;
+    sem_status status = pair_order_next(run->order, &members, &n, err);
+    if (status != SEM_OK)
+        return status;
     for (size_t i = 0; i < n; i++)
         add_pair(run, members[i], i, n);
     size_t texts = 2 * n;
     for (size_t i = 0; i < n; i++)
-        texts = add_negatives(run, members[i], texts);
+        texts = add_negatives(run, members[i], texts, n);
     *batch = (train_batch){
         .texts = run->texts,
+        .fixed = run->fixed ? run->candidates : NULL,
         .about = {.pairs = n, .texts = texts, .id = run->id, .weight = run->weight, .frequency = run->frequency}};
+    if (!run->fixed)
+        batch->about.anchor = run->candidates;
     if (run->guide != NULL)
         batch->about.guide = pair_guide_cosines(run->guide, members, n);
     return SEM_OK;
 }
 
-/* The order is a pure function of the seed and the number of batches given. */
-static void skip_batches(void *context, size_t batches)
+static sem_status skip_batches(void *context, size_t batches, sem_error *err)
 {
-    train_run *run = context;
-    run->given = batches;
-    if (batches % sampler_batches(run->sampler) != 0)
-        sampler_begin_epoch(run->sampler, batches / sampler_batches(run->sampler));
+    return pair_order_skip(((train_run *)context)->order, batches, err);
 }
 
 static sem_status run_steps(train_run *run, train_report *report, sem_error *err)
@@ -439,14 +372,22 @@ sem_status train_mnrl(const model *base, const train_pair *pairs, size_t count, 
     sem_status status = train_config_check(config, err);
     if (status == SEM_OK)
         status = check_pairs(pairs, count, err);
+    if (status == SEM_OK)
+        status = check_vectors(pairs, count, config, err);
     if (status != SEM_OK)
         return status;
-    train_run run = {.base = base, .pairs = pairs, .count = count, .config = config, .control = control};
+    train_run run = {.base = base,
+                     .pairs = pairs,
+                     .count = count,
+                     .config = config,
+                     .control = control,
+                     .fixed = config->fixed_documents};
     const uint64_t began_ns = clock_monotonic_ns();
     status = run_create(&run, err);
     if (status == SEM_OK)
         status = run_steps(&run, report, err);
     if (status == SEM_OK) {
+        memcpy(report->drawn, pair_order_drawn(run.order), sizeof report->drawn);
         report->seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
         *params = run.setup.params;
         run.setup.params = NULL;

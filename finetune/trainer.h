@@ -10,6 +10,7 @@
 #include "finetune/loss_matryoshka.h"
 #include "finetune/loss_mnrl.h"
 #include "finetune/train_loop.h"
+#include "finetune/train_origin.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +20,8 @@
 typedef struct train_negative {
     const char *text; /* UTF-8 */
     size_t length;
-    uint64_t key; /* of the document, as a pair's document_key */
+    uint64_t key;        /* of the document, as a pair's document_key */
+    const float *vector; /* as a pair's document_vector */
 } train_negative;
 
 typedef struct train_pair {
@@ -32,6 +34,10 @@ typedef struct train_pair {
     float weight;                    /* > 0; the loss is sum(w l) / sum(w) */
     const train_negative *negatives; /* [negative_count] told from by this batch's queries all */
     size_t negative_count;
+    uint32_t domain; /* equal: batches have them together, as of one collection */
+    train_origin origin;
+    const float *document_vector; /* [dim] unit length: where the document is, for fixed_documents and anchor_weight;
+                                   * borrowed, and not looked at without one of them */
 } train_pair;
 
 enum { TRAIN_DIMS_MAX = MATRYOSHKA_MOST - 1 };
@@ -62,6 +68,10 @@ typedef struct train_config {
     double guide_margin;
     double negative_ratio;       /* a pair's own negatives that the guide scores above this times the score of its
                                   * document are left out; above 0 */
+    bool fixed_documents;        /* documents and negatives have the vectors that are given and are not computed: what
+                                  * is trained encodes queries alone */
+    double anchor_weight;        /* of what keeps documents where they are (loss_anchor.h), 0 or more; not with
+                                  * fixed_documents, which stay anyway */
     size_t dim_count;            /* of first dimensions that count beside all (loss_matryoshka.h); 0: none */
     size_t dims[TRAIN_DIMS_MAX]; /* rising; the model's own width weighs 1 where it is not among them */
     double dim_weights[TRAIN_DIMS_MAX];
@@ -72,12 +82,14 @@ typedef struct train_config {
     size_t freeze_layers;
     double average; /* below 1: what comes out is the weights' moving average (adamw.h); 0: the last */
     train_precision precision;
-    double dropout;    /* below 0: the model's own */
-    size_t batch_size; /* pairs */
-    size_t epochs;
-    size_t max_steps;  /* 0: no limit */
-    size_t max_tokens; /* of a text in training; 0: the model's */
-    train_shape shape; /* of what is computed: packed, or padded to a few lengths */
+    double dropout;     /* below 0: the model's own */
+    size_t batch_size;  /* pairs */
+    double temperature; /* of what is drawn of replayed pairs and of own text (pair_order.h), at least 1: all of it */
+    double mixed_share; /* of a domain's pairs, in batches of all domains */
+    size_t epochs;      /* of one every new pair is a part, once */
+    size_t max_steps;   /* 0: no limit */
+    size_t max_tokens;  /* of a text in training; 0: the model's */
+    train_shape shape;  /* of what is computed: packed, or padded to a few lengths */
     unsigned threads;
     int nice;                /* added to the helpers' nice value, 0 to 19 */
     size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch
@@ -92,7 +104,8 @@ void train_config_defaults(train_config *config);
 sem_status train_config_check(const train_config *config, sem_error *err);
 
 /* Trains a copy of the model's weights on the pairs, at least 2 (prompts applied as in
- * serving). *params is malloc'd, in the layout of the model's encoder; the
+ * serving). With fixed_documents or an anchor_weight every pair and every negative has a
+ * vector, as wide as the model's. *params is malloc'd, in the layout of the model's encoder; the
  * caller owns it. The same seed, pairs and threads give the same bits, in one go or
  * from checkpoints. SEM_CANCELLED when *cancel became true; other errors as of
  * train_loop_run. */

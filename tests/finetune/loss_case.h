@@ -35,7 +35,7 @@ static inline void multiply_plainly(bool ta, bool tb, size_t m, size_t n, size_t
 static const gemm plain = {"plain", multiply_plainly};
 
 typedef struct loss_case {
-    float rows[N * E], d[N * E], weight[B], guide[B * C], frequency[N], teacher[2 * B * E], score[B];
+    float rows[N * E], d[N * E], weight[B], guide[B * C], frequency[N], teacher[2 * B * E], anchor[C * E], score[B];
     uint64_t id[N], text[N], label[N];
     loss_batch batch;
 } loss_case;
@@ -62,6 +62,7 @@ static inline void arrange(loss_case *t, size_t texts)
     memset(t, 0, sizeof *t);
     fill_unit_rows(&r, t->rows, N);
     fill_unit_rows(&r, t->teacher, 2 * B);
+    fill_unit_rows(&r, t->anchor, C);
     for (size_t i = 0; i < N; i++) {
         t->id[i] = 100 + i;
         t->text[i] = 200 + i;
@@ -79,6 +80,7 @@ static inline void arrange(loss_case *t, size_t texts)
                             .weight = t->weight,
                             .id = t->id,
                             .teacher = t->teacher,
+                            .anchor = t->anchor,
                             .score = t->score};
 }
 

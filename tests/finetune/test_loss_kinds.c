@@ -1,6 +1,7 @@
 /* Losses other than ranking by negatives, and Matryoshka around all of them. */
 #include "tests/finetune/loss_case.h"
 
+#include "finetune/loss_anchor.h"
 #include "finetune/loss_choice.h"
 #include "finetune/loss_cosent.h"
 #include "finetune/loss_matryoshka.h"
@@ -112,6 +113,67 @@ START_TEST(matryoshka_is_the_weighted_sum_of_the_losses_of_the_cut_vectors)
     ck_ok(loss_matryoshka_create(&outer, inner, dims, weights, 2, E, &error));
     ck_assert_double_eq_tol(loss_of(&t, outer), expected, 1e-5);
     loss_destroy(outer);
+}
+END_TEST
+
+static loss *anchor(loss *inner, double weight)
+{
+    loss *l = NULL;
+    ck_ok(loss_anchor_create(&l, inner, weight, &error));
+    return l;
+}
+
+START_TEST(gradient_is_the_slope_of_the_loss_under_an_anchor)
+{
+    loss_case t;
+    loss *l = anchor(_i < KINDS ? make(_i) : wrap(make(_i - KINDS), 3), 0.7);
+    arrange(&t, texts_of(_i % KINDS));
+    for (size_t i = 0; i < N; i++)
+        t.rows[i * E] += t.rows[i * E] < 0 ? -0.1f : 0.1f; /* off the cliff of one dimension */
+    check_gradients(&t, l);
+    loss_destroy(l);
+}
+END_TEST
+
+START_TEST(an_anchor_adds_the_mean_distance_of_candidates_and_nothing_where_they_have_stayed)
+{
+    loss_case t;
+    loss *alone = make(KIND_MNRL), *l = anchor(make(KIND_MNRL), 0.5);
+    float d[N * E];
+    double apart = 0;
+    arrange(&t, N);
+    const double expected = loss_of(&t, alone);
+    memcpy(d, t.d, sizeof d);
+    for (size_t i = 0; i < C * E; i++)
+        apart -= 2 * (double)t.rows[B * E + i] * t.anchor[i]; /* of unit vectors 2 - 2 cos */
+    ck_assert_double_eq_tol(loss_of(&t, l), expected + 0.5 * (2 * C + apart) / C, 1e-5);
+    ck_assert_mem_eq(t.d, d, B * E * sizeof *d); /* anchors of pairs are free */
+    memcpy(t.anchor, t.rows + B * E, sizeof t.anchor);
+    ck_assert_double_eq(loss_of(&t, l), expected);
+    ck_assert_mem_eq(t.d, d, sizeof d);
+    loss_destroy(alone);
+    loss_destroy(l);
+}
+END_TEST
+
+START_TEST(an_anchor_without_weight_or_vectors_is_refused)
+{
+    static const double bad[] = {0, -1, NAN, INFINITY};
+    loss_case t;
+    loss *l = NULL;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_fails(loss_anchor_create(&l, make(KIND_MNRL), bad[i], &error), SEM_INVALID_ARGUMENT);
+        ck_assert_ptr_null(l);
+    }
+    l = anchor(make(KIND_MSE), 1);
+    arrange(&t, 2 * B);
+    t.batch.anchor = NULL;
+    ck_fails(loss_check(l, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "anchor_weight"));
+    t.batch.anchor = t.anchor;
+    t.batch.teacher = NULL; /* what the inner one needs */
+    ck_fails(loss_check(l, &t.batch, &error), SEM_INVALID_ARGUMENT);
+    loss_destroy(l);
 }
 END_TEST
 
@@ -280,6 +342,9 @@ int main(void)
     tcase_add_loop_test(tests, gradient_is_the_slope_of_the_loss_under_matryoshka, 0, KINDS);
     tcase_add_loop_test(tests, matryoshka_of_the_full_width_alone_is_the_inner_loss, 0, KINDS);
     tcase_add_test(tests, matryoshka_is_the_weighted_sum_of_the_losses_of_the_cut_vectors);
+    tcase_add_loop_test(tests, gradient_is_the_slope_of_the_loss_under_an_anchor, 0, 2 * KINDS);
+    tcase_add_test(tests, an_anchor_adds_the_mean_distance_of_candidates_and_nothing_where_they_have_stayed);
+    tcase_add_test(tests, an_anchor_without_weight_or_vectors_is_refused);
     tcase_add_test(tests, vectors_of_the_teacher_have_loss_zero);
     tcase_add_test(tests, cosent_is_the_formula_of_its_paper);
     tcase_add_test(tests, cosent_knows_only_the_order_of_the_scores);

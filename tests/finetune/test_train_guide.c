@@ -179,7 +179,9 @@ START_TEST(a_guide_that_is_missing_or_a_margin_without_one_is_refused)
     train_config config = settings(PAIRS, STEPS);
     train_report report;
     float *params;
-    train_pair pairs[2] = {{"a", 1, "b", 1, 1, 2, 1, NULL, 0}, {"c", 1, "d", 1, 3, 4, 1, NULL, 0}};
+    train_pair pairs[2] = {
+        {.query = "a", .query_length = 1, .document = "b", .document_length = 1, .query_key = 2, .weight = 1},
+        {.query = "c", .query_length = 1, .document = "d", .document_length = 1, .query_key = 4, .weight = 1}};
     if (!run_begin(&c, write_pairs(), PAIRS))
         return;
     const train_mix_options options = {.steps = 1, .lessons = &RANKING, .set_count = 1};

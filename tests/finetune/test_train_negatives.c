@@ -21,7 +21,7 @@ static void make(lesson *l)
         snprintf(l->texts[0][i], 64, "question number %zu", i);
         snprintf(l->texts[1][i], 64, "answer to %zu", i);
         snprintf(l->texts[2][i], 64, "what is wrong with %zu", i);
-        l->negatives[i] = (train_negative){l->texts[2][i], strlen(l->texts[2][i]), 300 + i};
+        l->negatives[i] = (train_negative){.text = l->texts[2][i], .length = strlen(l->texts[2][i]), .key = 300 + i};
         l->pairs[i] = (train_pair){.query = l->texts[0][i],
                                    .query_length = strlen(l->texts[0][i]),
                                    .document = l->texts[1][i],
@@ -184,7 +184,7 @@ START_TEST(a_negative_that_is_not_text_is_refused)
     if (m == NULL)
         return;
     make(&l);
-    l.negatives[2] = (train_negative){"\xff", 1, 7};
+    l.negatives[2] = (train_negative){.text = "\xff", .length = 1, .key = 7};
     ck_fails(train_mnrl(m, l.pairs, PAIRS, &config, NULL, &params, &report, &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "negative 0 of training pair 2"));
     model_close(m);
