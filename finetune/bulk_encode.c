@@ -46,8 +46,8 @@ static sem_status encode_some(shared *s, encoder_scratch *scratch, token_batch *
     const bulk_job *job = s->job;
     token_batch_clear(batch);
     for (size_t i = first; i < first + count; i++) {
-        sem_status status =
-            model_tokenize(job->model, job->prompt, job->texts[i].text, job->texts[i].length, batch, NULL, err);
+        sem_status status = model_tokenize_within(job->model, job->prompt, job->texts[i].text, job->texts[i].length,
+                                                  job->max_tokens, batch, NULL, err);
         if (status != SEM_OK)
             return status;
     }

@@ -18,6 +18,7 @@ typedef struct bulk_job {
     const char *prompt;     /* put before each text */
     const bulk_text *texts; /* [count] */
     size_t count;
+    size_t max_tokens;         /* of a text; 0: the model's own limit */
     unsigned threads;          /* at least 1 */
     int nice;                  /* added to the threads' nice value */
     const atomic_bool *cancel; /* may be NULL */

@@ -16,12 +16,20 @@ typedef struct judged {
     uint32_t query; /* number of a text */
     uint32_t document;
     uint32_t void_below; /* votes with lower serials were taken back */
+    uint64_t first;      /* number of the first judgement */
 } judged;
+
+/* Where a text was read. */
+typedef struct text_place {
+    uint32_t collection, docno;
+} text_place;
 
 typedef struct collector {
     store_read *read;
     const pair_options *options;
     text_pool texts;
+    text_place *places; /* [place_count] of the first texts; docno PAIR_NO_DOCUMENT: in no document */
+    size_t place_count, place_capacity;
     judged *judged;
     size_t judged_count, judged_capacity;
     item_table judged_table;
@@ -30,6 +38,7 @@ typedef struct collector {
     item_table ballot_table;
     skip *skips; /* of the documents above clicked ones */
     size_t skip_count, skip_capacity;
+    uint64_t last;       /* number of the last judgement */
     uint32_t serial;     /* of the next vote */
     uint32_t collection; /* the last one asked about; 0: none yet */
     bool learns;         /* its vectors are the model's */
@@ -42,6 +51,7 @@ typedef struct collector {
 static void collector_free(collector *c)
 {
     text_pool_free(&c->texts);
+    free(c->places);
     free(c->judged);
     item_table_free(&c->judged_table);
     free(c->ballots);
@@ -116,6 +126,23 @@ static bool cast(collector *c, const ballot *b)
     return true;
 }
 
+/* *text = the number of the document's text, which stands in the store under docno, or nowhere. */
+static bool keep_document(collector *c, const char *bytes, size_t length, text_place place, uint32_t *text)
+{
+    if (!text_pool_keep(&c->texts, bytes, length, text))
+        return false;
+    while (c->place_count <= *text) {
+        text_place *list = items_with_room(c->places, c->place_count, &c->place_capacity, sizeof *list);
+        if (list == NULL)
+            return false;
+        c->places = list;
+        list[c->place_count++] = (text_place){.docno = PAIR_NO_DOCUMENT};
+    }
+    if (place.docno != PAIR_NO_DOCUMENT)
+        c->places[*text] = place;
+    return true;
+}
+
 /* Reads the text that a judgement by id names. */
 static sem_status find_text(collector *c, const event_judgement *j, judged *now, const char **text, size_t *length,
                             bool *found)
@@ -144,12 +171,14 @@ static sem_status look_up_collection(collector *c, uint32_t number)
     return SEM_OK;
 }
 
-/* A pure function of the query's text, so that a query held out once is held
- * out in every round. */
+bool pair_is_held_out(const unsigned char key[16], double share, const char *query, size_t length)
+{
+    return random_unit_of(hash_keyed(key, query, length)) < share;
+}
+
 static bool is_held_out(const pair_options *options, const char *query, size_t length)
 {
-    uint64_t hash = hash_keyed(options->key, query, length);
-    return random_unit_of(hash) < options->heldout_share;
+    return pair_is_held_out(options->key, options->heldout_share, query, length);
 }
 
 static sem_status note_skip(collector *c, const event_judgement *j, const docid *id, uint32_t pair)
@@ -163,7 +192,8 @@ static sem_status note_skip(collector *c, const event_judgement *j, const docid 
     skip *list = items_with_room(c->skips, c->skip_count, &c->skip_capacity, sizeof *list);
     if (list != NULL)
         c->skips = list;
-    if (list == NULL || !text_pool_keep(&c->texts, doc.text, doc.text_length, &passed.document))
+    const text_place place = {j->collection, doc.docno};
+    if (list == NULL || !keep_document(c, doc.text, doc.text_length, place, &passed.document))
         return sem_fail_memory(c->err, "skipped documents");
     list[c->skip_count++] = passed;
     return SEM_OK;
@@ -213,7 +243,7 @@ static sem_status count_vote(collector *c, const event_judgement *j, const judge
 
 static sem_status learn(collector *c, const event_judgement *j)
 {
-    judged now = {.collection = j->collection, .by_id = j->by_id};
+    judged now = {.collection = j->collection, .by_id = j->by_id, .first = j->seq};
     const char *text = j->text;
     size_t length = j->text_length;
     bool found = true;
@@ -226,8 +256,9 @@ static sem_status learn(collector *c, const event_judgement *j)
         c->gone++;
         return SEM_OK;
     }
+    const text_place place = {j->collection, now.by_id ? now.docno : PAIR_NO_DOCUMENT};
     if (!text_pool_keep(&c->texts, j->query, j->query_length, &now.query) ||
-        !text_pool_keep(&c->texts, text, length, &now.document))
+        !keep_document(c, text, length, place, &now.document))
         return sem_fail_memory(c->err, "the training pairs");
     return count_vote(c, j, &now);
 }
@@ -235,6 +266,7 @@ static sem_status learn(collector *c, const event_judgement *j)
 static bool take_judgement(void *context, const event_judgement *j)
 {
     collector *c = context;
+    c->last = j->seq;
     if (c->options->collection != 0 && j->collection != c->options->collection)
         return true;
     if (c->serial == UINT32_MAX) {
@@ -281,6 +313,8 @@ static void add_pair(pair_set *out, const collector *c, size_t number)
         .document_key = document->hash,
         .query_key = query->hash,
         .weight = c->weights[number].weight,
+        .domain = c->judged[number].collection,
+        .origin = c->judged[number].first <= c->options->trained ? TRAIN_REPLAYED : TRAIN_NEW,
     };
 }
 
@@ -299,8 +333,22 @@ static void add_heldout(pair_set *out, const collector *c, const judged *j)
     };
 }
 
+/* The number among out's documents of a text, which is put there if it is not; numbers[] of texts: 0 is none yet. */
+static uint32_t document_of(pair_set *out, const collector *c, uint32_t text, uint32_t *numbers)
+{
+    const pooled_text *t = &c->texts.texts[text];
+    if (numbers[text] == 0) {
+        out->documents[out->document_count++] = (pair_document){.collection = c->places[text].collection,
+                                                                .docno = c->places[text].docno,
+                                                                .text = (const char *)out->texts + t->offset,
+                                                                .length = t->length};
+        numbers[text] = (uint32_t)out->document_count;
+    }
+    return numbers[text] - 1;
+}
+
 /* The negatives of pair `number` begin at *at in the skips chosen; moves *at to the next pair's. */
-static void add_negatives(pair_set *out, const collector *c, size_t number, size_t *at)
+static void add_negatives(pair_set *out, const collector *c, size_t number, size_t *at, uint32_t *numbers)
 {
     train_pair *p = &out->pairs[out->count - 1];
     const char *strings = out->texts;
@@ -309,7 +357,38 @@ static void add_negatives(pair_set *out, const collector *c, size_t number, size
         (*at)++;
     for (; *at < c->skip_count && c->skips[*at].pair == number; (*at)++, p->negative_count++) {
         const pooled_text *text = &c->texts.texts[c->skips[*at].document];
-        out->negatives[out->negative_count++] = (train_negative){strings + text->offset, text->length, text->hash};
+        out->negative_documents[out->negative_count] = document_of(out, c, c->skips[*at].document, numbers);
+        out->negatives[out->negative_count++] =
+            (train_negative){.text = strings + text->offset, .length = text->length, .key = text->hash};
+    }
+}
+
+static bool take_memory(pair_set *out, collector *c)
+{
+    out->pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pairs);
+    out->heldout = checked_realloc(NULL, c->judged_count + 1, sizeof *out->heldout);
+    out->negatives = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negatives);
+    out->pair_documents = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pair_documents);
+    out->negative_documents = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negative_documents);
+    out->documents = checked_realloc(NULL, c->place_count + 1, sizeof *out->documents);
+    return out->pairs != NULL && out->heldout != NULL && out->negatives != NULL && out->pair_documents != NULL &&
+           out->negative_documents != NULL && out->documents != NULL && buffer_reserve(&c->texts.strings, 1);
+}
+
+/* numbers [texts], all 0. */
+static void fill_set(collector *c, pair_set *out, uint32_t *numbers)
+{
+    for (size_t i = 0, skip_at = 0; i < c->judged_count; i++) {
+        const pooled_text *query = &c->texts.texts[c->judged[i].query];
+        if (!(c->weights[i].weight > 0)) {
+            out->skipped++;
+        } else if (is_held_out(c->options, (const char *)out->texts + query->offset, query->length)) {
+            add_heldout(out, c, &c->judged[i]);
+        } else {
+            out->pair_documents[out->count] = document_of(out, c, c->judged[i].document, numbers);
+            add_pair(out, c, i);
+            add_negatives(out, c, i, &skip_at, numbers);
+        }
     }
 }
 
@@ -320,25 +399,17 @@ static sem_status build_set(collector *c, pair_set *out, sem_error *err)
                                        c->options->negatives, &out->passed_by, err);
     if (status != SEM_OK)
         return status;
-    out->pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pairs);
-    out->heldout = checked_realloc(NULL, c->judged_count + 1, sizeof *out->heldout);
-    out->negatives = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negatives);
-    if (out->pairs == NULL || out->heldout == NULL || out->negatives == NULL || !buffer_reserve(&c->texts.strings, 1))
+    uint32_t *numbers = calloc(c->texts.count + 1, sizeof *numbers);
+    if (numbers == NULL || !take_memory(out, c)) {
+        free(numbers);
         return sem_fail_memory(err, "the training pairs");
+    }
     out->texts = c->texts.strings.data;
     c->texts.strings = (buffer){0};
     out->skipped = c->gone;
-    for (size_t i = 0, skip_at = 0; i < c->judged_count; i++) {
-        const pooled_text *query = &c->texts.texts[c->judged[i].query];
-        if (!(c->weights[i].weight > 0)) {
-            out->skipped++;
-        } else if (is_held_out(c->options, (const char *)out->texts + query->offset, query->length)) {
-            add_heldout(out, c, &c->judged[i]);
-        } else {
-            add_pair(out, c, i);
-            add_negatives(out, c, i, &skip_at);
-        }
-    }
+    out->last = c->last;
+    fill_set(c, out, numbers);
+    free(numbers);
     return SEM_OK;
 }
 
@@ -363,7 +434,11 @@ void pair_set_free(pair_set *set)
 {
     free(set->pairs);
     free(set->negatives);
+    free(set->documents);
+    free(set->pair_documents);
+    free(set->negative_documents);
     free(set->heldout);
     free(set->texts);
+    free(set->mined_texts);
     *set = (pair_set){0};
 }

@@ -22,17 +22,33 @@ typedef struct heldout_query {
     size_t document_length;
 } heldout_query;
 
+/* As a docno: the text is feedback's own. */
+#define PAIR_NO_DOCUMENT UINT32_MAX
+
+/* A text that pairs have as document or negative, once. */
+typedef struct pair_document {
+    uint32_t collection, docno; /* that had the text; of several any one */
+    const char *text;
+    size_t length;
+} pair_document;
+
 typedef struct pair_set {
     train_pair *pairs;
     size_t count;
     train_negative *negatives; /* [negative_count] what the pairs' own negatives are part of */
     size_t negative_count;
+    pair_document *documents; /* [document_count] */
+    size_t document_count;
+    uint32_t *pair_documents;     /* [count] the number of each pair's document */
+    uint32_t *negative_documents; /* [negative_count] and of each negative */
     heldout_query *heldout;
     size_t heldout_count;
+    uint64_t last;            /* the last judgement's number; 0: there is none */
     size_t skipped;           /* judgements whose document or collection is gone or external, and (query, document)s
                      * judged bad or taken back last, or that nobody who is trusted voted for */
     skipped_report passed_by; /* what became of the documents above clicked ones */
-    void *texts;              /* the strings' memory */
+    void *texts;              /* the strings' memory, */
+    void *mined_texts;        /* and that of mined negatives' (pair_mine.h) */
 } pair_set;
 
 /* Zeroed but for the first three: every vote counts 1, and pairs have no negatives. */
@@ -44,6 +60,8 @@ typedef struct pair_options {
     double most_weight;       /* of one click, with bias */
     trust_options trust;
     size_t negatives; /* documents passed by above a clicked one that a pair has as hard negatives, at most */
+    uint64_t trained; /* judgements up to this one were trained on before: pairs whose first vote is among them are
+                       * replayed; 0: all are new */
 } pair_options;
 
 /* Reads every judgement, but for those of external collections, whose vectors no model
@@ -55,5 +73,9 @@ typedef struct pair_options {
  * the store and copied. */
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err);
 void pair_set_free(pair_set *set);
+
+/* Whether a query of this text is held out: a pure function of the text, so that one that
+ * was held out once is so in every round. */
+bool pair_is_held_out(const unsigned char key[16], double share, const char *query, size_t length);
 
 #endif
