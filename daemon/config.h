@@ -81,6 +81,10 @@ typedef struct config {
         double click_weight; /* most that a click counts for because of its rank */
         trust_options trust;
         size_t skipped_negatives; /* of a pair, from the documents above a click */
+        size_t mined_negatives;   /* of a pair without skipped ones, from the indices */
+        size_t mine_top;          /* candidates of each index */
+        bool replay;              /* pairs that an earlier job trained on come again */
+        size_t own_pairs;         /* made from the collections' own text, at most */
     } finetune;
     train_config train;      /* threads (0 resolved) and nice come from [finetune] */
     struct {                 /* [train]'s names, resolved in train */

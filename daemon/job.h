@@ -36,8 +36,10 @@ typedef struct job {
     char mode[8];                    /* of the generation that may come of it */
     char *metrics;                   /* JSON of the decision for the generation's record; owned */
     size_t pairs;
-    job_known *known;     /* [known_count], owned; in order of collection */
-    float *known_vectors; /* [known_count, the candidate's dim], owned */
+    uint64_t trained_before; /* judgements up to this one the current model was trained on */
+    uint64_t trained_upto;   /* and those that a model of this job will have been */
+    job_known *known;        /* [known_count], owned; in order of collection */
+    float *known_vectors;    /* [known_count, the candidate's dim], owned */
     size_t known_count;
 } job;
 
@@ -47,8 +49,19 @@ sem_status job_run(job *j, sem_error *err);
 /* job_pairs.c: what the log teaches, by the settings; collection 0: of all. out is the caller's. */
 sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err);
 
-/* job_train.c: trains on the pairs and writes the candidate's folder. */
-sem_status job_train(job *j, const pair_set *pairs, sem_error *err);
+/* job_mine.c: negatives out of the indices of base for pairs that have none (finetune/pair_mine.h). */
+sem_status job_mine(job *j, const serving *base, pair_set *pairs, sem_error *err);
+
+/* What a job trains. */
+typedef enum job_towers {
+    TOWERS_BOTH,   /* one model for queries and documents, held by finetune.anchor_weight */
+    TOWERS_QUERIES /* a model for queries, against the vectors that documents have in the current space */
+} job_towers;
+
+/* job_train.c: trains a copy of the current model of queries on the pairs and writes it as a
+ * model directory of its own to `folder` below models/, which is made. The pairs are given
+ * their documents' vectors where they are needed, to be read no more afterwards. */
+sem_status job_train(job *j, pair_set *pairs, job_towers towers, const char *folder, sem_error *err);
 
 /* What the gate has rank documents for queries: a candidate, or the current generation. All borrowed. */
 typedef struct gate_contender {

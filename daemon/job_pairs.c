@@ -1,6 +1,7 @@
 /* From the log to what a job learns from. */
 #include "finetune/harvest.h"
 #include "daemon/job.h"
+#include "daemon/job_trained.h"
 
 /* How people look at ranks: by the log where it tells and it matters, else by the prior. */
 static sem_status find_bias(const job *j, store_read *r, uint32_t collection, propensities *out, sem_error *err)
@@ -21,6 +22,13 @@ static void tell(const job *j, const propensities *p, const pair_set *set)
               propensity_at(p, 2), propensity_at(p, 3), propensity_at(p, 5), propensity_at(p, 10));
 }
 
+static void find_trained(job *j)
+{
+    serving *now = serving_slot_acquire(&j->core->current);
+    j->trained_before = job_trained_upto(j->core->store, model_get_dir(now->query));
+    serving_release(now);
+}
+
 sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
 {
     const config *c = &j->settings;
@@ -30,7 +38,9 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     sem_status status = store_read_begin(j->core->store, &r, err);
     if (status != SEM_OK)
         return status;
+    find_trained(j);
     const pair_options options = {.collection = collection,
+                                  .trained = j->trained_before,
                                   .heldout_share = c->finetune.heldout_share,
                                   .key = store_user_key(j->core->store),
                                   .bias = &bias,
@@ -41,6 +51,8 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     if (status == SEM_OK)
         status = pair_set_collect(out, r, &options, err);
     store_read_end(r);
+    /* A job of one collection leaves the others' pairs as new as they are. */
+    j->trained_upto = status == SEM_OK && collection == 0 ? out->last : j->trained_before;
     if (status == SEM_OK)
         tell(j, &bias, out);
     return status;

@@ -56,7 +56,7 @@ static sem_status finetune(job *j, sem_error *err)
     pthread_mutex_lock(&j->status->lock);
     j->status->pairs = j->pairs = pairs.count;
     pthread_mutex_unlock(&j->status->lock);
-    status = job_train(j, &pairs, err);
+    status = job_train(j, &pairs, TOWERS_BOTH, j->model, err);
     bool promote = false;
     model *candidate = NULL;
     char dir[FILES_PATH_MAX];

@@ -15,6 +15,7 @@ typedef enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANC
 typedef enum job_phase {
     PHASE_NONE,
     PHASE_PAIRS,
+    PHASE_MINING,
     PHASE_TRAINING,
     PHASE_EVALUATING,
     PHASE_EMBEDDING,
