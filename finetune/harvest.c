@@ -28,6 +28,8 @@ static bool take_search(void *context, const event_logged_search *s)
     const size_t shown = s->shown_count < PROPENSITY_RANKS ? s->shown_count : PROPENSITY_RANKS;
     const uint64_t query = random_at(s->collection, hash_text(s->query, s->query_length));
     for (size_t i = 0; i < shown; i++) {
+        if (s->shown[i].erased)
+            continue;
         impression *grown = items_with_room(g->items, g->count, &g->capacity, sizeof *grown);
         if (grown == NULL) {
             g->failed = true;

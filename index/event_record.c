@@ -10,12 +10,16 @@ static double bits_double(uint64_t bits)
 bool event_record_search(const MDB_val *value, event_search_view *out)
 {
     const unsigned char *p = value->mv_data, *end = p + value->mv_size;
-    if (value->mv_size < EVENT_SEARCH_FIXED || p[0] != EVENT_SEARCH || p[17] > QUERY_LIKE)
+    if (value->mv_size < EVENT_SEARCH_FIXED || p[0] != EVENT_SEARCH)
+        return false;
+    const unsigned kind = p[17] & ((1u << EVENT_QUERY_BITS) - 1), ranking = p[17] >> EVENT_QUERY_BITS;
+    if (kind > QUERY_LIKE || ranking > RANKING_HYBRID)
         return false;
     *out = (event_search_view){.time_ms = (int64_t)get_u64(p + 1),
                                .collection = get_u32(p + 9),
                                .generation = get_u32(p + 13),
-                               .kind = (query_kind)p[17],
+                               .kind = (query_kind)kind,
+                               .ranking = (event_ranking)ranking,
                                .user_hash = get_u64(p + 18),
                                .query_id_length = p[26],
                                .query_length = get_u32(p + 27),
@@ -43,7 +47,27 @@ bool event_record_click(const MDB_val *value, event_click_view *out)
     return true;
 }
 
-/* The key form of an entry of what was shown; false at the end, or where it is cut. */
+bool event_record_feedback(const MDB_val *value, event_feedback_view *out)
+{
+    const unsigned char *p = value->mv_data;
+    if (value->mv_size < EVENT_FEEDBACK_FIXED || p[0] != EVENT_FEEDBACK)
+        return false;
+    const size_t query = get_u32(p + 15), left = value->mv_size - EVENT_FEEDBACK_FIXED;
+    if (left < query)
+        return false;
+    *out = (event_feedback_view){.time_ms = (int64_t)get_u64(p + 1),
+                                 .collection = get_u32(p + 9),
+                                 .label = p[13] != 0 ? 1 : -1,
+                                 .query = (const char *)p + EVENT_FEEDBACK_FIXED,
+                                 .query_length = query,
+                                 .by_id = p[14] != 0,
+                                 .rest = p + EVENT_FEEDBACK_FIXED + query,
+                                 .rest_length = left - query};
+    return true;
+}
+
+/* The key form of an entry of what was shown, empty where the document was erased; false at the
+ * end, or where it is cut. */
 static bool entry_next(const unsigned char **at, const unsigned char *end, const unsigned char **key, size_t *length)
 {
     if (end - *at < EVENT_SHOWN_FIXED)
@@ -65,10 +89,26 @@ bool event_above_next(event_above *a, docid *out)
 {
     const unsigned char *key;
     size_t length;
-    if (a->left == 0 || !entry_next(&a->next, a->end, &key, &length) || !docid_from_key(key, length, out))
+    while (a->left > 0 && entry_next(&a->next, a->end, &key, &length)) {
+        a->left--;
+        if (length > 0)
+            return docid_from_key(key, length, out);
+    }
+    return false;
+}
+
+bool event_hit_next(event_hits *h, event_hit *out)
+{
+    const unsigned char *at = h->next, *key;
+    size_t length;
+    *out = (event_hit){0};
+    if (!entry_next(&h->next, h->end, &key, &length))
         return false;
-    a->left--;
-    return true;
+    const uint32_t bits = get_u32(at);
+    out->erased = length == 0;
+    if (!out->erased)
+        memcpy(&out->score, &bits, sizeof bits);
+    return out->erased || docid_from_key(key, length, &out->id);
 }
 
 sem_status event_record_at(store_read *r, MDB_txn *txn, uint64_t seq, MDB_val *value, bool *found, sem_error *err)

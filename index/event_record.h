@@ -12,7 +12,7 @@ enum {
                                            * length u32 */
     EVENT_CLICK_FIXED = EVENT_HEAD + 20,    /* search seq u64, rank u32, weight f64 */
     EVENT_FEEDBACK_FIXED = EVENT_HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
-    EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16 */
+    EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16: 0 where the document was erased */
     EVENT_SEQ = 8
 };
 
@@ -21,10 +21,11 @@ typedef struct event_search_view {
     int64_t time_ms;
     uint32_t collection, generation;
     query_kind kind;
+    event_ranking ranking;
     uint64_t user_hash;
     const char *query_id;
     size_t query_id_length;
-    const char *query;
+    const char *query; /* the text; with QUERY_LIKE the id's key form, empty where it was not logged */
     size_t query_length;
     const unsigned char *shown; /* entries up to end, walked by event_record_shown */
     const unsigned char *end;
@@ -39,11 +40,27 @@ typedef struct event_click_view {
     size_t key_length;
 } event_click_view;
 
+typedef struct event_feedback_view {
+    int64_t time_ms;
+    uint32_t collection;
+    int label;
+    const char *query;
+    size_t query_length;
+    bool by_id;
+    const unsigned char *rest; /* the id's key form, or the text */
+    size_t rest_length;
+} event_feedback_view;
+
+/* Which of the two halves of the byte that says what a search asked by, and what ranked. */
+enum { EVENT_QUERY_BITS = 4 };
+
 /* False: the record is damaged, or of another kind. */
 bool event_record_search(const MDB_val *value, event_search_view *out);
 bool event_record_click(const MDB_val *value, event_click_view *out);
+bool event_record_feedback(const MDB_val *value, event_feedback_view *out);
 
-/* The key form of the next document shown; false at the end (or where the record is cut). */
+/* The key form of the next document shown, of length 0 where it was erased; false at the end
+ * (or where the record is cut). */
 bool event_record_shown(event_search_view *v, const unsigned char **key, size_t *length);
 
 /* Reads the event with this number; *found false when there is none. */

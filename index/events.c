@@ -1,5 +1,6 @@
 #include "index/events.h"
 
+#include "base/hash.h"
 #include "base/random.h"
 #include "index/event_record.h"
 
@@ -22,6 +23,12 @@ bool query_id_make(char out[QUERY_ID_LENGTH + 1], int64_t now_ms)
     }
     out[QUERY_ID_LENGTH] = '\0';
     return true;
+}
+
+uint64_t event_user_hash(const store *s, const void *user, size_t size)
+{
+    uint64_t hash = hash_keyed(store_user_key(s), user, size);
+    return hash != 0 ? hash : 1; /* 0 means that none was given */
 }
 
 static uint32_t float_bits(float v)
@@ -80,18 +87,25 @@ static void copy(unsigned char **p, const void *data, size_t size)
     *p += size;
 }
 
-static void fill_search(unsigned char *p, const event_search *e, size_t id_length)
+/* What stands in the place of the query: its text, or the id that it is like. */
+typedef struct query_bytes {
+    const void *data;
+    size_t size;
+    unsigned char key[DOCID_KEY_MAX];
+} query_bytes;
+
+static void fill_search(unsigned char *p, const event_search *e, const query_bytes *query, size_t id_length)
 {
     p = put_head(p, EVENT_SEARCH, e->time_ms);
     put_u32(p, e->collection);
     put_u32(p + 4, e->generation);
-    p[8] = (unsigned char)e->kind;
+    p[8] = (unsigned char)(e->kind | (unsigned)e->ranking << EVENT_QUERY_BITS);
     put_u64(p + 9, e->user_hash);
     p[17] = (unsigned char)id_length;
-    put_u32(p + 18, (uint32_t)e->query_length);
+    put_u32(p + 18, (uint32_t)query->size);
     p += EVENT_SEARCH_FIXED - EVENT_HEAD;
     copy(&p, e->query_id, id_length);
-    copy(&p, e->query, e->query_length);
+    copy(&p, query->data, query->size);
     for (size_t i = 0; i < e->shown_count; i++) {
         unsigned char key[DOCID_KEY_MAX];
         size_t length = docid_to_key(&e->shown[i], key);
@@ -103,7 +117,8 @@ static void fill_search(unsigned char *p, const event_search *e, size_t id_lengt
     }
 }
 
-static sem_status put_search(store_write *w, const event_search *e, size_t id_length, size_t size, sem_error *err)
+static sem_status put_search(store_write *w, const event_search *e, const query_bytes *query, size_t id_length,
+                             size_t size, sem_error *err)
 {
     store *s = w->s;
     MDB_txn *txn;
@@ -120,26 +135,45 @@ static sem_status put_search(store_write *w, const event_search *e, size_t id_le
         status = append(w, txn, size, &seq, &p, err);
     if (status != SEM_OK)
         return status;
-    fill_search(p, e, id_length);
+    fill_search(p, e, query, id_length);
     put_u64(number, seq);
     return table_put(&s->events, txn, s->queries, e->query_id, id_length, number, sizeof number, err);
 }
 
+static bool id_is_possible(const docid *id)
+{
+    return id->is_integer || (id->length >= 1 && id->length <= DOCID_STRING_MAX);
+}
+
+static sem_status find_query(const event_search *e, query_bytes *out, sem_error *err)
+{
+    *out = (query_bytes){0};
+    if (e->kind == QUERY_TEXT) {
+        out->data = e->query;
+        out->size = e->query_length;
+    } else if (e->kind == QUERY_LIKE && id_is_possible(&e->like)) {
+        out->data = out->key;
+        out->size = docid_to_key(&e->like, out->key);
+    }
+    if (out->size > UINT32_MAX)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a query of %zu bytes is too long to log", out->size);
+    return SEM_OK;
+}
+
 static sem_status check_and_put(store_write *w, const event_search *e, sem_error *err)
 {
+    query_bytes query;
     size_t id_length = strlen(e->query_id);
-    size_t query_length = e->kind == QUERY_TEXT ? e->query_length : 0;
-    size_t size = EVENT_SEARCH_FIXED + id_length + query_length;
     if (id_length == 0 || id_length > QUERY_ID_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "query_id has %zu bytes, 1 to %d are possible", id_length,
                         QUERY_ID_MAX);
-    if (query_length > UINT32_MAX)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "a query of %zu bytes is too long to log", query_length);
+    sem_status status = find_query(e, &query, err);
+    if (status != SEM_OK)
+        return status;
+    size_t size = EVENT_SEARCH_FIXED + id_length + query.size;
     for (size_t i = 0; i < e->shown_count; i++)
         size += EVENT_SHOWN_FIXED + (e->shown[i].is_integer ? 9 : 1 + e->shown[i].length);
-    event_search search = *e;
-    search.query_length = query_length;
-    return put_search(w, &search, id_length, size, err);
+    return put_search(w, e, &query, id_length, size, err);
 }
 
 sem_status events_put_searches(store_write *w, const event_search *const *searches, size_t count, sem_error *err)
@@ -256,7 +290,7 @@ sem_status events_put_click(store_write *w, const char *query_id, size_t query_i
 {
     if (!(weight >= 0.0 && weight <= 10.0))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "weight is %g, 0 to 10 are possible", weight);
-    if (!id->is_integer && (id->length == 0 || id->length > DOCID_STRING_MAX))
+    if (!id_is_possible(id))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "id has %zu bytes, a string id has 1 to %d", id->length,
                         DOCID_STRING_MAX);
     sem_status status = operation_begin(w, err);
@@ -274,7 +308,7 @@ static sem_status check_feedback(const event_feedback *f, sem_error *err)
     if (f->query_length > UINT32_MAX || (!f->by_id && f->text_length > UINT32_MAX))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a query or text of more than %u bytes cannot be logged",
                         UINT32_MAX);
-    if (f->by_id && !f->id.is_integer && (f->id.length == 0 || f->id.length > DOCID_STRING_MAX))
+    if (f->by_id && !id_is_possible(&f->id))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "id has %zu bytes, a string id has 1 to %d", f->id.length,
                         DOCID_STRING_MAX);
     return SEM_OK;

@@ -12,8 +12,14 @@ typedef enum event_kind { EVENT_SEARCH = 1, EVENT_CLICK = 2, EVENT_FEEDBACK = 4 
 
 typedef enum query_kind { QUERY_TEXT, QUERY_VECTOR, QUERY_LIKE } query_kind;
 
+/* What ranked what a search showed. Unknown: it was logged before this was kept. */
+typedef enum event_ranking { RANKING_UNKNOWN, RANKING_DENSE, RANKING_LEXICAL, RANKING_HYBRID } event_ranking;
+
 /* Makes a new query id: time and random bytes in hexadecimal, NUL-terminated. */
 bool query_id_make(char out[QUERY_ID_LENGTH + 1], int64_t now_ms);
+
+/* A user as the log knows them: hashed under the store's own key, never 0. */
+uint64_t event_user_hash(const store *s, const void *user, size_t size);
 
 typedef struct event_search {
     const char *query_id;
@@ -21,8 +27,10 @@ typedef struct event_search {
     uint32_t collection;
     uint32_t generation;
     query_kind kind;
+    event_ranking ranking;
     const char *query; /* QUERY_TEXT: the text */
     size_t query_length;
+    docid like;          /* QUERY_LIKE: the document in question */
     uint64_t user_hash;  /* 0: none given */
     const docid *shown;  /* [shown_count], in order of rank */
     const float *scores; /* [shown_count] */
@@ -52,7 +60,8 @@ typedef struct event_feedback {
 /* All or none. */
 sem_status events_put_feedback(store_write *w, const event_feedback *pairs, size_t count, sem_error *err);
 
-/* The documents that were shown above a clicked one, the first one first. */
+/* The documents that were shown above a clicked one, the first one first, less those
+ * that were erased. */
 typedef struct event_above {
     const unsigned char *next, *end;
     uint32_t left;
@@ -88,6 +97,7 @@ sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement
 typedef struct event_shown {
     docid id;
     bool clicked; /* and the click not taken back */
+    bool erased;  /* which document it was is no longer known; id is empty */
 } event_shown;
 
 /* A text search with what it showed. Borrowed. */
@@ -111,5 +121,57 @@ sem_status events_last_queries(store_read *r, uint32_t collection, size_t most, 
                                sem_error *err);
 /* How many judgements there are, for triggers. */
 sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err);
+
+/* --- the log as it is */
+
+/* What a search showed, the first one first. */
+typedef struct event_hits {
+    const unsigned char *next, *end;
+} event_hits;
+
+typedef struct event_hit {
+    docid id;
+    float score;
+    bool erased; /* then id and score are nothing */
+} event_hit;
+
+/* False when there is no further one. The id is borrowed from the log. */
+bool event_hit_next(event_hits *h, event_hit *out);
+
+/* An event. Borrowed; what its kind has not is zero. */
+typedef struct event_listed {
+    uint64_t seq;
+    int64_t time_ms;
+    event_kind kind;
+    uint32_t collection; /* of a search and of feedback */
+    const char *query;   /* of a text search and of feedback */
+    size_t query_length;
+    const char *query_id; /* of a search; of a click: its search's */
+    size_t query_id_length;
+    bool by_id; /* `id` is given */
+    docid id;   /* of a click; of feedback that names one; of a search by `like`, where it was logged */
+    /* a search */
+    uint32_t generation;
+    query_kind query_kind;
+    event_ranking ranking;
+    uint64_t user_hash; /* 0: none given */
+    event_hits hits;
+    size_t hit_count;
+    /* a click */
+    uint32_t rank; /* from 1 */
+    double weight;
+    /* feedback */
+    const char *text; /* unless by_id */
+    size_t text_length;
+    int label;
+} event_listed;
+
+/* Events with seq above `after`, oldest first, until there are no more, `most` were looked at or
+ * each() returns false, which then has not taken the event. kinds: event_kind bits, others are
+ * passed over. *last: seq of the last one that is done with (`after` where there was none);
+ * *more: whether others follow. */
+typedef bool event_each(void *context, const event_listed *e);
+sem_status events_list(store_read *r, uint64_t after, unsigned kinds, size_t most, event_each *each, void *context,
+                       uint64_t *last, bool *more, sem_error *err);
 
 #endif

@@ -44,23 +44,20 @@ static sem_status click_judgement(store_read *r, MDB_txn *txn, const MDB_val *va
 
 static sem_status feedback_judgement(store_read *r, const MDB_val *value, event_judgement *j, sem_error *err)
 {
-    const unsigned char *p = value->mv_data;
-    size_t query = value->mv_size < EVENT_FEEDBACK_FIXED ? 0 : get_u32(p + 15);
-    if (value->mv_size < EVENT_FEEDBACK_FIXED + query)
+    event_feedback_view f;
+    if (!event_record_feedback(value, &f))
         return environment_damaged(&r->s->events, "the record of feedback", err);
-    size_t rest = value->mv_size - EVENT_FEEDBACK_FIXED - query;
-    j->time_ms = (int64_t)get_u64(p + 1);
-    j->collection = get_u32(p + 9);
-    j->weight = p[13] != 0 ? 1.0 : -1.0;
-    j->by_id = p[14] != 0;
-    j->query = (const char *)p + EVENT_FEEDBACK_FIXED;
-    j->query_length = query;
-    p += EVENT_FEEDBACK_FIXED + query;
-    if (j->by_id && !docid_from_key(p, rest, &j->id))
+    j->time_ms = f.time_ms;
+    j->collection = f.collection;
+    j->weight = f.label;
+    j->by_id = f.by_id;
+    j->query = f.query;
+    j->query_length = f.query_length;
+    if (j->by_id && !docid_from_key(f.rest, f.rest_length, &j->id))
         return environment_damaged(&r->s->events, "the id in feedback", err);
     if (!j->by_id) {
-        j->text = (const char *)p;
-        j->text_length = rest;
+        j->text = (const char *)f.rest;
+        j->text_length = f.rest_length;
     }
     return SEM_OK;
 }
@@ -171,8 +168,8 @@ static sem_status fill_shown(search_walk *w, event_search_view search, event_log
         w->capacity = count;
     }
     for (size_t i = 0; i < count && event_record_shown(&search, &key, &length); i++) {
-        w->shown[i].clicked = false;
-        if (!docid_from_key(key, length, &w->shown[i].id))
+        w->shown[i] = (event_shown){.erased = length == 0};
+        if (length > 0 && !docid_from_key(key, length, &w->shown[i].id))
             return environment_damaged(&w->r->s->events, "the record of a search", err);
     }
     out->shown = w->shown;

@@ -37,13 +37,6 @@ static sem_status open_main(store *s, sem_error *err)
     return status != SEM_OK ? status : environment_databases(&s->main, list, sizeof list / sizeof list[0], err);
 }
 
-static sem_status open_events(store *s, sem_error *err)
-{
-    const named_database list[] = {{"events", &s->event_log}, {"queries", &s->queries}, {"clicks", &s->clicks}};
-    sem_status status = environment_open(&s->events, s, "events", err);
-    return status != SEM_OK ? status : environment_databases(&s->events, list, sizeof list / sizeof list[0], err);
-}
-
 /* The key that hides user names is made with the store and never changes. */
 static sem_status settle_user_key(store *s, sem_error *err)
 {
@@ -102,7 +95,7 @@ sem_status store_open(store **out, const store_options *options, sem_log *log, s
     if (status == SEM_OK)
         status = open_main(s, err);
     if (status == SEM_OK)
-        status = open_events(s, err);
+        status = events_open_first(s, err);
     if (status == SEM_OK)
         status = settle_user_key(s, err);
     if (status == SEM_OK)
@@ -122,7 +115,7 @@ void store_close(store *s)
     if (s == NULL)
         return;
     spaces_close_all(s);
-    environment_close(&s->events);
+    events_close(s);
     environment_close(&s->main);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

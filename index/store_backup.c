@@ -37,6 +37,8 @@ typedef struct backup_run {
     const backup_options *options;
     char final[FILES_PATH_MAX], temporary[FILES_PATH_MAX];
     int lock_fd; /* of the temporary folder: it is being written */
+    events_file *events_file; /* pinned */
+    environment events_now;   /* of that file */
     MDB_txn *events;
     store_read *read;
     store_generation *list;
@@ -162,12 +164,16 @@ static void let_go(backup_run *b)
     if (b->events != NULL)
         mdb_txn_abort(b->events);
     b->events = NULL;
+    events_unpin(b->s, b->events_file);
+    b->events_file = NULL;
 }
 
 /* *whole false: a space went away since the snapshot of main. */
 static sem_status take_snapshots(backup_run *b, bool *whole, sem_error *err)
 {
-    int rc = mdb_txn_begin(b->s->events.env, NULL, MDB_RDONLY, &b->events);
+    b->events_file = events_pin(b->s);
+    b->events_now = events_of(b->s, b->events_file);
+    int rc = mdb_txn_begin(b->events_now.env, NULL, MDB_RDONLY, &b->events);
     if (rc != 0) {
         b->events = NULL;
         return environment_fail(&b->s->events, "begin a backup", rc, err);
@@ -217,7 +223,7 @@ static sem_status settle_snapshots(backup_run *b, sem_error *err)
         return status;
     b->freed = freed_entries(b->s);
     add_base(b, &b->s->main);
-    add_base(b, &b->s->events);
+    add_base(b, &b->events_now);
     for (size_t i = 0; i < b->pinned_count; i++)
         add_base(b, &b->pinned[i]->in);
     MDB_txn *txn;

@@ -91,6 +91,7 @@ sem_status environment_open(environment *e, store *s, const char *name, sem_erro
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     snprintf(e->name, sizeof e->name, "%s", name);
     e->map_size = s->map_size / page * page;
+    e->disk = s->path;
     sem_status status = files_join(path, err, "%s/%s", s->path, name);
     if (status == SEM_OK)
         status = files_make_folder(path, err);

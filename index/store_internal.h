@@ -37,8 +37,9 @@ typedef struct environment_table {
 } environment_table;
 
 typedef struct environment {
-    MDB_env *env;
-    char name[24]; /* its folder: "main", "events", "external", "space-7" */
+    MDB_env *env;     /* of events: the writer's thread only, others pin it */
+    const char *disk; /* a folder on its disk: the store's, borrowed; NULL: its own */
+    char name[24];    /* its folder: "main", "events", "external", "space-7" */
     uint64_t map_size;
     /* Of its file, from the start: what has blocks on disk. Ahead of the last page by a
      * tail that only deletes use. Changed by the writer, read by others. */
@@ -76,6 +77,13 @@ struct store_vectors {
     store_vectors *next;
 };
 
+/* The log's file, which another takes the place of when it is written anew. */
+typedef struct events_file {
+    MDB_env *env;   /* owned */
+    unsigned users; /* who pinned it; guarded by store.lock */
+    bool left;      /* another is in its place: closed with its last user; guarded by store.lock */
+} events_file;
+
 struct store {
     char path[FILES_PATH_MAX];
     uint64_t map_size, max_size;
@@ -85,9 +93,10 @@ struct store {
     environment main;
     MDB_dbi collections, names, docs, docnos, places, slots, freed, changes, old_texts, generations, jobs, deletes;
     environment events;
+    events_file *events_file; /* owned, of events.env; guarded by lock */
     MDB_dbi event_log, queries, clicks;
-    pthread_mutex_t
-        lock; /* guards spaces[], space.readers, space.shut and the list of reads; inside it only LMDB's own */
+    pthread_mutex_t lock; /* guards spaces[], space.readers, space.shut, events_file and the list of reads; inside it
+                           * only LMDB's own */
     space *spaces[STORE_SPACES_MAX];
     store_read *reads;
     store_write *group; /* owned: the memory of the one group that there is at a time; writer only */
@@ -101,7 +110,8 @@ struct store {
 /* A read's transaction in an environment that is not main. */
 typedef struct read_part {
     environment *e;
-    space *sp; /* NULL: events */
+    space *sp;         /* NULL: events */
+    events_file *file; /* of events: pinned */
     MDB_txn *txn;
 } read_part;
 
@@ -460,6 +470,26 @@ sem_status space_forget_places(store *s, MDB_txn *txn, uint32_t number, sem_erro
 sem_status folders_clean(store *s, sem_error *err);
 /* Removes the lists that were saved for the space. */
 sem_status space_forget_caches(store *s, uint32_t number, sem_error *err);
+
+/* --- store_events.c */
+
+/* Brings the folder of the log into its place, if a crash came while one took that of another, and
+ * removes what else is left. Before it is opened. */
+sem_status events_settle(const char *path, sem_log *log, sem_error *err);
+/* The name of the folder below the store's that is the log, wherever a crash came. */
+const char *events_folder(const char *path);
+/* Opens an environment with the log's tables, of which *e gets all but the name; tables: their numbers. */
+sem_status events_open(store *s, const char *name, environment *e, MDB_dbi tables[3], sem_error *err);
+/* Opens the log. */
+sem_status events_open_first(store *s, sem_error *err);
+void events_close(store *s);
+/* The log's file of now, which stays open until it is unpinned. Any thread. */
+events_file *events_pin(store *s);
+void events_unpin(store *s, events_file *f); /* accepts NULL */
+/* Puts another file, which is then the store's, into the place of the one that there is. */
+void events_replace(store *s, events_file *f);
+/* The environment of a pinned file, for measuring it. */
+environment events_of(const store *s, const events_file *f);
 
 /* --- store_log.c */
 

@@ -32,8 +32,8 @@ uint64_t environment_reserve(uint64_t size)
 uint64_t environment_disk_free(const environment *e, uint64_t *size)
 {
     uint64_t left;
-    const char *path;
-    if (mdb_env_get_path(e->env, &path) != 0 || files_room(path, size, &left, NULL) != SEM_OK) {
+    const char *path = e->disk;
+    if ((path == NULL && mdb_env_get_path(e->env, &path) != 0) || files_room(path, size, &left, NULL) != SEM_OK) {
         *size = 0;
         return UINT64_MAX; /* unknown is no reason to refuse */
     }
@@ -314,7 +314,10 @@ static uint64_t idle_bytes(store *s, uint64_t *again)
 {
     uint32_t numbers[STORE_SPACES_MAX];
     size_t count = 0;
-    uint64_t tails = idle_bytes_of(&s->main, again) + idle_bytes_of(&s->events, again);
+    events_file *file = events_pin(s);
+    const environment events = events_of(s, file);
+    uint64_t tails = idle_bytes_of(&s->main, again) + idle_bytes_of(&events, again);
+    events_unpin(s, file);
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < STORE_SPACES_MAX; i++)
         if (s->spaces[i] != NULL)

@@ -328,7 +328,9 @@ void store_check_readers(store *s)
 {
     int dead;
     mdb_reader_check(s->main.env, &dead);
-    mdb_reader_check(s->events.env, &dead);
+    events_file *file = events_pin(s);
+    mdb_reader_check(file->env, &dead);
+    events_unpin(s, file);
     for (size_t i = 0; i < STORE_SPACES_MAX; i++) {
         pthread_mutex_lock(&s->lock);
         bool open = s->spaces[i] != NULL;

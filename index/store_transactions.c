@@ -79,6 +79,8 @@ static void drop_parts(store_read *r)
             sp->readers--;
     }
     pthread_mutex_unlock(&r->s->lock);
+    for (size_t i = 0; i < r->part_count; i++)
+        events_unpin(r->s, r->parts[i].file);
     r->part_count = 0;
 }
 
@@ -155,6 +157,19 @@ static sem_status write_txn(store_write *w, environment *e, MDB_txn **out, sem_e
     return SEM_OK;
 }
 
+/* In the log's file of now. */
+static sem_status new_events_part(store_read *r, environment *e, MDB_txn **out, sem_error *err)
+{
+    events_file *file = events_pin(r->s);
+    int rc = mdb_txn_begin(file->env, NULL, MDB_RDONLY, out);
+    if (rc != 0) {
+        events_unpin(r->s, file);
+        return environment_fail(e, "begin a read", rc, err);
+    }
+    r->parts[r->part_count++] = (read_part){.e = e, .file = file, .txn = *out};
+    return SEM_OK;
+}
+
 /* idle: a transaction that rested, or NULL. */
 static sem_status new_part(store_read *r, environment *e, space *sp, MDB_txn *idle, MDB_txn **out, sem_error *err)
 {
@@ -184,7 +199,7 @@ sem_status read_txn(store_read *r, environment *e, MDB_txn **out, sem_error *err
             *out = r->parts[i].txn;
             return SEM_OK;
         }
-    return new_part(r, e, NULL, NULL, out, err);
+    return new_events_part(r, e, out, err);
 }
 
 sem_status read_space(store_read *r, uint32_t number, space **sp, MDB_txn **out, sem_error *err)

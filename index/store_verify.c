@@ -212,7 +212,7 @@ static sem_status open_events(verify *v, sem_error *err)
     MDB_txn *txn = NULL;
     const named_database tables[] = {{"events", &s->event_log}, {"queries", &s->queries}, {"clicks", &s->clicks}};
     sem_status status =
-        open_environment(v, &s->events, "events", tables, sizeof tables / sizeof *tables, "", &txn, err);
+        open_environment(v, &s->events, events_folder(s->path), tables, sizeof tables / sizeof *tables, "", &txn, err);
     if (txn != NULL)
         v->r.parts[v->r.part_count++] = (read_part){.e = &s->events, .txn = txn};
     return status;

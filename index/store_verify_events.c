@@ -32,7 +32,8 @@ static bool leads_to(const MDB_val *value, bool found, uint64_t seq)
 
 static bool search_is_whole(const unsigned char *p, size_t size)
 {
-    if (size < SEARCH_FIXED || p[17] > QUERY_LIKE || p[26] == 0 || p[26] > QUERY_ID_MAX)
+    if (size < SEARCH_FIXED || (p[17] & 15) > QUERY_LIKE || p[17] >> 4 > RANKING_HYBRID || p[26] == 0 ||
+        p[26] > QUERY_ID_MAX)
         return false;
     size_t at = (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27);
     while (at < size && size - at >= SHOWN_FIXED)
@@ -98,7 +99,7 @@ static sem_status check_click(event_walk *w, uint64_t seq, const unsigned char *
     if (rank == 0 || rank != get_u32(p + 17))
         verify_report(w->v, "events: click %" PRIu64 " has rank %u, search %" PRIu64 " showed its document at %u", seq,
                       get_u32(p + 17), get_u64(key), rank);
-    w->n.judgements += q[17] == QUERY_TEXT;
+    w->n.judgements += (q[17] & 15) == QUERY_TEXT;
     return SEM_OK;
 }
 
