@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEEN_MAX = 256 /* keys in the table, at most */ };
+enum {
+    SEEN_MAX = 256,           /* keys in the table, at most */
+    EVENTS_SIZE_MIN = 1 << 20 /* bytes: an empty log takes some pages, and a full one is emptied by a part of it */
+};
 
 /* The file's values on their way into the configuration. */
 typedef struct file_values {
@@ -205,6 +208,14 @@ static sem_status check_whole(const config *c, sem_error *err)
 {
     if (c->storage.path[0] == '\0')
         return sem_fail(err, SEM_INVALID_ARGUMENT, "storage.path is empty (expected a folder)");
+    if (c->events.keep_ms != 0 && c->events.keep_ms < c->events.click_window_ms)
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "events.keep is %llu ms, below events.click_window with %llu: a search would be gone while it "
+                        "takes clicks",
+                        (unsigned long long)c->events.keep_ms, (unsigned long long)c->events.click_window_ms);
+    if (c->events.max_size != 0 && c->events.max_size < EVENTS_SIZE_MIN)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "events.max_size is %llu bytes (allowed: 0, or from %d on)",
+                        (unsigned long long)c->events.max_size, EVENTS_SIZE_MIN);
     if (c->server.output_limit < c->server.output_buffer)
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "server.output_limit is %zu bytes, below server.output_buffer with %zu", c->server.output_limit,

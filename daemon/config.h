@@ -63,6 +63,8 @@ typedef struct config {
     } index;
     struct {
         uint64_t click_window_ms;
+        uint64_t keep_ms;  /* 0: for ever */
+        uint64_t max_size; /* bytes; 0: no limit */
     } events;
     struct {
         bool enabled; /* whether it starts by itself (interval); the method works always */

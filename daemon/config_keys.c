@@ -57,7 +57,7 @@ const config_key config_keys[] = {
     {"limits", "k", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.k), .help = "hits of one search"},
     {"limits", "ids", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.ids), .help = "ids of one get or delete"},
     {"limits", "scroll", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(limits.scroll),
-     .help = "documents of one scroll"},
+     .help = "documents of one scroll, events of one events"},
     {"limits", "filter_values", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.filter_values),
      .help = "values of one `in`"},
 
@@ -107,6 +107,10 @@ const config_key config_keys[] = {
 
     {"events", "click_window", KEY_DURATION, "24h", RANGE(SECOND_MS, YEAR_MS), PLACE(events.click_window_ms),
      .restart = true, .help = "time for which a query_id takes clicks"},
+    {"events", "keep", KEY_DURATION, "90d", RANGE(0, 100 * YEAR_MS), PLACE(events.keep_ms),
+     .help = "time after which searches, clicks and feedback are removed; 0: never"},
+    {"events", "max_size", KEY_SIZE, "4GiB", RANGE(0, 64 * TIB), PLACE(events.max_size),
+     .help = "bytes of the log of searches, clicks and feedback beyond which the oldest are removed; 0: no limit"},
 
     {"finetune", "enabled", KEY_BOOL, "true", PLACE(finetune.enabled),
      .help = "whether a job starts by itself every interval; the finetune method works always"},

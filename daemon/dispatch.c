@@ -2,6 +2,7 @@
 
 #include "base/queue.h"
 #include "daemon/batch.h"
+#include "daemon/event_upkeep.h"
 #include "daemon/ops.h"
 #include "daemon/solo.h"
 #include "daemon/writer.h"
@@ -9,7 +10,7 @@
 queue_lane dispatch_lane(const task *t)
 {
     const request *r = t->request;
-    bool slow = r->method == METHOD_UPSERT || r->method == METHOD_EVALUATE ||
+    bool slow = r->method == METHOD_UPSERT || r->method == METHOD_EVALUATE || r->method == METHOD_EVENTS ||
                 (r->method == METHOD_ENCODE && t->batch_tokens == 0) ||
                 (r->method == METHOD_DELETE && r->u.erase.ids == NULL);
     return slow ? QUEUE_SLOW : QUEUE_FAST;
@@ -35,6 +36,8 @@ void dispatch_task(worker *w, task *t)
     case METHOD_UPSERT: op_upsert(w, t); return;
     case METHOD_DELETE: op_delete(w, t); return;
     case METHOD_FEEDBACK: op_feedback(w, t); return;
+    case METHOD_EVENTS: op_events(w, t); return;
+    case METHOD_EVENTS_ERASE: event_upkeep_erase(w->core->upkeep, t); return;
     case METHOD_GET: op_get(w, t); return;
     case METHOD_COUNT: op_count(w, t); return;
     case METHOD_SCROLL: op_scroll(w, t); return;

@@ -8,6 +8,7 @@
 #include "daemon/core_metrics.h"
 #include "daemon/deletes.h"
 #include "daemon/dispatch.h"
+#include "daemon/event_upkeep.h"
 #include "daemon/exports.h"
 #include "daemon/filtered_delete.h"
 #include "daemon/jobs.h"
@@ -111,6 +112,8 @@ static sem_status start_threads(engine *e, sem_error *err)
     if (status == SEM_OK)
         status = solo_create(&c->exports, c, "an export", exports_take, err);
     if (status == SEM_OK)
+        status = event_upkeep_create(&c->upkeep, c, err);
+    if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
         status = background_create(&e->background, c, err);
@@ -162,6 +165,7 @@ void engine_destroy(engine *e)
     worker_pool_destroy(e->workers);
     solo_destroy(c->backups);
     solo_destroy(c->exports);
+    event_upkeep_destroy(c->upkeep);
     jobs_destroy(c->jobs);
     writer_destroy(c->writer);
     lexical_thread_destroy(c->lexical);
@@ -262,6 +266,7 @@ void engine_drain(engine *e)
     jobs_drain(e->core.jobs);
     solo_drain(e->core.backups);
     solo_drain(e->core.exports);
+    event_upkeep_drain(e->core.upkeep);
 }
 
 static void take_limits(core *to, const config *c)
@@ -276,6 +281,7 @@ void engine_reload(engine *e, const config *c)
 {
     take_limits(&e->core, c);
     jobs_reload(e->core.jobs, c);
+    event_upkeep_reload(e->core.upkeep, c);
 }
 
 size_t engine_tasks(const engine *e)

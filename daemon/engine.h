@@ -48,7 +48,7 @@ void engine_drain(engine *e);
  * cancelled and says so in its record) and frees all. Blocks. Accepts NULL. */
 void engine_destroy(engine *e);
 
-/* Loop thread: limits and [finetune], [train] of a reloaded configuration. */
+/* Loop thread: limits and [events], [finetune], [train] of a reloaded configuration. */
 void engine_reload(engine *e, const config *c);
 
 /* Any thread: true while workers and writer take work (for the watchdog). */

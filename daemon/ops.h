@@ -25,6 +25,7 @@ void op_search(worker *w, task *t);
 void op_upsert(worker *w, task *t);
 void op_delete(worker *w, task *t);
 void op_feedback(worker *w, task *t);
+void op_events(worker *w, task *t);
 void op_get(worker *w, task *t);
 void op_count(worker *w, task *t);
 void op_scroll(worker *w, task *t);

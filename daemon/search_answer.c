@@ -1,7 +1,6 @@
 /* What a search answers and what of it goes into the event log: hits as search or explain sends
  * them, out of one snapshot, and never one that was deleted before it goes out. */
 #include "base/clock.h"
-#include "base/hash.h"
 #include "index/events.h"
 #include "daemon/document_pack.h"
 #include "daemon/explanation.h"
@@ -85,8 +84,12 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 /* Copies what the log keeps into one block. */
 static search_record *make_record(const search *s, const docid *shown, const char *query_id)
 {
+    static const event_ranking rankings[] = {
+        [SEARCH_DENSE] = RANKING_DENSE, [SEARCH_LEXICAL] = RANKING_LEXICAL, [SEARCH_HYBRID] = RANKING_HYBRID};
     const request *q = s->request;
+    const docid *like = q->u.search.has_like ? &q->u.search.like : NULL;
     size_t bytes = s->count * (sizeof(docid) + sizeof(float)) + q->u.search.query.size + 1;
+    bytes += like != NULL && !like->is_integer ? like->length : 0;
     for (size_t i = 0; i < s->count; i++)
         bytes += shown[i].is_integer ? 0 : shown[i].length;
     search_record *r = pool_take_cleared(s->worker->core->hooks.memory, 1, sizeof *r);
@@ -121,17 +124,22 @@ static search_record *make_record(const search *s, const docid *shown, const cha
         .kind = q->u.search.query.data != NULL ? QUERY_TEXT
                 : q->u.search.has_like         ? QUERY_LIKE
                                                : QUERY_VECTOR,
+        .ranking = rankings[q->u.search.mode],
         .query = text,
         .query_length = q->u.search.query.size,
         .shown = ids,
         .scores = scores,
         .shown_count = s->count,
     };
-    const span *user = &q->u.search.user;
-    if (user->data != NULL) {
-        uint64_t hash = hash_keyed(store_user_key(s->worker->core->store), user->data, user->size);
-        r->event.user_hash = hash != 0 ? hash : 1; /* 0 means that none was given */
+    if (like != NULL)
+        r->event.like = *like;
+    if (like != NULL && !like->is_integer) {
+        memcpy(text, like->string, like->length);
+        r->event.like.string = text;
     }
+    const span *user = &q->u.search.user;
+    if (user->data != NULL)
+        r->event.user_hash = event_user_hash(s->worker->core->store, user->data, user->size);
     return r;
 }
 

@@ -68,6 +68,7 @@ bool task_only_answers(const task *t)
     case METHOD_SEARCH:
     case METHOD_EXPLAIN:
     case METHOD_EVALUATE:
+    case METHOD_EVENTS:
     case METHOD_GET:
     case METHOD_COUNT:
     case METHOD_SCROLL: return true;

@@ -225,22 +225,27 @@ sem_status read_choice(parser *p, const char *const *words, size_t *choice, sem_
                     quoted(found_text, found.data, found.size));
 }
 
+sem_status read_words(parser *p, const char *const *words, unsigned *bits, sem_error *err)
+{
+    value_head array;
+    sem_status status = expect(p, VALUE_ARRAY, "an array of str", &array, err);
+    unsigned found = 0;
+    for (uint64_t i = 0; status == SEM_OK && i < array.number; i++) {
+        size_t choice = 0;
+        status = read_choice(p, words, &choice, err);
+        if (status == SEM_OK && (found >> choice & 1) != 0)
+            return sem_fail(err, SEM_INVALID_ARGUMENT, "\"%s\" twice", words[choice]);
+        found |= 1U << choice;
+    }
+    if (status == SEM_OK)
+        *bits = found;
+    return status;
+}
+
 sem_status read_with(parser *p, void *target, sem_error *err)
 {
     static const char *const parts[] = {"text", "meta", "vector", NULL};
-    value_head array;
-    sem_status status = expect(p, VALUE_ARRAY, "an array of str", &array, err);
-    unsigned with = 0;
-    for (uint64_t i = 0; status == SEM_OK && i < array.number; i++) {
-        size_t choice = 0;
-        status = read_choice(p, parts, &choice, err);
-        if (status == SEM_OK && (with >> choice & 1) != 0)
-            return sem_fail(err, SEM_INVALID_ARGUMENT, "\"%s\" twice", parts[choice]);
-        with |= 1U << choice; /* WITH_TEXT, WITH_META and WITH_VECTOR, in this order */
-    }
-    if (status == SEM_OK)
-        *(unsigned *)target = with;
-    return status;
+    return read_words(p, parts, target, err); /* WITH_TEXT, WITH_META and WITH_VECTOR, in this order */
 }
 
 sem_status read_maps(parser *p, const field_table *table, size_t size, const char *what, void **out, size_t *count,

@@ -61,6 +61,16 @@ field_read read_k; /* size_t, from 1 to limits->k */
 void limit_k(const parser *p, size_t *k);
 field_read read_mode; /* search_mode */
 
+field_read read_user;  /* span: a str of at most 256 bytes */
+field_read read_limit; /* size_t, from 1 to limits->scroll */
+/* Opaque to the client: whatever an answer named as `next`, str or bin. */
+field_read read_after; /* span */
+enum { PAGE_LIMIT_DEFAULT = 100 };
+/* A limit that was not given: the default, which may be above one that was configured. */
+void limit_page(const parser *p, size_t *limit);
+/* A set of words, none twice: bit i for words[i], which ends with NULL. */
+sem_status read_words(parser *p, const char *const *words, unsigned *bits, sem_error *err);
+
 /* The head of an array of at most limits->ids ids. */
 sem_status expect_ids(parser *p, size_t *count, sem_error *err);
 /* Such an array, in the request's arena. */
@@ -110,6 +120,7 @@ extern const method_form FORM_PING, FORM_INFO, FORM_ENCODE;
 extern const method_form FORM_COLLECTION_CREATE, FORM_COLLECTION_DROP, FORM_COLLECTION_LIST;
 extern const method_form FORM_UPSERT, FORM_DELETE, FORM_GET, FORM_COUNT, FORM_SCROLL;
 extern const method_form FORM_SEARCH, FORM_EXPLAIN, FORM_CLICK, FORM_FEEDBACK, FORM_EVALUATE;
+extern const method_form FORM_EVENTS, FORM_EVENTS_ERASE;
 extern const method_form FORM_FINETUNE, FORM_JOB, FORM_GENERATIONS, FORM_ROLLBACK, FORM_MODEL_LOAD;
 extern const method_form FORM_BACKUP, FORM_INDEX_EXPORT;
 

@@ -28,6 +28,8 @@ typedef enum rpc_method {
     METHOD_EXPLAIN, /* its arguments are search's */
     METHOD_CLICK,
     METHOD_FEEDBACK,
+    METHOD_EVENTS,
+    METHOD_EVENTS_ERASE,
     METHOD_EVALUATE,
     METHOD_FINETUNE,
     METHOD_JOB,
@@ -53,7 +55,7 @@ typedef struct request_limits {
     size_t meta_bytes;    /* 16 KiB */
     size_t k;             /* 10,000 */
     size_t ids;           /* 10,000 a get or delete */
-    size_t scroll;        /* 1,000 */
+    size_t scroll;        /* 1,000 documents of a scroll; events of an events */
     size_t filter_values; /* 10,000 in one `in` */
 } request_limits;
 
@@ -66,6 +68,7 @@ typedef struct span {
 } span;
 
 enum { WITH_TEXT = 1, WITH_META = 2, WITH_VECTOR = 4 };
+enum { KIND_SEARCH = 1, KIND_CLICK = 2, KIND_FEEDBACK = 4, KIND_ALL = 7 };
 typedef enum encode_precision { PRECISION_FLOAT32, PRECISION_INT8, PRECISION_BINARY } encode_precision;
 typedef enum search_mode { SEARCH_DENSE, SEARCH_LEXICAL, SEARCH_HYBRID } search_mode;
 
@@ -169,6 +172,20 @@ typedef struct request {
             request_pair *pairs;
             size_t count;
         } feedback;
+        struct {
+            span after; /* opaque; absent where has_seq, and from the start on */
+            bool has_seq;
+            uint64_t seq; /* `after` as the seq of an event */
+            size_t limit;
+            unsigned kinds; /* KIND_ bits */
+        } events;
+        struct {
+            span user; /* one of the three */
+            bool has_id;
+            docid id;
+            bool has_before;
+            uint64_t before; /* Unix milliseconds, below 2^63 */
+        } events_erase;
         struct {
             request_judged *queries;
             size_t count; /* may be 0 */

@@ -1,8 +1,6 @@
 /* Methods on documents: upsert, delete, get, count, scroll. */
 #include "proto/fields.h"
 
-enum { SCROLL_LIMIT_DEFAULT = 100 };
-
 /* --- upsert */
 
 static const field DOC_FIELDS[] = {
@@ -97,8 +95,7 @@ const method_form FORM_COUNT = {
 
 /* --- scroll */
 
-/* Opaque to the client: whatever a scroll answered as `next`, str or bin. */
-static sem_status read_after(parser *p, void *target, sem_error *err)
+sem_status read_after(parser *p, void *target, sem_error *err)
 {
     value_cursor start = p->at;
     value_head head;
@@ -110,7 +107,7 @@ static sem_status read_after(parser *p, void *target, sem_error *err)
     return read_string(p, target, err);
 }
 
-static sem_status read_limit(parser *p, void *target, sem_error *err)
+sem_status read_limit(parser *p, void *target, sem_error *err)
 {
     uint64_t value;
     sem_status status = read_range(p, 1, p->limits->scroll, &value, err);
@@ -120,17 +117,22 @@ static sem_status read_limit(parser *p, void *target, sem_error *err)
     return SEM_OK;
 }
 
+void limit_page(const parser *p, size_t *limit)
+{
+    if (*limit > p->limits->scroll)
+        *limit = p->limits->scroll;
+}
+
 static void scroll_defaults(request *r)
 {
-    r->u.scroll.limit = SCROLL_LIMIT_DEFAULT;
+    r->u.scroll.limit = PAGE_LIMIT_DEFAULT;
     r->u.scroll.with = WITH_TEXT | WITH_META;
 }
 
 static sem_status check_scroll(parser *p, request *r, sem_error *err)
 {
     (void)err;
-    if (r->u.scroll.limit > p->limits->scroll) /* the default, where the limit was configured lower */
-        r->u.scroll.limit = p->limits->scroll;
+    limit_page(p, &r->u.scroll.limit);
     return SEM_OK;
 }
 

@@ -52,7 +52,7 @@ static sem_status read_nprobe(parser *p, void *target, sem_error *err)
     return status;
 }
 
-static sem_status read_user(parser *p, void *target, sem_error *err)
+sem_status read_user(parser *p, void *target, sem_error *err)
 {
     span *user = target;
     sem_status status = read_string(p, user, err);

@@ -21,6 +21,8 @@ typedef struct semctl {
     bool usage;              /* the failure is one of usage: exit status 2 */
 } semctl;
 
+enum { CTL_LONG_TIMEOUT_MS = 7 * 24 * 3600 * 1000 /* of what takes as long as it takes, where none is given */ };
+
 /* --- requests */
 
 /* The map of a request while it grows. */
@@ -57,6 +59,8 @@ sem_status ctl_call(semctl *ctl, const char *method, params *m, client_reply *re
 sem_status ctl_simple(semctl *ctl, const command *c, const arguments *a, client_reply *reply, sem_error *err);
 /* Prints the result as one line of JSON. */
 void ctl_print_json(const client_reply *reply, bin_elements bins);
+/* Prints each element of an array (NULL: none) as one line of JSON. */
+void ctl_print_lines(const msgpack_object *array);
 /* A str of a map for printf("%s"): "" when missing, cleaned for a terminal. Freed by the caller; may be NULL. */
 char *ctl_text(const msgpack_object *map, const char *key);
 
@@ -69,7 +73,8 @@ typedef sem_status command_run(semctl *ctl, const command *c, const arguments *a
 
 command_run run_ping, run_info, run_encode, run_collection_create, run_collection_drop, run_collection_list;
 command_run run_upsert, run_load, run_delete, run_get, run_count, run_scroll;
-command_run run_search, run_explain, run_click, run_feedback, run_evaluate;
+command_run run_search, run_explain, run_click, run_feedback, run_events, run_events_erase,
+    run_evaluate;
 command_run run_finetune, run_job, run_generations, run_rollback, run_model_load;
 command_run run_backup, run_restore, run_verify, run_index_export;
 

@@ -107,6 +107,19 @@ static const option_spec FEEDBACK_OPTIONS[] = {
      "JSON Lines {\"query\", \"id\" or \"text\", \"label\"?}; - is standard input"},
 };
 
+static const option_spec EVENTS_OPTIONS[] = {
+    {"all", 'a', OPTION_FLAG, NULL, NULL, "every page"},
+    {"after", 0, OPTION_TEXT, "POSITION", "after", "go on where an earlier page ended, or behind the event of that seq"},
+    {"limit", 'n', OPTION_COUNT, "N", "limit", "events a page (default: 100)"},
+    {"kinds", 'k', OPTION_WORDS, "KINDS", "kinds", "of search,click,feedback (default: all)"},
+};
+
+static const option_spec ERASE_OPTIONS[] = {
+    {"user", 'u', OPTION_TEXT, "NAME", "user", "what this user searched, and clicked there"},
+    {"id", 'i', OPTION_ID, "ID", "id", "what names this document, in any collection"},
+    {"before", 'b', OPTION_COUNT, "MS", "before", "what is older than this time, in Unix milliseconds"},
+};
+
 static const option_spec EVALUATE_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
     {"file", 'f', OPTION_LOCAL, "FILE", NULL, "JSON Lines {\"query\", \"relevant\": [ids]}; - is standard input"},
@@ -254,6 +267,23 @@ const command COMMANDS[] = {
      OPTIONS(FEEDBACK_OPTIONS),
      .most = 2,
      .run = run_feedback},
+    {.name = "events erase",
+     .method = "events.erase",
+     .synopsis = "",
+     .summary = "Erase searches, clicks and feedback by user, document or age.",
+     .details = "Give one of the three. The log's file is written anew, so that nothing of them is left\n"
+                "in it; models and backups that were made before keep what they have. Without\n"
+                "--timeout its end is waited for.",
+     OPTIONS(ERASE_OPTIONS),
+     .run = run_events_erase},
+    {.name = "events",
+     .method = "events",
+     .synopsis = "",
+     .summary = "Print the log of searches, clicks and feedback as JSON Lines, the oldest first.",
+     .details = "Queries are in it as they came; who may read it reads what people looked for.\n"
+                "A search that was just answered is there half a second later at the latest.",
+     OPTIONS(EVENTS_OPTIONS),
+     .run = run_events},
     {.name = "evaluate",
      .method = "evaluate",
      .synopsis = "--file FILE",

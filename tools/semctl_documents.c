@@ -1,4 +1,4 @@
-/* upsert, load, delete, get, count, scroll. */
+/* upsert, load, delete, get, count. */
 #include "base/utf8.h"
 #include "proto/number.h"
 #include "tools/semctl.h"
@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum { SCROLL_ALL_LIMIT = 500 /* documents a page of an export */ };
 
 /* --- upsert */
 
@@ -197,15 +195,6 @@ sem_status run_delete(semctl *ctl, const command *c, const arguments *a, sem_err
     return SEM_OK;
 }
 
-static sem_status print_lines(const msgpack_object *docs)
-{
-    for (uint32_t i = 0; docs != NULL && docs->type == MSGPACK_OBJECT_ARRAY && i < docs->via.array.size; i++) {
-        convert_write(stdout, &docs->via.array.ptr[i], BIN_FLOAT32);
-        putchar('\n');
-    }
-    return SEM_OK;
-}
-
 /* Names the ids that were asked for and do not exist. */
 static size_t report_missing(const msgpack_object *docs, const arguments *a)
 {
@@ -227,7 +216,7 @@ sem_status run_get(semctl *ctl, const command *c, const arguments *a, sem_error 
     if (ctl->json)
         ctl_print_json(&reply, BIN_FLOAT32);
     else
-        print_lines(&reply.value);
+        ctl_print_lines(&reply.value);
     size_t missing = report_missing(&reply.value, a);
     client_reply_free(&reply);
     if (missing > 0)
@@ -245,80 +234,6 @@ sem_status run_count(semctl *ctl, const command *c, const arguments *a, sem_erro
         ctl_print_json(&reply, BIN_FLOAT32);
     else
         printf("%" PRIu64 "\n", object_uint(object_get(&reply.value, "count"), 0));
-    client_reply_free(&reply);
-    return SEM_OK;
-}
-
-/* --- scroll */
-
-static void pack_position(packer *p, const msgpack_object *position)
-{
-    if (position->type == MSGPACK_OBJECT_BIN)
-        pack_bin(p, position->via.bin.ptr, position->via.bin.size);
-    else
-        pack_strn(p, position->via.str.ptr, position->via.str.size);
-}
-
-/* One page behind `after` (a kept reply's `next`), or the first one when it is NULL. */
-static sem_status scroll_page(semctl *ctl, const command *c, const arguments *a, const msgpack_object *after,
-                              client_reply *reply, sem_error *err)
-{
-    params m;
-    params_begin(&m);
-    sem_status status = params_options(ctl, &m, c, a, err);
-    if (status != SEM_OK) {
-        params_free(&m);
-        return status;
-    }
-    if (argument_of(c, a, "limit") == NULL)
-        pack_uint(params_key(&m, "limit"), SCROLL_ALL_LIMIT);
-    if (after != NULL)
-        pack_position(params_key(&m, "after"), after);
-    return ctl_call(ctl, c->method, &m, reply, err);
-}
-
-static sem_status scroll_all(semctl *ctl, const command *c, const arguments *a, sem_error *err)
-{
-    arguments first = *a, rest = *a;
-    for (size_t i = 0; i < c->option_count; i++)
-        if (strcmp(c->options[i].name, "after") == 0)
-            rest.values[i] = NULL; /* only the first page begins there */
-    client_reply page = {0}, next;
-    sem_status status = scroll_page(ctl, c, &first, NULL, &page, err);
-    while (status == SEM_OK) {
-        print_lines(object_get(&page.value, "docs"));
-        const msgpack_object *position = object_get(&page.value, "next");
-        if (position == NULL || (position->type != MSGPACK_OBJECT_STR && position->type != MSGPACK_OBJECT_BIN))
-            break;
-        status = scroll_page(ctl, c, &rest, position, &next, err);
-        if (status != SEM_OK)
-            break;
-        client_reply_free(&page);
-        page = next;
-    }
-    client_reply_free(&page);
-    if (status == SEM_OK && (fflush(stdout) != 0 || ferror(stdout)))
-        return sem_fail(err, SEM_INTERNAL, "cannot write the output: %s", strerror(errno));
-    return status;
-}
-
-sem_status run_scroll(semctl *ctl, const command *c, const arguments *a, sem_error *err)
-{
-    if (argument_of(c, a, "all") != NULL)
-        return scroll_all(ctl, c, a, err);
-    client_reply reply;
-    sem_status status = ctl_simple(ctl, c, a, &reply, err);
-    if (status != SEM_OK)
-        return status;
-    if (ctl->json) {
-        ctl_print_json(&reply, BIN_FLOAT32);
-    } else {
-        print_lines(object_get(&reply.value, "docs"));
-        char *next = ctl_text(&reply.value, "next");
-        if (next != NULL && next[0] != '\0')
-            fprintf(stderr, "more: --after %s\n", next);
-        free(next);
-    }
     client_reply_free(&reply);
     return SEM_OK;
 }

@@ -158,10 +158,18 @@ sem_status options_find_command(int argc, char **argv, int *next, const command 
     return fail_usage(NULL, "unknown command ", argv[*next], err);
 }
 
+static bool is_whole(const char *word)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(COMMANDS[i].name, word) == 0)
+            return true;
+    return false;
+}
+
 const char *options_find_group(int argc, char **argv, int next)
 {
     const bool asks = next + 2 == argc && (strcmp(argv[next + 1], "--help") == 0 || strcmp(argv[next + 1], "-h") == 0);
-    return asks && begins_command(COMMANDS, argv[next]) != NULL ? argv[next] : NULL;
+    return asks && !is_whole(argv[next]) && begins_command(COMMANDS, argv[next]) != NULL ? argv[next] : NULL;
 }
 
 const char *argument_of(const command *c, const arguments *a, const char *name)

@@ -73,7 +73,7 @@ sem_status options_parse_general(int argc, char **argv, arguments *a, int *next,
 /* Finds the command that argv[next...] begins with; *next moves past its name. */
 sem_status options_find_command(int argc, char **argv, int *next, const command **out, sem_error *err);
 
-/* The word at argv[next] if it is the first of several commands' names ("collection") and
+/* The word at argv[next] if it is the first of several commands' names ("collection"), no command by itself, and
  * asked for help in place of the rest; else NULL. */
 const char *options_find_group(int argc, char **argv, int next);
 

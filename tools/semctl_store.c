@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BACKUP_TIMEOUT_MS = 7 * 24 * 3600 * 1000 /* where none is given: it takes as long as it takes */ };
-
 /* {bytes, seq, generation}, as the server answers it. */
 static void print_result(const semctl *ctl, const char *what, const backup_result *r)
 {
@@ -28,7 +26,7 @@ static sem_status call_long(semctl *ctl, const command *c, const arguments *a, c
 {
     params m;
     if (general_of(a, "timeout") == NULL)
-        ctl->timeout_ms = BACKUP_TIMEOUT_MS;
+        ctl->timeout_ms = CTL_LONG_TIMEOUT_MS;
     params_begin(&m);
     sem_status status = params_options(ctl, &m, c, a, err);
     if (status != SEM_OK) {

@@ -22,6 +22,8 @@ START_TEST(every_method_has_its_name_back)
                                         "explain",
                                         "click",
                                         "feedback",
+                                        "events",
+                                        "events.erase",
                                         "evaluate",
                                         "finetune",
                                         "job",
@@ -319,6 +321,50 @@ START_TEST(backup_takes_the_name_of_a_folder_and_nothing_else)
 }
 END_TEST
 
+START_TEST(events_takes_a_position_a_limit_and_kinds)
+{
+    request *r = ck_accepts("events", "[]");
+    ck_assert(r->u.events.after.data == NULL && !r->u.events.has_seq && r->u.events.limit == 100);
+    ck_assert_uint_eq(r->u.events.kinds, KIND_ALL);
+    request_free(r);
+    r = ck_accepts("events", "[{'after': '17', 'limit': 1000, 'kinds': ['feedback', 'search']}]");
+    ck_assert(is(r->u.events.after, "17") && !r->u.events.has_seq && r->u.events.limit == 1000);
+    ck_assert_uint_eq(r->u.events.kinds, KIND_SEARCH | KIND_FEEDBACK);
+    request_free(r);
+    r = ck_accepts("events", "[{'after': 17}]");
+    ck_assert(r->u.events.has_seq && r->u.events.seq == 17 && r->u.events.after.data == NULL);
+    request_free(r);
+    ck_refuses("events", "[{'limit': 0}]", "limit");
+    ck_refuses("events", "[{'limit': 1001}]", "limits.scroll");
+    ck_refuses("events", "[{'after': -1}]", "after");
+    ck_refuses("events", "[{'kinds': []}]", "kinds");
+    ck_refuses("events", "[{'kinds': ['click', 'click']}]", "twice");
+    ck_refuses("events", "[{'kinds': ['clicks']}]", "kinds");
+    ck_refuses("events", "[{'collection': 'c'}]", "collection");
+}
+END_TEST
+
+START_TEST(events_are_erased_by_one_of_user_id_and_time)
+{
+    request *r = ck_accepts("events.erase", "[{'user': 'ann'}]");
+    ck_assert(is(r->u.events_erase.user, "ann") && !r->u.events_erase.has_id && !r->u.events_erase.has_before);
+    request_free(r);
+    r = ck_accepts("events.erase", "[{'id': 7}]");
+    ck_assert(r->u.events_erase.has_id && r->u.events_erase.id.integer == 7 && r->u.events_erase.user.data == NULL);
+    request_free(r);
+    r = ck_accepts("events.erase", "[{'before': 1790000000000}]");
+    ck_assert(r->u.events_erase.has_before && r->u.events_erase.before == UINT64_C(1790000000000));
+    request_free(r);
+    ck_refuses("events.erase", "[]", "exactly one");
+    ck_refuses("events.erase", "[{'user': 'ann', 'id': 7}]", "exactly one");
+    ck_refuses("events.erase", "[{'id': 7, 'before': 1}]", "exactly one");
+    ck_refuses("events.erase", "[{'before': -1}]", "before");
+    ck_refuses("events.erase", "[{'id': ''}]", "id");
+    ck_refuses("events.erase", "[{'user': 7}]", "user");
+    ck_refuses("events.erase", "[{'id': 7, 'collection': 'c'}]", "collection");
+}
+END_TEST
+
 START_TEST(index_export_takes_a_path)
 {
     request *r = ck_accepts("index.export", "[{'path': 'a/b.faiss', 'collection': 'c'}]");
@@ -387,6 +433,8 @@ int main(void)
     tcase_add_test(c, passages_overlap_by_less_than_they_are_long);
     tcase_add_test(c, jobs_and_generations_are_numbered_from_one);
     tcase_add_test(c, backup_takes_the_name_of_a_folder_and_nothing_else);
+    tcase_add_test(c, events_takes_a_position_a_limit_and_kinds);
+    tcase_add_test(c, events_are_erased_by_one_of_user_id_and_time);
     tcase_add_test(c, index_export_takes_a_path);
     tcase_add_test(c, mutated_requests_never_break_the_parser);
     suite_add_tcase(suite, c);

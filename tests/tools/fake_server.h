@@ -88,6 +88,26 @@ static inline void answer_scroll(fake *f, const request *r, packer *p)
         pack_str(p, "position");
 }
 
+/* Two pages of an event. */
+static inline void answer_events(fake *f, const request *r, packer *p)
+{
+    bool second = r->u.events.after.data != NULL;
+    f->pages++;
+    f->with = r->u.events.kinds;
+    reply_begin(p, r->msgid);
+    pack_map(p, 2);
+    pack_str(p, "events");
+    pack_array(p, 1);
+    pack_map(p, 1);
+    pack_str(p, "seq");
+    pack_uint(p, second ? 2 : 1);
+    pack_str(p, "next");
+    if (second)
+        pack_nil(p);
+    else
+        pack_str(p, "1");
+}
+
 static inline void answer_search(fake *f, const request *r, packer *p)
 {
     f->with = r->u.search.with;
@@ -276,6 +296,13 @@ static inline void answer(fake *f, const request *r, packer *p)
     case METHOD_UPSERT:
         f->saw_generation = r->u.upsert.has_generation;
         answer_upsert(f, r, p);
+        return;
+    case METHOD_EVENTS: answer_events(f, r, p); return;
+    case METHOD_EVENTS_ERASE:
+        reply_begin(p, r->msgid);
+        pack_map(p, 1);
+        pack_str(p, "erased");
+        pack_uint(p, r->u.events_erase.has_id ? 1 : 1200);
         return;
     case METHOD_SCROLL: answer_scroll(f, r, p); return;
     case METHOD_SEARCH: answer_search(f, r, p); return;

@@ -218,6 +218,8 @@ START_TEST(the_first_word_of_several_commands_has_help_of_its_own)
     ck_assert_str_eq(options_find_group(3, asks, 1), "collection");
     ck_assert_ptr_null(options_find_group(2, asks, 1));
     ck_assert_ptr_null(options_find_group(3, whole, 1));
+    char *both[] = {(char *)"semctl", (char *)"events", (char *)"--help"};
+    ck_assert_ptr_null(options_find_group(3, both, 1));
     ck_fails(options_find_command(2, asks, &next, &c, &error), SEM_INVALID_ARGUMENT);
     ck_assert_str_eq(error.message, "collection is not a whole command; try semctl collection --help");
     FILE *out = open_memstream(&text, &size);

@@ -144,6 +144,39 @@ START_TEST(scroll_all_exports_every_page)
 }
 END_TEST
 
+START_TEST(events_are_lines_and_all_of_them_with_all)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "events", "--all", "--kinds", "click,search"));
+    ck_assert_uint_eq(f.pages, 2);
+    ck_assert_uint_eq(f.with, KIND_SEARCH | KIND_CLICK);
+    ck_assert_str_eq(output, "{\"seq\":1}\n{\"seq\":2}\n");
+    ck_ok(RUN(&f, false, &usage, "events", "-n", "1"));
+    ck_assert_uint_eq(f.pages, 1);
+    ck_assert_str_eq(output, "{\"seq\":1}\n");
+    ck_ok(RUN(&f, true, &usage, "events", "--after", "1"));
+    ck_assert_str_eq(output, "{\"events\":[{\"seq\":2}],\"next\":null}\n");
+}
+END_TEST
+
+START_TEST(events_are_erased_by_one_thing_at_a_time)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "events", "erase", "--user", "ann"));
+    ck_assert_str_eq(output, "1,200 events erased\n");
+    ck_ok(RUN(&f, false, &usage, "events", "erase", "--id", "7"));
+    ck_assert_str_eq(output, "1 event erased\n");
+    ck_ok(RUN(&f, true, &usage, "events", "erase", "--before", "1790000000000"));
+    ck_assert_str_eq(output, "{\"erased\":1200}\n");
+    ck_fails(RUN(&f, false, &usage, "events", "erase"), SEM_INVALID_ARGUMENT);
+    ck_assert(usage);
+    ck_fails(RUN(&f, false, &usage, "events", "erase", "-u", "ann", "-b", "1"), SEM_INVALID_ARGUMENT);
+    ck_assert(usage);
+}
+END_TEST
+
 START_TEST(search_shows_hits_without_terminal_codes)
 {
     fake f;
@@ -338,6 +371,8 @@ int main(void)
     tcase_add_test(c, load_takes_folders_and_skips_what_is_no_text);
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
     tcase_add_test(c, scroll_all_exports_every_page);
+    tcase_add_test(c, events_are_lines_and_all_of_them_with_all);
+    tcase_add_test(c, events_are_erased_by_one_thing_at_a_time);
     tcase_add_test(c, search_shows_hits_without_terminal_codes);
     tcase_add_test(c, explain_shows_tokens_plan_and_times);
     tcase_add_test(c, search_shows_what_was_asked_for_and_ids_as_click_takes_them);
