@@ -191,7 +191,7 @@ static sem_status remove_for_room(event_upkeep *u, uint64_t *removed, sem_error 
 {
     events_size size;
     uint64_t most = atomic_load(&u->max_size), aim = most;
-    const events_rule rule = {.kind = EVENTS_OLDEST};
+    events_rule rule = {.kind = EVENTS_OLDEST};
     removing r = {.rule = &rule, .due = {.count = 1}};
     sem_status status = SEM_OK;
     if (most == 0)
@@ -199,6 +199,7 @@ static sem_status remove_for_room(event_upkeep *u, uint64_t *removed, sem_error 
     for (events_measure(u->core->store, &size); size.used > aim && r.due.count > 0 && status == SEM_OK;
          events_measure(u->core->store, &size)) {
         aim = most - most / SIZE_SHARE;
+        rule.bytes = size.used > aim ? size.used - aim : 0;
         status = remove_some(u, &r, 0, removed, err);
     }
     return status;

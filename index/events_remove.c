@@ -157,6 +157,7 @@ sem_status events_find_due(store_read *r, const events_rule *rule, uint64_t afte
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
     size_t looked = 0, young = 0;
+    uint64_t bytes = 0;
     int rc = 0;
     *out = (events_due){.last = after, .old = after};
     sem_status status = begin_asking(&a, r, rule, err);
@@ -165,9 +166,11 @@ sem_status events_find_due(store_read *r, const events_rule *rule, uint64_t afte
     if (status != SEM_OK || cursor == NULL)
         return status;
     while (rc == 0 && status == SEM_OK) {
-        out->more = out->count == EVENTS_DUE_MAX || looked++ == LOOKED_MAX;
+        out->more = out->count == EVENTS_DUE_MAX || looked++ == LOOKED_MAX ||
+                    (rule->kind == EVENTS_OLDEST && bytes >= rule->bytes);
         if (out->more || (rule->kind == EVENTS_OLDER && young > YOUNG_MAX))
             break;
+        bytes += key.mv_size + value.mv_size;
         status = look_at(&a, &key, &value, &young, out, err);
         if (status == SEM_OK)
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);

@@ -21,6 +21,7 @@ typedef enum events_rule_kind {
 typedef struct events_rule {
     events_rule_kind kind;
     int64_t before_ms;
+    uint64_t bytes; /* EVENTS_OLDEST: about so many of them together */
     uint64_t user_hash;
     docid id;
 } events_rule;

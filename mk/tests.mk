@@ -20,7 +20,7 @@ $(foreach f,$(FOLDERS) project,$(eval $(call test_program,$(f))))
 ALLOCATORS := malloc calloc realloc aligned_alloc strdup mmap
 $(BUILD)/tests/model/test_no_allocation: TEST_LDFLAGS = $(ALLOCATORS:%=-Wl,--wrap=%)
 $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,$(ALLOCATORS) space_acquire_all jobs_tick \
-    lexical_index_open meta_columns_merge dispatch_task writer_create pool_trim)
+    lexical_index_open meta_columns_merge dispatch_task writer_create pool_trim event_upkeep_create)
 
 # Where an answer is about to be sent, the test waits.
 $(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter

@@ -10,6 +10,7 @@
 #include "proto/client.h"
 #include "proto/pack.h"
 #include "daemon/dispatch.h"
+#include "daemon/event_upkeep.h"
 #include "daemon/jobs.h"
 #include "daemon/space.h"
 #include "daemon/writer.h"
@@ -55,6 +56,7 @@ sem_status __wrap_writer_create(writer **out, core *c, sem_error *err);
 sem_status __wrap_meta_columns_merge(meta_columns *c, sem_error *err);
 void __wrap_dispatch_task(worker *w, task *t);
 void __wrap_pool_trim(pool *p);
+sem_status __wrap_event_upkeep_create(event_upkeep **out, core *c, sem_error *err);
 
 static void count_one(void)
 {
@@ -144,6 +146,14 @@ void __wrap_dispatch_task(worker *w, task *t)
 void __wrap_pool_trim(pool *p)
 {
     (void)p;
+}
+
+/* Its thread serves no request. */
+sem_status __wrap_event_upkeep_create(event_upkeep **out, core *c, sem_error *err)
+{
+    (void)c, (void)err;
+    *out = NULL;
+    return SEM_OK;
 }
 
 /* --- requests */

@@ -197,9 +197,11 @@ START_TEST(the_oldest_go_first_for_room)
     events_size before, after;
     events_measure(s, &before);
     ck_assert_uint_ge(before.file, before.used);
-    const events_rule rule = {.kind = EVENTS_OLDEST};
+    const events_rule rule = {.kind = EVENTS_OLDEST, .bytes = UINT64_MAX}, few = {.kind = EVENTS_OLDEST, .bytes = 2000};
     const events_due d = due(s, &rule, 0);
     ck_assert(d.count == EVENTS_DUE_MAX && d.more && d.seqs[0] == 1);
+    const events_due first_few = due(s, &few, 0);
+    ck_assert(first_few.count > 5 && first_few.count < 25 && first_few.more);
     ck_assert_uint_gt(remove_these(s, &rule, &d), EVENTS_DUE_MAX);
     empty_group(s);
     events_measure(s, &after);

@@ -181,7 +181,7 @@ static void check_key(promise *p, const char *path, const char *at)
         return;
     size_t key = strspn(at + length + 1, "abcdefghijklmnopqrstuvwxyz0123456789_");
     const char *end = at + length + 1 + key;
-    bool method = key > 0 && *end == '`' && text_begins(at, "index.export");
+    bool method = key > 0 && *end == '`' && (text_begins(at, "index.export") || text_begins(at, "events.erase"));
     if (key == 0 || method || (*end != '`' && *end != '=' && *end != ' ' && *end != '"'))
         return;
     snprintf(section, sizeof section, "%.*s", (int)length, at);
