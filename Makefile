@@ -31,6 +31,7 @@ ifeq ($(MISSING),)
 include mk/build.mk
 include mk/tests.mk
 include mk/demo.mk
+include mk/loop.mk
 include mk/install.mk
 include mk/lint.mk
 endif

@@ -6,7 +6,7 @@ MODEL := build/models/all-MiniLM-L6-v2
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train bench-clicksim bench-online,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo

@@ -1,7 +1,7 @@
 # The house style, by machine: .clang-format and .clang-tidy hold the rules.
 
 OUR_C := $(wildcard base/*.[ch] model/*.[ch] index/*.[ch] finetune/*.[ch] proto/*.[ch] daemon/*.[ch] \
-           tools/*.[ch] tools/demo/*.[ch] bench/*.[ch] bench/server/*.[ch] tests/*/*.[ch])
+           tools/*.[ch] tools/demo/*.[ch] bench/*.[ch] bench/server/*.[ch] bench/clicksim/*.[ch] bench/online/*.[ch] tests/*/*.[ch])
 OUR_CPP := $(wildcard index/*.cpp)
 LINTED_C := $(filter %.c,$(filter-out tests/%,$(OUR_C)))
 CLANG_FORMAT ?= clang-format

@@ -6,7 +6,8 @@ TEST_SRC := $(wildcard tests/*/test_*.c)
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 TEST_COMMON := $(wildcard tests/common/*.c)
 # These start build/semd.
-DAEMON_TESTS := $(filter $(BUILD)/tests/daemon/test_blackbox_% $(BUILD)/tests/daemon/test_aio_%,$(TESTS))
+DAEMON_TESTS := $(filter $(BUILD)/tests/daemon/test_blackbox_% $(BUILD)/tests/daemon/test_aio_% \
+                         $(BUILD)/tests/bench/test_blackbox_%,$(TESTS))
 
 define test_program
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.c.o $(call objects,$(TEST_COMMON)) $(call lib,$(up_to_$(1)))

@@ -31,6 +31,7 @@ typedef struct watch {
     double seconds[PHASE_COUNT]; /* as seen from here */
     double loss;                 /* the last one told */
     size_t steps;
+    const job_watcher *watcher; /* or NULL */
     job_report *report;
 } watch;
 
@@ -40,7 +41,7 @@ static void copy_text(char *out, size_t size, const msgpack_object *text)
     snprintf(out, size, "%.*s", given ? (int)text->via.str.size : 0, given ? text->via.str.ptr : "");
 }
 
-static sem_status start(client *c, uint64_t *job, sem_error *err)
+static sem_status start(client *c, const char *mode, uint64_t *job, sem_error *err)
 {
     buffer params = {0};
     packer p;
@@ -49,7 +50,7 @@ static sem_status start(client *c, uint64_t *job, sem_error *err)
     pack_array(&p, 1);
     pack_map(&p, 1);
     pack_str(&p, "mode");
-    pack_str(&p, "full");
+    pack_str(&p, mode);
     sem_status status = p.failed ? sem_fail_memory(err, "finetune") : rpc_call(c, "finetune", &params, &reply, err);
     buffer_free(&params);
     if (status != SEM_OK)
@@ -83,6 +84,8 @@ static void see(watch *w, const msgpack_object *job)
         end_phase(w, now);
         w->phase = phase;
         w->phase_began_ns = now;
+        if (phase != PHASE_NONE && w->watcher != NULL)
+            w->watcher->phase(w->watcher->context, PHASES[phase].name);
     }
     if (phase == PHASE_NONE)
         return;
@@ -152,15 +155,15 @@ static sem_status look(client *c, watch *w, const buffer *params, bool *over, se
     return status;
 }
 
-sem_status job_run(client *c, job_report *report, sem_error *err)
+sem_status job_run(client *c, const char *mode, const job_watcher *watcher, job_report *report, sem_error *err)
 {
-    watch w = {.phase = PHASE_NONE, .report = report};
+    watch w = {.phase = PHASE_NONE, .watcher = watcher, .report = report};
     uint64_t job, began = clock_monotonic_ns();
     buffer params = {0};
     packer p;
     bool over = false;
     memset(report, 0, sizeof *report);
-    sem_status status = start(c, &job, err);
+    sem_status status = start(c, mode, &job, err);
     if (status != SEM_OK)
         return status;
     screen_bar_begin(&w.bar);

@@ -16,8 +16,15 @@ typedef struct job_report {
     char reason[512]; /* what the job says of itself */
 } job_report;
 
-/* Starts a job of mode full and draws its progress until it is over. Fails if the
- * job fails; a discarded candidate is no failure here. */
-sem_status job_run(client *c, job_report *report, sem_error *err);
+/* Is called with the name of each phase when it is seen to begin. */
+typedef struct job_watcher {
+    void (*phase)(void *context, const char *name);
+    void *context;
+} job_watcher;
+
+/* Starts a job of this mode and draws its progress until it is over. Fails if the job fails, with
+ * SEM_FAILED_PRECONDITION where the daemon finds too little to learn from; a discarded candidate is
+ * no failure here. watcher: may be NULL. */
+sem_status job_run(client *c, const char *mode, const job_watcher *watcher, job_report *report, sem_error *err);
 
 #endif

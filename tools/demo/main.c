@@ -8,8 +8,8 @@
 #include "base/files.h"
 #include "base/process.h"
 #include "tools/demo/corpus.h"
+#include "tools/demo/demo_daemon.h"
 #include "tools/demo/job.h"
-#include "tools/demo/rpc.h"
 #include "tools/demo/screen.h"
 #include "tools/demo/steps.h"
 #include "tools/demo/texts.h"
@@ -25,11 +25,14 @@
 
 enum {
     SIDE_SECONDS = 10, /* of searches before and after the job: 200 for each p99 */
-    READY_POLL_MS = 50
+    TRAFFIC_PER_SECOND = 20,
+    TRAFFIC_SEARCHES_MAX = 20 * 60 * TRAFFIC_PER_SECOND /* twenty minutes: the demonstration ends sooner */
 };
 
 /* What the demonstration has to show: at least this much better in Italian. */
 static const double GAIN_MIN = 0.10;
+
+enum { TRAFFIC_BEFORE, TRAFFIC_DURING, TRAFFIC_AFTER, TRAFFIC_PHASES };
 
 typedef struct demo {
     const char *semd, *model, *folder;
@@ -77,65 +80,27 @@ static void catch_signals(demo *d)
         pthread_sigmask(SIG_SETMASK, &d->mask, NULL); /* then the kernel ends both */
 }
 
-/* It listens before it is ready: UNAVAILABLE until then. */
-static sem_status wait_until_ready(demo *d, sem_error *err)
-{
-    for (int waited = 0;; waited += READY_POLL_MS) {
-        client_reply reply;
-        sem_status status = client_call(d->client, "info", NULL, 0, RPC_TIMEOUT_MS, &reply, err);
-        if (status != SEM_OK)
-            return status;
-        bool starting = reply.is_error && strcmp(reply.code, "UNAVAILABLE") == 0;
-        client_reply_free(&reply);
-        if (!starting)
-            return SEM_OK;
-        if (waited >= RPC_TIMEOUT_MS)
-            return sem_fail(err, SEM_UNAVAILABLE, "the daemon is still starting; see %s", d->log);
-        struct timespec pause = {0, READY_POLL_MS * 1000000L};
-        nanosleep(&pause, NULL);
-    }
-}
-
 static sem_status start_daemon(demo *d, sem_error *err)
 {
-    char path[FILES_PATH_MAX + 32], model[FILES_PATH_MAX + 32];
-    snprintf(path, sizeof path, "storage.path=%s", d->data);
-    snprintf(model, sizeof model, "model.path=%s", d->model);
     /* The learning itself runs with the daemon's own settings, except that texts
      * are cut to 64 tokens in training and fewer queries are kept for the gate:
      * 2,560 clicks are few. */
-    const char *argv[] = {d->semd,
-                          "-o",
-                          "server.listen=tcp://127.0.0.1:0",
-                          "-o",
-                          "server.http=",
-                          "-o",
-                          path,
-                          "-o",
-                          model,
-                          "-o",
-                          "finetune.enabled=false",
-                          "-o",
-                          "finetune.heldout_share=0.06",
-                          "-o",
-                          "finetune.min_heldout=64",
-                          "-o",
-                          "train.max_tokens=64",
-                          "-o",
-                          "train.batch_size=64",
-                          "-o",
-                          "train.learning_rate=1e-4",
-                          "-o",
-                          "train.epochs=1",
-                          NULL};
+    static const char *const options[] = {"finetune.heldout_share=0.06",
+                                          "finetune.min_heldout=64",
+                                          "train.max_tokens=64",
+                                          "train.batch_size=64",
+                                          "train.learning_rate=1e-4",
+                                          "train.epochs=1",
+                                          NULL};
+    const demo_daemon_setup setup = {.semd = d->semd,
+                                     .model = d->model,
+                                     .data = d->data,
+                                     .log = d->log,
+                                     .options = options,
+                                     .keep = d->keep,
+                                     .mask = &d->mask};
     sem_status status = files_remove_folder(d->data, err);
-    if (status == SEM_OK)
-        status = process_start(&d->daemon, (char *const *)argv, d->log, d->keep, &d->mask, err);
-    if (status == SEM_OK)
-        status = client_connect(&d->client, d->daemon.address, RPC_TIMEOUT_MS, err);
-    if (status == SEM_OK)
-        status = wait_until_ready(d, err);
-    return status;
+    return status == SEM_OK ? demo_daemon_start(&d->daemon, &d->client, &setup, err) : status;
 }
 
 static sem_status measure(demo *d, int when, sem_error *err)
@@ -152,18 +117,33 @@ static void let_search(void)
     nanosleep(&time, NULL);
 }
 
+/* The queries of packages that nobody clicks and nothing is measured on. */
+static void traffic_query(const void *context, size_t number, char out[TRAFFIC_QUERY_MAX])
+{
+    const corpus *texts = context;
+    size_t first = CORPUS_HELDOUT + CORPUS_CLICKED, filler = CORPUS_DOCUMENTS - first;
+    const corpus_package *p = &texts->packages[first + number / 2 % filler];
+    snprintf(out, TRAFFIC_QUERY_MAX, "%s", number % 2 == 0 ? p->english : p->italian);
+}
+
 static sem_status learn(demo *d, sem_error *err)
 {
     traffic *second;
+    const traffic_options options = {.address = d->daemon.address,
+                                     .per_second = TRAFFIC_PER_SECOND,
+                                     .most = TRAFFIC_SEARCHES_MAX,
+                                     .phases = TRAFFIC_PHASES,
+                                     .query = traffic_query,
+                                     .context = d->texts};
     printf("\n4. Learning, while a second client searches %d times a second (first %d s of that\n"
            "   alone, to compare with)\n\n",
            TRAFFIC_PER_SECOND, SIDE_SECONDS);
-    sem_status status = traffic_start(&second, d->daemon.address, d->texts, err);
+    sem_status status = traffic_start(&second, &options, err);
     if (status != SEM_OK)
         return status;
     let_search();
     traffic_set_phase(second, TRAFFIC_DURING);
-    status = job_run(d->client, &d->job, err);
+    status = job_run(d->client, "full", NULL, &d->job, err);
     traffic_set_phase(second, TRAFFIC_AFTER);
     if (status == SEM_OK)
         let_search();
@@ -218,8 +198,8 @@ static void print_results(const demo *d)
     print_quality("English", &d->english[0], &d->english[1]);
     printf("\n  searches meanwhile         sent  failed  p50 ms  p99 ms\n");
     for (int i = 0; i < TRAFFIC_PHASES; i++)
-        printf("  %-22s %8s %7zu %7.1f %7.1f\n", names[i], screen_count(t->sent[i]), t->failed[i], t->p50_ms[i],
-               t->p99_ms[i]);
+        printf("  %-22s %8s %7zu %7.1f %7.1f\n", names[i], screen_count(t->phases[i].sent), t->phases[i].failed,
+               t->phases[i].p50_ms, t->phases[i].p99_ms);
     printf("  answered by the old model: %s, by the new one: %s\n", screen_count(t->old_answers),
            screen_count(t->new_answers));
     printf("\n  seconds: training %.1f, comparing %.1f, re-embedding %.1f, the flip itself %.3f\n", d->job.training_s,
@@ -231,10 +211,8 @@ static void print_results(const demo *d)
 /* What the demonstration promises; says each promise that was not kept. */
 static bool all_kept(const demo *d)
 {
-    size_t failed = 0;
+    const size_t failed = d->traffic.all.failed;
     bool good = true;
-    for (int i = 0; i < TRAFFIC_PHASES; i++)
-        failed += d->traffic.failed[i];
     if (!d->job.promoted) {
         printf("\nNOT KEPT: the candidate was discarded: %s\n", d->job.reason);
         good = false;

@@ -29,14 +29,12 @@ sem_status rpc_pack_search(buffer *out, const char *query, bool exact, bool log,
 
 static sem_status check_answer(const char *method, client_reply *reply, sem_error *err)
 {
-    if (!reply->is_error)
+    sem_error said = {0};
+    sem_status status = client_reply_status(reply, &said);
+    if (status == SEM_OK)
         return SEM_OK;
-    const msgpack_object *message = object_get(&reply->value, "message");
-    bool said = message != NULL && message->type == MSGPACK_OBJECT_STR;
-    sem_status status = sem_fail(err, SEM_INTERNAL, "%s: %s: %.*s", method, reply->code,
-                                 said ? (int)message->via.str.size : 0, said ? message->via.str.ptr : "");
     client_reply_free(reply);
-    return status;
+    return sem_fail(err, status, "%s: %s", method, said.message);
 }
 
 sem_status rpc_receive(client *c, client_reply *reply, sem_error *err)

@@ -1,97 +1,37 @@
 #include "tools/demo/steps.h"
 
-#include "base/clock.h"
+#include "tools/demo/loading.h"
 #include "tools/demo/rpc.h"
 #include "tools/demo/screen.h"
+#include "tools/demo/window.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    LOAD_BATCH = 50,    /* documents an upsert: a bar that moves, few commits */
-    LOAD_WINDOW = 4,    /* upserts under way: the encoder never waits for the client */
-    SEARCH_WINDOW = 16, /* searches under way */
     FEEDBACK_BATCH = 100,
     SHOWN_HITS = 3,
     SHOWN_CELLS = 62 /* of a hit's text */
 };
 
-static void pack_documents(packer *p, const corpus_package *documents, size_t count)
+static void pack_package(void *context, size_t number, packer *p)
 {
-    pack_array(p, 1);
+    const corpus_package *package = &((const corpus *)context)->packages[number];
+    pack_map(p, 3);
+    pack_str(p, "id");
+    pack_str(p, package->name);
+    pack_str(p, "text");
+    pack_str(p, package->text);
+    pack_str(p, "meta");
     pack_map(p, 1);
-    pack_str(p, "docs");
-    pack_array(p, count);
-    for (size_t i = 0; i < count; i++) {
-        pack_map(p, 3);
-        pack_str(p, "id");
-        pack_str(p, documents[i].name);
-        pack_str(p, "text");
-        pack_str(p, documents[i].text);
-        pack_str(p, "meta");
-        pack_map(p, 1);
-        pack_str(p, "section");
-        pack_str(p, documents[i].section);
-    }
+    pack_str(p, "section");
+    pack_str(p, package->section);
 }
 
-static sem_status send_documents(client *c, const corpus *texts, size_t from, buffer *params, sem_error *err)
+sem_status steps_load(client *c, corpus *texts, sem_error *err)
 {
-    packer p;
-    uint32_t msgid;
-    size_t count = CORPUS_DOCUMENTS - from < LOAD_BATCH ? CORPUS_DOCUMENTS - from : LOAD_BATCH;
-    params->size = 0;
-    pack_init(&p, params);
-    pack_documents(&p, texts->packages + from, count);
-    if (p.failed)
-        return sem_fail_memory(err, "an upsert");
-    return client_send(c, "upsert", params->data, params->size, &msgid, err);
-}
-
-static sem_status load_all(client *c, const corpus *texts, screen_bar *bar, buffer *params, sem_error *err)
-{
-    size_t sent = 0, loaded = 0, under_way = 0;
-    while (loaded < CORPUS_DOCUMENTS) {
-        sem_status status = SEM_OK;
-        while (status == SEM_OK && sent < CORPUS_DOCUMENTS && under_way < LOAD_WINDOW) {
-            status = send_documents(c, texts, sent, params, err);
-            sent += LOAD_BATCH;
-            under_way++;
-        }
-        client_reply reply;
-        if (status == SEM_OK)
-            status = rpc_receive(c, &reply, err);
-        if (status != SEM_OK)
-            return status;
-        size_t upserted = object_uint(object_get(&reply.value, "upserted"), 0);
-        client_reply_free(&reply);
-        under_way--;
-        if (upserted == 0)
-            return sem_fail(err, SEM_INTERNAL, "upsert: the answer counts no document");
-        loaded += upserted;
-        char tail[64];
-        snprintf(tail, sizeof tail, "%s of %s", screen_count(loaded), screen_count(CORPUS_DOCUMENTS));
-        screen_bar_draw(bar, "loading", loaded, CORPUS_DOCUMENTS, tail);
-    }
-    return SEM_OK;
-}
-
-sem_status steps_load(client *c, const corpus *texts, sem_error *err)
-{
-    screen_bar bar;
-    buffer params = {0};
-    screen_bar_begin(&bar);
-    uint64_t start = clock_monotonic_ns();
-    sem_status status = load_all(c, texts, &bar, &params, err);
-    buffer_free(&params);
-    if (status != SEM_OK)
-        return status;
-    double seconds = (double)(clock_monotonic_ns() - start) / 1e9;
-    char text[96];
-    snprintf(text, sizeof text, "%s package descriptions in %.1f s (%.0f a second), all on disk",
-             screen_count(CORPUS_DOCUMENTS), seconds, CORPUS_DOCUMENTS / seconds);
-    screen_bar_end(&bar, "loaded", text);
-    return SEM_OK;
+    const loading all = {CORPUS_DOCUMENTS, pack_package, texts};
+    return loading_run(c, &all, err);
 }
 
 static void show_hits(const msgpack_object *result)
@@ -144,41 +84,29 @@ typedef struct batch {
     void *context;
 } batch;
 
-static sem_status take_answer(client *c, const batch *b, const uint32_t *msgids, size_t from, size_t to, sem_error *err)
+static sem_status pack_query(void *context, size_t number, buffer *params, sem_error *err)
 {
-    client_reply reply;
-    sem_status status = rpc_receive(c, &reply, err);
-    if (status != SEM_OK)
-        return status;
-    for (size_t i = from; i < to; i++) {
-        if (msgids[i - from] != reply.msgid)
-            continue;
-        status =
-            b->answer(b->context, &b->packages[i], &reply.value, rpc_hit_rank(&reply.value, b->packages[i].name), err);
-        break;
-    }
-    client_reply_free(&reply);
-    return status;
+    const batch *b = context;
+    const char *query = b->italian ? b->packages[number].italian : b->packages[number].english;
+    return rpc_pack_search(params, query, !b->logged, b->logged, false, err);
+}
+
+static sem_status take_hits(void *context, size_t number, const msgpack_object *result, sem_error *err)
+{
+    const batch *b = context;
+    const corpus_package *p = &b->packages[number];
+    return b->answer(b->context, p, result, rpc_hit_rank(result, p->name), err);
 }
 
 /* Searches for packages[from, to) all at once and hands out the answers. */
-static sem_status search_window(client *c, const batch *b, size_t from, size_t to, buffer *params, sem_error *err)
+static sem_status search_window(client *c, batch *b, size_t from, size_t to, sem_error *err)
 {
-    uint32_t msgids[SEARCH_WINDOW];
-    sem_status status = SEM_OK;
-    for (size_t i = from; i < to && status == SEM_OK; i++) {
-        const char *query = b->italian ? b->packages[i].italian : b->packages[i].english;
-        status = rpc_pack_search(params, query, !b->logged, b->logged, false, err);
-        if (status == SEM_OK)
-            status = client_send(c, "search", params->data, params->size, &msgids[i - from], err);
-    }
-    for (size_t i = from; i < to && status == SEM_OK; i++)
-        status = take_answer(c, b, msgids, from, to, err);
-    return status;
+    const window_calls calls = {"search", pack_query, take_hits, b};
+    return window_run(c, &calls, from, to, err);
 }
 
 typedef struct clicks {
-    buffer params[SEARCH_WINDOW]; /* of the clicks to send after this window */
+    buffer params[WINDOW_SIZE]; /* of the clicks to send after this window */
     size_t ready;
     buffer pairs; /* of the feedback to send: the pairs, packed */
     size_t waiting;
@@ -266,9 +194,9 @@ sem_status steps_click(client *c, const corpus *texts, click_report *report, sem
     sem_status status = SEM_OK;
     memset(report, 0, sizeof *report);
     screen_bar_begin(&bar);
-    for (size_t from = 0; from < b.count && status == SEM_OK; from += SEARCH_WINDOW) {
-        size_t to = b.count - from < SEARCH_WINDOW ? b.count : from + SEARCH_WINDOW;
-        status = search_window(c, &b, from, to, &params, err);
+    for (size_t from = 0; from < b.count && status == SEM_OK; from += WINDOW_SIZE) {
+        size_t to = b.count - from < WINDOW_SIZE ? b.count : from + WINDOW_SIZE;
+        status = search_window(c, &b, from, to, err);
         if (status == SEM_OK)
             status = send_clicks(c, &k, err);
         if (status == SEM_OK && (k.waiting >= FEEDBACK_BATCH || to == b.count))
@@ -280,7 +208,7 @@ sem_status steps_click(client *c, const corpus *texts, click_report *report, sem
     snprintf(text, sizeof text, "%s Italian descriptions", screen_count(b.count));
     if (status == SEM_OK)
         screen_bar_end(&bar, "searched", text);
-    for (size_t i = 0; i < SEARCH_WINDOW; i++)
+    for (size_t i = 0; i < WINDOW_SIZE; i++)
         buffer_free(&k.params[i]);
     buffer_free(&k.pairs);
     buffer_free(&params);
@@ -303,13 +231,11 @@ sem_status steps_measure(client *c, const corpus *texts, bool italian, quality *
 {
     memset(out, 0, sizeof *out);
     batch b = {texts->packages, CORPUS_HELDOUT, italian, false, add_rank, out};
-    buffer params = {0};
     sem_status status = SEM_OK;
-    for (size_t from = 0; from < b.count && status == SEM_OK; from += SEARCH_WINDOW) {
-        size_t to = b.count - from < SEARCH_WINDOW ? b.count : from + SEARCH_WINDOW;
-        status = search_window(c, &b, from, to, &params, err);
+    for (size_t from = 0; from < b.count && status == SEM_OK; from += WINDOW_SIZE) {
+        size_t to = b.count - from < WINDOW_SIZE ? b.count : from + WINDOW_SIZE;
+        status = search_window(c, &b, from, to, err);
     }
-    buffer_free(&params);
     out->mrr /= CORPUS_HELDOUT;
     out->top1 /= CORPUS_HELDOUT;
     return status;

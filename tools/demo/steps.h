@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 /* Loads all documents with a progress bar. */
-sem_status steps_load(client *c, const corpus *texts, sem_error *err);
+sem_status steps_load(client *c, corpus *texts, sem_error *err);
 
 /* Three searches in English with their first hits. */
 sem_status steps_show_searches(client *c, sem_error *err);

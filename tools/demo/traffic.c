@@ -1,5 +1,6 @@
 #include "tools/demo/traffic.h"
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "tools/demo/rpc.h"
 
@@ -10,16 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PERIOD_NS = 1000 * 1000 * 1000 / TRAFFIC_PER_SECOND,
-    SEARCHES_MAX = 20 * 60 * TRAFFIC_PER_SECOND, /* twenty minutes: the demonstration ends sooner */
-    LAST_ANSWERS_MS = 10 * 1000
-};
+enum { LAST_ANSWERS_MS = 10 * 1000, LAST_POLL_MS = 5, FLIP_MS = 500 };
 
 typedef struct search {
     uint64_t due_ns;
     uint32_t msgid;
-    traffic_phase phase;
+    uint32_t phase;
     bool answered, failed;
     double ms;
 } search;
@@ -27,28 +24,31 @@ typedef struct search {
 struct traffic {
     pthread_t thread;
     client *connection;
-    const corpus *corpus;
+    traffic_options options;
     atomic_bool stop;
-    atomic_uint phase;
+    atomic_size_t phase, sent; /* sent is changed by the thread alone */
     /* The thread's own until it has ended: */
-    search *searches;
-    size_t sent, waiting_from; /* all before waiting_from are answered */
-    uint64_t first_generation;
+    search *searches;    /* [options.most] */
+    size_t waiting_from; /* all before it are answered */
+    uint64_t first_generation, flip_ns;
     size_t old_answers, new_answers;
     char first_failure[SEM_ERROR_MESSAGE_MAX];
 };
-
-static const char *query_of(const traffic *t, size_t number)
-{
-    size_t first = CORPUS_HELDOUT + CORPUS_CLICKED, filler = CORPUS_DOCUMENTS - first;
-    const corpus_package *p = &t->corpus->packages[first + number / 2 % filler];
-    return number % 2 == 0 ? p->english : p->italian;
-}
 
 static void note_failure(traffic *t, const char *text)
 {
     if (t->first_failure[0] == '\0')
         snprintf(t->first_failure, sizeof t->first_failure, "%s", text);
+}
+
+static void note_generation(traffic *t, uint64_t number, uint64_t now)
+{
+    if (t->first_generation == 0)
+        t->first_generation = number;
+    bool old = number == t->first_generation;
+    if (!old && t->new_answers == 0)
+        t->flip_ns = now;
+    *(old ? &t->old_answers : &t->new_answers) += 1;
 }
 
 static void take_answer(traffic *t, client_reply *reply)
@@ -59,19 +59,16 @@ static void take_answer(traffic *t, client_reply *reply)
             s = &t->searches[i];
     if (s == NULL)
         return;
+    uint64_t now = clock_monotonic_ns();
     s->answered = true;
-    s->ms = (double)(clock_monotonic_ns() - s->due_ns) / 1e6;
+    s->ms = (double)(now - s->due_ns) / 1e6;
     const msgpack_object *hits = reply->is_error ? NULL : object_get(&reply->value, "hits");
     s->failed = hits == NULL || hits->type != MSGPACK_OBJECT_ARRAY || hits->via.array.size == 0;
     if (s->failed)
         note_failure(t, reply->is_error ? reply->code : "no hits");
     const msgpack_object *generation = reply->is_error ? NULL : object_get(&reply->value, "generation");
-    if (generation != NULL) {
-        uint64_t number = object_uint(generation, 0);
-        if (t->first_generation == 0)
-            t->first_generation = number;
-        *(number == t->first_generation ? &t->old_answers : &t->new_answers) += 1;
-    }
+    if (generation != NULL)
+        note_generation(t, object_uint(generation, 0), now);
     while (t->waiting_from < t->sent && t->searches[t->waiting_from].answered)
         t->waiting_from++;
 }
@@ -101,11 +98,14 @@ static bool take_answers(traffic *t, uint64_t until_ns)
 static bool send_one(traffic *t, buffer *params, uint64_t due_ns)
 {
     sem_error error = {0};
-    search *s = &t->searches[t->sent];
-    *s = (search){.due_ns = due_ns, .phase = (traffic_phase)atomic_load(&t->phase)};
-    bool sent = rpc_pack_search(params, query_of(t, t->sent), false, false, false, &error) == SEM_OK &&
+    char query[TRAFFIC_QUERY_MAX];
+    size_t number = t->sent;
+    search *s = &t->searches[number];
+    *s = (search){.due_ns = due_ns, .phase = (uint32_t)atomic_load(&t->phase)};
+    t->options.query(t->options.context, number, query);
+    bool sent = rpc_pack_search(params, query, false, false, false, &error) == SEM_OK &&
                 client_send(t->connection, "search", params->data, params->size, &s->msgid, &error) == SEM_OK;
-    t->sent++;
+    atomic_store(&t->sent, number + 1);
     if (!sent)
         note_failure(t, error.message);
     return sent;
@@ -115,32 +115,33 @@ static void *run(void *context)
 {
     traffic *t = context;
     buffer params = {0};
-    uint64_t due = clock_monotonic_ns();
+    const uint64_t began = clock_monotonic_ns();
+    uint64_t due = began;
     bool alive = true;
-    while (alive && !atomic_load(&t->stop) && t->sent < SEARCHES_MAX) {
+    while (alive && !atomic_load(&t->stop) && t->sent < t->options.most) {
         alive = send_one(t, &params, due);
-        due += PERIOD_NS;
+        due = began + (uint64_t)((double)t->sent * 1e9 / t->options.per_second);
         alive = alive && take_answers(t, due);
     }
     uint64_t end = clock_monotonic_ns() + (uint64_t)LAST_ANSWERS_MS * 1000000;
     while (alive && t->waiting_from < t->sent && clock_monotonic_ns() < end)
-        alive = take_answers(t, clock_monotonic_ns() + PERIOD_NS / 10);
+        alive = take_answers(t, clock_monotonic_ns() + (uint64_t)LAST_POLL_MS * 1000000);
     buffer_free(&params);
     return NULL;
 }
 
-sem_status traffic_start(traffic **out, const char *address, const corpus *c, sem_error *err)
+sem_status traffic_start(traffic **out, const traffic_options *options, sem_error *err)
 {
     traffic *t = calloc(1, sizeof *t);
-    search *searches = calloc(SEARCHES_MAX, sizeof *searches);
+    search *searches = checked_realloc(NULL, options->most + 1, sizeof *searches);
     if (t == NULL || searches == NULL) {
         free(t);
         free(searches);
         return sem_fail_memory(err, "the searches");
     }
     t->searches = searches;
-    t->corpus = c;
-    sem_status status = client_connect(&t->connection, address, RPC_TIMEOUT_MS, err);
+    t->options = *options;
+    sem_status status = client_connect(&t->connection, options->address, RPC_TIMEOUT_MS, err);
     if (status == SEM_OK && pthread_create(&t->thread, NULL, run, t) != 0)
         status = sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread");
     if (status != SEM_OK) {
@@ -153,10 +154,17 @@ sem_status traffic_start(traffic **out, const char *address, const corpus *c, se
     return SEM_OK;
 }
 
-void traffic_set_phase(traffic *t, traffic_phase phase)
+void traffic_set_phase(traffic *t, size_t phase)
 {
-    atomic_store(&t->phase, (unsigned)phase);
+    atomic_store(&t->phase, phase);
 }
+
+size_t traffic_sent(traffic *t)
+{
+    return atomic_load(&t->sent);
+}
+
+/* --- what it was like */
 
 static int by_size(const void *a, const void *b)
 {
@@ -173,23 +181,32 @@ static double quantile(const double *sorted, size_t count, double share)
     return sorted[rank == 0 ? 0 : rank - 1];
 }
 
-static void report_phase(const traffic *t, traffic_phase phase, traffic_report *report)
+static bool near_flip(const traffic *t, const search *s)
+{
+    const uint64_t reach = (uint64_t)FLIP_MS * 1000000;
+    return t->flip_ns > 0 && s->due_ns + reach >= t->flip_ns && s->due_ns <= t->flip_ns + reach;
+}
+
+enum { OF_ALL = -1, OF_FLIP = -2 };
+
+static void describe(const traffic *t, int phase, traffic_figures *out)
 {
     double *times = malloc((t->sent + 1) * sizeof *times);
     size_t count = 0;
     for (size_t i = 0; i < t->sent; i++) {
         const search *s = &t->searches[i];
-        if (s->phase != phase)
+        if (phase >= 0 ? s->phase != (uint32_t)phase : phase == OF_FLIP && !near_flip(t, s))
             continue;
-        report->sent[phase]++;
-        report->failed[phase] += !s->answered || s->failed;
+        out->sent++;
+        out->failed += !s->answered || s->failed;
         if (s->answered && times != NULL)
             times[count++] = s->ms;
     }
     if (times != NULL)
         qsort(times, count, sizeof *times, by_size);
-    report->p50_ms[phase] = times == NULL ? 0 : quantile(times, count, 0.50);
-    report->p99_ms[phase] = times == NULL ? 0 : quantile(times, count, 0.99);
+    out->p50_ms = times == NULL ? 0 : quantile(times, count, 0.50);
+    out->p99_ms = times == NULL ? 0 : quantile(times, count, 0.99);
+    out->most_ms = times == NULL ? 0 : quantile(times, count, 1);
     free(times);
 }
 
@@ -200,8 +217,10 @@ void traffic_stop(traffic *t, traffic_report *report)
         return;
     atomic_store(&t->stop, true);
     pthread_join(t->thread, NULL);
-    for (int phase = 0; phase < TRAFFIC_PHASES; phase++)
-        report_phase(t, (traffic_phase)phase, report);
+    describe(t, OF_ALL, &report->all);
+    describe(t, OF_FLIP, &report->flip);
+    for (size_t phase = 0; phase < t->options.phases && phase < TRAFFIC_PHASES_MAX; phase++)
+        describe(t, (int)phase, &report->phases[phase]);
     report->old_answers = t->old_answers;
     report->new_answers = t->new_answers;
     memcpy(report->first_failure, t->first_failure, sizeof report->first_failure);

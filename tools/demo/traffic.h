@@ -1,32 +1,47 @@
-/* A second client that searches at a steady pace, whatever else goes on. */
+/* A second client that searches at a steady pace, whatever else goes on: a search is sent when it is
+ * due, whether those before it are answered or not, and its time counts from then. */
 #ifndef SEM_TOOLS_DEMO_TRAFFIC_H
 #define SEM_TOOLS_DEMO_TRAFFIC_H
 
 #include "base/status.h"
-#include "tools/demo/corpus.h"
 
 #include <stddef.h>
 
-typedef enum traffic_phase { TRAFFIC_BEFORE, TRAFFIC_DURING, TRAFFIC_AFTER, TRAFFIC_PHASES } traffic_phase;
-
-enum { TRAFFIC_PER_SECOND = 20 };
+enum { TRAFFIC_PHASES_MAX = 8, TRAFFIC_QUERY_MAX = 512 };
 
 typedef struct traffic traffic;
 
+typedef struct traffic_options {
+    const char *address;
+    double per_second;
+    size_t most; /* searches at most; it ends by itself then */
+    size_t phases;
+    /* Text of search `number`, in the traffic's own thread. */
+    void (*query)(const void *context, size_t number, char out[TRAFFIC_QUERY_MAX]);
+    const void *context; /* must outlive the traffic */
+} traffic_options;
+
+/* Times are from the moment a search was due. */
+typedef struct traffic_figures {
+    size_t sent, failed; /* failed: an error answer, no answer, or no hits */
+    double p50_ms, p99_ms, most_ms;
+} traffic_figures;
+
 typedef struct traffic_report {
-    size_t sent[TRAFFIC_PHASES];
-    size_t failed[TRAFFIC_PHASES];                         /* an error answer, no answer, or no hits */
-    double p50_ms[TRAFFIC_PHASES], p99_ms[TRAFFIC_PHASES]; /* from the moment it was due */
+    traffic_figures all, phases[TRAFFIC_PHASES_MAX];
+    traffic_figures flip;                      /* due within half a second of the first answer of another generation */
     size_t old_answers, new_answers;           /* by the first generation that answered, and by later ones */
     char first_failure[SEM_ERROR_MESSAGE_MAX]; /* "" if none */
 } traffic_report;
 
-/* Starts the thread; the queries are those of packages that nobody clicks and
- * nothing is measured on. c must outlive it. */
-sem_status traffic_start(traffic **out, const char *address, const corpus *c, sem_error *err);
+/* Starts the thread, in phase 0. */
+sem_status traffic_start(traffic **out, const traffic_options *options, sem_error *err);
 
 /* Searches due from now on count for this phase. */
-void traffic_set_phase(traffic *t, traffic_phase phase);
+void traffic_set_phase(traffic *t, size_t phase);
+
+/* Searches sent so far. */
+size_t traffic_sent(traffic *t);
 
 /* Stops sending, waits for the answers under way, and frees. Accepts NULL. */
 void traffic_stop(traffic *t, traffic_report *report);
