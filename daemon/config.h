@@ -73,10 +73,12 @@ typedef struct config {
         uint64_t interval_ms;  /* 0: never by itself */
         unsigned threads;      /* 0: one a core */
         double heldout_share;  /* of the queries */
-        size_t eval_documents; /* pool that the gate ranks against, at most */
-        size_t probe_queries;
+        double newest_share;   /* of a round's new ones, which are left for the next */
+        size_t eval_documents; /* pool that the gate ranks against, over all collections */
+        size_t probe_queries;  /* of each collection */
         double max_p;          /* chance that a gain is luck */
-        double max_probe_loss; /* of MRR@10 on the probe set */
+        double max_probe_loss; /* of MRR@10 on a collection's probe queries */
+        double max_drift;      /* 1 - mean cosine of old and new vectors */
         size_t keep;           /* previous generations kept for rollback */
         propensity_options propensity;
         bool harvest;        /* propensities come from the log; else they are the prior's */

@@ -1,483 +1,334 @@
-/* The gate of a job: current model and candidate rank the same documents for the
- * same queries; the held-out clicks say which is better, the probe queries, made
- * from the documents' own text, say whether something was forgotten. A document of
- * passages is ranked as training sees it, by its beginning: as much as the model takes. */
-#include "base/checked.h"
-#include "base/random.h"
-#include "finetune/bulk_encode.h"
-#include "finetune/evaluate.h"
-#include "daemon/job.h"
+/* The gate of a job: current models and candidate rank the same documents for the same queries,
+ * collection by collection. The held-out clicks say which is better; the probe queries, made
+ * from the documents' own text, and how far the vectors moved say whether something was
+ * forgotten. finetune/gate.h has the rules. */
+#include "daemon/job_gate.h"
 
-#include <jansson.h>
+#include "base/checked.h"
+#include "finetune/gate_sample.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    RANK_CUT = 10,           /* MRR@10, nDCG@10, recall@10 */
-    PROBE_QUERY_BYTES = 160, /* a probe query is a document's first sentence, at most so long */
-    ENCODE_CHUNK = 256,      /* texts between two steps of the progress bar */
-    HELDOUT_MAX = 2000
-};
-
-/* A document that queries are ranked against. */
-typedef struct pool_document {
-    uint32_t collection;
-    uint32_t docno;   /* UINT32_MAX: a text without a document */
-    uint64_t version; /* of the document's text */
-    char *text;       /* owned */
-    size_t length;
-    bool cut; /* into passages: no vector in the store is of all that the model takes of it */
-} pool_document;
-
-typedef struct gate_query {
-    const char *text; /* borrowed from the pairs or the pool */
-    size_t length;
-    size_t relevant; /* index into documents */
-} gate_query;
+/* A held-out query in a collection. */
+typedef struct outcome {
+    uint64_t key;
+    double at[GATE_TIMES]; /* reciprocal ranks */
+} outcome;
 
 typedef struct gate {
     job *job;
-    const pair_set *pairs;
-    pool_document *documents; /* in order of collection once sorted */
-    size_t count, capacity;
-    gate_query *queries; /* held-out ones first, then the probes */
-    size_t heldout, probes;
-    double *before, *after;  /* reciprocal rank of each query */
-    rank_metrics sums[2][2]; /* [before, after][heldout, probe] */
-    size_t done;             /* texts encoded */
+    const gate_contender *contenders; /* [GATE_TIMES] */
+    gate_chosen chosen[GATE_PROBE];
+    gate_figures figures;
+    outcome *outcomes; /* [outcome_count] of held-out queries; owned, as all below */
+    size_t outcome_count, outcome_capacity;
+    double *heldout[GATE_TIMES]; /* one entry a query: the mean over the collections that it was asked in */
+    double *probes[GATE_TIMES];
+    size_t probe_count, probe_capacity[GATE_TIMES];
+    double cosines[2]; /* of documents, of queries: sums */
+    size_t compared[2];
+    size_t done; /* texts encoded */
 } gate;
 
 static void gate_free(gate *g)
 {
-    for (size_t i = 0; i < g->count; i++)
-        free(g->documents[i].text);
-    free(g->documents);
-    free(g->queries);
-    free(g->before);
-    free(g->after);
-}
-
-/* --- the pool */
-
-/* The document's text is copied. */
-static sem_status add_document(gate *g, pool_document document, const char *text, sem_error *err)
-{
-    if (g->count == g->capacity) {
-        size_t capacity = g->capacity == 0 ? 256 : g->capacity * 2;
-        pool_document *grown = checked_realloc(g->documents, capacity, sizeof *grown);
-        if (grown == NULL)
-            return sem_fail_memory(err, "the gate's documents");
-        g->documents = grown;
-        g->capacity = capacity;
+    gate_chosen_free(&g->chosen[GATE_HELDOUT]);
+    gate_chosen_free(&g->chosen[GATE_NEWEST]);
+    free(g->figures.collections);
+    free(g->figures.probes);
+    free(g->outcomes);
+    for (int when = 0; when < GATE_TIMES; when++) {
+        free(g->heldout[when]);
+        free(g->probes[when]);
     }
-    document.text = malloc(document.length + 1);
-    if (document.text == NULL)
-        return sem_fail_memory(err, "the gate's documents");
-    memcpy(document.text, text, document.length);
-    g->documents[g->count++] = document;
-    return SEM_OK;
 }
 
-static sem_status add_stored(gate *g, const store_collection *c, const store_document *doc, sem_error *err)
+/* --- ranks */
+
+/* Reciprocal ranks of the pool's queries [query_count], and their sums by set. */
+static sem_status rank_pool(const gate_pool *p, const gate_vectors *v, double *ranks, rank_metrics sums[GATE_SETS],
+                            sem_error *err)
 {
-    const pool_document document = {.collection = c->number,
-                                    .docno = doc->docno,
-                                    .version = doc->text_version,
-                                    .length = doc->text_length,
-                                    .cut = c->passage_tokens > 0};
-    return add_document(g, document, doc->text, err);
-}
-
-static sem_status add_heldout(gate *g, store_read *r, sem_error *err)
-{
-    size_t limit = g->pairs->heldout_count < HELDOUT_MAX ? g->pairs->heldout_count : HELDOUT_MAX;
-    for (size_t i = 0; i < limit; i++) {
-        const heldout_query *h = &g->pairs->heldout[i];
-        const pool_document own = {.collection = h->collection, .docno = UINT32_MAX, .length = h->document_length};
-        sem_status status = SEM_OK;
-        store_collection c;
-        store_document doc;
-        bool found = false;
-        if (!h->by_id)
-            status = add_document(g, own, h->document, err);
-        else
-            status = store_document_by_number(r, h->collection, h->docno, &doc, &found, err);
-        if (status == SEM_OK && found)
-            status = store_collection_at(r, h->collection, &c, err);
-        if (status == SEM_OK && found)
-            status = add_stored(g, &c, &doc, err);
-        if (status != SEM_OK)
-            return status;
-    }
-    return SEM_OK;
-}
-
-/* Every document has the same chance, drawn from its number: no second pass, no order effects. */
-typedef struct sampling {
-    gate *gate;
-    const store_collection *collection;
-    double share;
-    sem_status status;
-    sem_error *err;
-} sampling;
-
-static bool sample_one(void *context, const store_document *doc)
-{
-    sampling *s = context;
-    uint64_t draw = random_at(s->collection->number, doc->docno);
-    if (random_unit_of(draw) >= s->share || doc->text_length == 0)
-        return true;
-    s->status = add_stored(s->gate, s->collection, doc, s->err);
-    return s->status == SEM_OK && !atomic_load(s->gate->job->cancel);
-}
-
-static sem_status add_sample(gate *g, store_read *r, sem_error *err)
-{
-    store_collection *all;
-    size_t count;
-    sem_status status = store_collection_list(r, &all, &count, err);
-    if (status != SEM_OK)
-        return status;
-    uint64_t documents = 0;
-    for (size_t i = 0; i < count; i++)
-        documents += all[i].external ? 0 : all[i].documents;
-    double share = documents > 0 ? (double)g->job->settings.finetune.eval_documents / (double)documents : 0;
-    for (size_t i = 0; i < count && status == SEM_OK; i++) {
-        if (all[i].external || (g->job->collection != 0 && all[i].number != g->job->collection))
-            continue;
-        sampling s = {.gate = g, .collection = &all[i], .share = share, .err = err};
-        status = store_document_walk(r, all[i].number, NULL, 0, sample_one, &s, err);
-        if (status == SEM_OK)
-            status = s.status;
-    }
-    free(all);
-    return status;
-}
-
-static int compare_documents(const void *a, const void *b)
-{
-    const pool_document *x = a, *y = b;
-    if (x->collection != y->collection)
-        return x->collection < y->collection ? -1 : 1;
-    if (x->docno != y->docno)
-        return x->docno < y->docno ? -1 : 1;
-    size_t shorter = x->length < y->length ? x->length : y->length;
-    int order = memcmp(x->text, y->text, shorter);
-    return order != 0 ? order : (x->length > y->length) - (x->length < y->length);
-}
-
-/* Sorts by collection, so that a query meets only its own, and drops repeats:
- * a text that stands twice could never be ranked first. */
-static void sort_documents(gate *g)
-{
-    if (g->count > 0)
-        qsort(g->documents, g->count, sizeof *g->documents, compare_documents);
-    size_t kept = 0;
-    for (size_t i = 0; i < g->count; i++) {
-        if (kept > 0 && compare_documents(&g->documents[kept - 1], &g->documents[i]) == 0)
-            free(g->documents[i].text);
-        else
-            g->documents[kept++] = g->documents[i];
-    }
-    g->count = kept;
-}
-
-/* --- the queries */
-
-static size_t first_sentence(const char *text, size_t length)
-{
-    size_t limit = length < PROBE_QUERY_BYTES ? length : PROBE_QUERY_BYTES;
-    for (size_t i = 20; i + 1 < limit; i++)
-        if ((text[i] == '.' || text[i] == '!' || text[i] == '?') && text[i + 1] == ' ')
-            return i;
-    while (limit > 0 && limit < length && ((unsigned char)text[limit] & 0xC0) == 0x80)
-        limit--;
-    return limit;
-}
-
-static sem_status make_queries(gate *g, sem_error *err)
-{
-    size_t limit = g->pairs->heldout_count < HELDOUT_MAX ? g->pairs->heldout_count : HELDOUT_MAX;
-    size_t probes = g->job->settings.finetune.probe_queries;
-    g->queries = checked_realloc(NULL, limit + probes + 1, sizeof *g->queries);
-    if (g->queries == NULL)
-        return sem_fail_memory(err, "the gate's queries");
-    for (size_t i = 0; i < limit; i++) {
-        const heldout_query *h = &g->pairs->heldout[i];
-        pool_document key = {.collection = h->collection,
-                             .docno = h->by_id ? h->docno : UINT32_MAX,
-                             .text = (char *)(uintptr_t)h->document,
-                             .length = h->by_id ? 0 : h->document_length};
-        for (size_t k = 0; k < g->count; k++) {
-            const pool_document *d = &g->documents[k];
-            bool same = h->by_id ? d->collection == key.collection && d->docno == key.docno
-                                 : compare_documents(d, &key) == 0;
-            if (same) {
-                g->queries[g->heldout++] = (gate_query){h->query, h->query_length, k};
-                break;
-            }
+    float *scores = checked_alloc_floats(p->count + 1, 1);
+    if (scores == NULL)
+        return sem_fail_memory(err, "the gate's scores");
+    for (size_t set = 0, i = 0; set < GATE_SETS; set++)
+        for (size_t end = i + p->in_set[set]; i < end; i++) {
+            const gate_query *q = &p->queries[i];
+            ranks[i] = rank_relevant(v->queries + i * v->dim, v->documents, p->count, v->dim, p->relevant + q->first,
+                                     q->count, GATE_RANKS, scores, &sums[set]);
         }
-    }
-    size_t stride = g->count > probes && probes > 0 ? g->count / probes : 1;
-    for (size_t k = 0; k < g->count && g->probes < probes; k += stride) {
-        const pool_document *d = &g->documents[k];
-        size_t length = first_sentence(d->text, d->length);
-        if (length > 0)
-            g->queries[g->heldout + g->probes++] = (gate_query){d->text, length, k};
-    }
+    free(scores);
     return SEM_OK;
 }
 
-/* --- ranking with one model */
-
-static sem_status encode_texts(gate *g, const model *m, const char *prompt, const bulk_text *texts, size_t count,
-                               float *out, sem_error *err)
+static sem_status add_outcomes(gate *g, const gate_pool *p, double *const ranks[GATE_TIMES], sem_error *err)
 {
-    size_t dim = model_get_config(m)->dim;
-    for (size_t at = 0; at < count; at += ENCODE_CHUNK) {
-        bulk_job work = {.model = m,
-                         .prompt = prompt,
-                         .texts = texts + at,
-                         .count = count - at < ENCODE_CHUNK ? count - at : ENCODE_CHUNK,
-                         .threads = g->job->threads,
-                         .nice = g->job->settings.train.nice,
-                         .cancel = g->job->cancel,
-                         .out = out + at * dim};
-        sem_status status = bulk_encode(&work, err);
-        if (status != SEM_OK)
-            return status;
-        g->done += work.count;
-        job_status_step(g->job->status, g->done, -1);
+    const size_t first_probe = p->in_set[GATE_HELDOUT] + p->in_set[GATE_NEWEST];
+    for (size_t i = 0; i < p->in_set[GATE_HELDOUT]; i++) {
+        outcome *list = items_with_room(g->outcomes, g->outcome_count, &g->outcome_capacity, sizeof *list);
+        if (list == NULL)
+            return sem_fail_memory(err, "the gate's figures");
+        g->outcomes = list;
+        list[g->outcome_count++] = (outcome){p->queries[i].key, {ranks[GATE_BEFORE][i], ranks[GATE_AFTER][i]}};
     }
+    for (size_t i = first_probe; i < p->query_count; i++, g->probe_count++)
+        for (int when = 0; when < GATE_TIMES; when++) {
+            double *list = items_with_room(g->probes[when], g->probe_count, &g->probe_capacity[when], sizeof *list);
+            if (list == NULL)
+                return sem_fail_memory(err, "the gate's figures");
+            g->probes[when] = list;
+            list[g->probe_count] = ranks[when][i];
+        }
     return SEM_OK;
 }
 
-static void rank_queries(gate *g, const float *queries, const float *documents, size_t dim, double *reciprocal,
-                         rank_metrics sums[2])
+static void compare_vectors(gate *g, const gate_pool *p, const gate_vectors v[GATE_TIMES])
 {
-    for (size_t i = 0; i < g->heldout + g->probes; i++) {
-        size_t relevant = g->queries[i].relevant, first = relevant, end = relevant + 1;
-        uint32_t collection = g->documents[relevant].collection;
-        while (first > 0 && g->documents[first - 1].collection == collection)
-            first--;
-        while (end < g->count && g->documents[end].collection == collection)
-            end++;
-        size_t rank = rank_of(queries + i * dim, documents + first * dim, end - first, dim, relevant - first);
-        bool hits[RANK_CUT] = {false};
-        if (rank <= RANK_CUT)
-            hits[rank - 1] = true;
-        reciprocal[i] = rank <= RANK_CUT ? 1.0 / (double)rank : 0;
-        rank_metrics_add(&sums[i >= g->heldout], hits, RANK_CUT, 1, RANK_CUT);
-    }
+    const size_t dim = v[GATE_BEFORE].dim;
+    if (dim != v[GATE_AFTER].dim)
+        return;
+    g->cosines[0] += gate_vectors_cosines(v[GATE_BEFORE].documents, v[GATE_AFTER].documents, p->count, dim);
+    g->cosines[1] += gate_vectors_cosines(v[GATE_BEFORE].queries, v[GATE_AFTER].queries, p->query_count, dim);
+    g->compared[0] += p->count;
+    g->compared[1] += p->query_count;
 }
 
-/* Vectors that the current space already holds need no encoding. missing[] gets
- * the indices of the documents that do. */
-static sem_status take_stored(gate *g, const serving *from, float *documents, size_t dim, size_t *missing,
-                              size_t *missing_count, sem_error *err)
+static sem_status rank_both(gate *g, const gate_pool *p, const gate_vectors v[GATE_TIMES], gate_collection *figures,
+                            sem_error *err)
 {
-    store_read *r = NULL;
-    sem_status status = from != NULL ? store_read_begin(g->job->core->store, &r, err) : SEM_OK;
-    *missing_count = 0;
-    for (size_t i = 0; i < g->count && status == SEM_OK; i++) {
-        const pool_document *d = &g->documents[i];
-        bool found = false;
-        uint64_t version;
-        if (from != NULL && d->docno != UINT32_MAX && !d->cut)
-            status = store_vector_get(r, space_number(from->space), d->collection, d->docno, documents + i * dim, dim,
-                                      &version, &found, err);
-        if (!found)
-            missing[(*missing_count)++] = i;
-    }
-    store_read_end(r);
+    double *ranks[GATE_TIMES] = {calloc(p->query_count + 1, sizeof(double)),
+                                 calloc(p->query_count + 1, sizeof(double))};
+    sem_status status = ranks[0] == NULL || ranks[1] == NULL ? sem_fail_memory(err, "the gate's figures") : SEM_OK;
+    for (int when = 0; when < GATE_TIMES && status == SEM_OK; when++)
+        status = rank_pool(p, &v[when], ranks[when], figures->sums[when], err);
+    if (status == SEM_OK)
+        status = add_outcomes(g, p, ranks, err);
+    if (status == SEM_OK)
+        compare_vectors(g, p, v);
+    free(ranks[GATE_BEFORE]);
+    free(ranks[GATE_AFTER]);
     return status;
 }
 
-static sem_status encode_missing(gate *g, const model *m, const size_t *missing, size_t count, bulk_text *texts,
-                                 float *documents, sem_error *err)
+static sem_status measure_pool(gate *g, const gate_pool *p, gate_collection *figures, sem_error *err)
 {
-    size_t dim = model_get_config(m)->dim;
-    float *encoded = checked_alloc_aligned((count + 1) * dim, sizeof(float));
-    if (encoded == NULL)
-        return sem_fail_memory(err, "the gate's vectors");
-    for (size_t i = 0; i < count; i++)
-        texts[i] = (bulk_text){g->documents[missing[i]].text, g->documents[missing[i]].length};
-    sem_status status =
-        encode_texts(g, m, model_config_document_prompt(model_get_config(m)), texts, count, encoded, err);
-    for (size_t i = 0; i < count && status == SEM_OK; i++)
-        memcpy(documents + missing[i] * dim, encoded + i * dim, dim * sizeof(float));
-    free(encoded);
+    gate_vectors v[GATE_TIMES] = {0};
+    const gate_contender *before = &g->contenders[GATE_BEFORE], *after = &g->contenders[GATE_AFTER];
+    sem_status status = gate_vectors_make(&v[GATE_BEFORE], g->job, p, before, NULL, &g->done, err);
+    if (status == SEM_OK)
+        status = gate_vectors_make(&v[GATE_AFTER], g->job, p, after,
+                                   after->documents == before->documents ? &v[GATE_BEFORE] : NULL, &g->done, err);
+    if (status == SEM_OK)
+        status = rank_both(g, p, v, figures, err);
+    if (status == SEM_OK && after->stored == NULL)
+        status = gate_vectors_keep(g->job, p, &v[GATE_AFTER], err);
+    gate_vectors_free(&v[GATE_BEFORE]);
+    gate_vectors_free(&v[GATE_AFTER]);
     return status;
 }
 
-/* What the candidate has embedded here need not be embedded again if it is
- * promoted: the job takes over the vectors. */
-static sem_status keep_vectors(gate *g, float **documents, sem_error *err)
-{
-    job *j = g->job;
-    j->known = checked_realloc(NULL, g->count + 1, sizeof *j->known);
-    if (j->known == NULL)
-        return sem_fail_memory(err, "the gate's vectors");
-    for (size_t i = 0; i < g->count; i++) {
-        const pool_document *d = &g->documents[i];
-        j->known[i] = (job_known){d->collection, d->cut ? UINT32_MAX : d->docno, d->version};
-    }
-    j->known_count = g->count;
-    j->known_vectors = *documents;
-    *documents = NULL;
-    return SEM_OK;
-}
+/* --- collections */
 
-static sem_status measure(gate *g, const gate_contender *c, double *reciprocal, rank_metrics sums[2], sem_error *err)
-{
-    const model_config *query_config = model_get_config(c->queries);
-    size_t dim = query_config->dim, queries = g->heldout + g->probes, missing_count;
-    size_t most = g->count > queries ? g->count : queries;
-    bulk_text *texts = checked_realloc(NULL, most + 1, sizeof *texts);
-    size_t *missing = checked_realloc(NULL, g->count + 1, sizeof *missing);
-    float *documents = checked_alloc_aligned((g->count + 1) * dim, sizeof(float));
-    float *vectors = checked_alloc_aligned((queries + 1) * dim, sizeof(float));
-    sem_status status = SEM_OK;
-    if (texts == NULL || missing == NULL || documents == NULL || vectors == NULL)
-        status = sem_fail_memory(err, "the gate's vectors");
-    if (status == SEM_OK)
-        status = take_stored(g, c->stored, documents, dim, missing, &missing_count, err);
-    if (status == SEM_OK)
-        status = encode_missing(g, c->documents, missing, missing_count, texts, documents, err);
-    for (size_t i = 0; i < queries && status == SEM_OK; i++)
-        texts[i] = (bulk_text){g->queries[i].text, g->queries[i].length};
-    if (status == SEM_OK)
-        status = encode_texts(g, c->queries, model_config_query_prompt(query_config), texts, queries, vectors, err);
-    if (status == SEM_OK)
-        rank_queries(g, vectors, documents, dim, reciprocal, sums);
-    if (status == SEM_OK && c->stored == NULL)
-        status = keep_vectors(g, &documents, err);
-    free(texts);
-    free(missing);
-    free(documents);
-    free(vectors);
-    return status;
-}
-
-/* --- the decision */
-
-static json_t *metrics_of(const rank_metrics *m)
-{
-    return json_pack("{s:I, s:f, s:f, s:f}", "queries", (json_int_t)m->queries, "mrr", m->mrr, "ndcg", m->ndcg,
-                     "recall", m->recall);
-}
-
-static json_t *metrics_json(rank_metrics sums[2], double p_value)
-{
-    rank_metrics_mean(&sums[0]);
-    rank_metrics_mean(&sums[1]);
-    return json_pack("{s:o, s:o, s:o}", "heldout", metrics_of(&sums[0]), "probe", metrics_of(&sums[1]), "p_value",
-                     isnan(p_value) ? json_null() : json_real(p_value));
-}
-
-/* Without held-out queries the operator's choice of a model stands unless the
- * probes show that it is much worse at finding the collection's own texts. */
-static void decide_on_probes(const gate *g, const gate_side *probe, gate_decision *d)
-{
-    const config *c = &g->job->settings;
-    double before = 0, after = 0;
-    for (size_t i = 0; i < probe->queries; i++) {
-        before += probe->before[i];
-        after += probe->after[i];
-    }
-    double n = probe->queries > 0 ? (double)probe->queries : 1;
-    d->p_value = NAN;
-    d->gain = 0;
-    d->probe_change = (after - before) / n;
-    d->probe_lower = probe->queries > 0 ? bootstrap_lower_bound(probe->before, probe->after, probe->queries, 2000, 1)
-                                        : 0;
-    d->promote = probe->queries == 0 || d->probe_lower > -c->finetune.max_probe_loss;
-    snprintf(d->reason, sizeof d->reason,
-             "%zu held-out queries, fewer than the %zu that a comparison needs; probe MRR@10 %.3f -> %.3f on %zu "
-             "queries: %s",
-             g->heldout, c->finetune.min_heldout, before / n, after / n, probe->queries,
-             d->promote ? "promoted" : "discarded (gate: false loads it all the same)");
-}
-
-static sem_status decide(gate *g, bool *promote, sem_error *err)
-{
-    const config *c = &g->job->settings;
-    gate_side heldout = {g->before, g->after, g->heldout};
-    gate_side probe = {g->before + g->heldout, g->after + g->heldout, g->probes};
-    gate_decision d;
-    if (g->job->kind == JOB_LOAD && g->heldout < c->finetune.min_heldout)
-        decide_on_probes(g, &probe, &d);
-    else
-        gate_decide(&heldout, &probe, c->finetune.max_p, c->finetune.max_probe_loss, g->job->number, &d);
-    *promote = d.promote;
-    json_t *before = metrics_json(g->sums[0], d.p_value), *after = metrics_json(g->sums[1], d.p_value);
-    g->job->metrics = after != NULL ? json_dumps(after, JSON_COMPACT) : NULL;
-    if (before == NULL || after == NULL || g->job->metrics == NULL) {
-        json_decref(before);
-        json_decref(after);
-        return sem_fail_memory(err, "the gate's figures");
-    }
-    job_status_metrics(g->job->status, before, after);
-    job_status_decide(g->job->status, d.promote, d.reason);
-    char text[512];
-    log_event(g->job->core->log, LOG_LEVEL_INFO, "gate",
-              "job=%u decision=%s p_value=%.5f gain=%.4f probe_change=%.4f reason=%s", g->job->number,
-              d.promote ? "promoted" : "discarded", d.p_value, d.gain, d.probe_change,
-              log_value(text, sizeof text, d.reason));
-    return SEM_OK;
-}
-
-static sem_status build_pool(gate *g, sem_error *err)
+/* The model's collections, of all of which a candidate must not harm one, whatever it was trained on. */
+static sem_status list_collections(const gate *g, store_collection **out, size_t *count, sem_error *err)
 {
     store_read *r;
     sem_status status = store_read_begin(g->job->core->store, &r, err);
     if (status != SEM_OK)
         return status;
-    status = add_heldout(g, r, err);
-    if (status == SEM_OK)
-        status = add_sample(g, r, err);
+    status = store_collection_list(r, out, count, err);
+    store_read_end(r);
+    size_t kept = 0;
+    for (size_t i = 0; status == SEM_OK && i < *count; i++)
+        if (!(*out)[i].external)
+            (*out)[kept++] = (*out)[i];
+    *count = status == SEM_OK ? kept : 0;
+    return status;
+}
+
+static sem_status measure_collection(gate *g, const store_collection *c, size_t documents, sem_error *err)
+{
+    const gate_pool_options options = {.chosen = g->chosen,
+                                       .documents = documents,
+                                       .probes = g->job->settings.finetune.probe_queries,
+                                       .key = store_user_key(g->job->core->store),
+                                       .cancel = g->job->cancel};
+    gate_collection *figures = &g->figures.collections[g->figures.count];
+    gate_pool p;
+    store_read *r;
+    sem_status status = store_read_begin(g->job->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = gate_pool_build(&p, r, c->number, &options, err);
     store_read_end(r);
     if (status != SEM_OK)
-        return status;
-    sort_documents(g);
-    return make_queries(g, err);
+        return status == SEM_NOT_FOUND ? SEM_OK : status; /* dropped meanwhile */
+    memcpy(figures->name, c->name, sizeof figures->name);
+    figures->first_probe = g->probe_count;
+    if (p.query_count > 0) {
+        status = measure_pool(g, &p, figures, err);
+        g->figures.count++;
+    }
+    gate_pool_free(&p);
+    return status;
 }
 
-/* Texts that are encoded: every query twice; by each contender the documents of which its space has no vector. */
-static size_t texts_to_encode(const gate *g, const gate_contender *candidate)
+/* Texts that are encoded, at most: every query twice, and documents of which a contender has no vector. */
+static size_t texts_to_encode(const gate *g, const store_collection *all, const size_t *shares, size_t count)
 {
-    size_t cut = 0;
-    for (size_t i = 0; i < g->count; i++)
-        cut += g->documents[i].cut;
-    return 2 * (g->heldout + g->probes) + cut + (candidate->stored == NULL ? g->count : cut);
+    const bool anew = g->contenders[GATE_AFTER].stored == NULL;
+    const size_t probes = g->job->settings.finetune.probe_queries;
+    size_t total = 4 * (g->chosen[GATE_HELDOUT].count + g->chosen[GATE_NEWEST].count); /* with their documents */
+    for (size_t i = 0; i < count; i++) {
+        const bool cut = all[i].passage_tokens > 0;
+        total += 2 * (shares[i] < probes ? shares[i] : probes) + shares[i] * ((size_t)(anew || cut) + (size_t)cut);
+    }
+    return total;
 }
 
-static sem_status run_gate(gate *g, const gate_contender *candidate, bool *promote, sem_error *err)
+static sem_status measure_all(gate *g, const store_collection *all, size_t count, sem_error *err)
 {
-    sem_status status = build_pool(g, err);
+    const config *c = &g->job->settings;
+    uint64_t *documents = checked_realloc(NULL, count + 1, sizeof *documents);
+    size_t *shares = checked_realloc(NULL, count + 1, sizeof *shares);
+    g->figures.collections = calloc(count + 1, sizeof *g->figures.collections);
+    g->figures.probes = calloc(count + 1, sizeof *g->figures.probes);
+    sem_status status = SEM_OK;
+    if (documents == NULL || shares == NULL || g->figures.collections == NULL || g->figures.probes == NULL)
+        status = sem_fail_memory(err, "the gate's figures");
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        documents[i] = all[i].documents;
+    if (status == SEM_OK) {
+        /* Twice as many as probe queries: some of a collection's documents begin alike, and make one query. */
+        gate_shares(documents, count, c->finetune.eval_documents, 2 * c->finetune.probe_queries, shares);
+        job_status_phase(g->job->status, PHASE_EVALUATING, texts_to_encode(g, all, shares, count));
+    }
+    for (size_t i = 0; i < count && status == SEM_OK; i++)
+        status = measure_collection(g, &all[i], shares[i], err);
+    free(documents);
+    free(shares);
+    return status;
+}
+
+/* --- the decision */
+
+static int compare_outcomes(const void *a, const void *b)
+{
+    const outcome *x = a, *y = b;
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+/* One query asked in several collections is one query: its outcomes depend on each other. */
+static sem_status join_outcomes(gate *g, size_t *queries, sem_error *err)
+{
+    for (int when = 0; when < GATE_TIMES; when++) {
+        g->heldout[when] = calloc(g->outcome_count + 1, sizeof *g->heldout[when]);
+        if (g->heldout[when] == NULL)
+            return sem_fail_memory(err, "the gate's figures");
+    }
+    if (g->outcome_count > 0)
+        qsort(g->outcomes, g->outcome_count, sizeof *g->outcomes, compare_outcomes);
+    *queries = 0;
+    for (size_t i = 0, end; i < g->outcome_count; i = end, ++*queries) {
+        for (end = i; end < g->outcome_count && g->outcomes[end].key == g->outcomes[i].key; end++)
+            for (int when = 0; when < GATE_TIMES; when++)
+                g->heldout[when][*queries] += g->outcomes[end].at[when];
+        for (int when = 0; when < GATE_TIMES; when++)
+            g->heldout[when][*queries] /= (double)(end - i);
+    }
+    return SEM_OK;
+}
+
+static void add_metrics(rank_metrics *sum, const rank_metrics *more)
+{
+    sum->queries += more->queries;
+    sum->mrr += more->mrr;
+    sum->ndcg += more->ndcg;
+    sum->recall += more->recall;
+}
+
+static void sum_up(gate *g)
+{
+    gate_figures *f = &g->figures;
+    for (int when = 0; when < GATE_TIMES; when++)
+        for (int set = 0; set < GATE_SETS; set++) {
+            for (size_t i = 0; i < f->count; i++) {
+                add_metrics(&f->totals[when][set], &f->collections[i].sums[when][set]);
+                rank_metrics_mean(&f->collections[i].sums[when][set]);
+            }
+            rank_metrics_mean(&f->totals[when][set]);
+        }
+    f->document_cosine = g->compared[0] > 0 ? g->cosines[0] / (double)g->compared[0] : NAN;
+    f->query_cosine = g->compared[1] > 0 ? g->cosines[1] / (double)g->compared[1] : NAN;
+    for (size_t i = 0; i < f->count; i++) {
+        const size_t first = f->collections[i].first_probe;
+        f->probes[i] = (gate_probe){.collection = f->collections[i].name,
+                                    .side = {g->probes[GATE_BEFORE] + first, g->probes[GATE_AFTER] + first,
+                                             f->collections[i].sums[GATE_AFTER][GATE_PROBE].queries}};
+    }
+}
+
+/* Of what the candidate changed; of another model's vectors the cosine says nothing. */
+static double drift(const gate *g)
+{
+    const bool one_space = g->contenders[GATE_BEFORE].documents == g->contenders[GATE_AFTER].documents;
+    if (g->job->kind != JOB_FINETUNE)
+        return NAN;
+    return 1 - (one_space ? g->figures.query_cosine : g->figures.document_cosine);
+}
+
+static sem_status decide(gate *g, sem_error *err)
+{
+    const config *c = &g->job->settings;
+    gate_figures *f = &g->figures;
+    size_t queries = 0;
+    sem_status status = join_outcomes(g, &queries, err);
     if (status != SEM_OK)
         return status;
-    size_t queries = g->heldout + g->probes;
-    job_status_phase(g->job->status, PHASE_EVALUATING, texts_to_encode(g, candidate));
-    g->before = calloc(queries + 1, sizeof *g->before);
-    g->after = calloc(queries + 1, sizeof *g->after);
-    if (g->before == NULL || g->after == NULL)
-        return sem_fail_memory(err, "the gate's figures");
-    serving *now = serving_slot_acquire(&g->job->core->current);
-    const gate_contender current = {.queries = now->query, .documents = now->document, .stored = now};
-    status = measure(g, &current, g->before, g->sums[0], err);
-    serving_release(now);
+    sum_up(g);
+    const gate_rules rules = {.max_p = c->finetune.max_p,
+                              .max_probe_loss = c->finetune.max_probe_loss,
+                              .max_drift = c->finetune.max_drift,
+                              .seed = g->job->number};
+    gate_evidence evidence = {.heldout = {g->heldout[GATE_BEFORE], g->heldout[GATE_AFTER], queries},
+                              .probes = f->probes,
+                              .probe_count = f->count,
+                              .drift = drift(g)};
+    if (g->job->kind == JOB_LOAD && queries < c->finetune.min_heldout)
+        gate_decide_on_probes(&evidence, c->finetune.min_heldout, &rules, &f->decision);
+    else
+        gate_decide(&evidence, &rules, &f->decision);
+    return gate_tell(g->job, f, err);
+}
+
+static sem_status run_gate(gate *g, const pair_set *pairs, sem_error *err)
+{
+    store_collection *all = NULL;
+    size_t count = 0;
+    sem_status status = gate_choose(pairs->heldout, pairs->heldout_count, &g->chosen[GATE_HELDOUT], err);
     if (status == SEM_OK)
-        status = measure(g, candidate, g->after, g->sums[1], err);
-    return status == SEM_OK ? decide(g, promote, err) : status;
+        status = gate_choose(pairs->newest, pairs->newest_count, &g->chosen[GATE_NEWEST], err);
+    if (status == SEM_OK)
+        status = list_collections(g, &all, &count, err);
+    if (status == SEM_OK)
+        status = measure_all(g, all, count, err);
+    free(all);
+    return status == SEM_OK ? decide(g, err) : status;
 }
 
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err)
 {
-    gate g = {.job = j, .pairs = pairs};
-    sem_status status = run_gate(&g, candidate, promote, err);
+    serving *now = serving_slot_acquire(&j->core->current);
+    const gate_contender contenders[GATE_TIMES] = {
+        [GATE_BEFORE] = {.queries = now->query, .documents = now->document, .stored = now}, [GATE_AFTER] = *candidate};
+    gate g = {.job = j, .contenders = contenders};
+    j->known_count = 0;
+    sem_status status = run_gate(&g, pairs, err);
+    *promote = status == SEM_OK && g.figures.decision.promote;
     gate_free(&g);
+    serving_release(now);
     return status;
 }

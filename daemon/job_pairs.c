@@ -15,11 +15,12 @@ static sem_status find_bias(const job *j, store_read *r, uint32_t collection, pr
 
 static void tell(const job *j, const propensities *p, const pair_set *set)
 {
-    log_event(j->core->log, LOG_LEVEL_INFO, "pairs",
-              "job=%u pairs=%zu heldout=%zu skipped=%zu negatives=%zu moved=%zu moved_clicks=%.0f p2=%.3f p3=%.3f "
-              "p5=%.3f p10=%.3f",
-              j->number, set->count, set->heldout_count, set->skipped, set->negative_count, p->moved, p->clicks,
-              propensity_at(p, 2), propensity_at(p, 3), propensity_at(p, 5), propensity_at(p, 10));
+    log_event(
+        j->core->log, LOG_LEVEL_INFO, "pairs",
+        "job=%u pairs=%zu heldout=%zu newest=%zu skipped=%zu negatives=%zu moved=%zu moved_clicks=%.0f p2=%.3f p3=%.3f "
+        "p5=%.3f p10=%.3f",
+        j->number, set->count, set->heldout_queries, set->newest_count, set->skipped, set->negative_count, p->moved,
+        p->clicks, propensity_at(p, 2), propensity_at(p, 3), propensity_at(p, 5), propensity_at(p, 10));
 }
 
 static void find_trained(job *j)
@@ -42,6 +43,7 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     const pair_options options = {.collection = collection,
                                   .trained = j->trained_before,
                                   .heldout_share = c->finetune.heldout_share,
+                                  .newest_share = c->finetune.newest_share,
                                   .key = store_user_key(j->core->store),
                                   .bias = &bias,
                                   .most_weight = c->finetune.click_weight,

@@ -298,7 +298,7 @@ sem_status jobs_check_pairs(const job *work, store_read *r, sem_error *err)
     sem_status status = pair_set_collect(&pairs, r, &options, err);
     if (status != SEM_OK)
         return status;
-    size_t count = pairs.count, heldout = pairs.heldout_count;
+    size_t count = pairs.count, heldout = pairs.heldout_queries;
     pair_set_free(&pairs);
     if (count >= c->finetune.min_pairs && heldout >= c->finetune.min_heldout)
         return SEM_OK;

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+enum { RANKS_MAX = 64 };
+
 void rank_metrics_add(rank_metrics *sum, const bool *relevant, size_t hits, size_t total, size_t k)
 {
     if (total == 0 || k == 0)
@@ -56,16 +58,35 @@ static float dot(const float *a, const float *b, size_t dim)
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
-size_t rank_of(const float *query, const float *documents, size_t n, size_t dim, size_t relevant)
+/* From 1. A score that is not a number counts against the document, as a tie does, unless the
+ * other is relevant as well and comes later. */
+static size_t rank_among(const float *scores, size_t n, const uint32_t *relevant, size_t count, size_t which)
 {
-    float own = dot(query, documents + relevant * dim, dim);
-    size_t rank = 1;
-    for (size_t i = 0; i < n; i++) {
-        /* A score that is not a number counts against the document, as a tie does. */
-        if (i != relevant && !(dot(query, documents + i * dim, dim) < own))
-            rank++;
-    }
+    const float own = scores[relevant[which]];
+    size_t rank = 0; /* it is not below itself, and counted */
+    for (size_t i = 0; i < n; i++)
+        rank += !(scores[i] < own);
+    for (size_t i = which + 1; i < count; i++)
+        rank -= scores[relevant[i]] == own;
     return rank;
+}
+
+double rank_relevant(const float *query, const float *documents, size_t n, size_t dim, const uint32_t *relevant,
+                     size_t count, size_t k, float *scores, rank_metrics *sum)
+{
+    bool hits[RANKS_MAX] = {false};
+    size_t first = SIZE_MAX;
+    k = k < RANKS_MAX ? k : RANKS_MAX;
+    for (size_t i = 0; i < n; i++)
+        scores[i] = dot(query, documents + i * dim, dim);
+    for (size_t i = 0; i < count; i++) {
+        const size_t rank = rank_among(scores, n, relevant, count, i);
+        first = rank < first ? rank : first;
+        if (rank <= k)
+            hits[rank - 1] = true;
+    }
+    rank_metrics_add(sum, hits, k, count, k);
+    return first <= k ? 1 / (double)first : 0;
 }
 
 /* The sum of the differences, each with the sign of one random bit. */

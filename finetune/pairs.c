@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "finetune/holdout.h"
 #include "finetune/text_pool.h"
 
 #include <math.h>
@@ -173,7 +174,7 @@ static sem_status look_up_collection(collector *c, uint32_t number)
 
 bool pair_is_held_out(const unsigned char key[16], double share, const char *query, size_t length)
 {
-    return random_unit_of(hash_keyed(key, query, length)) < share;
+    return holdout_takes(holdout_key(key, query, length), share);
 }
 
 static bool is_held_out(const pair_options *options, const char *query, size_t length)
@@ -318,11 +319,12 @@ static void add_pair(pair_set *out, const collector *c, size_t number)
     };
 }
 
-static void add_heldout(pair_set *out, const collector *c, const judged *j)
+static heldout_query heldout_of(const pair_set *out, const collector *c, const judged *j, uint64_t key)
 {
     const pooled_text *query = &c->texts.texts[j->query], *document = &c->texts.texts[j->document];
     const char *strings = out->texts;
-    out->heldout[out->heldout_count++] = (heldout_query){
+    return (heldout_query){
+        .key = key,
         .query = strings + query->offset,
         .query_length = query->length,
         .collection = j->collection,
@@ -367,29 +369,94 @@ static bool take_memory(pair_set *out, collector *c)
 {
     out->pairs = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pairs);
     out->heldout = checked_realloc(NULL, c->judged_count + 1, sizeof *out->heldout);
+    out->newest = checked_realloc(NULL, c->judged_count + 1, sizeof *out->newest);
     out->negatives = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negatives);
     out->pair_documents = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pair_documents);
     out->negative_documents = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negative_documents);
     out->documents = checked_realloc(NULL, c->place_count + 1, sizeof *out->documents);
-    return out->pairs != NULL && out->heldout != NULL && out->negatives != NULL && out->pair_documents != NULL &&
-           out->negative_documents != NULL && out->documents != NULL && buffer_reserve(&c->texts.strings, 1);
+    return out->pairs != NULL && out->heldout != NULL && out->newest != NULL && out->negatives != NULL &&
+           out->pair_documents != NULL && out->negative_documents != NULL && out->documents != NULL &&
+           buffer_reserve(&c->texts.strings, 1);
 }
 
-/* numbers [texts], all 0. */
-static void fill_set(collector *c, pair_set *out, uint32_t *numbers)
+/* Queries of the judgements, in the order of the log. */
+typedef struct asking {
+    uint64_t *keys;  /* [judged_count] names of queries, all of them */
+    uint64_t *train; /* [train_count] of those that are trained on but for `newest` */
+    bool *newest;    /* [train_count] */
+    size_t train_count;
+    size_t new_from; /* of these the first that no model was trained on yet */
+} asking;
+
+static void asking_free(asking *a)
 {
-    for (size_t i = 0, skip_at = 0; i < c->judged_count; i++) {
+    free(a->keys);
+    free(a->train);
+    free(a->newest);
+}
+
+static sem_status name_queries(const collector *c, const pair_set *out, asking *a, sem_error *err)
+{
+    const pair_options *o = c->options;
+    a->keys = checked_realloc(NULL, c->judged_count + 1, sizeof *a->keys);
+    a->train = checked_realloc(NULL, c->judged_count + 1, sizeof *a->train);
+    a->newest = checked_realloc(NULL, c->judged_count + 1, sizeof *a->newest);
+    if (a->keys == NULL || a->train == NULL || a->newest == NULL)
+        return sem_fail_memory(err, "the names of queries");
+    for (size_t i = 0; i < c->judged_count; i++) {
         const pooled_text *query = &c->texts.texts[c->judged[i].query];
+        a->keys[i] = holdout_key(o->key, (const char *)out->texts + query->offset, query->length);
+        if (!(c->weights[i].weight > 0) || holdout_takes(a->keys[i], o->heldout_share))
+            continue;
+        a->train[a->train_count++] = a->keys[i];
+        a->new_from += c->judged[i].first <= o->trained;
+    }
+    return holdout_newest(a->train, a->train_count, a->new_from, o->newest_share, a->newest, err);
+}
+
+/* Keeps a newest query for measuring. It is to be new in the next round as well. */
+static void add_newest(pair_set *out, const collector *c, const judged *j, uint64_t key)
+{
+    if (out->newest_count == 0)
+        out->last = j->first - 1;
+    out->newest[out->newest_count++] = heldout_of(out, c, j, key);
+}
+
+/* Divides what was judged between what is trained on and what is measured with. numbers [texts], all 0. */
+static void divide(collector *c, const asking *a, pair_set *out, uint32_t *numbers)
+{
+    for (size_t i = 0, skip_at = 0, train_at = 0; i < c->judged_count; i++) {
+        const judged *j = &c->judged[i];
         if (!(c->weights[i].weight > 0)) {
             out->skipped++;
-        } else if (is_held_out(c->options, (const char *)out->texts + query->offset, query->length)) {
-            add_heldout(out, c, &c->judged[i]);
+        } else if (holdout_takes(a->keys[i], c->options->heldout_share)) {
+            out->heldout[out->heldout_count++] = heldout_of(out, c, j, a->keys[i]);
+        } else if (a->newest[train_at++]) {
+            add_newest(out, c, j, a->keys[i]);
         } else {
-            out->pair_documents[out->count] = document_of(out, c, c->judged[i].document, numbers);
+            out->pair_documents[out->count] = document_of(out, c, j->document, numbers);
             add_pair(out, c, i);
             add_negatives(out, c, i, &skip_at, numbers);
         }
     }
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* keys: room for as many as are held out. */
+static size_t count_queries(const heldout_query *list, size_t count, uint64_t *keys)
+{
+    size_t different = 0;
+    for (size_t i = 0; i < count; i++)
+        keys[i] = list[i].key;
+    qsort(keys, count, sizeof *keys, compare_keys);
+    for (size_t i = 0; i < count; i++)
+        different += i == 0 || keys[i] != keys[i - 1];
+    return different;
 }
 
 /* Moves what was collected into out. */
@@ -407,10 +474,16 @@ static sem_status build_set(collector *c, pair_set *out, sem_error *err)
     out->texts = c->texts.strings.data;
     c->texts.strings = (buffer){0};
     out->skipped = c->gone;
-    out->last = c->last;
-    fill_set(c, out, numbers);
+    asking a = {0};
+    status = name_queries(c, out, &a, err);
+    if (status == SEM_OK) {
+        out->last = c->last;
+        divide(c, &a, out, numbers);
+        out->heldout_queries = count_queries(out->heldout, out->heldout_count, a.keys);
+    }
+    asking_free(&a);
     free(numbers);
-    return SEM_OK;
+    return status;
 }
 
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err)
@@ -438,6 +511,7 @@ void pair_set_free(pair_set *set)
     free(set->pair_documents);
     free(set->negative_documents);
     free(set->heldout);
+    free(set->newest);
     free(set->texts);
     free(set->mined_texts);
     *set = (pair_set){0};

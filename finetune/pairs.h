@@ -13,6 +13,7 @@
 /* A held-out query with a document that people chose for it: one entry for each
  * such document. */
 typedef struct heldout_query {
+    uint64_t key; /* equal: one query, however it is spelt and in whatever collection (holdout_key) */
     const char *query;
     size_t query_length;
     uint32_t collection;
@@ -43,7 +44,10 @@ typedef struct pair_set {
     uint32_t *negative_documents; /* [negative_count] and of each negative */
     heldout_query *heldout;
     size_t heldout_count;
-    uint64_t last;            /* the last judgement's number; 0: there is none */
+    size_t heldout_queries; /* different ones among them */
+    heldout_query *newest;  /* held out for this round, because they came last */
+    size_t newest_count;
+    uint64_t last;            /* up to this judgement all that is to be trained on is in pairs; 0: there is none */
     size_t skipped;           /* judgements whose document or collection is gone or external, and (query, document)s
                      * judged bad or taken back last, or that nobody who is trusted voted for */
     skipped_report passed_by; /* what became of the documents above clicked ones */
@@ -54,7 +58,9 @@ typedef struct pair_set {
 /* Zeroed but for the first three: every vote counts 1, and pairs have no negatives. */
 typedef struct pair_options {
     uint32_t collection;      /* 0: all */
-    double heldout_share;     /* of the queries, chosen by a hash of the query's text: the same ones in every round */
+    double heldout_share;     /* of the queries, chosen by a keyed hash: the same ones in every round (holdout.h) */
+    double newest_share;      /* of the others of which no vote was trained on before: those judged first last, which
+                               * are left for the next round */
     const unsigned char *key; /* 16 bytes for that hash */
     const propensities *bias; /* a click counts by its rank (propensity_weight); NULL: all alike */
     double most_weight;       /* of one click, with bias */
@@ -74,8 +80,8 @@ typedef struct pair_options {
 sem_status pair_set_collect(pair_set *out, store_read *r, const pair_options *options, sem_error *err);
 void pair_set_free(pair_set *set);
 
-/* Whether a query of this text is held out: a pure function of the text, so that one that
- * was held out once is so in every round. */
+/* Whether a query of this text is held out, in whatever spelling (holdout.h): a pure function
+ * of the text, so that one that was held out once is so in every round. */
 bool pair_is_held_out(const unsigned char key[16], double share, const char *query, size_t length);
 
 #endif

@@ -66,6 +66,12 @@ static void add_metric(table *t, const msgpack_object *value)
         table_add(t, "-");
 }
 
+/* Of each collection only what decides is shown: --json has all. */
+static bool is_shown(const char *prefix, const char *name)
+{
+    return strncmp(prefix, "collections", 11) != 0 || strcmp(name, "mrr") == 0 || strcmp(name, "probe_lower") == 0;
+}
+
 /* A row for each figure: heldout.mrr, before, after. */
 static void add_metrics(table *t, const char *prefix, const msgpack_object *before, const msgpack_object *after)
 {
@@ -78,12 +84,15 @@ static void add_metrics(table *t, const char *prefix, const msgpack_object *befo
         memcpy(name, key->via.str.ptr, key->via.str.size);
         name[key->via.str.size] = '\0';
         const msgpack_object *old = object_get(before, name), *new = object_get(after, name);
-        bool nested = all->via.map.ptr[i].val.type == MSGPACK_OBJECT_MAP;
-        if (nested && prefix[0] == '\0') {
-            add_metrics(t, name, old, new);
+        int length = snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
+        if (length < 0 || (size_t)length >= sizeof full)
+            continue;
+        if (all->via.map.ptr[i].val.type == MSGPACK_OBJECT_MAP) {
+            add_metrics(t, full, old, new);
             continue;
         }
-        snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
+        if (!is_shown(prefix, name))
+            continue;
         table_add(t, "%s", full);
         add_metric(t, old);
         add_metric(t, new);

@@ -60,10 +60,33 @@ static void check_fields(const msgpack_object *job)
         ck_assert_msg(object_get(job, fields[i]) != NULL, "no field %s", fields[i]);
 }
 
+/* Every collection of the model's has its figures, whether anybody clicked there or not. */
+static void check_figures(const msgpack_object *after)
+{
+    static const char *const names[] = {"default", "quiet"};
+    const msgpack_object *all = object_get(after, "collections");
+    uint64_t probes = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const msgpack_object *one = object_get(all, names[i]);
+        ck_assert_msg(is_number(object_get(one, "probe_lower")), "no bound of %s", names[i]);
+        probes += object_uint(object_get(object_get(one, "probe"), "queries"), 0);
+    }
+    ck_assert_uint_gt(probes, DOCUMENTS / 2);
+    ck_assert_uint_eq(probes, object_uint(object_get(object_get(after, "probe"), "queries"), 0));
+    ck_assert_uint_eq(object_uint(object_get(object_get(object_get(all, "quiet"), "probe"), "queries"), 0), 2);
+    ck_assert_uint_eq(object_uint(object_get(object_get(object_get(all, "quiet"), "heldout"), "queries"), 9), 0);
+    ck_assert_uint_gt(object_uint(object_get(object_get(after, "newest"), "queries"), 0), 0);
+    ck_assert(is_number(object_get(after, "gain")) && is_number(object_get(after, "probe_lower")));
+    const double drift = object_double(object_get(object_get(after, "drift"), "documents"), -1);
+    ck_assert_msg(drift > 0 && drift < 2, "%g", drift);
+}
+
 START_TEST(a_discarded_candidate_says_why_and_leaves_nothing)
 {
     if (!start(false, NULL))
         return;
+    box_call(&b, "collection.create", "{'name': 'quiet'}");
+    box_call(&b, "upsert", "{'collection': 'quiet', 'docs': [{'id': 1, 'text': 'a card'}, {'id': 2, 'text': 'cash'}]}");
     const msgpack_object *job = box_call(&b, "finetune", "{'wait': true}");
     check_fields(job);
     ck_assert(object_is(object_get(job, "state"), "done"));
@@ -74,6 +97,7 @@ START_TEST(a_discarded_candidate_says_why_and_leaves_nothing)
     ck_assert(is_number(object_get(object_get(after, "heldout"), "mrr")));
     ck_assert(is_number(object_get(object_get(after, "probe"), "queries")));
     ck_assert_ptr_nonnull(object_get(after, "p_value"));
+    check_figures(after);
     const msgpack_object *all = box_call(&b, "generations", NULL);
     ck_assert_uint_eq(box_count(all), 1);
     ck_assert(object_is(object_get(box_at(all, 0), "state"), "current"));
@@ -101,7 +125,10 @@ START_TEST(generations_and_old_jobs_are_told_after_a_restart)
         ck_assert_uint_gt(object_uint(object_get(second, "created"), 0), 0);
         ck_assert_uint_gt(object_uint(object_get(second, "pairs"), 0), 0);
         ck_assert_uint_gt(object_uint(object_get(second, "bytes"), 0), 0);
-        ck_assert(is_number(object_get(object_get(object_get(second, "metrics"), "heldout"), "mrr")));
+        const msgpack_object *metrics = object_get(second, "metrics");
+        ck_assert(is_number(object_get(object_get(metrics, "heldout"), "mrr")));
+        ck_assert(is_number(object_get(object_get(object_get(metrics, "before"), "heldout"), "mrr")));
+        ck_assert_int_eq(object_get(metrics, "reason")->type, MSGPACK_OBJECT_STR);
         const msgpack_object *job = box_call(&b, "job", "{'job': %u}", made);
         check_fields(job);
         ck_assert_uint_eq(object_uint(object_get(job, "job"), 0), made);

@@ -180,15 +180,25 @@ static inline void answer_explain(const request *r, packer *p)
     pack_array(p, 0);
 }
 
-static inline void pack_metrics(packer *p, double mrr)
+static inline void pack_heldout(packer *p, double mrr)
 {
-    pack_map(p, 2);
     pack_str(p, "heldout");
     pack_map(p, 2);
     pack_str(p, "queries");
     pack_uint(p, 500);
     pack_str(p, "mrr");
     pack_double(p, mrr);
+}
+
+static inline void pack_metrics(packer *p, double mrr)
+{
+    pack_map(p, 3);
+    pack_heldout(p, mrr);
+    pack_str(p, "collections");
+    pack_map(p, 1);
+    pack_str(p, "notes");
+    pack_map(p, 1);
+    pack_heldout(p, mrr);
     pack_str(p, "p_value");
     pack_double(p, 0.001);
 }

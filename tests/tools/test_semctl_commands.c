@@ -356,7 +356,9 @@ START_TEST(finetune_wait_ends_with_decision_and_metrics)
     ck_assert_uint_eq(f.jobs, 2);
     ck_assert_ptr_nonnull(strstr(output, "job 4: done, promoted"));
     ck_assert_ptr_nonnull(strstr(output, "the gain is beyond chance"));
-    ck_assert_ptr_nonnull(strstr(output, "heldout.mrr      0.5000  0.7500"));
+    ck_assert_ptr_nonnull(strstr(output, "\nheldout.mrr "));
+    ck_assert_ptr_nonnull(strstr(output, "\ncollections.notes.heldout.mrr  0.5000  0.7500"));
+    ck_assert_ptr_null(strstr(output, "collections.notes.heldout.queries"));
 }
 END_TEST
 
