@@ -32,7 +32,7 @@ const config_key config_keys[] = {
     {"server", "output_buffer", KEY_SIZE, "4MiB", RANGE(4 * KIB, 4 * GIB), PLACE(server.output_buffer),
      .help = "unsent answers of one connection at which reading from it stops"},
     {"server", "output_limit", KEY_SIZE, "256MiB", RANGE(64 * KIB, 64 * GIB), PLACE(server.output_limit),
-     .help = "unsent answers of one connection at which the next one closes it"},
+     .help = "unsent answers and notifications of one connection at which the next one closes it"},
     {"server", "max_in_flight", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(server.max_in_flight),
      .help = "requests of one connection at a time; one more gets RESOURCE_EXHAUSTED"},
     {"server", "drain_timeout", KEY_DURATION, "30s", RANGE(0, HOUR_MS), PLACE(server.drain_timeout_ms),

@@ -60,7 +60,8 @@ struct connection {
     uint64_t write_timeout_ms; /* as set on the stream */
     size_t in_flight;
     size_t held_bytes;
-    buffer held; /* held_frame[] */
+    buffer held;  /* held_frame[] */
+    bool watches; /* it gets notifications */
 };
 
 static size_t unsent(const connection *c)
@@ -90,7 +91,6 @@ static size_t send_at_once(const connection *c, const buffer *bytes)
 static void send_bytes(connection *c, buffer *bytes, bool more)
 {
     struct evbuffer *out = bufferevent_get_output(c->stream);
-    c->shared->stats->replies++;
     c->shared->stats->bytes_out += bytes->size;
     c->active_ms = clock_monotonic_ms();
     if (bytes->size >= REFERENCE_BYTES &&
@@ -111,6 +111,7 @@ static void send_error(connection *c, uint32_t msgid, const sem_error *err)
     packer p;
     pack_init(&p, &bytes);
     reply_error(&p, msgid, err);
+    c->shared->stats->replies++;
     if (p.failed)
         c->closing = true;
     else
@@ -362,7 +363,7 @@ static uint64_t deadline(const connection *c)
         return c->finish_ms;
     if (c->frame_started_ms != 0)
         return c->paused ? 0 : c->frame_started_ms + now->server.frame_timeout_ms;
-    bool idle = now->server.idle_timeout_ms > 0 && c->in_flight == 0 && unsent(c) == 0;
+    bool idle = now->server.idle_timeout_ms > 0 && c->in_flight == 0 && !c->watches && unsent(c) == 0;
     return idle ? c->active_ms + now->server.idle_timeout_ms : 0;
 }
 
@@ -546,23 +547,54 @@ void connection_close(connection *c)
     shared->closed(shared->owner, id);
 }
 
-void connection_reply(connection *c, buffer *reply, bool more)
+/* Whether the client has left so much unsent that it is closed instead. */
+static bool beyond_limit(connection *c)
 {
     size_t limit = c->shared->config->server.output_limit;
+    if (unsent(c) < limit)
+        return false;
+    log_event(c->shared->log, LOG_LEVEL_WARNING, "output_limit", "connection=%llu unsent=%zu limit=%zu",
+              (unsigned long long)c->id, unsent(c), limit);
+    c->closing = true;
+    return true;
+}
+
+void connection_reply(connection *c, buffer *reply, bool more)
+{
     if (c->in_flight > 0)
         c->in_flight--;
     release_frame(c, reply);
     set_write_timeout(c);
-    if (c->state == STATE_LINGERING) {
+    if (c->state == STATE_LINGERING || beyond_limit(c)) {
         buffer_free(reply);
-    } else if (unsent(c) >= limit) {
-        log_event(c->shared->log, LOG_LEVEL_WARNING, "output_limit", "connection=%llu unsent=%zu limit=%zu",
-                  (unsigned long long)c->id, unsent(c), limit);
-        buffer_free(reply);
-        c->closing = true;
     } else {
+        c->shared->stats->replies++;
         send_bytes(c, reply, more);
     }
+    settle(c);
+}
+
+void connection_watch(connection *c, bool watches)
+{
+    c->watches = watches;
+}
+
+void connection_notify(connection *c, const buffer *bytes)
+{
+    buffer copy = {.memory = c->shared->hooks.memory};
+    if (c->state != STATE_OPEN)
+        return;
+    set_write_timeout(c);
+    if (beyond_limit(c)) {
+        settle(c);
+        return;
+    }
+    c->shared->stats->notifications++;
+    /* What is missed is not made up for: better a closed connection. */
+    if (buffer_append(&copy, bytes->data, bytes->size))
+        send_bytes(c, &copy, false);
+    else
+        c->closing = true;
     settle(c);
 }
 

@@ -37,6 +37,11 @@ void connection_destroy(connection *c);
  * more: another one follows at once, with which it may go out. */
 void connection_reply(connection *c, buffer *reply, bool more);
 
+/* Whether it watches something: it is then not closed for having nothing in flight. */
+void connection_watch(connection *c, bool watches);
+/* A notification, of which it takes a copy. May close the connection, as an answer may. */
+void connection_notify(connection *c, const buffer *bytes);
+
 /* Reads no more requests; closes when its answers are out. May close at once. */
 void connection_drain(connection *c);
 

@@ -14,6 +14,7 @@
 #include "daemon/jobs.h"
 #include "daemon/lexical_thread.h"
 #include "daemon/meta_catalog.h"
+#include "daemon/notices.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
 #include "daemon/worker.h"
@@ -191,6 +192,20 @@ static void answer_ping(core *c, task *t)
     answer_send(c, t, &a);
 }
 
+/* Who watches is for the sockets' side to know. From here on: the answer follows what was notified before it. */
+static void answer_watch(core *c, task *t)
+{
+    const unsigned topics = t->request->u.watch.topics;
+    answer a;
+    if (c->hooks.watch != NULL)
+        c->hooks.watch(c->hooks.context, t->connection, topics);
+    answer_begin(&a, t);
+    pack_map(&a.pack, 1);
+    pack_str(&a.pack, "watching");
+    notices_pack_topics(&a.pack, topics);
+    answer_send(c, t, &a);
+}
+
 /* Without memory for a task there is still an answer to give. */
 static void fail_request(core *c, uint64_t connection, request *r)
 {
@@ -217,6 +232,10 @@ void engine_submit(engine *e, uint64_t connection, request *r, uint64_t arrived_
     }
     if (r->method == METHOD_PING) {
         answer_ping(c, t);
+        return;
+    }
+    if (r->method == METHOD_WATCH) {
+        answer_watch(c, t);
         return;
     }
     sem_error err;

@@ -19,6 +19,11 @@ typedef struct engine_hooks {
     void *context;
     /* Any thread; takes the bytes. */
     void (*reply)(void *context, uint64_t connection, buffer *reply);
+    /* Any thread; takes the bytes, a whole notification, for all who watch one of the topics (TOPIC_ bits).
+     * NULL: nobody can. */
+    void (*notify)(void *context, unsigned topics, buffer *bytes);
+    /* Loop thread, inside engine_submit: the connection watches these topics from now on, and no others. */
+    void (*watch)(void *context, uint64_t connection, unsigned topics);
     /* Any thread: a reply comes in less time than it takes to wake who waits for it. NULL:
      * nobody wants to know. */
     void (*expect)(void *context);

@@ -3,6 +3,7 @@
  * writes meanwhile are right for both. */
 #include "base/clock.h"
 #include "daemon/job.h"
+#include "daemon/notices.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -31,6 +32,7 @@ serving *job_flip_swap(const job *j, serving *next, uint64_t began_ns)
     query_cache_set_generation(c->queries, next->generation);
     log_event(c->log, LOG_LEVEL_INFO, "flip", "job=%u generation=%u from=%u ms=%.2f", j->number, next->generation,
               old->generation, (double)(clock_monotonic_ns() - began_ns) / 1e6);
+    notices_generation(c, next->generation, job_kind_name(j->kind));
     return old;
 }
 

@@ -29,6 +29,12 @@ void job_status_init(job_status *s)
     s->loss = NAN;
 }
 
+static void tell(job_status *s)
+{
+    if (s->changed != NULL)
+        s->changed(s->context, s);
+}
+
 void job_status_free(job_status *s)
 {
     json_decref(s->before);
@@ -73,6 +79,7 @@ void job_status_phase(job_status *s, job_phase phase, size_t steps)
     s->steps = steps;
     s->eta_s = -1;
     pthread_mutex_unlock(&s->lock);
+    tell(s);
 }
 
 void job_status_step(job_status *s, size_t step, double eta_s)
@@ -122,6 +129,7 @@ void job_status_end(job_status *s, job_state state, const char *reason)
         s->decision[0] = '\0';
     copy_reason(s, reason);
     pthread_mutex_unlock(&s->lock);
+    tell(s);
 }
 
 bool job_status_running(job_status *s, uint32_t *number)

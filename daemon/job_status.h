@@ -42,6 +42,10 @@ typedef struct job_status {
     json_t *before, *after; /* owned: metrics, or NULL */
     double seconds[PHASE_COUNT];
     uint64_t phase_began_ns;
+    /* Called without the lock when a job enters a phase or ends; NULL: nobody is told. Set once, before any
+     * of that. */
+    void (*changed)(void *context, struct job_status *s);
+    void *context;
 } job_status;
 
 const char *job_kind_name(job_kind kind);

@@ -4,6 +4,7 @@
 #include "daemon/json_pack.h"
 #include "daemon/lexical_thread.h"
 #include "daemon/model_name.h"
+#include "daemon/notices.h"
 #include "daemon/retire.h"
 #include "daemon/writer.h"
 
@@ -262,6 +263,7 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
         atomic_store(&j->cancel, j->stop);
         job_status_begin(&j->status, r.number, work->kind);
         pthread_mutex_unlock(&j->lock);
+        notices_job(j->core, &j->status);
         status = hand_over(j, work, w, err);
     }
     if (status != SEM_OK)
@@ -491,6 +493,11 @@ static void mark_interrupted(jobs *j)
     free(text);
 }
 
+static void job_changed(void *context, job_status *s)
+{
+    notices_job(context, s);
+}
+
 static void jobs_release(jobs *j)
 {
     job_status_free(&j->status);
@@ -509,6 +516,8 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     j->settings = c->settings;
     j->last_interval_ms = clock_monotonic_ms();
     job_status_init(&j->status);
+    j->status.changed = job_changed;
+    j->status.context = c;
     pthread_mutex_init(&j->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

@@ -26,12 +26,14 @@ enum {
 typedef struct reply_node {
     struct reply_node *next;
     uint64_t connection;
+    unsigned topics; /* not 0: a notification to all that watch one of them */
     buffer bytes;
 } reply_node;
 
 typedef struct slot {
     connection *connection; /* NULL: free */
     uint64_t id;
+    unsigned topics;  /* that it watches */
     size_t next_free; /* SLOTS_MAX: the last free one */
 } slot;
 
@@ -53,6 +55,7 @@ struct server {
     reply_node *first, *last;
     bool attended;          /* the loop looks for answers by itself: nobody has to wake it */
     atomic_bool reply_lost; /* memory ran out for a reply_node */
+    atomic_size_t watchers; /* connections that watch something */
 };
 
 /* --- slots: a connection's number to the connection, in constant time */
@@ -88,6 +91,13 @@ static void free_slot(server *s, size_t at)
     s->first_free = at;
 }
 
+static void forget_watcher(server *s, size_t at)
+{
+    if (s->slots[at].topics != 0)
+        atomic_fetch_sub(&s->watchers, 1);
+    s->slots[at].topics = 0;
+}
+
 static void tell_idle(server *s)
 {
     void (*idle)(void *) = s->idle;
@@ -100,6 +110,7 @@ static void tell_idle(server *s)
 static void on_closed(void *owner, uint64_t id)
 {
     server *s = owner;
+    forget_watcher(s, (size_t)(id & (SLOTS_MAX - 1)));
     free_slot(s, (size_t)(id & (SLOTS_MAX - 1)));
     s->stats.connections--;
     tell_idle(s);
@@ -170,11 +181,21 @@ static void close_waiting(server *s)
             connection_close(s->slots[i].connection);
 }
 
+/* Each may be closed by it, which empties its slot. */
+static void deliver_notification(server *s, const reply_node *node)
+{
+    for (size_t i = 0; i < s->slot_count && atomic_load(&s->watchers) > 0; i++)
+        if (s->slots[i].connection != NULL && (s->slots[i].topics & node->topics) != 0)
+            connection_notify(s->slots[i].connection, &node->bytes);
+}
+
 static void deliver(server *s, reply_node *first)
 {
     for (reply_node *node = first, *next; node != NULL; node = next) {
         next = node->next;
-        connection *c = find_connection(s, node->connection);
+        if (node->topics != 0)
+            deliver_notification(s, node);
+        connection *c = node->topics != 0 ? NULL : find_connection(s, node->connection);
         if (c != NULL)
             connection_reply(c, &node->bytes, next != NULL && next->connection == node->connection);
         buffer_free(&node->bytes);
@@ -208,28 +229,57 @@ void server_wake(server *s)
     (void)eventfd_write(s->wake_fd, 1);
 }
 
-void server_reply(server *s, uint64_t id, buffer *reply)
+/* False when memory is out; the bytes are gone then. */
+static bool hand_over(server *s, uint64_t id, unsigned topics, buffer *bytes)
 {
-    bool wakes = true;
     reply_node *node = pool_take(s->shared.hooks.memory, sizeof *node);
     if (node == NULL) {
-        buffer_free(reply);
-        atomic_store(&s->reply_lost, true);
-    } else {
-        *node = (reply_node){.connection = id, .bytes = *reply};
-        *reply = (buffer){.memory = reply->memory};
-        pthread_mutex_lock(&s->lock);
-        /* Whoever finds the list empty wakes the loop for all that follow. */
-        wakes = s->first == NULL && !s->attended;
-        if (s->first == NULL)
-            s->first = node;
-        else
-            s->last->next = node;
-        s->last = node;
-        pthread_mutex_unlock(&s->lock);
+        buffer_free(bytes);
+        return false;
     }
+    *node = (reply_node){.connection = id, .topics = topics, .bytes = *bytes};
+    *bytes = (buffer){.memory = bytes->memory};
+    pthread_mutex_lock(&s->lock);
+    /* Whoever finds the list empty wakes the loop for all that follow. */
+    bool wakes = s->first == NULL && !s->attended;
+    if (s->first == NULL)
+        s->first = node;
+    else
+        s->last->next = node;
+    s->last = node;
+    pthread_mutex_unlock(&s->lock);
     if (wakes)
         server_wake(s);
+    return true;
+}
+
+void server_reply(server *s, uint64_t id, buffer *reply)
+{
+    if (hand_over(s, id, 0, reply))
+        return;
+    atomic_store(&s->reply_lost, true);
+    server_wake(s);
+}
+
+void server_watch(server *s, uint64_t id, unsigned topics)
+{
+    size_t at = (size_t)(id & (SLOTS_MAX - 1));
+    connection *c = find_connection(s, id);
+    if (c == NULL)
+        return;
+    forget_watcher(s, at);
+    if (topics != 0)
+        atomic_fetch_add(&s->watchers, 1);
+    s->slots[at].topics = topics;
+    connection_watch(c, topics != 0);
+}
+
+void server_notify(server *s, unsigned topics, buffer *bytes)
+{
+    if (atomic_load(&s->watchers) == 0)
+        buffer_free(bytes);
+    else if (!hand_over(s, 0, topics, bytes))
+        log_event(s->shared.log, LOG_LEVEL_ERROR, "notification_lost", "reason=\"out of memory\"");
 }
 
 /* --- life */

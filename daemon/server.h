@@ -47,6 +47,13 @@ const char *server_address(const server *s, size_t i);
  * while it was packed) closes the connection. */
 void server_reply(server *s, uint64_t id, buffer *reply);
 
+/* Loop thread: from now on the connection gets notifications of these topics (TOPIC_ bits), and of no others. */
+void server_watch(server *s, uint64_t id, unsigned topics);
+/* Any thread. Takes the bytes, a whole notification, and sends them to every connection that watches one of the
+ * topics, in the order of these calls and behind the answers handed over before. Costs next to nothing while
+ * nobody watches. */
+void server_notify(server *s, unsigned topics, buffer *bytes);
+
 /* Any thread: wakes the loop. */
 void server_wake(server *s);
 
@@ -62,7 +69,7 @@ void server_drain(server *s, void (*idle)(void *context), void *context);
 void server_close_connections(server *s);
 
 typedef struct server_stats {
-    uint64_t connections, accepted, requests, replies, bytes_in, bytes_out, protocol_errors;
+    uint64_t connections, accepted, requests, replies, notifications, bytes_in, bytes_out, protocol_errors;
 } server_stats;
 
 /* Loop thread. */

@@ -15,6 +15,8 @@ bool server_metrics(const server_stats *stats, bool ready, buffer *out)
         {"semd_server_accepted_total", "counter", "Connections accepted.", stats->accepted},
         {"semd_server_requests_total", "counter", "Requests and notifications read.", stats->requests},
         {"semd_server_replies_total", "counter", "Answers sent.", stats->replies},
+        {"semd_server_notifications_total", "counter", "Notifications sent to connections that watch.",
+         stats->notifications},
         {"semd_server_received_bytes_total", "counter", "Bytes read from clients.", stats->bytes_in},
         {"semd_server_sent_bytes_total", "counter", "Bytes of answers.", stats->bytes_out},
         {"semd_server_protocol_errors_total", "counter", "Connections closed for a broken frame.",

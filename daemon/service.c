@@ -114,6 +114,18 @@ static void on_engine_reply(void *context, uint64_t connection, buffer *reply)
     server_reply(s->server, connection, reply);
 }
 
+static void on_engine_notify(void *context, unsigned topics, buffer *bytes)
+{
+    service *s = context;
+    server_notify(s->server, topics, bytes);
+}
+
+static void on_engine_watch(void *context, uint64_t connection, unsigned topics)
+{
+    service *s = context;
+    server_watch(s->server, connection, topics);
+}
+
 static void on_engine_expect(void *context)
 {
     service *s = context;
@@ -171,7 +183,12 @@ static void on_progress(void *context, const char *text)
 static void *create_engine(void *arg)
 {
     service *s = arg;
-    engine_hooks hooks = {.context = s, .reply = on_engine_reply, .expect = on_engine_expect, .memory = s->memory};
+    engine_hooks hooks = {.context = s,
+                          .reply = on_engine_reply,
+                          .notify = on_engine_notify,
+                          .watch = on_engine_watch,
+                          .expect = on_engine_expect,
+                          .memory = s->memory};
     s->created = engine_create(&s->engine, &s->engine_config, &hooks, s->log, on_progress, s, &s->create_error);
     (void)eventfd_write(s->done_fd, 1);
     return NULL;

@@ -24,6 +24,11 @@ typedef struct kept_reply {
     struct kept_reply *next;
 } kept_reply;
 
+typedef struct kept_notification {
+    client_notification notification;
+    struct kept_notification *next;
+} kept_notification;
+
 struct client {
     int fd;
     bool closed; /* the server has hung up; what it said before may still lie in `in` */
@@ -35,6 +40,9 @@ struct client {
     uint32_t *waiting;     /* ids sent and not answered, [first, last), oldest first */
     size_t waiting_first, waiting_last, waiting_capacity;
     kept_reply *kept, **kept_end; /* answers to others, come while client_call waited */
+    kept_notification *notified, **notified_end;
+    size_t notified_count;
+    uint64_t lost; /* notifications since the last one that was asked for */
 };
 
 static void start_frame(client *c)
@@ -50,6 +58,7 @@ sem_status client_connect(client **out, const char *address, int timeout_ms, sem
     if (c == NULL)
         return sem_fail_memory(err, "a client");
     c->kept_end = &c->kept;
+    c->notified_end = &c->notified;
     c->next_id = 1; /* 0 is what a server answers that could not read the id */
     sem_status status = address_connect(address, timeout_ms, &c->fd, err);
     if (status != SEM_OK) {
@@ -59,6 +68,17 @@ sem_status client_connect(client **out, const char *address, int timeout_ms, sem
     start_frame(c);
     *out = c;
     return SEM_OK;
+}
+
+static void drop_notification(client *c)
+{
+    kept_notification *first = c->notified;
+    c->notified = first->next;
+    c->notified_count--;
+    if (c->notified == NULL)
+        c->notified_end = &c->notified;
+    client_notification_free(&first->notification);
+    free(first);
 }
 
 void client_close(client *c)
@@ -72,9 +92,18 @@ void client_close(client *c)
         free(c->kept);
         c->kept = next;
     }
+    while (c->notified != NULL)
+        drop_notification(c);
     buffer_free(&c->in);
     free(c->waiting);
     free(c);
+}
+
+void client_notification_free(client_notification *n)
+{
+    msgpack_unpacked_destroy(&n->memory);
+    free(n->frame);
+    *n = (client_notification){0};
 }
 
 void client_reply_free(client_reply *r)
@@ -198,9 +227,9 @@ static sem_status send_some(client *c, const buffer *data, size_t *sent, sem_err
 
 /* --- answers */
 
-static bool is_array_of_four(const msgpack_object *o)
+static bool is_array_of(const msgpack_object *o, uint32_t size)
 {
-    return o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size == 4;
+    return o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size == size;
 }
 
 static sem_status fail_malformed(const char *what, sem_error *err)
@@ -223,26 +252,73 @@ static sem_status take_error(client_reply *out, const msgpack_object *error, sem
     return SEM_OK;
 }
 
+/* Copies a scanned frame of so many elements and unpacks it; both are the caller's to free in every case. */
+static sem_status unpack_frame(msgpack_unpacked *memory, unsigned char **copy, const unsigned char *frame,
+                               size_t length, uint32_t elements, sem_error *err)
+{
+    *copy = malloc(length);
+    if (*copy == NULL)
+        return sem_fail_memory(err, "an answer");
+    memcpy(*copy, frame, length);
+    size_t offset = 0;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): whoever called frees what it gets when this fails
+    msgpack_unpack_return got = msgpack_unpack_next(memory, (const char *)*copy, length, &offset);
+    if (got == MSGPACK_UNPACK_NOMEM_ERROR)
+        return sem_fail_memory(err, "an answer");
+    if (got != MSGPACK_UNPACK_SUCCESS || offset != length || !is_array_of(&memory->data, elements))
+        return fail_malformed("it can't be unpacked", err);
+    return SEM_OK;
+}
+
 /* Turns a scanned frame into *out, which owns it. */
 static sem_status unpack_reply(client_reply *out, const unsigned char *frame, size_t length, sem_error *err)
 {
     *out = (client_reply){0};
-    out->frame = malloc(length);
-    if (out->frame == NULL)
-        return sem_fail_memory(err, "an answer");
-    memcpy(out->frame, frame, length);
-    size_t offset = 0;
-    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): whoever called frees *out when this fails
-    msgpack_unpack_return got = msgpack_unpack_next(&out->memory, (const char *)out->frame, length, &offset);
-    if (got == MSGPACK_UNPACK_NOMEM_ERROR)
-        return sem_fail_memory(err, "an answer");
-    if (got != MSGPACK_UNPACK_SUCCESS || offset != length || !is_array_of_four(&out->memory.data))
-        return fail_malformed("it can't be unpacked", err);
+    sem_status status = unpack_frame(&out->memory, &out->frame, frame, length, 4, err);
+    if (status != SEM_OK)
+        return status;
     const msgpack_object *parts = out->memory.data.via.array.ptr;
     out->msgid = (uint32_t)object_uint(&parts[1], 0);
     if (parts[2].type != MSGPACK_OBJECT_NIL)
         return take_error(out, &parts[2], err);
     out->value = parts[3];
+    return SEM_OK;
+}
+
+static sem_status unpack_notification(client_notification *out, const unsigned char *frame, size_t length,
+                                      sem_error *err)
+{
+    *out = (client_notification){0};
+    sem_status status = unpack_frame(&out->memory, &out->frame, frame, length, 3, err);
+    if (status != SEM_OK)
+        return status;
+    const msgpack_object *parts = out->memory.data.via.array.ptr;
+    if (parts[1].type != MSGPACK_OBJECT_STR || parts[1].via.str.size >= CLIENT_METHOD_MAX || !is_array_of(&parts[2], 1))
+        return fail_malformed("a notification is [2, method, [value]]", err);
+    memcpy(out->method, parts[1].via.str.ptr, parts[1].via.str.size);
+    out->value = parts[2].via.array.ptr[0];
+    return SEM_OK;
+}
+
+/* Puts it behind those that wait. */
+static sem_status keep_notification(client *c, const unsigned char *frame, size_t length, sem_error *err)
+{
+    kept_notification *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return sem_fail_memory(err, "a notification");
+    sem_status status = unpack_notification(&k->notification, frame, length, err);
+    if (status != SEM_OK) {
+        client_notification_free(&k->notification);
+        free(k);
+        return status;
+    }
+    if (c->notified_count == CLIENT_NOTIFICATIONS_MAX) {
+        drop_notification(c);
+        c->lost++;
+    }
+    *c->notified_end = k;
+    c->notified_end = &k->next;
+    c->notified_count++;
     return SEM_OK;
 }
 
@@ -259,28 +335,42 @@ static sem_status claim_reply(client *c, client_reply *out, sem_error *err)
     return SEM_OK;
 }
 
+/* Takes the next whole frame that lies in memory: an answer, or a notification, which is kept. *got: it was an
+ * answer; *length 0: there is none. */
+static sem_status take_frame(client *c, client_reply *out, bool *got, size_t *length, sem_error *err)
+{
+    const unsigned char *data = c->in.data != NULL ? c->in.data + c->in_start : NULL;
+    *got = false;
+    *length = 0;
+    if (data == NULL)
+        return SEM_OK;
+    sem_status status = frame_scan(&c->scanner, data, c->in.size - c->in_start, length, err);
+    if (status != SEM_OK || *length == 0)
+        return status;
+    const bool notifies = c->scanner.is_notification;
+    if (notifies)
+        status = keep_notification(c, data, *length, err);
+    else
+        status = unpack_reply(out, data, *length, err);
+    c->in_start += *length;
+    start_frame(c);
+    if (status == SEM_OK && !notifies)
+        status = claim_reply(c, out, err);
+    if (status != SEM_OK && !notifies)
+        client_reply_free(out);
+    *got = status == SEM_OK && !notifies;
+    return status;
+}
+
 /* The next whole answer that lies in memory; *got false when there is none. */
 static sem_status take_reply(client *c, client_reply *out, bool *got, sem_error *err)
 {
-    *got = false;
     size_t length;
-    const unsigned char *data = c->in.data != NULL ? c->in.data + c->in_start : NULL;
-    if (data == NULL)
-        return SEM_OK;
-    sem_status status = frame_scan(&c->scanner, data, c->in.size - c->in_start, &length, err);
-    if (status == SEM_OK && length == 0)
-        return SEM_OK;
-    if (status == SEM_OK) {
-        status = unpack_reply(out, data, length, err);
-        c->in_start += length;
-        start_frame(c);
-        if (status == SEM_OK)
-            status = claim_reply(c, out, err);
-        if (status != SEM_OK)
-            client_reply_free(out);
-    }
+    sem_status status;
+    do
+        status = take_frame(c, out, got, &length, err);
+    while (status == SEM_OK && !*got && length > 0);
     c->broken = c->broken || status != SEM_OK;
-    *got = status == SEM_OK;
     return status;
 }
 
@@ -341,6 +431,20 @@ sem_status client_send(client *c, const char *method, const void *params, size_t
     return status == SEM_OK ? SEM_OK : last_words(c, *msgid, status, err);
 }
 
+/* Waits until the socket has something, and reads it. what: that did not come in time. */
+static sem_status await_bytes(client *c, int timeout_ms, uint64_t end, const char *what, sem_error *err)
+{
+    if (c->closed)
+        return fail_closed(err);
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    int n = poll(&p, 1, left_ms(end, timeout_ms));
+    if (n == 0)
+        return sem_fail(err, SEM_DEADLINE_EXCEEDED, "no %s within %d ms", what, timeout_ms);
+    if (n < 0)
+        return errno == EINTR ? SEM_OK : fail_socket(c, "wait for", err);
+    return read_some(c, err);
+}
+
 /* The next answer from the socket, past those kept. */
 static sem_status await_reply(client *c, int timeout_ms, uint64_t end, client_reply *out, sem_error *err)
 {
@@ -350,22 +454,38 @@ static sem_status await_reply(client *c, int timeout_ms, uint64_t end, client_re
             return fail_closed(err);
         bool got;
         sem_status status = take_reply(c, out, &got, err);
+        if (status == SEM_OK && !got)
+            status = await_bytes(c, timeout_ms, end, "answer", err);
         if (status != SEM_OK || got)
             return status;
-        if (c->closed)
-            return fail_closed(err);
-        struct pollfd p = {.fd = c->fd, .events = POLLIN};
-        int n = poll(&p, 1, left_ms(end, timeout_ms));
-        if (n == 0)
-            return sem_fail(err, SEM_DEADLINE_EXCEEDED, "no answer within %d ms", timeout_ms);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail_socket(c, "wait for", err);
-        status = read_some(c, err);
-        if (status != SEM_OK)
-            return status;
     }
+}
+
+sem_status client_next_notification(client *c, int timeout_ms, client_notification *out, sem_error *err)
+{
+    const uint64_t end = end_of(timeout_ms);
+    sem_status status = SEM_OK;
+    *out = (client_notification){0};
+    while (c->notified == NULL && status == SEM_OK) {
+        client_reply reply;
+        bool got;
+        if (c->broken)
+            return fail_closed(err);
+        status = take_reply(c, &reply, &got, err);
+        if (status == SEM_OK && got)
+            status = keep_reply(c, &reply, err);
+        else if (status == SEM_OK && c->notified == NULL)
+            status = await_bytes(c, timeout_ms, end, "notification", err);
+    }
+    if (c->notified == NULL)
+        return status;
+    kept_notification *first = c->notified;
+    *out = first->notification;
+    out->lost = c->lost;
+    c->lost = 0;
+    first->notification = (client_notification){0};
+    drop_notification(c);
+    return SEM_OK;
 }
 
 sem_status client_receive(client *c, int timeout_ms, client_reply *out, sem_error *err)

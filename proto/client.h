@@ -14,7 +14,11 @@
 
 typedef struct client client;
 
-enum { CLIENT_REPLY_MAX = 256 << 20 /* bytes of one answer */ };
+enum {
+    CLIENT_REPLY_MAX = 256 << 20,    /* bytes of one answer */
+    CLIENT_NOTIFICATIONS_MAX = 1000, /* that wait to be asked for; the oldest is lost for one more */
+    CLIENT_METHOD_MAX = 32           /* bytes of a notification's method, the final NUL included */
+};
 
 /* address: tcp://host:port (an IPv6 address in brackets) or unix:/path. The
  * time-out is for each address that the host's name resolves to. */
@@ -46,6 +50,22 @@ sem_status client_send(client *c, const char *method, const void *params, size_t
 
 /* The next answer, in whatever order they come. SEM_DEADLINE_EXCEEDED after timeout_ms. */
 sem_status client_receive(client *c, int timeout_ms, client_reply *out, sem_error *err);
+
+/* What the server sends by itself once it was asked to (watch). */
+typedef struct client_notification {
+    char method[CLIENT_METHOD_MAX];
+    msgpack_object value;    /* the one element of its params */
+    uint64_t lost;           /* others before it that nobody had asked for in time */
+    msgpack_unpacked memory; /* owned: client_notification_free */
+    unsigned char *frame;    /* owned: strings of value point into it */
+} client_notification;
+
+/* A zeroed one and one that was freed are fine. */
+void client_notification_free(client_notification *n);
+
+/* The next notification, in the order in which they came; those that came between answers are kept for
+ * this, and answers that come meanwhile for client_receive. SEM_DEADLINE_EXCEEDED after timeout_ms (below 0: never). */
+sem_status client_next_notification(client *c, int timeout_ms, client_notification *out, sem_error *err);
 
 /* Sends and waits for the answer to it; other answers that come meanwhile are
  * kept for client_receive. An error answer is a success of the call with

@@ -30,7 +30,9 @@ static sem_status fail_too_large(const frame_scanner *s, sem_error *err)
 static sem_status fail_form(const frame_scanner *s, const char *found, sem_error *err)
 {
     if (s->limits.replies)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "an answer is [1, msgid, error, result]; found %s", found);
+        return sem_fail(err, SEM_INVALID_ARGUMENT,
+                        "an answer is [1, msgid, error, result] and a notification [2, method, params]; found %s",
+                        found);
     return sem_fail(err, SEM_INVALID_ARGUMENT, "frame: %s; found %s", RPC_FORM, found);
 }
 
@@ -39,11 +41,12 @@ static sem_status check_type(frame_scanner *s, const value_head *head, sem_error
     if (head->kind != VALUE_UINT || head->number > TYPE_NOTIFICATION)
         return fail_form(s, "another message type", err);
     uint64_t want = head->number == TYPE_NOTIFICATION ? 3 : 4;
-    if (s->limits.replies != (head->number == TYPE_REPLY))
+    if (head->number != TYPE_NOTIFICATION && s->limits.replies != (head->number == TYPE_REPLY))
         return fail_form(s, head->number == TYPE_REPLY ? "an answer" : "no answer", err);
     if (s->elements != want)
         return fail_form(s, "an array of another length", err);
     s->is_request = head->number == TYPE_REQUEST;
+    s->is_notification = head->number == TYPE_NOTIFICATION;
     s->stage = head->number == TYPE_NOTIFICATION ? STAGE_REST : STAGE_MSGID;
     return SEM_OK;
 }

@@ -15,7 +15,7 @@ enum { FRAME_DEPTH_MAX = 32 };
 typedef struct frame_limits {
     size_t bytes; /* of a frame */
     size_t depth; /* containers inside each other, the outer array included; at most FRAME_DEPTH_MAX */
-    bool replies; /* the client's side: [1, msgid, error, result] and nothing else */
+    bool replies; /* the client's side: [1, msgid, error, result], and [2, method, params] of what it watches */
 } frame_limits;
 
 typedef struct frame_scanner {
@@ -26,7 +26,8 @@ typedef struct frame_scanner {
     uint64_t remaining[FRAME_DEPTH_MAX + 1]; /* values left at each level */
     uint64_t pending;                        /* their sum: each needs a byte at least */
     /* What the error answer needs, read on the way: */
-    bool is_request; /* the frame began as [0, ... with four elements */
+    bool is_request;      /* the frame began as [0, ... with four elements */
+    bool is_notification; /* it began as [2, ... with three */
     bool has_msgid;
     uint32_t msgid;
     /* internal */

@@ -32,6 +32,7 @@ static const method_form *const METHODS[METHOD_COUNT_OF] = {
     [METHOD_MODEL_LOAD] = &FORM_MODEL_LOAD,
     [METHOD_BACKUP] = &FORM_BACKUP,
     [METHOD_INDEX_EXPORT] = &FORM_INDEX_EXPORT,
+    [METHOD_WATCH] = &FORM_WATCH,
 };
 
 const char *rpc_method_name(rpc_method method)

@@ -38,6 +38,7 @@ typedef enum rpc_method {
     METHOD_MODEL_LOAD,
     METHOD_BACKUP,
     METHOD_INDEX_EXPORT,
+    METHOD_WATCH,
     METHOD_COUNT_OF /* number of methods */
 } rpc_method;
 
@@ -68,6 +69,7 @@ typedef struct span {
 } span;
 
 enum { WITH_TEXT = 1, WITH_META = 2, WITH_VECTOR = 4 };
+enum { TOPIC_GENERATION = 1, TOPIC_JOB = 2 };
 enum { KIND_SEARCH = 1, KIND_CLICK = 2, KIND_FEEDBACK = 4, KIND_ALL = 7 };
 typedef enum encode_precision { PRECISION_FLOAT32, PRECISION_INT8, PRECISION_BINARY } encode_precision;
 typedef enum search_mode { SEARCH_DENSE, SEARCH_LEXICAL, SEARCH_HYBRID } search_mode;
@@ -215,6 +217,9 @@ typedef struct request {
         struct {
             span path;
         } index_export;
+        struct {
+            unsigned topics; /* TOPIC_ bits; 0: none any more */
+        } watch;
     } u;
     buffer frame; /* owned: what the spans point into; its pool is that of all the request's memory */
     void *arena;  /* owned: the arrays */

@@ -1,5 +1,5 @@
 /* The model and the house: ping, info, encode, collection.*, finetune, job,
- * generations, rollback, model.load, backup, index.export. */
+ * generations, rollback, model.load, backup, index.export, watch. */
 #include "proto/fields.h"
 
 #include <string.h>
@@ -308,4 +308,21 @@ static const field EXPORT_FIELDS[] = {
 const method_form FORM_INDEX_EXPORT = {
     .name = "index.export",
     .table = {EXPORT_FIELDS, sizeof EXPORT_FIELDS / sizeof *EXPORT_FIELDS, &COLLECTION_FIELDS, false},
+};
+
+/* --- watch */
+
+static sem_status read_topics(parser *p, void *target, sem_error *err)
+{
+    static const char *const topics[] = {"generation", "job", NULL}; /* TOPIC_ bits, in this order */
+    return read_words(p, topics, target, err);
+}
+
+static const field WATCH_FIELDS[] = {
+    {"topics", read_topics, offsetof(request, u.watch.topics), 0, true},
+};
+
+const method_form FORM_WATCH = {
+    .name = "watch",
+    .table = {WATCH_FIELDS, sizeof WATCH_FIELDS / sizeof *WATCH_FIELDS, &DEADLINE_FIELDS, false},
 };

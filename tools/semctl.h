@@ -76,6 +76,6 @@ command_run run_upsert, run_load, run_delete, run_get, run_count, run_scroll;
 command_run run_search, run_explain, run_click, run_feedback, run_events, run_events_erase,
     run_evaluate;
 command_run run_finetune, run_job, run_generations, run_rollback, run_model_load;
-command_run run_backup, run_restore, run_verify, run_index_export;
+command_run run_backup, run_restore, run_verify, run_index_export, run_watch;
 
 #endif

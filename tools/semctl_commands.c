@@ -109,7 +109,8 @@ static const option_spec FEEDBACK_OPTIONS[] = {
 
 static const option_spec EVENTS_OPTIONS[] = {
     {"all", 'a', OPTION_FLAG, NULL, NULL, "every page"},
-    {"after", 0, OPTION_TEXT, "POSITION", "after", "go on where an earlier page ended, or behind the event of that seq"},
+    {"after", 0, OPTION_TEXT, "POSITION", "after",
+     "go on where an earlier page ended, or behind the event of that seq"},
     {"limit", 'n', OPTION_COUNT, "N", "limit", "events a page (default: 100)"},
     {"kinds", 'k', OPTION_WORDS, "KINDS", "kinds", "of search,click,feedback (default: all)"},
 };
@@ -145,6 +146,11 @@ static const option_spec MODEL_LOAD_OPTIONS[] = {
 
 static const option_spec EXPORT_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", COLLECTION_HELP},
+};
+
+static const option_spec WATCH_OPTIONS[] = {
+    {"topics", 0, OPTION_WORDS, "TOPICS", "topics", "of generation,job (default: both)"},
+    {"number", 'n', OPTION_LOCAL, "N", NULL, "end after so many (default: go on until the server ends)"},
 };
 
 static const option_spec VERIFY_OPTIONS[] = {
@@ -343,6 +349,14 @@ const command COMMANDS[] = {
      .least = 1,
      .most = 1,
      .run = run_index_export},
+    {.name = "watch",
+     .method = "watch",
+     .synopsis = "",
+     .summary = "Tell of jobs and new generations as they come.",
+     .details = "A job is told of when it begins, at each phase, and at its end; a generation when it\n"
+                "becomes current. With --timeout it is an error when nothing comes for so long.",
+     OPTIONS(WATCH_OPTIONS),
+     .run = run_watch},
     {.name = "restore",
      .synopsis = "BACKUP DATA",
      .summary = "Make a data folder from a backup, without a server.",

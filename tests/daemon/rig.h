@@ -81,6 +81,8 @@ static inline void rig_request(void *context, uint64_t connection, request *q, u
 {
     rig *r = context;
     (void)arrived_ns;
+    if (q->method == METHOD_WATCH)
+        server_watch(r->server, connection, q->u.watch.topics);
     if (q->notification)
         r->notifications++;
     else if (q->method == METHOD_COUNT || q->method == METHOD_UPSERT)
@@ -248,7 +250,7 @@ static inline void rig_send(int fd, const void *data, size_t size)
     }
 }
 
-/* A request appended to out: with ids for get and delete, else without params. */
+/* A request appended to out: with ids for get and delete, the topic job for watch, else without params. */
 static inline void rig_pack(buffer *out, uint32_t msgid, const char *method)
 {
     packer p;
@@ -260,6 +262,12 @@ static inline void rig_pack(buffer *out, uint32_t msgid, const char *method)
         pack_str(&p, "ids");
         pack_array(&p, 1);
         pack_uint(&p, 1);
+    } else if (strcmp(method, "watch") == 0) {
+        pack_array(&p, 1);
+        pack_map(&p, 1);
+        pack_str(&p, "topics");
+        pack_array(&p, 1);
+        pack_str(&p, "job");
     } else {
         pack_array(&p, 0);
     }
@@ -282,7 +290,8 @@ typedef struct rig_reader {
     uint32_t msgid;
     char code[32]; /* "" unless an error */
     char message[256];
-    bool retry; /* the error carries retry_after_ms */
+    bool retry;      /* the error carries retry_after_ms */
+    char method[32]; /* "" unless a notification */
 } rig_reader;
 
 static inline void rig_reader_init(rig_reader *r, int fd)
@@ -323,7 +332,7 @@ static inline void rig_read_error(rig_reader *r, const msgpack_object *error)
     }
 }
 
-/* The next answer; false at the end of the stream. */
+/* The next answer or notification; false at the end of the stream. */
 static inline bool rig_next(rig_reader *r)
 {
     while (msgpack_unpacker_next(&r->unpacker, &r->answer) != MSGPACK_UNPACK_SUCCESS) {
@@ -336,6 +345,12 @@ static inline bool rig_next(rig_reader *r)
     }
     const msgpack_object *o = &r->answer.data;
     ck_assert_int_eq(o->type, MSGPACK_OBJECT_ARRAY);
+    r->method[0] = '\0';
+    if (o->via.array.size == 3) {
+        ck_assert_uint_eq(o->via.array.ptr[0].via.u64, 2);
+        rig_copy(r->method, sizeof r->method, &o->via.array.ptr[1]);
+        return true;
+    }
     ck_assert_uint_eq(o->via.array.size, 4);
     ck_assert_uint_eq(o->via.array.ptr[0].via.u64, 1);
     r->msgid = (uint32_t)o->via.array.ptr[1].via.u64;

@@ -161,6 +161,126 @@ START_TEST(call_works_over_tcp_and_unix)
 }
 END_TEST
 
+/* So many notifications, numbered from 1 on, then the answer. */
+typedef struct notifier {
+    uint64_t each, number;
+} notifier;
+
+static bool notify_and_answer(int fd, const frame_scanner *s, void *context)
+{
+    notifier *n = context;
+    for (uint64_t i = 0; i < n->each; i++) {
+        buffer b = {0};
+        packer p;
+        pack_init(&p, &b);
+        notification_begin(&p, "job");
+        pack_array(&p, 1);
+        pack_uint(&p, ++n->number);
+        write_all(fd, b.data, b.size);
+        buffer_free(&b);
+    }
+    reply_uint(fd, s->msgid, s->msgid);
+    return true;
+}
+
+static void serve_notifications(int fd, void *context)
+{
+    each_frame(fd, notify_and_answer, context);
+}
+
+static void expect_notified(client *c, uint64_t number, uint64_t lost)
+{
+    client_notification n;
+    ck_ok(client_next_notification(c, 5000, &n, &error));
+    ck_assert_str_eq(n.method, "job");
+    ck_assert_uint_eq(object_uint(&n.value, 0), number);
+    ck_assert_uint_eq(n.lost, lost);
+    client_notification_free(&n);
+    client_notification_free(&n);
+}
+
+START_TEST(notifications_between_answers_are_kept_in_order)
+{
+    peer server;
+    client *c;
+    client_reply reply;
+    uint32_t id;
+    notifier n = {.each = 3};
+    start_unix(&server, serve_notifications, &n);
+    ck_ok(client_connect(&c, server.address, 5000, &error));
+    for (uint32_t i = 1; i <= 2; i++) {
+        ck_ok(client_call(c, "m", NULL, 0, 5000, &reply, &error));
+        ck_assert_uint_eq(reply.msgid, i);
+        client_reply_free(&reply);
+    }
+    for (uint64_t i = 1; i <= 5; i++)
+        expect_notified(c, i, 0);
+    /* Whoever waits for one keeps the answers that come. */
+    ck_ok(client_send(c, "m", NULL, 0, &id, &error));
+    for (uint64_t i = 6; i <= 9; i++)
+        expect_notified(c, i, 0);
+    client_notification none;
+    ck_fails(client_next_notification(c, 50, &none, &error), SEM_DEADLINE_EXCEEDED);
+    ck_ok(client_receive(c, 5000, &reply, &error));
+    ck_assert_uint_eq(reply.msgid, id);
+    client_reply_free(&reply);
+    client_close(c);
+    stop(&server);
+}
+END_TEST
+
+START_TEST(notifications_that_nobody_asks_for_are_bounded)
+{
+    enum { MORE = 7 };
+    peer server;
+    client *c;
+    client_reply reply;
+    notifier n = {.each = CLIENT_NOTIFICATIONS_MAX + MORE};
+    start_unix(&server, serve_notifications, &n);
+    ck_ok(client_connect(&c, server.address, 5000, &error));
+    ck_ok(client_call(c, "m", NULL, 0, 5000, &reply, &error));
+    client_reply_free(&reply);
+    expect_notified(c, MORE + 1, MORE);
+    for (uint64_t i = MORE + 2; i < 20; i++)
+        expect_notified(c, i, 0);
+    client_close(c); /* the others are freed with the client */
+    stop(&server);
+}
+END_TEST
+
+static bool notify_wrongly(int fd, const frame_scanner *s, void *context)
+{
+    static const unsigned char wrong[][8] = {{0x93, 0x02, 0xa1, 'j', 0x90},  /* without a value */
+                                             {0x93, 0x02, 0x07, 0x91, 0xc0}, /* its method is a number */
+                                             {0x94, 0x02, 0xa1, 'j', 0x90, 0xc0}};
+    const int *which = context;
+    (void)s;
+    write_all(fd, wrong[*which], *which == 2 ? 6 : 5);
+    return true;
+}
+
+static void serve_wrong(int fd, void *context)
+{
+    each_frame(fd, notify_wrongly, context);
+}
+
+START_TEST(a_malformed_notification_ends_the_connection)
+{
+    for (int which = 0; which < 3; which++) {
+        peer server;
+        client *c;
+        client_reply reply;
+        client_notification n;
+        start_tcp(&server, serve_wrong, &which);
+        ck_ok(client_connect(&c, server.address, 5000, &error));
+        ck_assert_int_ne(client_call(c, "m", NULL, 0, 5000, &reply, &error), SEM_OK);
+        ck_fails(client_next_notification(c, 5000, &n, &error), SEM_UNAVAILABLE);
+        client_close(c);
+        stop(&server);
+    }
+}
+END_TEST
+
 typedef struct held {
     uint32_t ids[100];
     size_t count, wanted;
@@ -486,6 +606,9 @@ int main(void)
     Suite *suite = suite_create("client");
     TCase *c = tcase_create("client");
     tcase_set_timeout(c, 60);
+    tcase_add_test(c, notifications_between_answers_are_kept_in_order);
+    tcase_add_test(c, notifications_that_nobody_asks_for_are_bounded);
+    tcase_add_test(c, a_malformed_notification_ends_the_connection);
     tcase_add_test(c, call_works_over_tcp_and_unix);
     tcase_add_test(c, answers_out_of_order_find_their_requests);
     tcase_add_test(c, answers_to_others_are_kept_while_a_call_waits);

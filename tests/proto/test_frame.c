@@ -293,7 +293,7 @@ START_TEST(nesting_ends_at_the_limit)
 }
 END_TEST
 
-START_TEST(scanner_of_answers_takes_answers_only)
+START_TEST(scanner_of_answers_takes_answers_and_notifications_only)
 {
     frame_limits limits = LIMITS;
     limits.replies = true;
@@ -304,7 +304,10 @@ START_TEST(scanner_of_answers_takes_answers_only)
     ck_assert_uint_eq(length, 5);
     ck_assert_uint_eq(s.msgid, 5);
     ck_fails(scan("\x94\x00\x05\xa1m\x90", 6, &limits, &s, &length, &error), SEM_INVALID_ARGUMENT);
-    ck_fails(scan("\x93\x02\xa1m\x90", 5, &limits, &s, &length, &error), SEM_INVALID_ARGUMENT);
+    ck_assert(!s.is_notification);
+    ck_ok(scan("\x93\x02\xa1m\x90", 5, &limits, &s, &length, &error));
+    ck_assert(length == 5 && s.is_notification);
+    ck_fails(scan("\x94\x02\xa1m\x90\xc0", 6, &limits, &s, &length, &error), SEM_INVALID_ARGUMENT);
 }
 END_TEST
 
@@ -396,7 +399,7 @@ int main(void)
     tcase_add_test(c, frame_of_the_limit_passes_and_one_byte_more_does_not);
     tcase_add_test(c, cut_head_at_the_limit_is_refused_without_waiting);
     tcase_add_test(c, nesting_ends_at_the_limit);
-    tcase_add_test(c, scanner_of_answers_takes_answers_only);
+    tcase_add_test(c, scanner_of_answers_takes_answers_and_notifications_only);
     tcase_add_test(c, pieces_lead_to_the_same_end_as_the_whole);
     tcase_add_test(c, random_bytes_agree_with_msgpack_c);
     tcase_add_test(c, cursor_never_leaves_its_bytes);

@@ -31,7 +31,8 @@ START_TEST(every_method_has_its_name_back)
                                         "rollback",
                                         "model.load",
                                         "backup",
-                                        "index.export"};
+                                        "index.export",
+                                        "watch"};
     ck_assert_uint_eq(sizeof names / sizeof *names, METHOD_COUNT_OF);
     for (unsigned i = 0; i < METHOD_COUNT_OF; i++)
         ck_assert_str_eq(rpc_method_name((rpc_method)i), names[i]);
@@ -40,8 +41,8 @@ END_TEST
 
 START_TEST(unknown_method_is_named)
 {
-    ck_refuses("watch", "[]", "unknown method: watch");
-    ck_assert_str_eq(error.message, "unknown method: watch");
+    ck_refuses("watches", "[]", "unknown method: watches");
+    ck_assert_str_eq(error.message, "unknown method: watches");
     ck_refuses("", "[]", "unknown method: ");
     ck_refuses("Ping", "[]", "unknown method: Ping");
     char endless[2000];
@@ -365,6 +366,23 @@ START_TEST(events_are_erased_by_one_of_user_id_and_time)
 }
 END_TEST
 
+START_TEST(watch_takes_topics)
+{
+    request *r = ck_accepts("watch", "[{'topics': ['job']}]");
+    ck_assert_uint_eq(r->u.watch.topics, TOPIC_JOB);
+    request_free(r);
+    r = ck_accepts("watch", "[{'topics': ['job', 'generation']}]");
+    ck_assert_uint_eq(r->u.watch.topics, TOPIC_JOB | TOPIC_GENERATION);
+    request_free(r);
+    r = ck_accepts("watch", "[{'topics': []}]");
+    ck_assert_uint_eq(r->u.watch.topics, 0);
+    request_free(r);
+    ck_refuses("watch", "[]", "topics: required");
+    ck_refuses("watch", "[{'topics': ['jobs']}]", "topics");
+    ck_refuses("watch", "[{'topics': ['job', 'job']}]", "twice");
+}
+END_TEST
+
 START_TEST(index_export_takes_a_path)
 {
     request *r = ck_accepts("index.export", "[{'path': 'a/b.faiss', 'collection': 'c'}]");
@@ -435,6 +453,7 @@ int main(void)
     tcase_add_test(c, backup_takes_the_name_of_a_folder_and_nothing_else);
     tcase_add_test(c, events_takes_a_position_a_limit_and_kinds);
     tcase_add_test(c, events_are_erased_by_one_of_user_id_and_time);
+    tcase_add_test(c, watch_takes_topics);
     tcase_add_test(c, index_export_takes_a_path);
     tcase_add_test(c, mutated_requests_never_break_the_parser);
     suite_add_tcase(suite, c);

@@ -88,6 +88,34 @@ static inline void answer_scroll(fake *f, const request *r, packer *p)
         pack_str(p, "position");
 }
 
+/* The answer, and two notifications behind it. */
+static inline void answer_watch(fake *f, const request *r, packer *p)
+{
+    f->with = r->u.watch.topics;
+    reply_begin(p, r->msgid);
+    pack_map(p, 1);
+    pack_str(p, "watching");
+    pack_array(p, 0);
+    notification_begin(p, "job");
+    pack_array(p, 1);
+    pack_map(p, 4);
+    pack_str(p, "job");
+    pack_uint(p, 4);
+    pack_str(p, "state");
+    pack_str(p, "running");
+    pack_str(p, "phase");
+    pack_str(p, "training");
+    pack_str(p, "decision");
+    pack_nil(p);
+    notification_begin(p, "generation");
+    pack_array(p, 1);
+    pack_map(p, 2);
+    pack_str(p, "generation");
+    pack_uint(p, 3);
+    pack_str(p, "reason");
+    pack_str(p, "finetune");
+}
+
 /* Two pages of an event. */
 static inline void answer_events(fake *f, const request *r, packer *p)
 {
@@ -308,6 +336,7 @@ static inline void answer(fake *f, const request *r, packer *p)
         answer_upsert(f, r, p);
         return;
     case METHOD_EVENTS: answer_events(f, r, p); return;
+    case METHOD_WATCH: answer_watch(f, r, p); return;
     case METHOD_EVENTS_ERASE:
         reply_begin(p, r->msgid);
         pack_map(p, 1);

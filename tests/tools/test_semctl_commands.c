@@ -177,6 +177,23 @@ START_TEST(events_are_erased_by_one_thing_at_a_time)
 }
 END_TEST
 
+START_TEST(watch_shows_what_comes_until_it_has_enough)
+{
+    fake f;
+    bool usage;
+    ck_ok(RUN(&f, false, &usage, "watch", "-n", "2"));
+    ck_assert_uint_eq(f.with, TOPIC_GENERATION | TOPIC_JOB);
+    ck_assert_str_eq(output, "job 4: training\ngeneration 3 is current: finetune\n");
+    ck_ok(RUN(&f, true, &usage, "watch", "--topics", "generation", "-n", "2"));
+    ck_assert_uint_eq(f.with, TOPIC_GENERATION);
+    ck_assert_str_eq(output, "{\"job\":{\"job\":4,\"state\":\"running\",\"phase\":\"training\",\"decision\":null}}\n"
+                             "{\"generation\":{\"generation\":3,\"reason\":\"finetune\"}}\n");
+    ck_fails(RUN(&f, false, &usage, "watch", "-n", "many"), SEM_INVALID_ARGUMENT);
+    ck_assert(usage);
+    ck_fails(RUN(&f, false, &usage, "watch", "--topics", "jobs"), SEM_INVALID_ARGUMENT);
+}
+END_TEST
+
 START_TEST(search_shows_hits_without_terminal_codes)
 {
     fake f;
@@ -374,6 +391,7 @@ int main(void)
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
     tcase_add_test(c, scroll_all_exports_every_page);
     tcase_add_test(c, events_are_lines_and_all_of_them_with_all);
+    tcase_add_test(c, watch_shows_what_comes_until_it_has_enough);
     tcase_add_test(c, events_are_erased_by_one_thing_at_a_time);
     tcase_add_test(c, search_shows_hits_without_terminal_codes);
     tcase_add_test(c, explain_shows_tokens_plan_and_times);
