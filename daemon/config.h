@@ -85,6 +85,7 @@ typedef struct config {
         double click_weight; /* most that a click counts for because of its rank */
         trust_options trust;
         size_t skipped_negatives; /* of a pair, from the documents above a click */
+        double document_focus;    /* of what is usual, that a document's queries must have; 0: off */
         size_t mined_negatives;   /* of a pair without skipped ones, from the indices */
         size_t mine_top;          /* candidates of each index */
         bool replay;              /* pairs that an earlier job trained on come again */

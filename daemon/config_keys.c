@@ -163,6 +163,9 @@ const config_key config_keys[] = {
      .help = "clicks of a user within burst_window that count whole; more count for so many together; 0: no bound"},
     {"finetune", "burst_window", KEY_DURATION, "1m", RANGE(SECOND_MS, DAY_MS), PLACE(finetune.trust.burst_ms),
      .help = "time within which they are counted"},
+    {"finetune", "document_focus", KEY_REAL, "0.2", REALS(0, 1), PLACE(finetune.document_focus),
+     .help = "documents clicked for eight queries or more that are less alike than this share of what is usual are not "
+             "trained on; 0: all are"},
     {"finetune", "skipped_negatives", KEY_INTEGER, "1", RANGE(0, 16), PLACE(finetune.skipped_negatives),
      .help = "hard negatives of a pair, from the documents passed by above a click, at most; 0: none"},
     {"finetune", "skipped_ratio", KEY_REAL, "0.95", REALS(0.01, 10), PLACE(train.negative_ratio),

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/random.h"
+#include "finetune/focus.h"
 #include "finetune/own_pairs.h"
 
 #include <stdlib.h>
@@ -49,6 +50,22 @@ static sem_status give_vectors(job_lesson *l, const job *j, const serving *base,
     if (status == SEM_OK)
         log_event(j->core->log, LOG_LEVEL_INFO, "documents", "job=%u stored=%zu encoded=%zu", j->number,
                   l->judged_vectors.stored + l->own_vectors.stored, l->judged_vectors.encoded + l->own_vectors.encoded);
+    return status;
+}
+
+/* Documents that are clicked for whatever is asked teach nothing. */
+static sem_status look_at_focus(const job *j, const serving *base, pair_set *judged, sem_error *err)
+{
+    focus_report report;
+    const focus_options options = {.least = j->settings.finetune.document_focus,
+                                   .model = base->query,
+                                   .threads = j->threads,
+                                   .nice = j->settings.train.nice,
+                                   .cancel = j->cancel};
+    sem_status status = focus_pairs(judged, &options, &report, err);
+    if (status == SEM_OK && report.documents > 0)
+        log_event(j->core->log, LOG_LEVEL_INFO, "focus", "job=%u documents=%zu left_out=%zu pairs=%zu", j->number,
+                  report.documents, report.left_out, report.pairs);
     return status;
 }
 
@@ -100,7 +117,9 @@ sem_status job_lesson_make(job_lesson *out, job *j, const serving *base, const t
                            sem_error *err)
 {
     *out = (job_lesson){0};
-    sem_status status = mine(out, j, base, judged, err);
+    sem_status status = look_at_focus(j, base, judged, err);
+    if (status == SEM_OK)
+        status = mine(out, j, base, judged, err);
     job_status_phase(j->status, PHASE_TRAINING, 0);
     if (status == SEM_OK)
         status = make_own(out, j, how, judged, err);
