@@ -23,20 +23,27 @@ static void pack_rows(const float *x, size_t stride, size_t n, size_t width, flo
 }
 
 /* The same, transposed: out[width, padded(n)]. */
-static void pack_columns(const float *x, size_t stride, size_t n, size_t width, float *out)
+static void pack_columns(const kernels *k, const float *x, size_t stride, size_t n, size_t width, float *out)
 {
     size_t wide = padded(n);
-    for (size_t d = 0; d < width; d++)
+    for (size_t d = 0; d < width && n < wide; d++)
         memset(out + d * wide + n, 0, (wide - n) * sizeof *out);
-    for (size_t i = 0; i < n; i++, x += stride)
-        for (size_t d = 0; d < width; d++)
-            out[d * wide + i] = x[d];
+    k->transpose((const uint32_t *)(const void *)x, stride, n, width, (uint32_t *)(void *)out, wide);
 }
 
-static void unpack_rows(const float *packed, size_t n, size_t width, float *x, size_t stride)
+/* x[n, width], rows `stride` apart, = a b of packed rows b[depth, padded(width)], a(i, p) as in
+ * kernels.h; through room[n, padded(width)] where that is wider than x. */
+static void multiply_rows(const kernels *k, size_t n, size_t depth, const float *a, size_t a_row, size_t a_column,
+                          const float *b, size_t width, float *x, size_t stride, float *room)
 {
-    for (size_t i = 0; i < n; i++, x += stride, packed += padded(width))
-        memcpy(x, packed, width * sizeof *x);
+    const size_t wide = padded(width);
+    if (wide == width) {
+        k->multiply(n, wide, depth, a, a_row, a_column, b, wide, x, stride, 0);
+        return;
+    }
+    k->multiply(n, wide, depth, a, a_row, a_column, b, wide, room, wide, 0);
+    for (size_t i = 0; i < n; i++, x += stride, room += wide)
+        memcpy(x, room, width * sizeof *x);
 }
 
 /* --- biases by distance */
@@ -103,26 +110,25 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
 
     for (size_t head = 0; head < A; head++) {
         const float *queries = qkv + head * D;
-        pack_columns(queries + H, stride, n, D, keys);
+        pack_columns(k, queries + H, stride, n, D, keys);
         pack_rows(queries + 2 * H, stride, n, D, values);
         if (shape->bias != NULL)
             bias_line(shape, head, n, line);
         for (size_t i = 0; i < n; i += QUERY_BLOCK) {
             size_t rows = n - i < QUERY_BLOCK ? n - i : QUERY_BLOCK;
-            float inverse[QUERY_BLOCK];
+            float inverse[QUERY_BLOCK], *to = context + i * H + head * D;
+            kernel_mask mask;
             k->multiply(rows, N, D, queries + i * stride, stride, 1, keys, N, scores, N, 0);
             if (shape->bias != NULL)
                 add_bias(k, line, n, i, rows, scores, N);
             if (shape->window > 0)
                 hide_distant(shape, n, i, rows, scores, N);
-            for (size_t r = 0; r < rows; r++) {
-                inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale);
-                dropout_row(k, drop, (first + i + r) * A + head, scores + r * N, n);
-            }
-            k->multiply(rows, W, n, scores, N, 1, values, W, out, W, 0);
             for (size_t r = 0; r < rows; r++)
-                k->scale(inverse[r], out + r * W, W);
-            unpack_rows(out, rows, D, context + i * H + head * D, H);
+                inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale,
+                                               dropout_mask(drop, (first + i + r) * A + head, &mask));
+            multiply_rows(k, rows, n, scores, N, 1, values, D, to, H, out);
+            for (size_t r = 0; r < rows; r++)
+                k->scale(inverse[r], to + r * H, D);
         }
     }
 }
@@ -132,15 +138,15 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
 size_t attention_backward_space(const attention_shape *shape, size_t n)
 {
     size_t wide = padded(shape->width);
-    return 2 * shape->width * padded(n) + 4 * n * wide + 2 * n * padded(n) + 2 * n;
+    return 2 * shape->width * padded(n) + 5 * n * wide + 2 * n * padded(n) + 2 * n;
 }
 
 /* The working space of one head, cut up. */
 typedef struct backward_space {
-    float *keys_t, *values_t;             /* [D, N] */
-    float *queries, *keys, *d_out, *grad; /* [n, W] */
-    float *p, *ds;                        /* [n, N] probabilities and gradients of the scores */
-    float *line;                          /* [2n - 1] */
+    float *keys_t, *values_t;                      /* [D, N] */
+    float *queries, *keys, *values, *d_out, *room; /* [n, W] */
+    float *p, *ds;                                 /* [n, N] probabilities and gradients of the scores */
+    float *line;                                   /* [2n - 1] */
 } backward_space;
 
 static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size_t W)
@@ -150,9 +156,10 @@ static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size
     s.values_t = s.keys_t + D * N;
     s.queries = s.values_t + D * N;
     s.keys = s.queries + n * W;
-    s.d_out = s.keys + n * W;
-    s.grad = s.d_out + n * W;
-    s.p = s.grad + n * W;
+    s.values = s.keys + n * W;
+    s.d_out = s.values + n * W;
+    s.room = s.d_out + n * W;
+    s.p = s.room + n * W;
     s.ds = s.p + n * N;
     s.line = s.ds + n * N;
     return s;
@@ -164,33 +171,36 @@ static void scores_backward(const kernels *k, const backward_space *s, size_t n,
                             const dropout_site *drop, size_t row, size_t row_step)
 {
     for (size_t i = 0; i < n; i++, row += row_step) {
-        float *p = s->p + i * N, *ds = s->ds + i * N;
-        float sum = k->softmax(p, n, N, scale);
-        k->scale(1.0f / sum, p, n);
-        dropout_row(k, drop, row, ds, n);
-        k->softmax_backward(p, ds, n, scale);
-        dropout_row(k, drop, row, p, n);
+        kernel_mask mask;
+        k->softmax_backward(s->p + i * N, s->ds + i * N, n, N, scale, dropout_mask(drop, row, &mask));
     }
 }
 
-void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
-                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space)
+/* What backward reads of one head, before any of it is overwritten. */
+static void pack_head(const kernels *k, const attention_shape *shape, const float *queries, const float *d_out,
+                      size_t n, const backward_space *s)
+{
+    const size_t H = shape->hidden, D = shape->width, stride = 3 * H;
+    pack_columns(k, queries + H, stride, n, D, s->keys_t);
+    pack_columns(k, queries + 2 * H, stride, n, D, s->values_t);
+    pack_rows(queries, stride, n, D, s->queries);
+    pack_rows(queries + H, stride, n, D, s->keys);
+    pack_rows(queries + 2 * H, stride, n, D, s->values);
+    pack_rows(d_out, H, n, D, s->d_out);
+}
+
+void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, float *context, size_t n,
+                        const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space)
 {
     const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
     const size_t N = padded(n), W = padded(D);
     const backward_space s = cut_space(space, n, N, D, W);
 
     for (size_t head = 0; head < A; head++) {
-        const float *queries = qkv + head * D, *d_out = d_context + head * D;
-        float *d_queries = d_qkv + head * D;
-        pack_columns(queries + H, stride, n, D, s.keys_t);
-        pack_columns(queries + 2 * H, stride, n, D, s.values_t);
-        pack_rows(queries, stride, n, D, s.queries);
-        pack_rows(queries + H, stride, n, D, s.keys);
-        pack_rows(d_out, H, n, D, s.d_out);
-
-        k->multiply(n, N, D, queries, stride, 1, s.keys_t, N, s.p, N, 0);
-        k->multiply(n, N, D, d_out, H, 1, s.values_t, N, s.ds, N, 0);
+        float *d_queries = d_qkv + head * D, *out = context + head * D;
+        pack_head(k, shape, qkv + head * D, out, n, &s);
+        k->multiply(n, N, D, s.queries, W, 1, s.keys_t, N, s.p, N, 0);
+        k->multiply(n, N, D, s.d_out, W, 1, s.values_t, N, s.ds, N, 0);
         if (shape->bias != NULL) {
             bias_line(shape, head, n, s.line);
             add_bias(k, s.line, n, 0, n, s.p, N);
@@ -201,11 +211,9 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
         if (shape->bias != NULL && d_bias != NULL)
             bias_backward(k, shape, head, n, s.ds, N, s.line, d_bias);
 
-        k->multiply(n, W, n, s.ds, N, 1, s.keys, W, s.grad, W, 0);
-        unpack_rows(s.grad, n, D, d_queries, stride);
-        k->multiply(n, W, n, s.ds, 1, N, s.queries, W, s.grad, W, 0);
-        unpack_rows(s.grad, n, D, d_queries + H, stride);
-        k->multiply(n, W, n, s.p, 1, N, s.d_out, W, s.grad, W, 0);
-        unpack_rows(s.grad, n, D, d_queries + 2 * H, stride);
+        multiply_rows(k, n, n, s.ds, N, 1, s.keys, D, d_queries, stride, s.room);
+        multiply_rows(k, n, n, s.ds, 1, N, s.queries, D, d_queries + H, stride, s.room);
+        multiply_rows(k, n, n, s.p, 1, N, s.d_out, D, d_queries + 2 * H, stride, s.room);
+        multiply_rows(k, n, n, s.p, N, 1, s.values, D, out, H, s.room);
     }
 }

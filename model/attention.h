@@ -34,9 +34,10 @@ size_t attention_backward_space(const attention_shape *shape, size_t n);
 void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
                        const dropout_site *drop, size_t first, float *context, float *space);
 
-/* d_qkv[n, 3H] (overwritten; may be qkv) from d_context[n, H]; the probabilities are computed
- * again. Adds to d_bias[buckets, A] where there is a bias and d_bias is not NULL. */
-void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, const float *d_context,
-                        size_t n, const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space);
+/* d_qkv[n, 3H] (overwritten; may be qkv) from context[n, H], the gradient of what forward gave,
+ * which becomes that itself: the probabilities are computed again, so it costs one product.
+ * Adds to d_bias[buckets, A] where there is a bias and d_bias is not NULL. */
+void attention_backward(const kernels *k, const attention_shape *shape, const float *qkv, float *context, size_t n,
+                        const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space);
 
 #endif

@@ -18,6 +18,9 @@ typedef struct dropout_site {
 /* probability is in [0, 1). */
 dropout_site dropout_make_site(float probability, uint64_t seed, uint64_t number);
 
+/* The mask of row `row` of the site, in *room; NULL where nothing is dropped. */
+const kernel_mask *dropout_mask(const dropout_site *site, uint64_t row, kernel_mask *room);
+
 /* x[n] is row `row` of the site. Forward and backward are the same function:
  * values in the one, their gradients in the other. */
 void dropout_row(const kernels *k, const dropout_site *site, uint64_t row, float *x, size_t n);

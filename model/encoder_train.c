@@ -191,26 +191,23 @@ static void take_qkv(encoder_tape *t, const layer_tape *l)
         t->qkv = l->qkv.floats;
 }
 
-/* context[T, H] from the layer's queries, keys and values; where there are rotary positions, they
- * are turned first the first time, and then kept. */
-static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l, bool again)
+/* context[T, H] from the layer's queries, keys and values, which are kept; where there are rotary
+ * positions, they are turned first. */
+static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
 {
     const encoder_plan *p = &t->plan;
     const size_t H = p->config->hidden, values = t->size.tokens * 3 * H;
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
     size_t first = 0;
-    if (again)
-        t->qkv = keep_again(t, &l->qkv, 0, values, t->qkv);
     for (size_t b = 0; b < t->size.texts; b++) {
-        if (rotary != NULL && !again)
+        if (rotary != NULL)
             rotary_forward(p->k, rotary, shape.heads, t->lengths[b], t->qkv + first * 3 * H);
         attention_forward(p->k, &shape, t->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
                           t->context + first * H, t->attention);
         first += t->lengths[b];
     }
-    if (!again)
-        keep(t, &l->qkv, 0, values, t->qkv);
+    keep(t, &l->qkv, 0, values, t->qkv);
 }
 
 /* y[n, H] = what attention gave for the block, through its matrix. */
@@ -247,7 +244,7 @@ static void post_norm_forward(encoder_tape *t, const float *w, const layer_param
     const size_t T = t->size.tokens, H = t->plan.config->hidden;
     take_qkv(t, l);
     multiply(t, w, l, MATRIX_QKV, T, t->x, t->qkv);
-    attend(t, at, l, false);
+    attend(t, at, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         float *x = rows_of(b, t->x, H);
@@ -271,7 +268,7 @@ static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params
         }
         multiply(t, w, l, MATRIX_QKV, b.count, input, rows_of(b, t->qkv, 3 * H));
     }
-    attend(t, at, l, false);
+    attend(t, at, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         float *x = rows_of(b, t->x, H);
@@ -398,24 +395,35 @@ static void feed_backward(const encoder_tape *t, const float *w, const layer_tap
     input_backward(t, w, l, MATRIX_UP, n, t->wide, add, dx);
 }
 
-/* From dx[n, H], the gradient of what attention's matrix gave, to that of what it read, which takes
- * the place of that. */
-static void out_backward(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *dx,
-                         float *dw)
+/* d[n, H], of what attention's matrix gave, from the gradient behind its dropout. */
+static void out_gradient(const encoder_tape *t, const layer_tape *l, block b)
 {
     const size_t H = t->plan.config->hidden;
-    float *context = rows_of(b, t->context, H);
-    memcpy(t->d, dx, b.count * H * sizeof *dx);
+    memcpy(t->d, rows_of(b, t->dx, H), b.count * H * sizeof *t->d);
     dropout_rows(t->plan.k, &l->drop_out, b.first, t->d, b.count, H);
-    weight_backward(t, l, MATRIX_OUT, b.count, context, t->d, dw);
-    input_backward(t, w, l, MATRIX_OUT, b.count, t->d, false, context);
 }
 
-/* From the gradient of attention's output in t->context to that of queries, keys and values in their place. */
-static void attend_backward(const encoder_tape *t, const layer_params *at, const layer_tape *l, float *dw)
+/* From dx, the gradient of what attention's matrix gave, to that of what it read, in t->context. */
+static void out_input_backward(const encoder_tape *t, const float *w, const layer_tape *l, block b)
+{
+    out_gradient(t, l, b);
+    input_backward(t, w, l, MATRIX_OUT, b.count, t->d, false, rows_of(b, t->context, t->plan.config->hidden));
+}
+
+/* Of that matrix: only attend_backward computes again what it read. Until then dx stays as it is. */
+static void out_weight_backward(const encoder_tape *t, const layer_tape *l, block b, float *dw)
+{
+    out_gradient(t, l, b);
+    weight_backward(t, l, MATRIX_OUT, b.count, rows_of(b, t->context, t->plan.config->hidden), t->d, dw);
+}
+
+/* From the gradient of attention's output in t->context to that of queries, keys and values in t->qkv, and
+ * to the output itself. */
+static void attend_backward(encoder_tape *t, const layer_params *at, const layer_tape *l, float *dw)
 {
     const encoder_plan *p = &t->plan;
     const size_t H = p->config->hidden;
+    t->qkv = keep_again(t, &l->qkv, 0, t->size.tokens * 3 * H, t->qkv);
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
     float *d_bias = p->buckets != NULL && !t->frozen_embeddings ? dw + p->relative_bias : NULL;
@@ -453,6 +461,7 @@ static void qkv_backward(encoder_tape *t, const float *w, size_t i, float *dw)
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         const float *d = rows_of(b, t->qkv, 3 * H);
+        out_weight_backward(t, l, b, dw);
         input_again(t, w, i, b);
         weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
         if (i > encoder_tape_lowest(t) || !t->frozen_embeddings)
@@ -467,7 +476,6 @@ static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float 
     const layer_tape *l = &t->layers[i];
     const size_t H = t->plan.config->hidden;
 
-    attend(t, at, l, true);
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         float *dx = rows_of(b, t->dx, H);
@@ -477,7 +485,7 @@ static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float 
         norm_again(t, w, norm1_of(at, l), b, t->y);
         feed_backward(t, w, l, b, t->y, true, dx, dw);
         norm_backward(t, w, norm1_of(at, l), b, dx, dw);
-        out_backward(t, w, l, b, dx, dw);
+        out_input_backward(t, w, l, b);
     }
     attend_backward(t, at, l, dw);
     qkv_backward(t, w, i, dw);
@@ -490,6 +498,7 @@ static void normed_qkv_backward(encoder_tape *t, const float *w, const layer_par
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         const float *d = rows_of(b, t->qkv, 3 * H);
+        out_weight_backward(t, l, b, dw);
         norm_again(t, w, norm1_of(at, l), b, t->y);
         weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
         input_backward(t, w, l, MATRIX_QKV, b.count, d, false, t->spare);
@@ -505,7 +514,6 @@ static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *
     const layer_tape *l = &t->layers[i];
     const size_t H = t->plan.config->hidden;
 
-    attend(t, at, l, true);
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
         float *dx = rows_of(b, t->dx, H);
@@ -514,7 +522,7 @@ static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *
         feed_backward(t, w, l, b, t->y, false, t->spare, dw);
         norm_backward(t, w, norm2_of(at, l), b, t->spare, dw);
         t->plan.k->axpy(1, t->spare, dx, b.count * H);
-        out_backward(t, w, l, b, dx, dw);
+        out_input_backward(t, w, l, b);
     }
     attend_backward(t, at, l, dw);
     if (at->norm1_weight == PARAM_NOWHERE) /* the first layer, which reads the embedding */

@@ -71,10 +71,13 @@ typedef struct kernels {
     void (*scale_shift)(const float *x, const float *weight, const float *bias, size_t n, float *y);
 
     /* s[n] becomes exp(scale * (s - max)), s[n .. padded) becomes 0; returns the
-     * sum. padded is a multiple of KERNEL_COLUMNS. */
-    float (*softmax)(float *s, size_t n, size_t padded, float scale);
-    /* dp[n] becomes scale * p * (dp - sum(p * dp)). */
-    void (*softmax_backward)(const float *p, float *dp, size_t n, float scale);
+     * sum. Only then values are dropped, where mask is not NULL. padded is a multiple of
+     * KERNEL_COLUMNS. */
+    float (*softmax)(float *s, size_t n, size_t padded, float scale, const kernel_mask *mask);
+    /* Scores s[n] become what softmax and then dropout (mask; NULL: none) make of scale * s,
+     * and d[n], the gradient of that, becomes the gradient of s. Both are overwritten up to
+     * padded, a multiple of KERNEL_COLUMNS. */
+    void (*softmax_backward)(float *s, float *d, size_t n, size_t padded, float scale, const kernel_mask *mask);
 
     /* x = x * scale or 0, by a hash of the mask's key and the position in the row. */
     void (*dropout)(float *x, size_t n, const kernel_mask *mask);

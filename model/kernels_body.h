@@ -3,36 +3,38 @@
 
 #define UNROLL _Pragma("GCC unroll 16")
 
-enum { TILE_VECTORS = KERNEL_COLUMNS / LANES };
+/* A tile of one panel, and where registers are many of two: a value of a is then
+ * brought into a register once for twice as many products. */
+enum { TILE_VECTORS = KERNEL_COLUMNS / LANES, WIDE_VECTORS = LANES == 16 ? 2 : TILE_VECTORS };
 
 /* --- products of small matrices */
 
-/* One tile of TILE_ROWS rows and KERNEL_COLUMNS columns, held in registers. Where
+/* One tile of TILE_ROWS rows and so many vectors of columns, held in registers. Where
  * there are fewer rows the last one is computed again and not stored. */
-INLINE void multiply_tile(size_t rows, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
-                          size_t ldb, float *c, size_t ldc, int add)
+INLINE void multiply_tile(const size_t vectors, size_t rows, size_t k, const float *a, size_t a_row, size_t a_column,
+                          const float *b, size_t ldb, float *c, size_t ldc, int add)
 {
     const float *row[TILE_ROWS];
-    vec sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][WIDE_VECTORS];
     UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
     {
         row[r] = a + (r < rows ? r : rows - 1) * a_row;
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = (vec){0};
+        UNROLL for (size_t j = 0; j < vectors; j++) sum[r][j] = (vec){0};
     }
     for (size_t p = 0; p < k; p++) {
-        vec right[TILE_VECTORS];
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) right[j] = vec_load(b + p * ldb + j * LANES);
+        vec right[WIDE_VECTORS];
+        UNROLL for (size_t j = 0; j < vectors; j++) right[j] = vec_load(b + p * ldb + j * LANES);
         UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
         {
             vec left = vec_splat(row[r][p * a_column]);
-            UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_fma(left, right[j], sum[r][j]);
+            UNROLL for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_fma(left, right[j], sum[r][j]);
         }
     }
     UNROLL for (size_t r = 0; r < TILE_ROWS; r++)
     {
         if (r >= rows)
             break;
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+        UNROLL for (size_t j = 0; j < vectors; j++)
         {
             float *out = c + r * ldc + j * LANES;
             vec_store(out, add ? vec_load(out) + sum[r][j] : sum[r][j]);
@@ -43,10 +45,16 @@ INLINE void multiply_tile(size_t rows, size_t k, const float *a, size_t a_row, s
 KERNEL void multiply(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_column, const float *b,
                      size_t ldb, float *c, size_t ldc, int add)
 {
-    for (size_t j = 0; j < n; j += KERNEL_COLUMNS)
+    const size_t wide = WIDE_VECTORS * LANES;
+    size_t j = 0;
+    for (; WIDE_VECTORS > TILE_VECTORS && j + wide <= n; j += wide)
         for (size_t i = 0; i < m; i += TILE_ROWS)
-            multiply_tile(m - i < TILE_ROWS ? m - i : TILE_ROWS, k, a + i * a_row, a_row, a_column, b + j, ldb,
-                          c + i * ldc + j, ldc, add);
+            multiply_tile(WIDE_VECTORS, m - i < TILE_ROWS ? m - i : TILE_ROWS, k, a + i * a_row, a_row, a_column, b + j,
+                          ldb, c + i * ldc + j, ldc, add);
+    for (; j < n; j += KERNEL_COLUMNS)
+        for (size_t i = 0; i < m; i += TILE_ROWS)
+            multiply_tile(TILE_VECTORS, m - i < TILE_ROWS ? m - i : TILE_ROWS, k, a + i * a_row, a_row, a_column, b + j,
+                          ldb, c + i * ldc + j, ldc, add);
 }
 
 enum { DOT_ROWS = TILE_ROWS / 2, DOT_COLUMNS = 4 };
@@ -406,27 +414,6 @@ KERNEL void scale_shift(const float *x, const float *weight, const float *bias, 
         y[i] = x[i] * weight[i] + bias[i];
 }
 
-/* --- softmax */
-
-KERNEL float softmax(float *s, size_t n, size_t padded, float scale)
-{
-    /* Behind n stands what is small enough to count for nothing. */
-    for (size_t i = n; i < padded; i++)
-        s[i] = -1e30f;
-    vec largest = vec_load(s);
-    for (size_t i = LANES; i < padded; i += LANES)
-        largest = vec_max(largest, vec_load(s + i));
-    vec top = vec_splat(vec_largest(largest)), scales = vec_splat(scale), sums = {0};
-    for (size_t i = 0; i < padded; i += LANES) {
-        vec e = vec_exp((vec_load(s + i) - top) * scales);
-        sums += e;
-        vec_store(s + i, e);
-    }
-    for (size_t i = n; i < padded; i++)
-        s[i] = 0;
-    return vec_sum(sums);
-}
-
 INLINE float dot_product(const float *x, const float *y, size_t n)
 {
     vec first = {0}, second = {0};
@@ -448,44 +435,7 @@ KERNEL float dot(const float *x, const float *y, size_t n)
     return dot_product(x, y, n);
 }
 
-KERNEL void softmax_backward(const float *p, float *dp, size_t n, float scale)
-{
-    float mean = dot_product(p, dp, n);
-    vec means = vec_splat(mean), scales = vec_splat(scale);
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        vec_store(dp + i, vec_load(p + i) * (vec_load(dp + i) - means) * scales);
-    for (; i < n; i++)
-        dp[i] = p[i] * (dp[i] - mean) * scale;
-}
-
-/* --- dropout (Srivastava et al. 2014) */
-
-/* A hash of position and key, mixed by multiplication and shifts; rows have two
- * key words, so that the positions of one never repeat those of another. */
-INLINE vec drop(vec x, uvec position, const kernel_mask *mask)
-{
-    uvec h = (position + mask->key[0]) * UINT32_C(0x9E3779B1);
-    h ^= h >> 15;
-    h = (h ^ mask->key[1]) * UINT32_C(0x85EBCA77);
-    h ^= h >> 13;
-    h *= UINT32_C(0xC2B2AE3D);
-    h = (h ^ h >> 16) >> 8;
-    uvec keep = (uvec)((ivec)h >= (ivec)(mask->threshold - (uvec){0}));
-    return (vec)((uvec)(x * vec_splat(mask->scale)) & keep);
-}
-
-KERNEL void dropout(float *x, size_t n, const kernel_mask *mask)
-{
-    uvec position;
-    for (uint32_t l = 0; l < LANES; l++)
-        position[l] = l;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES, position += LANES)
-        vec_store(x + i, drop(vec_load(x + i), position, mask));
-    if (i < n)
-        vec_store_part(x + i, drop(vec_load_part(x + i, n - i), position, mask), n - i);
-}
+#include "model/kernels_softmax.h"
 
 /* --- rotary positions */
 

@@ -102,7 +102,7 @@ static double weighted(const float *out, const float *weights, size_t n)
     return sum;
 }
 
-START_TEST(gradients_of_a_window_equal_finite_differences)
+START_TEST(gradients_of_a_window_equal_finite_differences_and_give_the_context_again)
 {
     static const dropout_site none;
     random_state r;
@@ -110,8 +110,12 @@ START_TEST(gradients_of_a_window_equal_finite_differences)
     const attention_shape s = shape_of(2, 6, 3);
     const size_t n = TRAIN_TOKENS * s.hidden;
     float *qkv = random_floats(3 * n, &r, 1), *weights = random_floats(n, &r, 1), *grad = floats(3 * n);
-    float *space = floats(attention_backward_space(&s, TRAIN_TOKENS));
-    attention_backward(&kernels_generic, &s, qkv, weights, TRAIN_TOKENS, &none, 0, grad, NULL, space);
+    float *space = floats(attention_backward_space(&s, TRAIN_TOKENS)), *context = floats(n),
+          *out = train_forward(&s, qkv);
+    memcpy(context, weights, n * sizeof *context);
+    attention_backward(&kernels_generic, &s, qkv, context, TRAIN_TOKENS, &none, 0, grad, NULL, space);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_float_eq_tol(context[i], out[i], 1e-6f);
     for (size_t i = 0; i < 3 * n; i += 7) {
         const float at = qkv[i], step = 1e-2f;
         qkv[i] = at + step;
@@ -127,6 +131,8 @@ START_TEST(gradients_of_a_window_equal_finite_differences)
     free(qkv);
     free(weights);
     free(grad);
+    free(context);
+    free(out);
     free(space);
 }
 END_TEST
@@ -407,7 +413,7 @@ int main(void)
     TCase *training = tcase_create("training");
     tcase_set_timeout(training, 60);
     tcase_add_test(training, training_sees_no_key_outside_of_the_window);
-    tcase_add_test(training, gradients_of_a_window_equal_finite_differences);
+    tcase_add_test(training, gradients_of_a_window_equal_finite_differences_and_give_the_context_again);
     suite_add_tcase(suite, training);
     TCase *serving = tcase_create("serving");
     tcase_set_timeout(serving, 120);

@@ -281,7 +281,7 @@ static void check_softmax(const kernels *k)
         float s[80], before[80];
         fill(s, 80, n, 30);
         memcpy(before, s, sizeof s);
-        float sum = k->softmax(s, n, padded, 0.5f);
+        float sum = k->softmax(s, n, padded, 0.5f, NULL);
         double top = -1e9, total = 0;
         for (size_t i = 0; i < n; i++)
             top = fmax(top, (double)before[i]);
@@ -293,6 +293,49 @@ static void check_softmax(const kernels *k)
             ck_assert(s[i] == 0);
         for (size_t i = padded; i < 80; i++)
             ck_assert(s[i] == before[i]);
+        const kernel_mask mask = {.key = {3, (uint32_t)n}, .threshold = 1 << 22, .scale = 4.0f / 3};
+        k->dropout(s, n, &mask);
+        ck_assert_float_eq(k->softmax(before, n, padded, 0.5f, &mask), sum);
+        ck_assert_int_eq(memcmp(s, before, sizeof s), 0);
+    }
+}
+
+/* What softmax_backward makes of scores s[n] and of d[n], the gradient of their dropped softmax; kept[n]
+ * is what the mask makes of ones. */
+static void check_softmax_backward(const kernels *k, size_t n, const kernel_mask *mask)
+{
+    enum { MOST = 80 };
+    const size_t padded = (n + 15) / 16 * 16;
+    float s[MOST], d[MOST], p[MOST], kept[MOST], behind[2][MOST];
+    fill(s, MOST, n, 30);
+    fill(d, MOST, n + 100, 1);
+    memcpy(p, s, sizeof p);
+    memcpy(behind[0], s, sizeof s);
+    memcpy(behind[1], d, sizeof d);
+    for (size_t i = 0; i < MOST; i++)
+        kept[i] = 1;
+    if (mask != NULL)
+        k->dropout(kept, n, mask);
+    const float sum = k->softmax(p, n, padded, 0.5f, NULL);
+    double mean = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += (double)(p[i] / sum * kept[i] * d[i]);
+    k->softmax_backward(s, d, n, padded, 0.5f, mask);
+    for (size_t i = 0; i < n; i++) {
+        const double whole = (double)(p[i] / sum), gradient = (double)(kept[i] * behind[1][i]);
+        ck_assert_double_eq_tol((double)s[i], whole * (double)kept[i], 1e-6);
+        ck_assert_double_eq_tol((double)d[i], 0.5 * whole * (gradient - mean), 1e-6);
+    }
+    for (size_t i = padded; i < MOST; i++)
+        ck_assert(s[i] == behind[0][i] && d[i] == behind[1][i]);
+}
+
+static void check_softmax_backwards(const kernels *k)
+{
+    for (size_t n = 1; n < 70; n++) {
+        const kernel_mask mask = {.key = {(uint32_t)n, 7}, .threshold = 1 << 22, .scale = 4.0f / 3};
+        check_softmax_backward(k, n, NULL);
+        check_softmax_backward(k, n, &mask);
     }
 }
 
@@ -358,6 +401,7 @@ START_TEST(every_level_computes_the_formulas)
         check_activations(levels[l]);
         check_layer_norm(levels[l]);
         check_softmax(levels[l]);
+        check_softmax_backwards(levels[l]);
         check_vectors(levels[l]);
     }
 }
@@ -389,7 +433,6 @@ START_TEST(kernels_touch_nothing_behind_the_row)
             fill(y, n, n, 1);
             float rstd = k->layer_norm(x, y, w, w, 1e-3f, n, x, y);
             k->layer_norm_backward(y, x, rstd, w, n, x, y, y);
-            k->softmax_backward(x, y, n, 2);
             k->dropout(x, n, &mask);
             k->axpy(2, x, y, n);
             k->scale(0.5f, y, n);
