@@ -75,6 +75,12 @@ typedef struct gate_contender {
  * vectors that were made here are in j->known afterwards. */
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err);
 
+/* job_room.c: vectors of all model collections, passages counted one by one, as the current generation
+ * has them; and SEM_RESOURCE_EXHAUSTED with both numbers where the disk, or storage.max_size, has no room
+ * for as many of another width beside them. */
+sem_status job_room_vectors(core *c, uint64_t *out, sem_error *err);
+sem_status job_room_check(const job *j, size_t dim, sem_error *err);
+
 /* job_flip.c, in the writer: makes the generation current and has the job's record say so; and the
  * pointer that follows the commit, which takes a reference of next. began_ns: of the flip, for the log.
  * Returns the old one with its reference. */

@@ -1,80 +1,46 @@
 /* What each kind of job does, from its start to the flip. */
-#include "base/clock.h"
-#include "model/model.h"
+#include "model/towers.h"
 #include "daemon/job.h"
+#include "daemon/job_candidate.h"
 
 #include <string.h>
 
-/* A candidate that passed its gate becomes a generation. */
-static sem_status embed_candidate(job *j, uint32_t dim, sem_error *err)
+/* Re-embedding that can't end well is not worth a training. */
+static sem_status check_room(const job *j, sem_error *err)
 {
-    store_generation record = {.state = GENERATION_CANDIDATE,
-                               .created_ms = clock_wall_ms(),
-                               .dim = dim,
-                               .pairs = j->pairs,
-                               .job = j->number,
-                               .metrics = j->metrics};
-    memcpy(record.mode, j->mode, sizeof record.mode);
-    memcpy(record.model, j->model, sizeof record.model);
     serving *now = serving_slot_acquire(&j->core->current);
-    record.parent = now->generation;
+    sem_status status = job_room_check(j, space_dim(now->space), err);
     serving_release(now);
-    return job_embed_and_flip(j, &record, true, err);
-}
-
-/* In the precision in which it would be served: the gate judges what users would get. */
-static sem_status open_candidate(const job *j, const char *dir, model **out, sem_error *err)
-{
-    const config *c = &j->core->settings;
-    model *m;
-    sem_status status = model_open_mapped(&m, dir, j->core->log, err);
-    if (status != SEM_OK)
-        return status;
-    status = model_set_precision_kept(m, c->model.precision, c->model.min_cosine, j->core->log, err);
-    if (status != SEM_OK) {
-        model_close(m);
-        return status;
-    }
-    *out = m;
-    return SEM_OK;
-}
-
-/* One model for queries and documents, with no vectors yet. */
-static sem_status gate_model(job *j, const pair_set *pairs, const model *candidate, bool *promote, sem_error *err)
-{
-    const gate_contender contender = {.queries = candidate, .documents = candidate};
-    return job_gate(j, pairs, &contender, promote, err);
+    return status;
 }
 
 static sem_status finetune(job *j, sem_error *err)
 {
     pair_set pairs;
+    job_candidate candidate = {0};
+    bool promote = false;
     job_status_phase(j->status, PHASE_PAIRS, 0);
-    sem_status status = job_pairs(j, j->collection, &pairs, err);
+    sem_status status = check_room(j, err);
+    if (status == SEM_OK)
+        status = job_pairs(j, j->collection, &pairs, err);
     if (status != SEM_OK)
         return status;
     pthread_mutex_lock(&j->status->lock);
     j->status->pairs = j->pairs = pairs.count;
     pthread_mutex_unlock(&j->status->lock);
     status = job_train(j, &pairs, TOWERS_BOTH, j->model, err);
-    bool promote = false;
-    model *candidate = NULL;
-    char dir[FILES_PATH_MAX];
     if (status == SEM_OK)
-        status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), j->model);
+        status = job_candidate_open(&candidate, j, j->model, false, err);
     if (status == SEM_OK)
-        status = open_candidate(j, dir, &candidate, err);
-    if (status == SEM_OK)
-        status = gate_model(j, &pairs, candidate, &promote, err);
-    uint32_t dim = candidate != NULL ? (uint32_t)model_get_config(candidate)->dim : 0;
-    model_close(candidate);
+        status = job_candidate_judge(&candidate, j, &pairs, &promote, err);
     pair_set_free(&pairs);
-    if (status != SEM_OK || !promote)
-        return status;
-    return embed_candidate(j, dim, err);
+    if (status == SEM_OK && promote)
+        status = job_candidate_promote(&candidate, j, j->mode, err);
+    job_candidate_close(&candidate);
+    return status;
 }
 
-static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error *err)
+static sem_status gate_loaded(job *j, const job_candidate *candidate, bool *promote, sem_error *err)
 {
     if (!j->gate) {
         *promote = true;
@@ -85,7 +51,7 @@ static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error
     sem_status status = job_pairs(j, 0, &pairs, err);
     if (status != SEM_OK)
         return status;
-    status = gate_model(j, &pairs, candidate, promote, err);
+    status = job_candidate_judge(candidate, j, &pairs, promote, err);
     pair_set_free(&pairs);
     return status;
 }
@@ -93,20 +59,19 @@ static sem_status gate_loaded(job *j, model *candidate, bool *promote, sem_error
 static sem_status load_model(job *j, sem_error *err)
 {
     char dir[FILES_PATH_MAX];
-    model *candidate = NULL;
+    job_candidate candidate = {0};
     bool promote = false;
     sem_status status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), j->model);
     if (status == SEM_OK)
-        status = files_copy_folder(j->path, dir, err);
+        status = towers_are(j->path) ? towers_copy(j->path, dir, err) : files_copy_folder(j->path, dir, err);
     if (status == SEM_OK)
-        status = open_candidate(j, dir, &candidate, err);
+        status = job_candidate_open(&candidate, j, j->model, false, err);
     if (status == SEM_OK)
-        status = gate_loaded(j, candidate, &promote, err);
-    uint32_t dim = candidate != NULL ? (uint32_t)model_get_config(candidate)->dim : 0;
-    model_close(candidate);
-    if (status != SEM_OK || !promote)
-        return status;
-    return embed_candidate(j, dim, err);
+        status = gate_loaded(j, &candidate, &promote, err);
+    if (status == SEM_OK && promote)
+        status = job_candidate_promote(&candidate, j, j->mode, err);
+    job_candidate_close(&candidate);
+    return status;
 }
 
 static sem_status roll_back(job *j, sem_error *err)

@@ -1,6 +1,7 @@
 /* finetune, model.load, rollback and job: from a request to a job and its answer. */
 #include "base/files.h"
 #include "model/model.h"
+#include "model/towers.h"
 #include "daemon/jobs.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
@@ -90,7 +91,7 @@ void op_model_load(worker *w, task *t)
                                      : sem_fail_memory(&err, "a job");
     /* Read and check all of it before the job begins: a wrong path is the caller's error, at once. */
     if (status == SEM_OK) {
-        status = model_check(work->path, NULL, &err);
+        status = towers_are(work->path) ? towers_check(work->path, &err) : model_check(work->path, NULL, &err);
         if (status == SEM_INTERNAL)
             err.code = SEM_INVALID_ARGUMENT;
     }
