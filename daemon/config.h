@@ -68,6 +68,7 @@ typedef struct config {
     } events;
     struct {
         bool enabled; /* whether it starts by itself (interval); the method works always */
+        char mode[8]; /* full, query */
         size_t min_pairs;
         size_t min_heldout;
         uint64_t interval_ms;  /* 0: never by itself */

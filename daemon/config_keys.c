@@ -116,6 +116,8 @@ const config_key config_keys[] = {
      .help = "whether a job starts by itself every interval; the finetune method works always"},
     {"finetune", "interval", KEY_DURATION, "24h", RANGE(0, YEAR_MS), PLACE(finetune.interval_ms),
      .help = "time between jobs that start by themselves; 0: never"},
+    {"finetune", "mode", KEY_CHOICE, "full", PLACE(finetune.mode), .choices = "full, query",
+     .help = "what a job trains: full (and re-embeds all documents), query (the model of queries alone)"},
     {"finetune", "min_pairs", KEY_INTEGER, "1000", RANGE(1, 1000000000), PLACE(finetune.min_pairs),
      .help = "usable pairs below which no job starts"},
     {"finetune", "min_heldout", KEY_INTEGER, "100", RANGE(1, 1000000000), PLACE(finetune.min_heldout),

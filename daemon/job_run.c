@@ -6,8 +6,10 @@
 #include <string.h>
 
 /* Re-embedding that can't end well is not worth a training. */
-static sem_status check_room(const job *j, sem_error *err)
+static sem_status check_room(const job *j, job_towers towers, sem_error *err)
 {
+    if (towers == TOWERS_QUERIES)
+        return SEM_OK;
     serving *now = serving_slot_acquire(&j->core->current);
     sem_status status = job_room_check(j, space_dim(now->space), err);
     serving_release(now);
@@ -20,7 +22,8 @@ static sem_status finetune(job *j, sem_error *err)
     job_candidate candidate = {0};
     bool promote = false;
     job_status_phase(j->status, PHASE_PAIRS, 0);
-    sem_status status = check_room(j, err);
+    const job_towers towers = strcmp(j->mode, "query") == 0 ? TOWERS_QUERIES : TOWERS_BOTH;
+    sem_status status = check_room(j, towers, err);
     if (status == SEM_OK)
         status = job_pairs(j, j->collection, &pairs, err);
     if (status != SEM_OK)
@@ -28,9 +31,9 @@ static sem_status finetune(job *j, sem_error *err)
     pthread_mutex_lock(&j->status->lock);
     j->status->pairs = j->pairs = pairs.count;
     pthread_mutex_unlock(&j->status->lock);
-    status = job_train(j, &pairs, TOWERS_BOTH, j->model, err);
+    status = job_train(j, &pairs, towers, j->model, err);
     if (status == SEM_OK)
-        status = job_candidate_open(&candidate, j, j->model, false, err);
+        status = job_candidate_open(&candidate, j, j->model, towers == TOWERS_QUERIES, err);
     if (status == SEM_OK)
         status = job_candidate_judge(&candidate, j, &pairs, &promote, err);
     pair_set_free(&pairs);

@@ -280,10 +280,10 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     work->status = &j->status;
     work->cancel = &j->cancel;
     work->kind = kind;
-    snprintf(work->mode, sizeof work->mode, "%s", mode);
     pthread_mutex_lock(&j->lock);
     work->settings = j->settings;
     pthread_mutex_unlock(&j->lock);
+    snprintf(work->mode, sizeof work->mode, "%s", mode != NULL ? mode : work->settings.finetune.mode);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned threads = work->settings.finetune.threads;
     work->threads = threads > 0 ? threads : cores > 0 ? (unsigned)cores : 1;
@@ -423,7 +423,7 @@ static void start_by_interval(jobs *j)
         return;
     store_read *r = NULL;
     uint32_t number;
-    job *work = jobs_make(j, JOB_FINETUNE, "full");
+    job *work = jobs_make(j, JOB_FINETUNE, NULL);
     sem_status status = work != NULL ? store_read_begin(j->core->store, &r, &err) : sem_fail_memory(&err, "a job");
     if (status == SEM_OK)
         status = jobs_check_pairs(work, r, &err);

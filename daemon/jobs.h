@@ -28,7 +28,7 @@ void jobs_destroy(jobs *j);
 sem_status jobs_claim(jobs *j, sem_error *err);
 void jobs_unclaim(jobs *j);
 
-/* A job with the settings of now; NULL when memory is out. */
+/* A job with the settings of now; NULL when memory is out. mode NULL: finetune.mode. */
 job *jobs_make(jobs *j, job_kind kind, const char *mode);
 void jobs_free(job *work); /* accepts NULL */
 

@@ -6,6 +6,7 @@
 #include "daemon/ops.h"
 #include "daemon/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +44,26 @@ static void refuse(worker *w, task *t, job *work, const sem_error *err)
     task_fail(w->core, t, err);
 }
 
+/* Without one: as configured, which jobs_make() has put there. */
+static sem_status take_mode(const span *mode, job *work, sem_error *err)
+{
+    static const char *const modes[] = {"full", "query"};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes && mode->data != NULL; i++)
+        if (mode->size == strlen(modes[i]) && memcmp(mode->data, modes[i], mode->size) == 0) {
+            snprintf(work->mode, sizeof work->mode, "%s", modes[i]);
+            return SEM_OK;
+        }
+    return mode->data == NULL ? SEM_OK
+                              : sem_fail(err, SEM_INVALID_ARGUMENT, "mode: \"%.*s\" is neither full nor query",
+                                         (int)(mode->size < 64 ? mode->size : 64), mode->data);
+}
+
 static sem_status prepare_finetune(worker *w, task *t, job *work, sem_error *err)
 {
-    const span *mode = &t->request->u.finetune.mode;
-    if (mode->data != NULL && !(mode->size == 4 && memcmp(mode->data, "full", 4) == 0))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "mode: \"%.*s\"; this version trains in mode \"full\" only",
-                        (int)mode->size, mode->data);
     store_collection c;
-    sem_status status = worker_renew(w, err);
+    sem_status status = take_mode(&t->request->u.finetune.mode, work, err);
+    if (status == SEM_OK)
+        status = worker_renew(w, err);
     if (status == SEM_OK && t->request->has_collection) {
         status = worker_collection(w, t, &c, err);
         if (status == SEM_OK && c.external)
@@ -69,7 +82,7 @@ void op_finetune(worker *w, task *t)
         task_fail(w->core, t, &err);
         return;
     }
-    job *work = jobs_make(j, JOB_FINETUNE, "full");
+    job *work = jobs_make(j, JOB_FINETUNE, NULL);
     sem_status status = work != NULL ? prepare_finetune(w, t, work, &err) : sem_fail_memory(&err, "a job");
     if (status == SEM_OK)
         start_from_current(w, t, work, t->request->u.finetune.wait);

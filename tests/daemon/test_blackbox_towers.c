@@ -4,14 +4,24 @@
 
 #include "model/towers.h"
 
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 enum { DOCUMENTS = 200, DIM = 48, LOOKED_AT = 20 };
 
 static box b;
 
-static bool start(void)
+/* mode: of all jobs that say nothing else. */
+static bool start(const char *mode, const char *more)
 {
+    static char option[64];
     if (!box_create(&b, "golden/tiny-bert"))
         return false;
+    snprintf(option, sizeof option, "finetune.mode=%s", mode);
+    size_t n = lesson_options(&b, true);
+    b.options[n++] = option;
+    b.options[n++] = more;
     box_start(&b);
     for (unsigned i = 0; i < DOCUMENTS; i++)
         lesson_upsert(&b, i);
@@ -82,6 +92,29 @@ static void expect_towers(bool two)
     ck_assert_int_eq(model->type == MSGPACK_OBJECT_MAP, two);
 }
 
+static size_t folders(const char *below, const char *prefix)
+{
+    char path[FILES_PATH_MAX];
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s/data/%s", testing_folder(), below);
+    DIR *dir = opendir(path);
+    ck_assert_ptr_nonnull(dir);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        count += e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+    closedir(dir);
+    return count;
+}
+
+/* What `generations` says of one. */
+static const msgpack_object *generation(unsigned number)
+{
+    const msgpack_object *all = box_call(&b, "generations", NULL);
+    for (size_t i = 0; i < box_count(all); i++)
+        if (object_uint(object_get(box_at(all, i), "generation"), 0) == number)
+            return box_at(all, i);
+    ck_abort_msg("no generation %u", number);
+}
+
 /* --- models that others made */
 
 /* A directory of two models as clients may load it: tiny-bert-cls for queries, tiny-bert for documents. */
@@ -125,7 +158,7 @@ static void expect_each_its_own(const char *text, const float query[DIM], const 
 
 START_TEST(each_text_goes_to_the_model_that_it_is_for)
 {
-    if (!start())
+    if (!start("full", NULL))
         return;
     const char *router = make_router();
     if (router == NULL)
@@ -161,7 +194,7 @@ START_TEST(what_is_no_pair_of_models_is_refused_by_name)
 {
     char path[FILES_PATH_MAX];
     sem_error error;
-    if (!start())
+    if (!start("full", NULL))
         return;
     const char *router = make_router();
     if (router == NULL)
@@ -176,6 +209,145 @@ START_TEST(what_is_no_pair_of_models_is_refused_by_name)
 }
 END_TEST
 
+/* --- query models that were learned here */
+
+static void upsert_with_vector(unsigned id, const float vector[DIM], unsigned of)
+{
+    buffer params = {0};
+    packer p;
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    pack_map(&p, 2);
+    pack_str(&p, "generation");
+    pack_uint(&p, of);
+    pack_str(&p, "docs");
+    pack_array(&p, 1);
+    pack_map(&p, 3);
+    pack_str(&p, "id");
+    pack_uint(&p, id);
+    pack_str(&p, "text");
+    pack_str(&p, "a card");
+    pack_str(&p, "vector");
+    pack_bin(&p, vector, DIM * sizeof(float));
+    box_call_packed(&b, "upsert", &params);
+}
+
+START_TEST(a_query_model_is_swapped_under_vectors_that_stay)
+{
+    float before[LOOKED_AT][DIM], after[LOOKED_AT][DIM], query[DIM], again[DIM];
+    char text[LESSON_TEXT_MAX];
+    if (!start("query", NULL))
+        return;
+    lesson_feedback(&b, DOCUMENTS);
+    all_vectors(before);
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    ck_assert_uint_eq(object_uint(object_get(&b.reply.value, "generation"), 0), 2);
+    ck_assert_ptr_null(object_get(object_get(&b.reply.value, "seconds"), "embedding"));
+    ck_assert(object_is(object_get(generation(2), "mode"), "query"));
+    ck_assert_uint_eq(folders("", "space-"), 1);
+    all_vectors(after);
+    ck_assert_mem_eq(before, after, sizeof before);
+    expect_towers(true);
+    /* Vectors of either generation are of one space. */
+    upsert_with_vector(900, before[0], 1);
+    box_call(&b, "delete", "{'ids': [900]}");
+    lesson_query(3, text);
+    encode(text, "query", query);
+    for (int i = 0; i < 4; i++) {
+        lesson_upsert(&b, 300 + (unsigned)i); /* a write between two flips is right for both */
+        const msgpack_object *r = box_call(&b, "rollback", "{'generation': %d}", i % 2 == 0 ? 1 : 2);
+        ck_assert_uint_eq(object_uint(object_get(r, "generation"), 0), i % 2 == 0 ? 1 : 2);
+        r = box_call(&b, "job", "{}");
+        ck_assert_ptr_null(object_get(object_get(r, "seconds"), "embedding"));
+        expect_towers(i % 2 == 1);
+        all_vectors(after);
+        ck_assert_mem_eq(before, after, sizeof before);
+    }
+    box_stop(&b);
+    ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
+    box_start(&b); /* the same after a restart */
+    expect_towers(true);
+    encode(text, "query", again);
+    ck_assert_mem_eq(query, again, sizeof query);
+    all_vectors(after);
+    ck_assert_mem_eq(before, after, sizeof before);
+    /* A model for both begins with the query model; whether it is better is the gate's to say. */
+    const msgpack_object *job = box_call(&b, "finetune", "{'wait': true, 'mode': 'full'}");
+    ck_assert(object_is(object_get(job, "state"), "done"));
+    expect_towers(!object_is(object_get(box_call(&b, "job", "{}"), "decision"), "promoted"));
+    box_stop(&b);
+}
+END_TEST
+
+static void expect_states(const char *first, const char *second, const char *third)
+{
+    const char *const states[] = {first, second, third};
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_msg(object_is(object_get(generation(i + 1), "state"), states[i]), "generation %u is not %s", i + 1,
+                      states[i]);
+}
+
+/* Another document model, which shares nothing. */
+static void load_again(void)
+{
+    char path[FILES_PATH_MAX];
+    ck_assert_ptr_nonnull(realpath(b.model + strlen("model.path="), path));
+    box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
+    box_wait_for_job(&b, "done");
+}
+
+/* A query model again, from the first generation. */
+static void learn_again(void)
+{
+    box_call(&b, "rollback", "{'generation': 1}");
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    ck_assert_uint_eq(object_uint(object_get(&b.reply.value, "generation"), 0), 3);
+}
+
+START_TEST(only_what_no_generation_names_is_removed)
+{
+    static char option[FILES_PATH_MAX + 32];
+    float before[LOOKED_AT][DIM], after[LOOKED_AT][DIM];
+    sem_error error;
+    snprintf(option, sizeof option, "storage.backup_dir=%s/backups", testing_folder());
+    ck_ok(files_make_folder(option + strlen("storage.backup_dir="), &error));
+    if (!start("query", option))
+        return;
+    lesson_feedback(&b, DOCUMENTS);
+    all_vectors(before);
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    ck_assert_uint_eq(folders("models", "tiny-bert"), 2);
+    learn_again(); /* one old generation is kept, the one that was just left */
+    expect_states("previous", "retired", "current");
+    ck_assert_uint_eq(folders("models", "tiny-bert"), 2);
+    ck_assert_uint_eq(folders("", "space-"), 1);
+    all_vectors(after);
+    ck_assert_mem_eq(before, after, sizeof before);
+    box_call(&b, "backup", "{'name': 'one'}");
+    load_again(); /* the first generation goes, but not what the third has of it */
+    expect_states("retired", "retired", "previous");
+    expect_towers(false);
+    ck_assert_uint_eq(folders("models", "tiny-bert"), 3);
+    ck_assert_uint_eq(folders("", "space-"), 2);
+    load_again();
+    expect_states("retired", "retired", "retired");
+    ck_assert_uint_eq(folders("models", "tiny-bert"), 2);
+    ck_assert_uint_eq(folders("", "space-"), 2);
+    box_stop(&b);
+    ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
+    /* The backup is of before: with both models and the one space. */
+    ck_assert_int_eq(box_semctl("restore %s/backups/one %s/again", testing_folder(), testing_folder()), 0);
+    ck_assert_int_eq(box_semctl("verify %s/again", testing_folder()), 0);
+    snprintf(b.storage, sizeof b.storage, "storage.path=%s/again", testing_folder());
+    box_start(&b);
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "info", NULL), "generation"), 0), 3);
+    expect_towers(true);
+    all_vectors(after);
+    ck_assert_mem_eq(before, after, sizeof before);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("query models");
@@ -183,6 +355,8 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_test(t, each_text_goes_to_the_model_that_it_is_for);
     tcase_add_test(t, what_is_no_pair_of_models_is_refused_by_name);
+    tcase_add_test(t, a_query_model_is_swapped_under_vectors_that_stay);
+    tcase_add_test(t, only_what_no_generation_names_is_removed);
     suite_add_tcase(s, t);
     return testing_run(s);
 }
