@@ -14,7 +14,8 @@
 /* A held-out query in a collection. */
 typedef struct outcome {
     uint64_t key;
-    double at[GATE_TIMES]; /* reciprocal ranks */
+    double weight;         /* of the query's votes there */
+    double at[GATE_TIMES]; /* their reciprocal ranks, each times its weight: sums */
 } outcome;
 
 typedef struct gate {
@@ -24,7 +25,7 @@ typedef struct gate {
     gate_figures figures;
     outcome *outcomes; /* [outcome_count] of held-out queries; owned, as all below */
     size_t outcome_count, outcome_capacity;
-    double *heldout[GATE_TIMES]; /* one entry a query: the mean over the collections that it was asked in */
+    double *heldout[GATE_TIMES]; /* one entry a query, such that their mean is that of all votes */
     double *probes[GATE_TIMES];
     size_t probe_count, probe_capacity[GATE_TIMES];
     double cosines[2]; /* of documents, of queries: sums */
@@ -47,7 +48,25 @@ static void gate_free(gate *g)
 
 /* --- ranks */
 
-/* Reciprocal ranks of the pool's queries [query_count], and their sums by set. */
+/* What people chose says that it was better than what they were shown beside it, and the weights undo
+ * that they looked at some ranks more. Whether documents that nobody was shown are worse it does not
+ * say: among them whatever ranked the shown ones looks better than it is, by each click that was a
+ * mistake. So votes are ranked among what was shown (the sum of additive metrics under a
+ * position-based model: Joachims, Swaminathan and Schnabel 2017, section 3). Returns the sum of
+ * reciprocal ranks, each times its vote's weight. */
+static double rank_votes(const gate_pool *p, const gate_query *q, const float *scores)
+{
+    double sum = 0;
+    for (size_t i = 0; i < q->vote_count; i++) {
+        const gate_vote *v = &p->votes[q->first_vote + i];
+        sum += v->weight * (v->count > 0 ? rank_shown(scores, p->shown + v->first, v->count, v->document)
+                                         : rank_whole(scores, p->count, v->document, GATE_RANKS));
+    }
+    return sum;
+}
+
+/* Of the pool's queries [query_count] what rank_votes() says of held-out ones, reciprocal ranks of the
+ * others; and the sums of the latter by set. */
 static sem_status rank_pool(const gate_pool *p, const gate_vectors *v, double *ranks, rank_metrics sums[GATE_SETS],
                             sem_error *err)
 {
@@ -59,6 +78,8 @@ static sem_status rank_pool(const gate_pool *p, const gate_vectors *v, double *r
             const gate_query *q = &p->queries[i];
             ranks[i] = rank_relevant(v->queries + i * v->dim, v->documents, p->count, v->dim, p->relevant + q->first,
                                      q->count, GATE_RANKS, scores, &sums[set]);
+            if (set == GATE_HELDOUT)
+                ranks[i] = rank_votes(p, q, scores);
         }
     free(scores);
     return SEM_OK;
@@ -72,7 +93,10 @@ static sem_status add_outcomes(gate *g, const gate_pool *p, double *const ranks[
         if (list == NULL)
             return sem_fail_memory(err, "the gate's figures");
         g->outcomes = list;
-        list[g->outcome_count++] = (outcome){p->queries[i].key, {ranks[GATE_BEFORE][i], ranks[GATE_AFTER][i]}};
+        outcome *o = &list[g->outcome_count++];
+        *o = (outcome){.key = p->queries[i].key, .at = {ranks[GATE_BEFORE][i], ranks[GATE_AFTER][i]}};
+        for (size_t v = 0; v < p->queries[i].vote_count; v++)
+            o->weight += p->votes[p->queries[i].first_vote + v].weight;
     }
     for (size_t i = first_probe; i < p->query_count; i++, g->probe_count++)
         for (int when = 0; when < GATE_TIMES; when++) {
@@ -182,6 +206,8 @@ static size_t texts_to_encode(const gate *g, const store_collection *all, const 
     const bool anew = g->contenders[GATE_AFTER].stored == NULL;
     const size_t probes = g->job->settings.finetune.probe_queries;
     size_t total = 4 * (g->chosen[GATE_HELDOUT].count + g->chosen[GATE_NEWEST].count); /* with their documents */
+    for (size_t i = 0; i < g->chosen[GATE_HELDOUT].count; i++)
+        total += 2 * g->chosen[GATE_HELDOUT].entries[i]->shown_count;
     for (size_t i = 0; i < count; i++) {
         const bool cut = all[i].passage_tokens > 0;
         total += 2 * (shares[i] < probes ? shares[i] : probes) + shares[i] * ((size_t)(anew || cut) + (size_t)cut);
@@ -221,7 +247,9 @@ static int compare_outcomes(const void *a, const void *b)
     return (x->key > y->key) - (x->key < y->key);
 }
 
-/* One query asked in several collections is one query: its outcomes depend on each other. */
+/* One query asked in several collections is one query: its outcomes depend on each other. Queries
+ * count by the weight of their votes, so that what people see rarely is not outvoted by what they
+ * see always. */
 static sem_status join_outcomes(gate *g, size_t *queries, sem_error *err)
 {
     for (int when = 0; when < GATE_TIMES; when++) {
@@ -231,14 +259,17 @@ static sem_status join_outcomes(gate *g, size_t *queries, sem_error *err)
     }
     if (g->outcome_count > 0)
         qsort(g->outcomes, g->outcome_count, sizeof *g->outcomes, compare_outcomes);
+    double weight = 0;
     *queries = 0;
-    for (size_t i = 0, end; i < g->outcome_count; i = end, ++*queries) {
-        for (end = i; end < g->outcome_count && g->outcomes[end].key == g->outcomes[i].key; end++)
+    for (size_t i = 0, end; i < g->outcome_count; i = end, ++*queries)
+        for (end = i; end < g->outcome_count && g->outcomes[end].key == g->outcomes[i].key; end++) {
+            weight += g->outcomes[end].weight;
             for (int when = 0; when < GATE_TIMES; when++)
                 g->heldout[when][*queries] += g->outcomes[end].at[when];
+        }
+    for (size_t i = 0; i < *queries; i++)
         for (int when = 0; when < GATE_TIMES; when++)
-            g->heldout[when][*queries] /= (double)(end - i);
-    }
+            g->heldout[when][i] *= (double)*queries / weight;
     return SEM_OK;
 }
 

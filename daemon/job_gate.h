@@ -43,8 +43,16 @@ typedef struct gate_query {
     uint64_t key;     /* holdout_key; 0 of a probe */
     const char *text; /* borrowed from the pair set or the pool */
     size_t length;
-    size_t first, count; /* its relevant documents in `relevant` */
+    size_t first, count;           /* its relevant documents in `relevant` */
+    size_t first_vote, vote_count; /* of a held-out one, in `votes` */
 } gate_query;
+
+/* A document that people chose for a query, among what they were shown. */
+typedef struct gate_vote {
+    uint32_t document;   /* its number, as of all these */
+    size_t first, count; /* what was shown, in `shown`; none: it is ranked among all */
+    double weight;
+} gate_vote;
 
 typedef struct gate_pool {
     uint32_t collection;
@@ -55,6 +63,10 @@ typedef struct gate_pool {
     size_t query_count, in_set[GATE_SETS];
     uint32_t *relevant; /* numbers of documents */
     size_t relevant_count;
+    gate_vote *votes; /* [vote_count] of the held-out queries */
+    size_t vote_count;
+    uint32_t *shown; /* [shown_count] numbers of documents */
+    size_t shown_count, shown_capacity;
 } gate_pool;
 
 typedef struct gate_pool_options {

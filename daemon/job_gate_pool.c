@@ -101,6 +101,44 @@ static bool is_relevant(const gate_pool *p, const gate_query *q, uint32_t number
     return false;
 }
 
+/* What was shown where the document was chosen, as far as it still exists. */
+static sem_status add_shown(building *b, const heldout_query *h, gate_vote *vote)
+{
+    gate_pool *p = b->pool;
+    vote->first = p->shown_count;
+    for (size_t i = 0; i < h->shown_count; i++) {
+        uint32_t number;
+        bool found;
+        sem_status status = add_stored(b, h->shown[i], &number, &found);
+        if (status != SEM_OK)
+            return status;
+        if (!found)
+            continue;
+        uint32_t *list = items_with_room(p->shown, p->shown_count, &p->shown_capacity, sizeof *list);
+        if (list == NULL)
+            return sem_fail_memory(b->err, "the gate's documents");
+        p->shown = list;
+        list[p->shown_count++] = number;
+    }
+    vote->count = p->shown_count - vote->first;
+    return SEM_OK;
+}
+
+static sem_status add_vote(building *b, const heldout_query *h, gate_query *q, uint32_t number)
+{
+    gate_pool *p = b->pool;
+    gate_vote *vote = &p->votes[p->vote_count];
+    *vote = (gate_vote){.document = number, .weight = h->weight};
+    sem_status status = add_shown(b, h, vote);
+    if (q->vote_count == 0)
+        q->first_vote = p->vote_count;
+    if (status == SEM_OK) {
+        p->vote_count++;
+        q->vote_count++;
+    }
+    return status;
+}
+
 static sem_status add_asked(building *b, const heldout_query *h, gate_set set)
 {
     gate_pool *p = b->pool;
@@ -114,7 +152,8 @@ static sem_status add_asked(building *b, const heldout_query *h, gate_set set)
     if (status != SEM_OK || !found)
         return status;
     if (p->in_set[set] == 0 || p->queries[p->query_count - 1].key != h->key) {
-        p->queries[p->query_count++] = (gate_query){h->key, h->query, h->query_length, p->relevant_count, 0};
+        p->queries[p->query_count++] =
+            (gate_query){.key = h->key, .text = h->query, .length = h->query_length, .first = p->relevant_count};
         p->in_set[set]++;
     }
     gate_query *q = &p->queries[p->query_count - 1];
@@ -122,7 +161,7 @@ static sem_status add_asked(building *b, const heldout_query *h, gate_set set)
         p->relevant[p->relevant_count++] = number;
         q->count++;
     }
-    return SEM_OK;
+    return set == GATE_HELDOUT ? add_vote(b, h, q, number) : SEM_OK;
 }
 
 static sem_status add_chosen(building *b, gate_set set)
@@ -194,7 +233,7 @@ static bool add_probe(building *b, uint32_t number, bool never_trained)
         return false;
     if (place < known)
         return true;
-    p->queries[p->query_count++] = (gate_query){0, text, length, p->relevant_count, 1};
+    p->queries[p->query_count++] = (gate_query){.text = text, .length = length, .first = p->relevant_count, .count = 1};
     p->relevant[p->relevant_count++] = number;
     p->in_set[GATE_PROBE]++;
     return true;
@@ -218,7 +257,8 @@ static sem_status build(building *b)
                         1;
     p->queries = checked_realloc(NULL, most, sizeof *p->queries);
     p->relevant = checked_realloc(NULL, most, sizeof *p->relevant);
-    if (p->queries == NULL || p->relevant == NULL)
+    p->votes = checked_realloc(NULL, o->chosen[GATE_HELDOUT].count + 1, sizeof *p->votes);
+    if (p->queries == NULL || p->relevant == NULL || p->votes == NULL)
         return sem_fail_memory(b->err, "the gate's queries");
     sem_status status = add_chosen(b, GATE_HELDOUT);
     if (status == SEM_OK)
@@ -252,5 +292,7 @@ void gate_pool_free(gate_pool *p)
     free(p->documents);
     free(p->queries);
     free(p->relevant);
+    free(p->votes);
+    free(p->shown);
     *p = (gate_pool){0};
 }

@@ -89,6 +89,20 @@ double rank_relevant(const float *query, const float *documents, size_t n, size_
     return first <= k ? 1 / (double)first : 0;
 }
 
+double rank_whole(const float *scores, size_t n, uint32_t own, size_t k)
+{
+    const size_t rank = rank_among(scores, n, &own, 1, 0);
+    return rank <= k ? 1 / (double)rank : 0;
+}
+
+double rank_shown(const float *scores, const uint32_t *shown, size_t count, uint32_t own)
+{
+    size_t rank = 1;
+    for (size_t i = 0; i < count; i++)
+        rank += shown[i] != own && !(scores[shown[i]] < scores[own]);
+    return 1 / (double)rank;
+}
+
 /* The sum of the differences, each with the sign of one random bit. */
 static double random_signs(const double *before, const double *after, size_t n, random_state *r)
 {

@@ -34,6 +34,13 @@ void rank_metrics_mean(rank_metrics *sum);
 double rank_relevant(const float *query, const float *documents, size_t n, size_t dim, const uint32_t *relevant,
                      size_t count, size_t k, float *scores, rank_metrics *sum);
 
+/* 1 / rank of document `own` among all [n] by their scores, 0 beyond k. Ties count against it. */
+double rank_whole(const float *scores, size_t n, uint32_t own, size_t k);
+
+/* 1 / rank of document `own` among shown [count], numbers of documents as own is, by their scores;
+ * own may be among them. Ties count against it. */
+double rank_shown(const float *scores, const uint32_t *shown, size_t count, uint32_t own);
+
 /* One-sided paired randomisation test (Smucker et al. 2007): the probability
  * that random sign flips of after[i] - before[i] give a mean at least as large
  * as the observed one. Exactly repeatable from the seed. */

@@ -83,11 +83,11 @@ static void describe_probes(const gate_evidence *e, char *text, size_t size)
                collections == 1 ? "" : "s");
 }
 
-/* "held-out MRR@10 0.564 -> 0.721 on 500 queries (p = 0.0001), probe ..." */
+/* "held-out clicks 0.564 -> 0.721 on 500 queries (p = 0.0001), probe ..." */
 static void describe(const gate_evidence *e, const gate_decision *d, char *text, size_t size)
 {
     const gate_side *h = &e->heldout;
-    append(text, size, "held-out MRR@10 %.3f -> %.3f on %zu queries (p = %.4f), ", mean(h->before, h->queries),
+    append(text, size, "held-out clicks %.3f -> %.3f on %zu queries (p = %.4f), ", mean(h->before, h->queries),
            mean(h->after, h->queries), h->queries, d->p_value);
     describe_probes(e, text, size);
 }

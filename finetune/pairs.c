@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "finetune/holdout.h"
+#include "finetune/shown.h"
 #include "finetune/text_pool.h"
 
 #include <math.h>
@@ -39,6 +40,7 @@ typedef struct collector {
     item_table ballot_table;
     skip *skips; /* of the documents above clicked ones */
     size_t skip_count, skip_capacity;
+    shown_list shown;    /* beside clicked ones of held-out queries */
     uint64_t last;       /* number of the last judgement */
     uint32_t serial;     /* of the next vote */
     uint32_t collection; /* the last one asked about; 0: none yet */
@@ -58,6 +60,7 @@ static void collector_free(collector *c)
     free(c->ballots);
     item_table_free(&c->ballot_table);
     free(c->skips);
+    shown_free(&c->shown);
     free(c->weights);
 }
 
@@ -206,7 +209,7 @@ static sem_status note_skips(collector *c, const event_judgement *j, uint32_t pa
     event_above above = j->above;
     docid id;
     sem_status status = SEM_OK;
-    if (c->options->negatives == 0 || !(j->weight > 0) || is_held_out(c->options, j->query, j->query_length))
+    if (c->options->negatives == 0 || !(j->weight > 0))
         return SEM_OK;
     while (status == SEM_OK && event_above_next(&above, &id))
         if (above.left < SKIPPED_ABOVE)
@@ -239,7 +242,11 @@ static sem_status count_vote(collector *c, const event_judgement *j, const judge
                           .weight = vote_weight(c->options, j)};
         counted = cast(c, &b);
     }
-    return counted ? note_skips(c, j, pair) : sem_fail_memory(c->err, "the training pairs");
+    if (!counted)
+        return sem_fail_memory(c->err, "the training pairs");
+    if (j->weight > 0 && is_held_out(c->options, j->query, j->query_length))
+        return shown_note(&c->shown, c->read, j, pair, c->err);
+    return note_skips(c, j, pair);
 }
 
 static sem_status learn(collector *c, const event_judgement *j)
@@ -319,8 +326,9 @@ static void add_pair(pair_set *out, const collector *c, size_t number)
     };
 }
 
-static heldout_query heldout_of(const pair_set *out, const collector *c, const judged *j, uint64_t key)
+static heldout_query heldout_of(const pair_set *out, const collector *c, size_t number, uint64_t key)
 {
+    const judged *j = &c->judged[number];
     const pooled_text *query = &c->texts.texts[j->query], *document = &c->texts.texts[j->document];
     const char *strings = out->texts;
     return (heldout_query){
@@ -332,7 +340,17 @@ static heldout_query heldout_of(const pair_set *out, const collector *c, const j
         .docno = j->docno,
         .document = strings + document->offset,
         .document_length = document->length,
+        .weight = c->weights[number].weight,
     };
+}
+
+/* Keeps a held-out query for measuring; what was shown for it begins at *at or later. */
+static void add_heldout(pair_set *out, const collector *c, size_t number, uint64_t key, size_t *at)
+{
+    heldout_query *h = &out->heldout[out->heldout_count++];
+    *h = heldout_of(out, c, number, key);
+    h->shown_count = shown_of(&c->shown, (uint32_t)number, at);
+    h->shown = out->shown + *at;
 }
 
 /* The number among out's documents of a text, which is put there if it is not; numbers[] of texts: 0 is none yet. */
@@ -374,9 +392,10 @@ static bool take_memory(pair_set *out, collector *c)
     out->pair_documents = checked_realloc(NULL, c->judged_count + 1, sizeof *out->pair_documents);
     out->negative_documents = checked_realloc(NULL, c->skip_count + 1, sizeof *out->negative_documents);
     out->documents = checked_realloc(NULL, c->place_count + 1, sizeof *out->documents);
-    return out->pairs != NULL && out->heldout != NULL && out->newest != NULL && out->negatives != NULL &&
-           out->pair_documents != NULL && out->negative_documents != NULL && out->documents != NULL &&
-           buffer_reserve(&c->texts.strings, 1);
+    out->shown = checked_realloc(NULL, c->shown.count + 1, sizeof *out->shown);
+    return out->pairs != NULL && out->heldout != NULL && out->shown != NULL && out->newest != NULL &&
+           out->negatives != NULL && out->pair_documents != NULL && out->negative_documents != NULL &&
+           out->documents != NULL && buffer_reserve(&c->texts.strings, 1);
 }
 
 /* Queries of the judgements, in the order of the log. */
@@ -415,24 +434,26 @@ static sem_status name_queries(const collector *c, const pair_set *out, asking *
 }
 
 /* Keeps a newest query for measuring. It is to be new in the next round as well. */
-static void add_newest(pair_set *out, const collector *c, const judged *j, uint64_t key)
+static void add_newest(pair_set *out, const collector *c, size_t number, uint64_t key)
 {
     if (out->newest_count == 0)
-        out->last = j->first - 1;
-    out->newest[out->newest_count++] = heldout_of(out, c, j, key);
+        out->last = c->judged[number].first - 1;
+    out->newest[out->newest_count++] = heldout_of(out, c, number, key);
 }
 
 /* Divides what was judged between what is trained on and what is measured with. numbers [texts], all 0. */
 static void divide(collector *c, const asking *a, pair_set *out, uint32_t *numbers)
 {
-    for (size_t i = 0, skip_at = 0, train_at = 0; i < c->judged_count; i++) {
+    for (size_t i = 0; i < c->shown.count; i++)
+        out->shown[i] = c->shown.items[i].docno;
+    for (size_t i = 0, skip_at = 0, train_at = 0, shown_at = 0; i < c->judged_count; i++) {
         const judged *j = &c->judged[i];
         if (!(c->weights[i].weight > 0)) {
             out->skipped++;
         } else if (holdout_takes(a->keys[i], c->options->heldout_share)) {
-            out->heldout[out->heldout_count++] = heldout_of(out, c, j, a->keys[i]);
+            add_heldout(out, c, i, a->keys[i], &shown_at);
         } else if (a->newest[train_at++]) {
-            add_newest(out, c, j, a->keys[i]);
+            add_newest(out, c, i, a->keys[i]);
         } else {
             out->pair_documents[out->count] = document_of(out, c, j->document, numbers);
             add_pair(out, c, i);
@@ -466,6 +487,7 @@ static sem_status build_set(collector *c, pair_set *out, sem_error *err)
                                        c->options->negatives, &out->passed_by, err);
     if (status != SEM_OK)
         return status;
+    shown_sort(&c->shown);
     uint32_t *numbers = calloc(c->texts.count + 1, sizeof *numbers);
     if (numbers == NULL || !take_memory(out, c)) {
         free(numbers);
@@ -511,6 +533,7 @@ void pair_set_free(pair_set *set)
     free(set->pair_documents);
     free(set->negative_documents);
     free(set->heldout);
+    free(set->shown);
     free(set->newest);
     free(set->texts);
     free(set->mined_texts);

@@ -21,6 +21,9 @@ typedef struct heldout_query {
     uint32_t docno;
     const char *document;
     size_t document_length;
+    double weight;         /* of the votes, as of a pair: what is left of position bias and distrust */
+    const uint32_t *shown; /* [shown_count] docnos of what was shown where it was clicked, its own included */
+    size_t shown_count;    /* 0: feedback, or one of the newest */
 } heldout_query;
 
 /* As a docno: the text is feedback's own. */
@@ -44,6 +47,7 @@ typedef struct pair_set {
     uint32_t *negative_documents; /* [negative_count] and of each negative */
     heldout_query *heldout;
     size_t heldout_count;
+    uint32_t *shown;        /* what the held-out queries' own are part of */
     size_t heldout_queries; /* different ones among them */
     heldout_query *newest;  /* held out for this round, because they came last */
     size_t newest_count;

@@ -88,6 +88,7 @@ typedef struct event_judgement {
     uint64_t search;     /* of a click: the seq of its search; 0 for feedback */
     size_t shown_count;  /* of a click: what its search showed in all */
     event_above above;   /* of a click */
+    event_above shown;   /* of a click: all that its search showed, in the same way */
 } event_judgement;
 
 /* Clicks (on text searches only) and feedback with seq above `after`, oldest first. */

@@ -38,6 +38,7 @@ static sem_status click_judgement(store_read *r, MDB_txn *txn, const MDB_val *va
     j->search = click.search;
     j->above = (event_above){search.shown, search.end, click.rank > 0 ? click.rank - 1 : 0};
     j->shown_count = count_shown(search);
+    j->shown = (event_above){search.shown, search.end, (uint32_t)j->shown_count};
     *use = search.kind == QUERY_TEXT;
     return SEM_OK;
 }

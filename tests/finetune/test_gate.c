@@ -63,7 +63,7 @@ START_TEST(gate_promotes_a_gain_that_costs_nothing)
 {
     gate_case t;
     const gate_decision *d = decide(&t, 0.1, 0, 0);
-    check_reason(&t, true, "held-out MRR@10 0.");
+    check_reason(&t, true, "held-out clicks 0.");
     check_reason(&t, true, "on 500 queries (p = 0.0001), probe 0.");
     check_reason(&t, true, "on 1000 queries of 2 collections: promoted");
     ck_assert(d->p_value < 0.001);
