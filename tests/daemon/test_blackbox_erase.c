@@ -1,6 +1,8 @@
 /* What goes from the log by itself, and what is erased from it, file and all. */
 #include "tests/daemon/blackbox.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -184,6 +186,95 @@ START_TEST(the_oldest_events_go_for_room)
 }
 END_TEST
 
+/* --- while others search and click */
+
+enum { CLIENTS = 3, ERASURES = 12 };
+
+typedef struct clicker {
+    client *client;
+    pthread_t thread;
+    atomic_bool *stop;
+    size_t clicks; /* that were answered */
+    bool failed;
+} clicker;
+
+/* A call on a connection of its own; false when it did not succeed. */
+static bool call(clicker *k, const char *method, json_t *params, client_reply *reply)
+{
+    sem_error error;
+    buffer bytes = {0};
+    box_pack_json(&bytes, params);
+    bool done = client_call(k->client, method, bytes.data, bytes.size, BOX_TIMEOUT_MS, reply, &error) == SEM_OK;
+    buffer_free(&bytes);
+    return done && !reply->is_error;
+}
+
+static void *click_main(void *context)
+{
+    clicker *k = context;
+    while (!atomic_load(k->stop) && !k->failed) {
+        client_reply found = {0}, clicked = {0};
+        k->failed = !call(k, "search", json_pack("{s:s, s:s}", "query", "card", "user", "bob"), &found);
+        const msgpack_object *id = object_get(&found.value, "query_id");
+        json_t *params =
+            k->failed ? NULL : json_pack("{s:s%, s:i}", "query_id", id->via.str.ptr, (size_t)id->via.str.size, "id", 7);
+        k->failed = k->failed || !call(k, "click", params, &clicked);
+        k->clicks += !k->failed;
+        client_reply_free(&found);
+        client_reply_free(&clicked);
+    }
+    return NULL;
+}
+
+static size_t count_all(const char *kind)
+{
+    char after[32] = "0";
+    size_t count = 0;
+    while (after[0] != '\0') {
+        const msgpack_object *page =
+            box_call(&b, "events", "{'kinds': ['%s'], 'limit': 1000, 'after': '%s'}", kind, after);
+        const msgpack_object *next = object_get(page, "next");
+        bool is_end = next->type == MSGPACK_OBJECT_NIL;
+        count += box_count(object_get(page, "events"));
+        snprintf(after, sizeof after, "%.*s", is_end ? 0 : (int)next->via.str.size, is_end ? "" : next->via.str.ptr);
+    }
+    return count;
+}
+
+START_TEST(no_click_is_lost_while_the_file_is_written_anew)
+{
+    clicker all[CLIENTS];
+    atomic_bool stop = false;
+    size_t clicks = 0;
+    if (!start(NULL, NULL))
+        return;
+    for (int i = 0; i < CLIENTS; i++) {
+        all[i] = (clicker){.client = box_connect(&b), .stop = &stop};
+        ck_assert_int_eq(pthread_create(&all[i].thread, NULL, click_main, &all[i]), 0);
+    }
+    for (int i = 0; i < ERASURES; i++) {
+        ask(SECRET, "ann");
+        ck_assert_uint_eq(erase("'user': 'ann'"), 1);
+        ck_assert_uint_eq(times_in_log(SECRET), 0);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < CLIENTS; i++) {
+        pthread_join(all[i].thread, NULL);
+        ck_assert(!all[i].failed);
+        clicks += all[i].clicks;
+        client_close(all[i].client);
+    }
+    ck_assert_uint_gt(clicks, CLIENTS);
+    ck_assert_uint_eq(count_all("click"), clicks);
+    ck_assert_uint_eq(count_all("search"), clicks);
+    box_kill(&b); /* what was answered is on disk */
+    ck_whole();
+    box_start(&b);
+    ck_assert_uint_eq(count_all("click"), clicks);
+    box_stop(&b);
+}
+END_TEST
+
 /* Bob's searches are never lost, and Ann's are gone in the end, wherever the erasing was cut off. */
 START_TEST(a_kill_while_erasing_loses_nothing_else)
 {
@@ -234,6 +325,7 @@ int main(void)
     tcase_add_test(tests, events_older_than_a_time_are_erased);
     tcase_add_test(tests, old_events_go_by_themselves);
     tcase_add_test(tests, the_oldest_events_go_for_room);
+    tcase_add_test(tests, no_click_is_lost_while_the_file_is_written_anew);
     tcase_add_test(tests, a_kill_while_erasing_loses_nothing_else);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
