@@ -5,6 +5,7 @@
 #include "daemon/logged_queries.h"
 #include "daemon/meta_catalog.h"
 #include "daemon/space.h"
+#include "daemon/watchdog.h"
 #include "daemon/writer.h"
 
 #include <errno.h>
@@ -151,6 +152,7 @@ static void *index_main(void *argument)
         train_serving(b, &b->core->current);
         train_serving(b, &b->core->candidate);
         train_space(b, NULL, b->core->external);
+        watchdog_work(b->core->watchdog, &b->stop);
         encoding_destroy(b->encoding); /* it has memory that is seldom needed */
         b->encoding = NULL;
     } while (rest(b, INDEX_INTERVAL_MS));

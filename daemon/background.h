@@ -1,4 +1,5 @@
-/* The threads that nobody asks: the index thread, which trains lists; the columns
+/* The threads that nobody asks: the index thread, which trains lists and
+ * reads the log for the watchdog; the columns
  * thread, which fills and merges what filters are evaluated on; and the ticker,
  * which looks after deadlines of those who wait and after intervals. */
 #ifndef SEM_DAEMON_BACKGROUND_H

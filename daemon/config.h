@@ -91,6 +91,11 @@ typedef struct config {
         size_t mine_top;          /* candidates of each index */
         bool replay;              /* pairs that an earlier job trained on come again */
         size_t own_pairs;         /* made from the collections' own text, at most */
+        bool watchdog;
+        size_t watchdog_searches;    /* of each generation, before they are compared first */
+        double watchdog_p;           /* chance of an alarm for nothing */
+        uint64_t watchdog_settle_ms; /* that a search is given for its clicks */
+        bool watchdog_rollback;
     } finetune;
     train_config train;      /* threads (0 resolved) and nice come from [finetune] */
     struct {                 /* [train]'s names, resolved in train */

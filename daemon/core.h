@@ -23,6 +23,7 @@ struct writer;
 struct jobs;
 struct lexical_thread;
 struct solo;
+struct watchdog;
 struct event_upkeep;
 
 enum { CORE_BUCKETS = 13 };
@@ -65,6 +66,7 @@ typedef struct core {
     struct lexical_thread *lexical; /* owned */
     struct solo *backups;           /* owned */
     struct solo *exports;           /* owned */
+    struct watchdog *watchdog;      /* owned */
     struct event_upkeep *upkeep;    /* owned; of the event log */
     uint64_t started_ms;            /* monotonic */
     core_stats stats;

@@ -1,6 +1,7 @@
 #include "daemon/core_metrics.h"
 
 #include "daemon/jobs.h"
+#include "daemon/watchdog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,21 @@ static bool job_gauges(core *c, buffer *out)
     return metric(out, "semd_job_running", "gauge", running) && metric(out, "semd_job_number", "gauge", number);
 }
 
+static bool watch(core *c, buffer *out)
+{
+    watchdog_state s;
+    watchdog_get_state(c->watchdog, &s);
+    return metric(out, "semd_watchdog_watching", "gauge", s.watching) &&
+           metric(out, "semd_watchdog_alarm", "gauge", s.alarm) &&
+           metric(out, "semd_watchdog_alarms_total", "counter", s.alarms) &&
+           buffer_print(out, "# TYPE semd_watchdog_searches gauge\n") &&
+           buffer_print(out, "semd_watchdog_searches{generation=\"before\"} %zu\n", s.searches[0]) &&
+           buffer_print(out, "semd_watchdog_searches{generation=\"current\"} %zu\n", s.searches[1]) &&
+           buffer_print(out, "# TYPE semd_watchdog_clickthrough gauge\n") &&
+           buffer_print(out, "semd_watchdog_clickthrough{generation=\"before\"} %.6f\n", s.rates[0]) &&
+           buffer_print(out, "semd_watchdog_clickthrough{generation=\"current\"} %.6f\n", s.rates[1]);
+}
+
 static uint64_t resident_bytes(void)
 {
     unsigned long long total, resident = 0;
@@ -122,8 +138,8 @@ static bool memory(core *c, buffer *out)
 bool core_metrics(core *c, buffer *out)
 {
     core_stats *s = &c->stats;
-    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && cache(c, out) &&
-           memory(c, out) && buffer_print(out, "# TYPE semd_queue_length gauge\n") &&
+    return methods(c, out) && latencies(c, out) && indices(c, out) && job_gauges(c, out) && watch(c, out) &&
+           cache(c, out) && memory(c, out) && buffer_print(out, "# TYPE semd_queue_length gauge\n") &&
            buffer_print(out, "semd_queue_length{lane=\"queries\"} %zu\n", queue_length(c->work, QUEUE_FAST)) &&
            buffer_print(out, "semd_queue_length{lane=\"documents\"} %zu\n", queue_length(c->work, QUEUE_SLOW)) &&
            metric(out, "semd_queue_bytes", "gauge", c->held_bytes) &&

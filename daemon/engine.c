@@ -17,6 +17,7 @@
 #include "daemon/notices.h"
 #include "daemon/seed.h"
 #include "daemon/task.h"
+#include "daemon/watchdog.h"
 #include "daemon/worker.h"
 #include "daemon/writer.h"
 
@@ -117,6 +118,8 @@ static sem_status start_threads(engine *e, sem_error *err)
     if (status == SEM_OK)
         status = worker_pool_create(&e->workers, c, worker_count(&c->settings), dispatch_task, err);
     if (status == SEM_OK)
+        status = watchdog_create(&c->watchdog, c, err);
+    if (status == SEM_OK)
         status = background_create(&e->background, c, err);
     return status;
 }
@@ -163,6 +166,7 @@ void engine_destroy(engine *e)
     /* In the order of the work: workers hand to jobs and to the writer, jobs hand
      * to the writer. */
     background_destroy(e->background);
+    watchdog_destroy(c->watchdog);
     worker_pool_destroy(e->workers);
     solo_destroy(c->backups);
     solo_destroy(c->exports);

@@ -20,6 +20,8 @@ typedef struct job_known {
     uint64_t version; /* of the text that was embedded */
 } job_known;
 
+enum { JOB_WHY_MAX = 256 };
+
 typedef struct job {
     core *core;
     job_status *status;
@@ -31,6 +33,7 @@ typedef struct job {
     char path[FILES_PATH_MAX];       /* load: where from */
     bool gate;                       /* load: compare before promoting */
     uint32_t target;                 /* rollback: which generation */
+    char why[JOB_WHY_MAX];           /* rollback: for people, where nobody asked for it; else "" */
     unsigned threads;                /* for training and bulk encoding */
     char model[STORE_MODEL_MAX + 1]; /* folder of the candidate below models/ */
     char mode[8];                    /* of the generation that may come of it */

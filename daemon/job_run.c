@@ -91,7 +91,7 @@ static sem_status roll_back(job *j, sem_error *err)
         status = sem_fail(err, SEM_NOT_FOUND, "generation: there is no generation %u", j->target);
     if (status != SEM_OK)
         return status;
-    job_status_decide(j->status, true, "rolled back"); /* shown once the job is done */
+    job_status_decide(j->status, true, j->why[0] != '\0' ? j->why : "rolled back"); /* shown once the job is done */
     serving *now = serving_slot_acquire(&j->core->current);
     const bool shared = record.space == space_number(now->space);
     serving_release(now);

@@ -271,6 +271,13 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
     return status;
 }
 
+void jobs_settings(jobs *j, config *out)
+{
+    pthread_mutex_lock(&j->lock);
+    out->finetune = j->settings.finetune;
+    pthread_mutex_unlock(&j->lock);
+}
+
 job *jobs_make(jobs *j, job_kind kind, const char *mode)
 {
     job *work = calloc(1, sizeof *work);

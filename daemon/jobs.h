@@ -28,6 +28,9 @@ void jobs_destroy(jobs *j);
 sem_status jobs_claim(jobs *j, sem_error *err);
 void jobs_unclaim(jobs *j);
 
+/* Copies [finetune] as of now into out, and nothing else. Any thread. */
+void jobs_settings(jobs *j, config *out);
+
 /* A job with the settings of now; NULL when memory is out. mode NULL: finetune.mode. */
 job *jobs_make(jobs *j, job_kind kind, const char *mode);
 void jobs_free(job *work); /* accepts NULL */

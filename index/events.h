@@ -98,13 +98,17 @@ sem_status events_judgements(store_read *r, uint64_t after, event_each_judgement
 typedef struct event_shown {
     docid id;
     bool clicked; /* and the click not taken back */
+    int64_t clicked_ms;
     bool erased;  /* which document it was is no longer known; id is empty */
 } event_shown;
 
 /* A text search with what it showed. Borrowed. */
 typedef struct event_logged_search {
     uint64_t seq;
+    int64_t time_ms;
     uint32_t collection, generation;
+    event_ranking ranking;
+    uint64_t user_hash; /* 0: none given */
     const char *query;
     size_t query_length;
     const event_shown *shown; /* [shown_count] in order of rank */

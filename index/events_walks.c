@@ -1,6 +1,7 @@
 /* Walks over events: judgements for training, searches with what was shown and clicked. */
 #include "base/checked.h"
 #include "index/event_record.h"
+#include "index/events_scan.h"
 
 static size_t count_shown(event_search_view search)
 {
@@ -191,8 +192,10 @@ static sem_status mark_click(search_walk *w, const MDB_val *number, size_t shown
         return status;
     if (!event_record_click(&value, &click))
         return environment_damaged(&w->r->s->events, "the record of a click", err);
-    if (click.weight > 0 && click.rank > 0 && click.rank <= shown_count)
+    if (click.weight > 0 && click.rank > 0 && click.rank <= shown_count) {
         w->shown[click.rank - 1].clicked = true;
+        w->shown[click.rank - 1].clicked_ms = click.time_ms;
+    }
     return SEM_OK;
 }
 
@@ -224,8 +227,11 @@ static sem_status one_search(search_walk *w, const MDB_val *key, const MDB_val *
     if (search.kind != QUERY_TEXT)
         return SEM_OK;
     event_logged_search s = {.seq = get_u64(key->mv_data),
+                             .time_ms = search.time_ms,
                              .collection = search.collection,
                              .generation = search.generation,
+                             .ranking = search.ranking,
+                             .user_hash = search.user_hash,
                              .query = search.query,
                              .query_length = search.query_length};
     sem_status status = fill_shown(w, search, &s, err);
@@ -267,4 +273,109 @@ sem_status events_searches(store_read *r, event_each_search *each, void *context
     mdb_cursor_close(cursor);
     free(w.shown);
     return status;
+}
+
+/* --- searches in pieces */
+
+/* The event that a scan is at; MDB_NOTFOUND where none is left. */
+static int scan_begin(MDB_cursor *cursor, const events_scan *scan, MDB_val *key, MDB_val *value)
+{
+    unsigned char number[EVENT_SEQ];
+    put_u64(number, scan->at);
+    *key = as_value(number, sizeof number);
+    int rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+    if (!scan->backward)
+        return rc;
+    if (rc == MDB_NOTFOUND)
+        return mdb_cursor_get(cursor, key, value, MDB_LAST);
+    if (rc == 0 && (key->mv_size != EVENT_SEQ || get_u64(key->mv_data) > scan->at))
+        return mdb_cursor_get(cursor, key, value, MDB_PREV);
+    return rc;
+}
+
+static sem_status scan_events(search_walk *w, MDB_cursor *cursor, events_scan *scan, size_t most,
+                              event_each_search *each, void *context, sem_error *err)
+{
+    MDB_val key, value;
+    bool more = true;
+    int rc = scan_begin(cursor, scan, &key, &value);
+    for (; rc == 0 && most > 0; most--) {
+        sem_status status = one_search(w, &key, &value, each, context, &more, err);
+        if (status != SEM_OK)
+            return status;
+        const uint64_t seq = get_u64(key.mv_data);
+        scan->at = !more ? seq : scan->backward ? seq - 1 : seq + 1;
+        if (!more)
+            return SEM_OK;
+        rc = mdb_cursor_get(cursor, &key, &value, scan->backward ? MDB_PREV : MDB_NEXT);
+    }
+    scan->ended = rc == MDB_NOTFOUND;
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&w->r->s->events, "scan of searches", rc, err);
+}
+
+sem_status events_scan_some(store_read *r, events_scan *scan, size_t most, event_each_search *each, void *context,
+                            sem_error *err)
+{
+    search_walk w = {.r = r};
+    MDB_cursor *cursor;
+    sem_status status = read_txn(r, &r->s->events, &w.txn, err);
+    if (status != SEM_OK)
+        return status;
+    scan->ended = false;
+    int rc = mdb_cursor_open(w.txn, r->s->event_log, &cursor);
+    if (rc != 0)
+        return environment_fail(&r->s->events, "scan of searches", rc, err);
+    rc = mdb_cursor_open(w.txn, r->s->clicks, &w.clicks);
+    status = rc == 0 ? scan_events(&w, cursor, scan, most, each, context, err)
+                     : environment_fail(&r->s->events, "scan of clicks", rc, err);
+    mdb_cursor_close(w.clicks);
+    mdb_cursor_close(cursor);
+    free(w.shown);
+    return status;
+}
+
+/* The first event with a number from `seq` on; its time. */
+static int event_from(MDB_cursor *cursor, uint64_t seq, uint64_t *found, int64_t *time_ms)
+{
+    unsigned char number[EVENT_SEQ];
+    put_u64(number, seq);
+    MDB_val key = as_value(number, sizeof number), value;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    if (rc != 0)
+        return rc;
+    if (key.mv_size != EVENT_SEQ || value.mv_size < EVENT_HEAD)
+        return MDB_CORRUPTED;
+    *found = get_u64(key.mv_data);
+    *time_ms = (int64_t)get_u64((const unsigned char *)value.mv_data + 1);
+    return 0;
+}
+
+sem_status events_since(store_read *r, int64_t time_ms, uint64_t *seq, sem_error *err)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    sem_status status = read_txn(r, &r->s->events, &txn, err);
+    if (status != SEM_OK)
+        return status;
+    int rc = mdb_cursor_open(txn, r->s->event_log, &cursor);
+    if (rc != 0)
+        return environment_fail(&r->s->events, "search of a time", rc, err);
+    uint64_t low = 0, high = 0; /* the answer is from low to high */
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc == 0 && key.mv_size == EVENT_SEQ)
+        high = get_u64(key.mv_data) + 1;
+    while (rc == 0 && low < high) {
+        const uint64_t middle = low + (high - low) / 2;
+        uint64_t found;
+        int64_t time;
+        rc = event_from(cursor, middle, &found, &time);
+        if (rc == 0 && time < time_ms)
+            low = found + 1;
+        else if (rc == 0)
+            high = middle;
+    }
+    mdb_cursor_close(cursor);
+    *seq = low;
+    return rc == 0 || rc == MDB_NOTFOUND ? SEM_OK : environment_fail(&r->s->events, "search of a time", rc, err);
 }

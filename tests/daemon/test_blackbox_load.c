@@ -1,7 +1,6 @@
 /* Many clients, much at a time, little room: every request has one answer. */
-#include "tests/daemon/blackbox.h"
+#include "tests/daemon/box_metrics.h"
 
-#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -179,37 +178,6 @@ START_TEST(info_tells_the_limits_of_now)
 }
 END_TEST
 
-/* --- metrics */
-
-static int http_socket(void)
-{
-    char *text, host[64], port[8];
-    size_t size;
-    ck_ok(files_read(b.log, 1 << 20, &text, &size, &error));
-    const char *at = strstr(text, "address=http://");
-    ck_assert_ptr_nonnull(at);
-    ck_assert_int_eq(sscanf(at, "address=http://%63[^:]:%7[0-9]", host, port), 2);
-    free(text);
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM};
-    ck_assert_int_eq(getaddrinfo(host, port, &hints, &found), 0);
-    int fd = socket(found->ai_family, SOCK_STREAM, 0);
-    ck_assert_int_eq(connect(fd, found->ai_addr, found->ai_addrlen), 0);
-    freeaddrinfo(found);
-    return fd;
-}
-
-static void fetch_metrics(char *out, size_t size)
-{
-    static const char get[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    int fd = http_socket();
-    ck_assert_int_eq(write(fd, get, sizeof get - 1), sizeof get - 1);
-    size_t used = 0;
-    for (ssize_t n; used + 1 < size && (n = read(fd, out + used, size - used - 1)) > 0;)
-        used += (size_t)n;
-    out[used] = '\0';
-    close(fd);
-}
-
 /* --- a client that goes away with requests in flight */
 
 static int dial(void)
@@ -263,7 +231,7 @@ static unsigned long long metric(const char *name)
 {
     static char text[1 << 18];
     unsigned long long value = 0;
-    fetch_metrics(text, sizeof text);
+    box_metrics(&b, text, sizeof text);
     const char *at = strstr(text, name);
     ck_assert_ptr_nonnull(at);
     ck_assert_int_eq(sscanf(at + strlen(name), " %llu", &value), 1);
@@ -306,7 +274,7 @@ START_TEST(metrics_tell_latencies_memory_indices_and_jobs)
         box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': 'my card'}]}", i);
     box_call(&b, "search", "{'query': 'my card'}");
     box_fails(&b, "NOT_FOUND", "search", "{'collection': 'none', 'query': 'my card'}");
-    fetch_metrics(text, sizeof text);
+    box_metrics(&b, text, sizeof text);
     static const char *const lines[] = {
         "semd_requests_total{method=\"upsert\"} 5\n",
         "semd_requests_total{method=\"search\"} 2\n",
@@ -326,7 +294,7 @@ START_TEST(metrics_tell_latencies_memory_indices_and_jobs)
         /* An answer may be here before its request is counted and freed. */
         for (int tries = 0; strstr(text, lines[i]) == NULL && tries < 500; tries++) {
             usleep(10000);
-            fetch_metrics(text, sizeof text);
+            box_metrics(&b, text, sizeof text);
         }
         ck_assert_msg(strstr(text, lines[i]) != NULL, "no line %s", lines[i]);
     }
