@@ -21,7 +21,7 @@ static const char USAGE[] =
     "  sets=italian,medquad,cranfield   and words, which needs no files and a tiny model\n"
     "  variants=none,naive,debiased,negatives\n"
     "             naive: all clicks count alike; debiased: weighed against position bias; negatives: and\n"
-    "             documents passed by are hard negatives\n"
+    "             documents passed by, and mined ones, are hard negatives\n"
     "  rounds=5   clicks=2000 (a round)   users=500   seed=1\n"
     "  model=pbm  or cascade: who clicks, then stops\n"
     "  strength=1 rank k is looked at with probability 1/k^strength\n"

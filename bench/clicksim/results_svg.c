@@ -12,7 +12,7 @@ static const char TITLE[] = "MRR@10 after rounds of searching, clicking and lear
 
 static const char *const MEANINGS[] = {"no learning", "learning from all clicks alike",
                                        "clicks weighed against position bias",
-                                       "the same, and what was passed by as hard negatives"};
+                                       "the same, and what was passed by and mined as hard negatives"};
 
 typedef struct panel {
     const results_row *rows;

@@ -15,7 +15,7 @@
 static const char *const NAIVE[] = {"finetune.click_weight=1", "finetune.harvest=false", "finetune.skipped_negatives=0",
                                     NULL};
 static const char *const DEBIASED[] = {"finetune.skipped_negatives=0", NULL};
-static const char *const NEGATIVES[] = {"finetune.skipped_negatives=1", NULL};
+static const char *const NEGATIVES[] = {"finetune.skipped_negatives=1", "finetune.mined_negatives=1", NULL};
 static const char *const *const VARIANT_OPTIONS[] = {NULL, NAIVE, DEBIASED, NEGATIVES};
 
 typedef struct run {

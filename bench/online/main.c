@@ -28,7 +28,8 @@ static const char USAGE[] =
     "\n"
     "  documents=100000   searches=100000 at least   load=0.5 of the capacity\n"
     "  seconds=30  of searching alone, and of measuring the capacity a third of that\n"
-    "  pairs=2560  of query and document to learn from, at most that many\n"
+    "  pairs=2560  of query and document to learn from, at most that many; there are 500 documents more than that\n"
+    "              at least\n"
     "  mode=full   or query, auto\n"
     "  set=section.key=value   for the daemon; may come several times\n"
     "\n"
@@ -283,7 +284,7 @@ static bool set_option(online *o, const char *argument)
     const struct {
         const char *name;
         size_t *value, least, most;
-    } numbers[] = {{"documents=", &o->documents, CORPUS_DOCUMENTS, 100000000},
+    } numbers[] = {{"documents=", &o->documents, 1, 100000000},
                    {"searches=", &o->searches, 1, 10000000},
                    {"seconds=", &o->seconds, 1, 3600},
                    {"pairs=", &o->pairs, 1, CORPUS_CLICKED}};
@@ -319,7 +320,8 @@ static bool parse(online *o, int argc, char **argv)
             *paths[found++] = argv[i];
         }
     }
-    return found == wanted;
+    /* What is asked for must be there. */
+    return found == wanted && o->documents >= CORPUS_HELDOUT + o->pairs;
 }
 
 int main(int argc, char **argv)
