@@ -136,7 +136,7 @@ static void list_keys(const char *section, char *text, size_t size)
 
 static sem_status unknown_key(const char *section, const char *name, sem_error *err)
 {
-    char keys[512];
+    char keys[1024];
     if (!config_section_known(section))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
                         "unknown section [%s] (allowed: server, limits, storage, model, encode, index, events, "
@@ -249,6 +249,7 @@ static bool same_value(const config_key *key, const config *a, const config *b)
     const char *right = (const char *)b + key->offset;
     switch (key->kind) {
     case KEY_PATH:
+    case KEY_CALENDAR:
     case KEY_CHOICE:
     case KEY_HTTP: return strcmp(left, right) == 0;
     case KEY_LISTEN: break;

@@ -71,16 +71,19 @@ typedef struct config {
         char mode[8]; /* full, query */
         size_t min_pairs;
         size_t min_heldout;
-        uint64_t interval_ms;  /* 0: never by itself */
-        unsigned threads;      /* 0: one a core */
-        double heldout_share;  /* of the queries */
-        double newest_share;   /* of a round's new ones, which are left for the next */
-        size_t eval_documents; /* pool that the gate ranks against, over all collections */
-        size_t probe_queries;  /* of each collection */
-        double max_p;          /* chance that a gain is luck */
-        double max_probe_loss; /* of MRR@10 on a collection's probe queries */
-        double max_drift;      /* 1 - mean cosine of old and new vectors */
-        size_t keep;           /* previous generations kept for rollback */
+        uint64_t interval_ms; /* 0: never by itself */
+        size_t new_pairs;     /* judgements since the last job began at which one starts by itself; 0: at no number */
+        char at[64];          /* when one starts by itself (daemon/calendar.h); empty: at no time */
+        size_t checkpoint_every; /* steps of training */
+        unsigned threads;        /* 0: one a core */
+        double heldout_share;    /* of the queries */
+        double newest_share;     /* of a round's new ones, which are left for the next */
+        size_t eval_documents;   /* pool that the gate ranks against, over all collections */
+        size_t probe_queries;    /* of each collection */
+        double max_p;            /* chance that a gain is luck */
+        double max_probe_loss;   /* of MRR@10 on a collection's probe queries */
+        double max_drift;        /* 1 - mean cosine of old and new vectors */
+        size_t keep;             /* previous generations kept for rollback */
         propensity_options propensity;
         bool harvest;        /* propensities come from the log; else they are the prior's */
         double click_weight; /* most that a click counts for because of its rank */

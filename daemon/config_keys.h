@@ -18,6 +18,7 @@ typedef enum key_kind {
     KEY_DURATION, /* ms, s, m, h, d; stored as uint64_t milliseconds */
     KEY_SIZE,     /* KiB, MiB, GiB, TiB; stored in 8 bytes */
     KEY_PATH,     /* text; may be empty */
+    KEY_CALENDAR, /* text: a time of day, with or without days; may be empty */
     KEY_CHOICE,   /* one of choices */
     KEY_LEVEL,    /* a log_level */
     KEY_LISTEN,   /* an address; repeatable */
@@ -47,5 +48,9 @@ bool config_section_known(const char *section);
  * their offsets are of (not KEY_LEVEL and KEY_LISTEN). The error says section.key,
  * found and allowed. A KEY_LISTEN value is appended. */
 sem_status config_key_set(const config_key *key, void *into, const char *text, sem_error *err);
+
+/* The value that the key has in *from, as a text that config_key_set() takes for the same; false
+ * where size bytes are too few, and for KEY_LEVEL and KEY_LISTEN. */
+bool config_key_text(const config_key *key, const void *from, char *text, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 /* Values of the configuration: text to number, duration, size, choice, address. */
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "daemon/calendar.h"
 #include "daemon/config_keys.h"
 #include "daemon/endpoint.h"
 
@@ -159,6 +160,14 @@ static sem_status set_text(const config_key *key, void *into, const char *text, 
     return refuse(key, text, allowed, err);
 }
 
+static sem_status set_calendar(const config_key *key, void *into, const char *text, sem_error *err)
+{
+    calendar parsed;
+    if (text[0] != '\0' && !calendar_parse(&parsed, text))
+        return refuse(key, text, "HH:MM, or days before it: Sun 03:30, Mon,Thu 03:30", err);
+    return set_text(key, into, text, err);
+}
+
 /* True if text is one of the words of choices ("auto, float32"); a comma ends one only before a space. */
 static bool is_choice(const char *choices, const char *text)
 {
@@ -214,10 +223,45 @@ sem_status config_key_set(const config_key *key, void *into, const char *text, s
     case KEY_DURATION:
     case KEY_SIZE: return set_with_unit(key, into, text, err);
     case KEY_PATH: return set_text(key, into, text, err);
+    case KEY_CALENDAR: return set_calendar(key, into, text, err);
     case KEY_CHOICE:
     case KEY_LEVEL: return set_choice(key, into, text, err);
     case KEY_LISTEN: return add_listen(key, into, text, err);
     case KEY_HTTP: return set_http(key, into, text, err);
     }
     return sem_fail(err, SEM_INTERNAL, "%s.%s has no kind", key->section, key->name);
+}
+
+bool config_key_text(const config_key *key, const void *from, char *text, size_t size)
+{
+    const char *place = (const char *)from + key->offset;
+    uint64_t wide = 0;
+    uint32_t narrow;
+    double real;
+    int length = -1;
+    switch (key->kind) {
+    case KEY_BOOL: length = snprintf(text, size, "%s", *(const bool *)place ? "true" : "false"); break;
+    case KEY_REAL:
+        memcpy(&real, place, sizeof real);
+        length = snprintf(text, size, "%.17g", real);
+        break;
+    case KEY_INTEGER:
+    case KEY_DURATION:
+    case KEY_SIZE:
+        if (key->size == sizeof narrow) {
+            memcpy(&narrow, place, sizeof narrow);
+            wide = narrow;
+        } else {
+            memcpy(&wide, place, sizeof wide);
+        }
+        length = snprintf(text, size, "%llu%s", (unsigned long long)wide, key->kind == KEY_DURATION ? "ms" : "");
+        break;
+    case KEY_PATH:
+    case KEY_CALENDAR:
+    case KEY_CHOICE:
+    case KEY_HTTP: length = snprintf(text, size, "%s", place); break;
+    case KEY_LEVEL:
+    case KEY_LISTEN: break;
+    }
+    return length >= 0 && (size_t)length < size;
 }

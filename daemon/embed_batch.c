@@ -1,6 +1,7 @@
 #include "daemon/embed_batch.h"
 
 #include "base/checked.h"
+#include "base/crash.h"
 #include "finetune/bulk_encode.h"
 #include "daemon/writer.h"
 
@@ -167,6 +168,7 @@ static sem_status put_batch(void *context, store_write *w, sem_error *err)
                                : store_vector_put(w, number, b->collection, d->docno, d->version, vectors_of(b, i),
                                                   dim_of(b), &d->stored, &d->slot, err);
     }
+    crash_point("embed.committing");
     return status;
 }
 
@@ -181,6 +183,7 @@ static sem_status index_one(embed_batch *b, vector_index *index, size_t i)
 static void index_batch(void *context)
 {
     embed_batch *b = context;
+    crash_point("embed.committed");
     space_index *index = space_acquire(b->next->space, b->collection);
     for (size_t i = 0; index != NULL && i < b->count && b->indexed == SEM_OK; i++)
         if (b->documents[i].stored)
@@ -206,8 +209,10 @@ static sem_status finish(embed_batch *b, bool encoded, sem_error *err)
         status = sem_fail(err, SEM_CANCELLED, "cancelled");
     if (status == SEM_OK && b->count + b->removed_count > 0) {
         status = encoded ? SEM_OK : encode(b, err);
+        crash_point("embed.encoded");
         if (status == SEM_OK)
             status = commit(b, err);
+        crash_point("embed.batch_done");
     }
     b->count = b->removed_count = b->texts.size = 0;
     document_cut_clear(&b->cut);

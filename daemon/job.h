@@ -26,14 +26,19 @@ typedef struct job {
     core *core;
     job_status *status;
     atomic_bool *cancel;
+    const atomic_bool *cancelled; /* by a client; else a cancel is for now */
     uint32_t number;
     job_kind kind;
-    config settings;                 /* [finetune] and [train] as they were when the job began */
-    uint32_t collection;             /* finetune: only this one's pairs; 0: all */
-    char path[FILES_PATH_MAX];       /* load: where from */
-    bool gate;                       /* load: compare before promoting */
-    uint32_t target;                 /* rollback: which generation */
-    char why[JOB_WHY_MAX];           /* rollback: for people, where nobody asked for it; else "" */
+    config settings;           /* [finetune] and [train] as they were when the job began */
+    uint32_t collection;       /* finetune: only this one's pairs; 0: all */
+    char path[FILES_PATH_MAX]; /* load: where from */
+    bool gate;                 /* load: compare before promoting */
+    uint32_t target;           /* rollback: which generation */
+    char why[JOB_WHY_MAX];     /* rollback: for people, where nobody asked for it; else "" */
+    uint32_t candidate;        /* number of the generation's record that was written for it; 0: none yet */
+    job_phase saved;           /* the last one that its record tells */
+    unsigned crashes;          /* ends of the daemon one after the other, not in order, in: */
+    job_phase crashed_in;
     unsigned threads;                /* for training and bulk encoding */
     char model[STORE_MODEL_MAX + 1]; /* folder of the candidate below models/ */
     char mode[8];                    /* of the generation that may come of it */
@@ -46,8 +51,12 @@ typedef struct job {
     size_t known_count;
 } job;
 
-/* job_run.c: the whole of a job of any kind, in the job thread. */
+/* job_run.c: the whole of a job of any kind, in the job thread. One that an earlier process began
+ * goes on with what is there. */
 sem_status job_run(job *j, sem_error *err);
+
+/* Enters a phase, and has the job's record tell so: should the daemon die in it, the next one knows where. */
+void job_enter(job *j, job_phase phase, size_t steps);
 
 /* job_pairs.c: what the log teaches, by the settings; collection 0: of all. out is the caller's. */
 sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err);
@@ -62,7 +71,8 @@ typedef enum job_towers {
 } job_towers;
 
 /* job_train.c: trains a copy of the current model of queries on the pairs and writes it as a
- * model directory of its own to `folder` below models/, which is made. The pairs are given
+ * model directory of its own to `folder` in the job's folder (job_folder.h), which is made, unless it is
+ * there: then an earlier process came so far. The pairs are given
  * their documents' vectors where they are needed, to be read no more afterwards. */
 sem_status job_train(job *j, pair_set *pairs, job_towers towers, const char *folder, sem_error *err);
 

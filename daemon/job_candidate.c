@@ -2,13 +2,14 @@
 
 #include "base/clock.h"
 #include "model/towers.h"
+#include "daemon/job_folder.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static sem_status path_of(const job *j, const char *folder, char out[FILES_PATH_MAX], sem_error *err)
 {
-    return files_join(out, err, "%s/models/%s", store_path(j->core->store), folder);
+    return job_folder_path(j->core->store, j->number, folder, out, err);
 }
 
 static sem_status open_tower(const job *j, const char *path, model_tower which, model **out, sem_error *err)
@@ -107,8 +108,15 @@ sem_status job_candidate_promote(job_candidate *c, job *j, const char *mode, sem
     } else {
         status = job_room_check(j, record.dim, err);
     }
+    char folder[STORE_MODEL_MAX + 1];
+    memcpy(folder, c->folder, sizeof folder);
     job_candidate_close(c);
+    if (status == SEM_OK)
+        status = job_folder_promote(j->core->store, j->number, folder, err);
     if (status != SEM_OK)
         return status;
-    return keeps ? job_flip_within_space(j, &record, true, err) : job_embed_and_flip(j, &record, true, err);
+    status = keeps ? job_flip_within_space(j, &record, true, err) : job_embed_and_flip(j, &record, true, err);
+    if (status != SEM_OK && j->candidate == 0) /* no record names it, by which it would be removed */
+        job_folder_demote(j->core->store, folder);
+    return status;
 }

@@ -8,13 +8,13 @@
 #include <stdbool.h>
 
 typedef struct job_candidate {
-    char folder[STORE_MODEL_MAX + 1]; /* below models/ */
+    char folder[STORE_MODEL_MAX + 1]; /* in the job's, later below models/ */
     serving *now;                     /* the generation that it would follow; a reference */
     model *query;                     /* owned */
     model *document;                  /* owned unless it is `query`; NULL: documents keep now's, and their vectors */
 } job_candidate;
 
-/* Opens the folder below models/, in the precision in which it would be served: the gate judges
+/* Opens the folder in the job's folder (job_folder.h), in the precision in which it would be served: the gate judges
  * what users would get. keeps_vectors: it is a query model alone. */
 sem_status job_candidate_open(job_candidate *out, const job *j, const char *folder, bool keeps_vectors, sem_error *err);
 void job_candidate_close(job_candidate *c); /* accepts one that was not opened, all zero */

@@ -14,9 +14,11 @@
  *      log and the commit. If something did, back to 4. */
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "daemon/changes.h"
 #include "daemon/embed_batch.h"
 #include "daemon/job.h"
+#include "daemon/job_record.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -143,12 +145,13 @@ static sem_status first_pass(embedding *e, sem_error *err)
     sem_status status = model_collections(e, &all, &count, err);
     if (status != SEM_OK)
         return status;
-    job_status_phase(e->job->status, PHASE_EMBEDDING, e->total);
+    job_enter(e->job, PHASE_EMBEDDING, e->total);
     e->began_ns = clock_monotonic_ns();
     status = put_known(e, err);
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         status = embed_collection(e, &all[i], err);
     free(all);
+    crash_point("embed.first_pass");
     return status;
 }
 
@@ -204,6 +207,7 @@ static sem_status catch_up(embedding *e, sem_error *err)
 {
     store_read *r;
     changes c;
+    crash_point("catch_up.begin");
     sem_status status = store_read_begin(e->core->store, &r, err);
     if (status != SEM_OK)
         return status;
@@ -211,12 +215,13 @@ static sem_status catch_up(embedding *e, sem_error *err)
     store_read_end(r);
     if (status != SEM_OK)
         return status;
-    job_status_phase(e->job->status, PHASE_CATCHING_UP, c.count);
+    job_enter(e->job, PHASE_CATCHING_UP, c.count);
     for (size_t at = 0; at < c.count && status == SEM_OK; job_status_step(e->job->status, at, -1))
         status = catch_up_some(e, &c, &at, err);
     if (status == SEM_OK)
         e->log_seq = c.seq;
     free(c.items);
+    crash_point("catch_up.done");
     return status;
 }
 
@@ -258,11 +263,13 @@ static sem_status apply_flip(void *context, store_write *w, sem_error *err)
     flip *f = context;
     bool behind;
     f->began_ns = clock_monotonic_ns();
+    crash_point("flip.begin");
     sem_status status = is_behind(f->embedding, store_write_view(w), &behind, err);
     if (status != SEM_OK || behind)
         return status;
     status = job_flip_record(f->embedding->job, w, f->record->number, err);
     f->done = status == SEM_OK;
+    crash_point("flip.written");
     return status;
 }
 
@@ -271,10 +278,12 @@ static void swap_generations(void *context)
     flip *f = context;
     if (!f->done)
         return;
+    crash_point("flip.committed");
     embedding *e = f->embedding;
     atomic_store(&e->core->dual, false);
     f->old = job_flip_swap(e->job, e->batch.next, f->began_ns);
     serving_release(serving_slot_swap(&e->core->candidate, NULL));
+    crash_point("flip.swapped");
 }
 
 static sem_status flip_when_caught_up(embedding *e, store_generation *record, sem_error *err)
@@ -284,11 +293,13 @@ static sem_status flip_when_caught_up(embedding *e, store_generation *record, se
     sem_status status = SEM_OK;
     for (int rounds = 0; status == SEM_OK && !f.done; rounds++) {
         status = catch_up(e, err);
+        if (status == SEM_OK && atomic_load(e->job->cancel))
+            status = sem_fail(err, SEM_CANCELLED, "cancelled");
         if (status == SEM_OK && rounds == CATCH_UP_ROUNDS_MAX)
             status = sem_fail(err, SEM_INTERNAL, "writes came faster than %d rounds of catching up", rounds);
         if (status != SEM_OK)
             return status;
-        job_status_phase(e->job->status, PHASE_FLIP, 0);
+        job_enter(e->job, PHASE_FLIP, 0);
         status = writer_run(e->core->writer, &call, err);
     }
     serving_release(f.old);
@@ -303,13 +314,34 @@ typedef struct opening {
     bool is_new;
 } opening;
 
-/* A new generation gets its number and its space; a crash from here on leaves a
- * candidate's record, which the next start removes with all that belongs to it. */
+/* A new generation gets its number and its space. The job's record names it in the same
+ * transaction: after a crash from here on the job goes on with it. */
 static sem_status write_record(void *context, store_write *w, sem_error *err)
 {
     opening *o = context;
+    job *j = o->embedding->job;
     sem_status status = store_generation_next(w, &o->record->number, &o->record->space, err);
-    return status == SEM_OK ? store_generation_put(w, o->record, err) : status;
+    if (status == SEM_OK)
+        status = store_generation_put(w, o->record, err);
+    if (status != SEM_OK)
+        return status;
+    j->candidate = o->record->number;
+    char *text = job_record_text(j, false);
+    status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
+    crash_point("candidate.recording");
+    return status;
+}
+
+static sem_status make_record(opening *o, sem_error *err)
+{
+    job *j = o->embedding->job;
+    write_call call = {.apply = write_record, .context = o};
+    sem_status status = writer_run(j->core->writer, &call, err);
+    crash_point("candidate.recorded");
+    if (status != SEM_OK)
+        j->candidate = 0;
+    return status;
 }
 
 static sem_status add_collections(void *context, store_write *w, sem_error *err)
@@ -324,6 +356,7 @@ static sem_status add_collections(void *context, store_write *w, sem_error *err)
         if (!all[i].external)
             status = space_add(o->embedding->batch.next->space, &all[i], err);
     free(all);
+    crash_point("candidate.adding");
     return status;
 }
 
@@ -332,6 +365,7 @@ static void become_candidate(void *context)
     opening *o = context;
     core *c = o->embedding->core;
     serving_release(serving_slot_swap(&c->candidate, serving_retain(o->embedding->batch.next)));
+    crash_point("candidate.current");
 }
 
 /* The target's index is filled from what its space holds (nothing, when it is
@@ -339,6 +373,7 @@ static void become_candidate(void *context)
 static sem_status open_space(embedding *e, const store_generation *record, space **out, sem_error *err)
 {
     space_options options = core_space_options(e->core, record->space, record->dim);
+    crash_point("space.opening");
     sem_status status = store_space_open(e->core->store, record->space, record->dim, err);
     if (status == SEM_OK)
         status = space_create(out, &options, err);
@@ -351,6 +386,7 @@ static sem_status open_space(embedding *e, const store_generation *record, space
         status = space_fill(*out, r, err);
         store_read_end(r);
     }
+    crash_point("space.opened");
     if (status != SEM_OK)
         space_release(*out);
     return status;
@@ -361,10 +397,8 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
     sem_status status = SEM_OK;
     space *s;
     serving *next;
-    if (o->is_new) {
-        write_call call = {.apply = write_record, .context = o};
-        status = writer_run(e->core->writer, &call, err);
-    }
+    if (o->is_new)
+        status = make_record(o, err);
     if (status == SEM_OK)
         status = open_space(e, o->record, &s, err);
     if (status != SEM_OK)
@@ -391,15 +425,16 @@ static void leave_candidate(void *context)
     serving_release(serving_slot_swap(&e->core->candidate, NULL));
 }
 
-/* After a failure nothing names the target any more. */
-static void close_target(embedding *e, bool failed, bool is_new)
+/* After a failure nothing names the target any more, and a new one's space is about to be removed. Where
+ * the job goes on in the daemon's next process it is not, but nobody knows that here: lists are lost. */
+static void close_target(embedding *e, bool failed)
 {
     if (failed) {
         write_call call = {.apply = nothing_to_write, .committed = leave_candidate, .context = e};
         atomic_store(&e->core->dual, false);
         if (writer_run(e->core->writer, &call, NULL) != SEM_OK)
             leave_candidate(e); /* no transaction could begin: then no write is under way either */
-        if (is_new && e->batch.next != NULL)
+        if (e->job->kind != JOB_ROLLBACK && e->batch.next != NULL)
             space_retire(e->batch.next->space);
     }
     embed_batch_end(&e->batch);
@@ -422,7 +457,8 @@ sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem
         atomic_store(&e->core->dual, true);
         status = flip_when_caught_up(e, record, err);
     }
-    close_target(e, status != SEM_OK, is_new);
+    close_target(e, status != SEM_OK);
+    crash_point("flip.closed");
     free(e);
     return status;
 }

@@ -80,7 +80,7 @@ sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, 
     serving_release(now);
     if (status != SEM_OK)
         return status;
-    job_status_phase(j->status, PHASE_FLIP, 0);
+    job_enter(j, PHASE_FLIP, 0);
     write_call call = {.apply = apply_shared, .committed = swap_shared, .context = &f};
     status = writer_run(j->core->writer, &call, err);
     serving_release(f.old);

@@ -5,6 +5,7 @@
 #include "daemon/job_gate.h"
 
 #include "base/checked.h"
+#include "base/crash.h"
 #include "finetune/gate_sample.h"
 
 #include <math.h>
@@ -230,7 +231,8 @@ static sem_status measure_all(gate *g, const store_collection *all, size_t count
     if (status == SEM_OK) {
         /* Twice as many as probe queries: some of a collection's documents begin alike, and make one query. */
         gate_shares(documents, count, c->finetune.eval_documents, 2 * c->finetune.probe_queries, shares);
-        job_status_phase(g->job->status, PHASE_EVALUATING, texts_to_encode(g, all, shares, count));
+        job_enter(g->job, PHASE_EVALUATING, texts_to_encode(g, all, shares, count));
+        crash_point("gate.begin");
     }
     for (size_t i = 0; i < count && status == SEM_OK; i++)
         status = measure_collection(g, &all[i], shares[i], err);
@@ -347,7 +349,11 @@ static sem_status run_gate(gate *g, const pair_set *pairs, sem_error *err)
     if (status == SEM_OK)
         status = measure_all(g, all, count, err);
     free(all);
-    return status == SEM_OK ? decide(g, err) : status;
+    crash_point("gate.measured");
+    if (status == SEM_OK)
+        status = decide(g, err);
+    crash_point("gate.decided");
+    return status;
 }
 
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err)

@@ -81,7 +81,7 @@ static sem_status mine(job_lesson *l, job *j, const serving *base, pair_set *jud
                                           .cancel = j->cancel};
     if (j->settings.finetune.mined_negatives == 0 || judged->mined_texts != NULL)
         return SEM_OK;
-    job_status_phase(j->status, PHASE_MINING, judged->count);
+    job_enter(j, PHASE_MINING, judged->count);
     sem_status status = pair_vectors_give(&l->judged_vectors, judged, &options, err);
     if (status == SEM_OK)
         status = job_mine(j, base, judged, err);
@@ -120,7 +120,7 @@ sem_status job_lesson_make(job_lesson *out, job *j, const serving *base, const t
     sem_status status = look_at_focus(j, base, judged, err);
     if (status == SEM_OK)
         status = mine(out, j, base, judged, err);
-    job_status_phase(j->status, PHASE_TRAINING, 0);
+    job_enter(j, PHASE_TRAINING, 0);
     if (status == SEM_OK)
         status = make_own(out, j, how, judged, err);
     if (status == SEM_OK)

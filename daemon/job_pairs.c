@@ -1,4 +1,5 @@
 /* From the log to what a job learns from. */
+#include "base/crash.h"
 #include "finetune/harvest.h"
 #include "daemon/job.h"
 #include "daemon/job_trained.h"
@@ -8,7 +9,7 @@ static sem_status find_bias(const job *j, store_read *r, uint32_t collection, pr
 {
     const config *c = &j->settings;
     if (c->finetune.harvest && c->finetune.click_weight > 1)
-        return harvest_propensities(out, r, collection, &c->finetune.propensity, err);
+        return harvest_propensities(out, r, collection, j->status->events, &c->finetune.propensity, err);
     propensity_prior(out, c->finetune.propensity.eta);
     return SEM_OK;
 }
@@ -42,6 +43,7 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     find_trained(j);
     const pair_options options = {.collection = collection,
                                   .trained = j->trained_before,
+                                  .upto = j->status->events,
                                   .heldout_share = c->finetune.heldout_share,
                                   .newest_share = c->finetune.newest_share,
                                   .key = store_user_key(j->core->store),
@@ -53,6 +55,7 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
     if (status == SEM_OK)
         status = pair_set_collect(out, r, &options, err);
     store_read_end(r);
+    crash_point("pairs.collected");
     /* A job of one collection leaves the others' pairs as new as they are. */
     j->trained_upto = status == SEM_OK && collection == 0 ? out->last : j->trained_before;
     if (status == SEM_OK)

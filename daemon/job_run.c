@@ -1,9 +1,50 @@
 /* What each kind of job does, from its start to the flip. */
+#include "base/crash.h"
 #include "model/towers.h"
 #include "daemon/job.h"
 #include "daemon/job_candidate.h"
+#include "daemon/job_folder.h"
+#include "daemon/job_record.h"
 
 #include <string.h>
+
+void job_enter(job *j, job_phase phase, size_t steps)
+{
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    job_status_phase(j->status, phase, steps);
+    /* Catching up and flipping take turns, and a flip's record is its own: each phase is told once. */
+    if (phase <= j->saved || phase == PHASE_FLIP)
+        return;
+    j->saved = phase;
+    if (job_record_save(j, false, &err) != SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_WARNING, "job_record", "job=%u message=%s", j->number,
+                  log_value(text, sizeof text, err.message));
+}
+
+/* Goes on with a generation that is in the store: a candidate's, or one to return to. */
+static sem_status embed_stored(job *j, uint32_t number, sem_error *err)
+{
+    store_read *r;
+    store_generation record;
+    bool found;
+    sem_status status = store_read_begin(j->core->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = store_generation_get(r, number, &record, &found, err);
+    store_read_end(r);
+    if (status == SEM_OK && !found)
+        status = sem_fail(err, SEM_NOT_FOUND, "generation: there is no generation %u", number);
+    if (status != SEM_OK)
+        return status;
+    crash_point("resume.embedding");
+    serving *now = serving_slot_acquire(&j->core->current);
+    const bool shared = record.space == space_number(now->space);
+    serving_release(now);
+    status = shared ? job_flip_within_space(j, &record, false, err) : job_embed_and_flip(j, &record, false, err);
+    store_generation_free(&record);
+    return status;
+}
 
 /* Re-embedding that can't end well is not worth a training. */
 static sem_status check_room(const job *j, job_towers towers, sem_error *err)
@@ -21,7 +62,7 @@ static sem_status finetune(job *j, sem_error *err)
     pair_set pairs;
     job_candidate candidate = {0};
     bool promote = false;
-    job_status_phase(j->status, PHASE_PAIRS, 0);
+    job_enter(j, PHASE_PAIRS, 0);
     const job_towers towers = strcmp(j->mode, "query") == 0 ? TOWERS_QUERIES : TOWERS_BOTH;
     sem_status status = check_room(j, towers, err);
     if (status == SEM_OK)
@@ -59,14 +100,26 @@ static sem_status gate_loaded(job *j, const job_candidate *candidate, bool *prom
     return status;
 }
 
-static sem_status load_model(job *j, sem_error *err)
+/* The model to be loaded is copied, once. */
+static sem_status copy_model(job *j, sem_error *err)
 {
     char dir[FILES_PATH_MAX];
-    job_candidate candidate = {0};
-    bool promote = false;
-    sem_status status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), j->model);
+    const store *s = j->core->store;
+    if (job_folder_has(s, j->number, j->model))
+        return SEM_OK;
+    sem_status status = job_folder_begin(s, j->number, j->model, dir, err);
+    crash_point("load.copying");
     if (status == SEM_OK)
         status = towers_are(j->path) ? towers_copy(j->path, dir, err) : files_copy_folder(j->path, dir, err);
+    crash_point("load.copied");
+    return status == SEM_OK ? job_folder_keep(s, j->number, j->model, err) : status;
+}
+
+static sem_status load_model(job *j, sem_error *err)
+{
+    job_candidate candidate = {0};
+    bool promote = false;
+    sem_status status = copy_model(j, err);
     if (status == SEM_OK)
         status = job_candidate_open(&candidate, j, j->model, false, err);
     if (status == SEM_OK)
@@ -77,35 +130,17 @@ static sem_status load_model(job *j, sem_error *err)
     return status;
 }
 
-static sem_status roll_back(job *j, sem_error *err)
-{
-    store_read *r;
-    store_generation record;
-    bool found;
-    sem_status status = store_read_begin(j->core->store, &r, err);
-    if (status != SEM_OK)
-        return status;
-    status = store_generation_get(r, j->target, &record, &found, err);
-    store_read_end(r);
-    if (status == SEM_OK && !found)
-        status = sem_fail(err, SEM_NOT_FOUND, "generation: there is no generation %u", j->target);
-    if (status != SEM_OK)
-        return status;
-    job_status_decide(j->status, true, j->why[0] != '\0' ? j->why : "rolled back"); /* shown once the job is done */
-    serving *now = serving_slot_acquire(&j->core->current);
-    const bool shared = record.space == space_number(now->space);
-    serving_release(now);
-    status = shared ? job_flip_within_space(j, &record, false, err) : job_embed_and_flip(j, &record, false, err);
-    store_generation_free(&record);
-    return status;
-}
-
 sem_status job_run(job *j, sem_error *err)
 {
+    if (j->candidate != 0)
+        return embed_stored(j, j->candidate, err); /* its gate let it pass: the record was written after that */
     switch (j->kind) {
     case JOB_FINETUNE: return finetune(j, err);
     case JOB_LOAD: return load_model(j, err);
-    case JOB_ROLLBACK: return roll_back(j, err);
+    case JOB_ROLLBACK:
+        job_status_decide(j->status, true, j->why[0] != '\0' ? j->why : "rolled back"); /* shown once the job is done */
+        crash_point("rollback.begin");
+        return embed_stored(j, j->target, err);
     }
     return sem_fail(err, SEM_INTERNAL, "unknown kind of job");
 }

@@ -39,6 +39,8 @@ typedef struct job_status {
     char decision[12]; /* promoted, discarded, or "" */
     char reason[JOB_REASON_MAX];
     uint32_t generation;    /* that came of it; 0: none */
+    int64_t started_ms;     /* Unix time at which it was asked for */
+    uint64_t events;        /* its pairs come from the log's events up to this one */
     json_t *before, *after; /* owned: metrics, or NULL */
     double seconds[PHASE_COUNT];
     uint64_t phase_began_ns;
@@ -50,26 +52,42 @@ typedef struct job_status {
 
 const char *job_kind_name(job_kind kind);
 const char *job_state_name(job_state state);
+const char *job_phase_name(job_phase phase); /* "" of none */
+/* PHASE_NONE where name is of none, or NULL. */
+job_phase job_phase_of(const char *name);
 
 void job_status_init(job_status *s);
 void job_status_free(job_status *s);
 
-/* Forgets the last job and begins another as queued. */
-void job_status_begin(job_status *s, uint32_t number, job_kind kind);
+/* Forgets the last job and begins another as queued, now. events: of which its pairs come, up to this one. */
+void job_status_begin(job_status *s, uint32_t number, job_kind kind, uint64_t events);
+/* The same with a job that an earlier process left unfinished, of which record is what was
+ * written with job_status_open_json(). */
+void job_status_restore(job_status *s, const json_t *record, job_kind kind);
 /* Enters a phase: closes the time of the one before, steps done so far are 0. */
 void job_status_phase(job_status *s, job_phase phase, size_t steps);
+/* eta_s below 0: what is left of the phase takes as long as what is done took. */
 void job_status_step(job_status *s, size_t step, double eta_s);
 /* Takes the references. */
 void job_status_metrics(job_status *s, json_t *before, json_t *after);
 void job_status_decide(job_status *s, bool promoted, const char *reason);
+/* Takes the decision back, and the metrics. */
+void job_status_undecide(job_status *s);
+/* Shows it as queued again: it goes on in the daemon's next process. */
+void job_status_suspend(job_status *s);
+/* As before the first job. */
+void job_status_clear(job_status *s);
 /* Ends the job; reason may be NULL (it stays as it is). */
 void job_status_end(job_status *s, job_state state, const char *reason);
 
 /* As the wire contract's `job` result; a new reference, NULL when memory is out. */
 json_t *job_status_json(job_status *s);
+/* The same with the decision, which is not told before the job is done. */
+json_t *job_status_open_json(job_status *s);
 
-/* The same as JSON text, for the record in the store; malloc'd, NULL when memory is out. */
-char *job_status_text(job_status *s);
+/* As the text of the record in the store will be once the job has ended so; reason may be NULL (it stays as
+ * it is). malloc'd, NULL when memory is out. */
+char *job_status_ended_text(job_status *s, job_state state, const char *reason);
 /* As the text will be once the job has made `generation` current. */
 char *job_status_promoted_text(job_status *s, uint32_t generation);
 

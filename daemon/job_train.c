@@ -1,13 +1,17 @@
 /* The training part of a fine-tune job. */
+#include "base/crash.h"
 #include "model/model.h"
+#include "finetune/lesson_file.h"
 #include "finetune/trainer.h"
 #include "daemon/job.h"
+#include "daemon/job_folder.h"
 #include "daemon/job_lesson.h"
 #include "daemon/job_trained.h"
 
 #include <jansson.h>
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static void show_progress(void *context, const train_progress *now)
 {
@@ -39,24 +43,79 @@ static sem_status save(job *j, const serving *base, const char *folder, const fl
                        sem_error *err)
 {
     char dir[FILES_PATH_MAX];
-    sem_status status = files_join(dir, err, "%s/models/%s", store_path(j->core->store), folder);
+    sem_status status = job_folder_begin(j->core->store, j->number, folder, dir, err);
     if (status != SEM_OK)
         return status;
     char *text = provenance(j, base->generation, report);
     if (text == NULL)
         return sem_fail_memory(err, "the model's description");
+    crash_point("training.saving");
     status =
         model_save(model_get_dir(base->query), dir, encoder_layout(model_get_encoder(base->query)), params, text, err);
     free(text);
-    return status;
+    return status == SEM_OK ? job_folder_keep(j->core->store, j->number, folder, err) : status;
+}
+
+/* Where a model's training keeps something in the job's folder. */
+static sem_status path_for(const job *j, const char *folder, const char *ending, char path[FILES_PATH_MAX],
+                           sem_error *err)
+{
+    char name[FILES_PATH_MAX];
+    sem_status status = files_join(name, err, "%s.%s", folder, ending);
+    return status == SEM_OK ? job_folder_path(j->core->store, j->number, name, path, err) : status;
+}
+
+/* What was made of clicks, documents and indices when training began: they may have changed. */
+static sem_status take_lesson(job *j, const serving *base, const train_config *how, pair_set *pairs, const char *folder,
+                              lesson_file *out, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    job_lesson made;
+    const size_t dim = space_dim(base->space);
+    sem_status status = path_for(j, folder, "lesson", path, err);
+    if (status == SEM_OK)
+        status = lesson_file_read(out, path, dim, err);
+    if (status != SEM_NOT_FOUND && status != SEM_FAILED_PRECONDITION)
+        return status;
+    status = job_lesson_make(&made, j, base, how, pairs, err);
+    if (status == SEM_OK)
+        status = lesson_file_write(path, made.pairs, made.count, dim, err);
+    crash_point("training.lesson_written");
+    job_lesson_free(&made);
+    return status == SEM_OK ? lesson_file_read(out, path, dim, err) : status;
+}
+
+/* A checkpoint that is damaged, or of a run that another machine computes otherwise, is no reason to
+ * fail: training begins anew. */
+static sem_status train(job *j, const serving *base, const lesson_file *l, const char *folder, train_config *settings,
+                        float **params, train_report *report, sem_error *err)
+{
+    char path[FILES_PATH_MAX], text[SEM_ERROR_MESSAGE_MAX];
+    const train_control control = {.cancel = j->cancel, .progress = show_progress, .context = j};
+    sem_status status = path_for(j, folder, "checkpoint", path, err);
+    if (status != SEM_OK)
+        return status;
+    settings->checkpoint = path;
+    settings->checkpoint_every = j->settings.finetune.checkpoint_every;
+    const bool resumes = access(path, F_OK) == 0;
+    status = train_mnrl(base->query, l->pairs, l->count, settings, &control, params, report, err);
+    if (status != SEM_FAILED_PRECONDITION || !resumes)
+        return status;
+    log_event(j->core->log, LOG_LEVEL_WARNING, "checkpoint_left", "job=%u message=%s", j->number,
+              log_value(text, sizeof text, err->message));
+    if (unlink(path) != 0)
+        return files_fail(err, "remove", path);
+    return train_mnrl(base->query, l->pairs, l->count, settings, &control, params, report, err);
 }
 
 static void tell(const job *j, const train_report *report)
 {
-    log_event(j->core->log, LOG_LEVEL_INFO, "trained",
-              "job=%u pairs=%zu steps=%zu first_loss=%.4f last_loss=%.4f seconds=%.1f new=%zu replayed=%zu own=%zu",
-              j->number, report->pairs, report->steps, report->first_loss, report->last_loss, report->seconds,
-              report->drawn[TRAIN_NEW], report->drawn[TRAIN_REPLAYED], report->drawn[TRAIN_OWN_TEXT]);
+    log_event(
+        j->core->log, LOG_LEVEL_INFO, "trained",
+        "job=%u pairs=%zu steps=%zu resumed_at=%zu first_loss=%.4f last_loss=%.4f seconds=%.1f new=%zu replayed=%zu "
+        "own=%zu",
+        j->number, report->pairs, report->steps, report->resumed_at, report->first_loss, report->last_loss,
+        report->seconds, report->drawn[TRAIN_NEW], report->drawn[TRAIN_REPLAYED], report->drawn[TRAIN_OWN_TEXT]);
     if (report->shapes.tokens > 0)
         log_event(j->core->log, LOG_LEVEL_INFO, "trained_in_shapes",
                   "job=%u plans_built=%zu plans_reused=%zu padding=%.3f", j->number, report->shapes.plans_built,
@@ -69,20 +128,24 @@ sem_status job_train(job *j, pair_set *pairs, job_towers towers, const char *fol
     settings.threads = j->threads;
     settings.fixed_documents = towers == TOWERS_QUERIES;
     settings.anchor_weight = towers == TOWERS_QUERIES ? 0 : settings.anchor_weight;
-    const train_control control = {.cancel = j->cancel, .progress = show_progress, .context = j};
     train_report report;
-    job_lesson lesson;
+    lesson_file lesson = {0};
     float *params = NULL;
+    if (job_folder_has(j->core->store, j->number, folder)) /* an earlier process came so far */
+        return SEM_OK;
     serving *base = serving_slot_acquire(&j->core->current);
-    sem_status status = job_lesson_make(&lesson, j, base, &settings, pairs, err);
+    sem_status status = take_lesson(j, base, &settings, pairs, folder, &lesson, err);
+    job_enter(j, PHASE_TRAINING, 0);
+    crash_point("training.begin");
     if (status == SEM_OK)
-        status = train_mnrl(base->query, lesson.pairs, lesson.count, &settings, &control, &params, &report, err);
+        status = train(j, base, &lesson, folder, &settings, &params, &report, err);
+    crash_point("training.trained");
     if (status == SEM_OK)
         status = save(j, base, folder, params, &report, err);
     if (status == SEM_OK)
         tell(j, &report);
     free(params);
-    job_lesson_free(&lesson);
+    lesson_file_free(&lesson);
     serving_release(base);
     return status;
 }

@@ -1,7 +1,12 @@
 #include "daemon/jobs.h"
 
-#include "base/clock.h"
-#include "daemon/json_pack.h"
+#include "base/crash.h"
+#include "index/events.h"
+#include "daemon/job_folder.h"
+#include "daemon/job_record.h"
+#include "daemon/job_resume.h"
+#include "daemon/job_triggers.h"
+#include "daemon/job_waiters.h"
 #include "daemon/lexical_thread.h"
 #include "daemon/model_name.h"
 #include "daemon/notices.h"
@@ -16,12 +21,6 @@
 
 enum { LOG_TRIM_INTERVAL_S = 60 };
 
-typedef struct waiter {
-    struct waiter *next;
-    task *task;
-    bool wants_generation; /* rollback's answer; else the whole job */
-} waiter;
-
 struct jobs {
     core *core;
     pthread_t thread;
@@ -31,95 +30,123 @@ struct jobs {
     job *next;            /* accepted, under way or ending; owned by the thread */
     bool accepting;       /* a request is just being turned into a job */
     bool stop;
-    waiter *waiters;
-    config settings;           /* for the next job */
-    uint64_t last_interval_ms; /* monotonic: when finetune.interval last began to run */
+    atomic_bool cancelled; /* by a client: the job does not go on at the next start */
+    config settings;       /* for the next job */
+    bool reloaded;         /* and the triggers have not heard of it */
+    job_start last;
     atomic_bool cancel;
     job_status status;
+    job_waiters waiters;
+    job_triggers triggers; /* ticker thread only */
 };
 
 /* --- records in the store */
 
 typedef struct record_write {
     uint32_t number;
-    char *json;
-    job_kind kind; /* of a new one */
+    const char *json;
+    /* of a new one */
+    job *work;
+    const char *base; /* for its model's name */
+    uint64_t events;
 } record_write;
 
 static sem_status put_record(void *context, store_write *w, sem_error *err)
 {
-    record_write *r = context;
+    const record_write *r = context;
     return store_job_put(w, r->number, r->json, err);
 }
 
-/* The first record of a job, with the next number and every field. */
-static sem_status put_new_record(void *context, store_write *w, sem_error *err)
-{
-    record_write *r = context;
-    sem_status status = store_job_next(w, &r->number, err);
-    if (status != SEM_OK)
-        return status;
-    job_status fresh;
-    job_status_init(&fresh);
-    job_status_begin(&fresh, r->number, r->kind);
-    char *text = job_status_text(&fresh);
-    job_status_free(&fresh);
-    status = text != NULL ? store_job_put(w, r->number, text, err) : sem_fail_memory(err, "a job");
-    free(text);
-    return status;
-}
-
-static void save_record(jobs *j)
+/* What clients are told of the job from now on, in the store only. */
+static void save_end(jobs *j, uint32_t number, job_state state, const char *reason)
 {
     sem_error err;
-    record_write r = {.json = job_status_text(&j->status)};
-    job_status_running(&j->status, &r.number);
+    char *text = job_status_ended_text(&j->status, state, reason);
+    record_write r = {.number = number, .json = text};
     write_call call = {.apply = put_record, .context = &r};
-    sem_status status = r.json != NULL ? writer_run(j->core->writer, &call, &err) : sem_fail_memory(&err, "a job");
+    sem_status status = text != NULL ? writer_run(j->core->writer, &call, &err) : sem_fail_memory(&err, "a job");
     if (status != SEM_OK)
-        log_event(j->core->log, LOG_LEVEL_ERROR, "job_record", "job=%u message=\"%s\"", r.number, err.message);
-    free(r.json);
+        log_event(j->core->log, LOG_LEVEL_ERROR, "job_record", "job=%u message=\"%s\"", number, err.message);
+    free(text);
 }
 
-static void drop_candidate_folder(job *j)
+/* --- the end of a job */
+
+static void remove_folder(jobs *j, uint32_t number)
 {
-    char dir[FILES_PATH_MAX];
-    serving *now = serving_slot_acquire(&j->core->current);
-    if (j->kind != JOB_ROLLBACK &&
-        files_join(dir, NULL, "%s/models/%s", store_path(j->core->store), j->model) == SEM_OK &&
-        strcmp(j->model, now->folder) != 0 && strcmp(j->model, now->query_folder) != 0)
-        files_remove_folder(dir, NULL);
-    serving_release(now);
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    if (job_folder_remove(j->core->store, number, &err) != SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_WARNING, "job_folder", "job=%u message=%s", number,
+                  log_value(text, sizeof text, err.message));
+    crash_point("job.folder_removed");
 }
 
-static void answer_waiters(jobs *j);
+static uint32_t current_generation(jobs *j)
+{
+    serving *now = serving_slot_acquire(&j->core->current);
+    const uint32_t generation = now->generation;
+    serving_release(now);
+    return generation;
+}
+
+/* Whether a job that says it was cancelled is to go on at the next start. */
+static bool is_suspended(jobs *j)
+{
+    pthread_mutex_lock(&j->lock);
+    const bool suspended = j->stop && !atomic_load(&j->cancelled);
+    pthread_mutex_unlock(&j->lock);
+    return suspended;
+}
+
+static void suspend_job(jobs *j, const job *work)
+{
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    job_status_suspend(&j->status);
+    if (job_record_save(work, true, &err) != SEM_OK) /* then it goes on as after a crash */
+        log_event(j->core->log, LOG_LEVEL_ERROR, "job_record", "job=%u message=%s", work->number,
+                  log_value(text, sizeof text, err.message));
+    log_event(j->core->log, LOG_LEVEL_INFO, "job_suspended", "job=%u", work->number);
+    job_waiters_answer(&j->waiters, j->core, &j->status);
+}
+
+static void end_job(jobs *j, const job *work, uint32_t before, sem_status status, const sem_error *err)
+{
+    const uint32_t now = current_generation(j);
+    if (now != before) {
+        pthread_mutex_lock(&j->status.lock);
+        j->status.generation = now;
+        pthread_mutex_unlock(&j->status.lock);
+    }
+    /* First the store: what comes is done by the next start if this process does not come to it. */
+    const job_state state = status == SEM_OK ? JOB_DONE : status == SEM_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
+    const char *reason = status == SEM_OK ? NULL : err->message;
+    crash_point("job.ending");
+    save_end(j, work->number, state, reason);
+    crash_point("job.end_recorded");
+    remove_folder(j, work->number);
+    retire_generations(j->core, work->settings.finetune.keep, before, 0);
+    crash_point("job.retired");
+    job_status_end(&j->status, state, reason);
+    char text[SEM_ERROR_MESSAGE_MAX];
+    log_event(j->core->log, status == SEM_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "job_end",
+              "job=%u state=%s decision=%s reason=%s", work->number, job_state_name(state), j->status.decision,
+              log_value(text, sizeof text, j->status.reason));
+    job_waiters_answer(&j->waiters, j->core, &j->status);
+}
 
 static void run_job(jobs *j, job *work)
 {
     sem_error err = {0};
     log_event(j->core->log, LOG_LEVEL_INFO, "job_start", "job=%u kind=%s", work->number, job_kind_name(work->kind));
-    uint32_t before = 0;
-    serving *now = serving_slot_acquire(&j->core->current);
-    before = now->generation;
-    serving_release(now);
+    const uint32_t before = current_generation(j);
+    crash_point("job.begin");
     sem_status status = job_run(work, &err);
-    now = serving_slot_acquire(&j->core->current);
-    if (now->generation != before) {
-        pthread_mutex_lock(&j->status.lock);
-        j->status.generation = now->generation;
-        pthread_mutex_unlock(&j->status.lock);
-    }
-    serving_release(now);
-    drop_candidate_folder(work);
-    retire_generations(j->core, work->settings.finetune.keep, before);
-    job_state state = status == SEM_OK ? JOB_DONE : status == SEM_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
-    job_status_end(&j->status, state, status == SEM_OK ? NULL : err.message);
-    char text[SEM_ERROR_MESSAGE_MAX];
-    log_event(j->core->log, status == SEM_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "job_end",
-              "job=%u state=%s decision=%s reason=%s", work->number, job_state_name(state), j->status.decision,
-              log_value(text, sizeof text, j->status.reason));
-    save_record(j);
-    answer_waiters(j);
+    if (status == SEM_CANCELLED && is_suspended(j))
+        suspend_job(j, work);
+    else
+        end_job(j, work, before, status, &err);
 }
 
 void jobs_free(job *work)
@@ -224,7 +251,15 @@ static void name_model(job *work, const char *base)
     snprintf(work->model, sizeof work->model, "%s-job-%u", plain, work->number);
 }
 
-static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
+/* Of a job that was asked for and does not begin. */
+static void refuse_stopped(jobs *j, uint32_t number)
+{
+    static const char REASON[] = "the daemon is shutting down";
+    save_end(j, number, JOB_CANCELLED, REASON);
+    job_status_end(&j->status, JOB_CANCELLED, REASON);
+}
+
+static sem_status hand_over(jobs *j, job *work, job_waiter *w, sem_error *err)
 {
     sem_status status = SEM_OK;
     pthread_mutex_lock(&j->lock);
@@ -232,36 +267,61 @@ static sem_status hand_over(jobs *j, job *work, waiter *w, sem_error *err)
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
     } else {
         j->next = work;
-        if (w != NULL) {
-            w->next = j->waiters;
-            j->waiters = w;
-        }
+        if (work->kind == JOB_FINETUNE)
+            j->last = (job_start){work->number, j->status.started_ms, j->status.events};
+        if (w != NULL)
+            job_waiters_add(&j->waiters, w);
         pthread_cond_signal(&j->wake);
     }
     pthread_mutex_unlock(&j->lock);
     if (status != SEM_OK)
-        job_status_end(&j->status, JOB_CANCELLED, "the daemon is shutting down");
+        refuse_stopped(j, work->number);
+    return status;
+}
+
+/* The first record of a job, with the next number. */
+static sem_status put_new_record(void *context, store_write *w, sem_error *err)
+{
+    record_write *r = context;
+    job *work = r->work;
+    job_status fresh, *shared = work->status;
+    sem_status status = store_job_next(w, &work->number, err);
+    if (status == SEM_OK)
+        status = events_last_seq(store_write_view(w), &r->events, err);
+    if (status != SEM_OK)
+        return status;
+    name_model(work, r->base);
+    job_status_init(&fresh);
+    job_status_begin(&fresh, work->number, work->kind, r->events);
+    work->status = &fresh;
+    char *text = job_record_text(work, false);
+    work->status = shared;
+    job_status_free(&fresh);
+    status = text != NULL ? store_job_put(w, work->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
+    crash_point("job.recording");
     return status;
 }
 
 sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool wants_generation, uint32_t *number,
                       sem_error *err)
 {
-    waiter *w = waiting != NULL ? calloc(1, sizeof *w) : NULL;
+    job_waiter *w = waiting != NULL ? calloc(1, sizeof *w) : NULL;
     if (waiting != NULL && w == NULL)
         return sem_fail_memory(err, "a waiting request");
     if (w != NULL)
-        *w = (waiter){.task = waiting, .wants_generation = wants_generation};
-    record_write r = {.kind = work->kind};
+        *w = (job_waiter){.task = waiting, .wants_generation = wants_generation};
+    record_write r = {.base = base, .work = work};
     write_call call = {.apply = put_new_record, .context = &r};
     sem_status status = writer_run(j->core->writer, &call, err);
     if (status == SEM_OK) {
-        *number = work->number = r.number;
-        name_model(work, base);
+        crash_point("job.recorded");
+        *number = work->number;
         /* From here on it can be cancelled: together, or a cancel between the two is lost. */
         pthread_mutex_lock(&j->lock);
+        atomic_store(&j->cancelled, false);
         atomic_store(&j->cancel, j->stop);
-        job_status_begin(&j->status, r.number, work->kind);
+        job_status_begin(&j->status, work->number, work->kind, r.events);
         pthread_mutex_unlock(&j->lock);
         notices_job(j->core, &j->status);
         status = hand_over(j, work, w, err);
@@ -286,6 +346,7 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     work->core = j->core;
     work->status = &j->status;
     work->cancel = &j->cancel;
+    work->cancelled = &j->cancelled;
     work->kind = kind;
     pthread_mutex_lock(&j->lock);
     work->settings = j->settings;
@@ -297,7 +358,12 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     return work;
 }
 
-sem_status jobs_check_pairs(const job *work, store_read *r, sem_error *err)
+static size_t missing_to(size_t wanted, size_t there)
+{
+    return wanted > there ? wanted - there : 0;
+}
+
+sem_status jobs_check_pairs(const job *work, store_read *r, size_t *missing, sem_error *err)
 {
     const config *c = &work->settings;
     pair_set pairs;
@@ -309,7 +375,10 @@ sem_status jobs_check_pairs(const job *work, store_read *r, sem_error *err)
         return status;
     size_t count = pairs.count, heldout = pairs.heldout_queries;
     pair_set_free(&pairs);
-    if (count >= c->finetune.min_pairs && heldout >= c->finetune.min_heldout)
+    const size_t pairs_missing = missing_to(c->finetune.min_pairs, count);
+    const size_t heldout_missing = missing_to(c->finetune.min_heldout, heldout);
+    *missing = pairs_missing > heldout_missing ? pairs_missing : heldout_missing;
+    if (*missing == 0)
         return SEM_OK;
     return sem_fail(err, SEM_FAILED_PRECONDITION,
                     "%zu usable pairs (finetune.min_pairs is %zu) and %zu held-out queries (finetune.min_heldout is "
@@ -329,127 +398,79 @@ job_status *jobs_status(jobs *j)
 bool jobs_cancel(jobs *j, uint32_t number)
 {
     uint32_t now;
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
     pthread_mutex_lock(&j->lock);
     bool running = job_status_running(&j->status, &now) && now == number;
-    if (running)
+    if (running) {
+        atomic_store(&j->cancelled, true); /* first: who sees the other asks for this */
         atomic_store(&j->cancel, true);
+    }
     pthread_mutex_unlock(&j->lock);
+    if (running && job_record_cancel(j->core, number, &err) != SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_WARNING, "job_record", "job=%u message=%s", number,
+                  log_value(text, sizeof text, err.message));
     return running;
-}
-
-void jobs_answer_json(core *c, task *t, json_t *value)
-{
-    answer a;
-    answer_begin(&a, t);
-    if (value != NULL)
-        json_pack_value(&a.pack, value);
-    else
-        a.pack.failed = true;
-    answer_send(c, t, &a);
-}
-
-void jobs_answer_number(core *c, task *t, const char *key, uint32_t number)
-{
-    answer a;
-    answer_begin(&a, t);
-    pack_map(&a.pack, 1);
-    pack_str(&a.pack, key);
-    pack_uint(&a.pack, number);
-    answer_send(c, t, &a);
-}
-
-static void answer_waiter(jobs *j, waiter *w)
-{
-    sem_error err;
-    pthread_mutex_lock(&j->status.lock);
-    job_state state = j->status.state;
-    uint32_t generation = j->status.generation;
-    sem_fail(&err, state == JOB_CANCELLED ? SEM_UNAVAILABLE : SEM_INTERNAL, "job %u: %s", j->status.number,
-             j->status.reason);
-    pthread_mutex_unlock(&j->status.lock);
-    if (!w->wants_generation) {
-        json_t *value = job_status_json(&j->status);
-        jobs_answer_json(j->core, w->task, value);
-        json_decref(value);
-    } else if (state == JOB_DONE) {
-        jobs_answer_number(j->core, w->task, "generation", generation);
-    } else {
-        task_fail(j->core, w->task, &err);
-    }
-    free(w);
-}
-
-static void answer_waiters(jobs *j)
-{
-    pthread_mutex_lock(&j->lock);
-    waiter *all = j->waiters;
-    j->waiters = NULL;
-    pthread_mutex_unlock(&j->lock);
-    for (waiter *w = all, *next; w != NULL; w = next) {
-        next = w->next;
-        answer_waiter(j, w);
-    }
-}
-
-static void expire_waiters(jobs *j)
-{
-    waiter *late = NULL;
-    pthread_mutex_lock(&j->lock);
-    for (waiter **link = &j->waiters; *link != NULL;) {
-        waiter *w = *link;
-        if (task_check_deadline(w->task, NULL) == SEM_OK) {
-            link = &w->next;
-            continue;
-        }
-        *link = w->next;
-        w->next = late;
-        late = w;
-    }
-    pthread_mutex_unlock(&j->lock);
-    for (waiter *next; late != NULL; late = next) {
-        sem_error err;
-        next = late->next;
-        task_check_deadline(late->task, &err);
-        task_fail(j->core, late->task, &err);
-        free(late);
-    }
 }
 
 /* --- by itself */
 
-static void start_by_interval(jobs *j)
+/* A claimed job, by the trigger of this name. */
+static sem_status start_by(jobs *j, const char *trigger, size_t *missing, sem_error *err)
 {
-    sem_error err;
-    pthread_mutex_lock(&j->lock);
-    bool due = j->settings.finetune.enabled && j->settings.finetune.interval_ms > 0 &&
-               clock_monotonic_ms() - j->last_interval_ms >= j->settings.finetune.interval_ms;
-    if (due)
-        j->last_interval_ms = clock_monotonic_ms();
-    pthread_mutex_unlock(&j->lock);
-    if (!due || jobs_claim(j, &err) != SEM_OK)
-        return;
     store_read *r = NULL;
-    uint32_t number;
+    uint32_t number = 0;
     job *work = jobs_make(j, JOB_FINETUNE, NULL);
-    sem_status status = work != NULL ? store_read_begin(j->core->store, &r, &err) : sem_fail_memory(&err, "a job");
+    sem_status status = work != NULL ? store_read_begin(j->core->store, &r, err) : sem_fail_memory(err, "a job");
     if (status == SEM_OK)
-        status = jobs_check_pairs(work, r, &err);
+        status = jobs_check_pairs(work, r, missing, err);
     store_read_end(r);
     serving *now = serving_slot_acquire(&j->core->current);
     if (status == SEM_OK)
-        status = jobs_start(j, work, now->folder, NULL, false, &number, &err);
+        status = jobs_start(j, work, now->folder, NULL, false, &number, err);
     serving_release(now);
+    if (status == SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_INFO, "job_triggered", "job=%u trigger=%s", number, trigger);
+    else
+        jobs_free(work);
+    return status;
+}
+
+static void start_by_itself(jobs *j)
+{
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    size_t missing = 0;
+    pthread_mutex_lock(&j->lock);
+    const bool free_to_start = j->next == NULL && !j->accepting && !j->stop;
+    const job_start last = j->last;
+    config *settings = free_to_start ? malloc(sizeof *settings) : NULL;
+    const bool reloaded = settings != NULL && j->reloaded;
+    if (settings != NULL) {
+        *settings = j->settings;
+        j->reloaded = false;
+    }
+    pthread_mutex_unlock(&j->lock);
+    if (reloaded)
+        job_triggers_forget_refusal(&j->triggers);
+    const char *trigger = settings != NULL ? job_triggers_due(&j->triggers, j->core->store, settings, &last) : NULL;
+    free(settings);
+    if (trigger == NULL || jobs_claim(j, &err) != SEM_OK)
+        return;
+    sem_status status = start_by(j, trigger, &missing, &err);
     jobs_unclaim(j);
     if (status == SEM_OK)
         return;
-    jobs_free(work);
-    log_event(j->core->log, LOG_LEVEL_INFO, "interval_skipped", "reason=\"%s\"", err.message);
+    job_triggers_refused(&j->triggers, missing);
+    log_event(j->core->log, LOG_LEVEL_INFO, "trigger_refused", "trigger=%s fresh=%llu again_at=%llu reason=%s", trigger,
+              (unsigned long long)j->triggers.fresh, (unsigned long long)j->triggers.needed,
+              log_value(text, sizeof text, err.message));
 }
 
 void jobs_tick(core *c)
 {
-    expire_waiters(c->jobs);
-    start_by_interval(c->jobs);
+    job_waiters_expire(&c->jobs->waiters, c);
+    start_by_itself(c->jobs);
 }
 
 void jobs_reload(jobs *j, const config *c)
@@ -457,6 +478,7 @@ void jobs_reload(jobs *j, const config *c)
     pthread_mutex_lock(&j->lock);
     j->settings.finetune = c->finetune;
     j->settings.train = c->train;
+    j->reloaded = true;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -472,32 +494,23 @@ void jobs_drain(jobs *j)
 
 /* --- life */
 
-/* A record that still says queued or running was cut short by a crash, and
- * before the flip: that writes its own (job_embed.c). */
-static void mark_interrupted(jobs *j)
+/* What an earlier process has left: a job to go on with, files, generations that no job embeds any more. */
+static sem_status begin(jobs *j, sem_error *err)
 {
+    core *c = j->core;
     store_read *r;
-    record_write record = {0};
-    char *text = NULL;
-    bool found = false;
-    if (store_read_begin(j->core->store, &r, NULL) != SEM_OK)
-        return;
-    sem_status status = store_job_get(r, 0, &record.number, &text, &found, NULL);
+    sem_status status = store_read_begin(c->store, &r, err);
+    if (status != SEM_OK)
+        return status;
+    status = job_start_find(&j->last, r, err);
     store_read_end(r);
-    json_t *value = status == SEM_OK && found ? json_loads(text, 0, NULL) : NULL;
-    const char *state = json_string_value(json_object_get(value, "state"));
-    if (state != NULL && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0)) {
-        json_object_set_new(value, "job", json_integer(record.number));
-        json_object_set_new(value, "state", json_string("failed"));
-        json_object_set_new(value, "reason", json_string("interrupted by a restart of the daemon"));
-        record.json = json_dumps(value, JSON_COMPACT);
-        write_call call = {.apply = put_record, .context = &record};
-        if (record.json != NULL && writer_run(j->core->writer, &call, NULL) == SEM_OK)
-            log_event(j->core->log, LOG_LEVEL_WARNING, "job_interrupted", "job=%u", record.number);
-        free(record.json);
-    }
-    json_decref(value);
-    free(text);
+    if (status != SEM_OK)
+        return status;
+    j->next = job_resume(j, c);
+    status = job_folders_clean(c->store, j->next != NULL ? j->next->number : 0, err);
+    if (status == SEM_OK)
+        retire_generations(c, c->settings.finetune.keep, 0, j->next != NULL ? j->next->candidate : 0);
+    return status;
 }
 
 static void job_changed(void *context, job_status *s)
@@ -507,7 +520,9 @@ static void job_changed(void *context, job_status *s)
 
 static void jobs_release(jobs *j)
 {
+    jobs_free(j->next);
     job_status_free(&j->status);
+    job_waiters_free(&j->waiters);
     pthread_cond_destroy(&j->wake);
     pthread_cond_destroy(&j->idle);
     pthread_mutex_destroy(&j->lock);
@@ -521,10 +536,10 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
         return sem_fail_memory(err, "the jobs");
     j->core = c;
     j->settings = c->settings;
-    j->last_interval_ms = clock_monotonic_ms();
     job_status_init(&j->status);
     j->status.changed = job_changed;
     j->status.context = c;
+    job_waiters_init(&j->waiters);
     pthread_mutex_init(&j->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -532,9 +547,14 @@ sem_status jobs_create(jobs **out, core *c, sem_error *err)
     pthread_cond_init(&j->wake, &attributes);
     pthread_cond_init(&j->idle, NULL);
     pthread_condattr_destroy(&attributes);
-    mark_interrupted(j);
-    retire_generations(c, c->settings.finetune.keep, 0);
+    sem_status status = begin(j, err);
+    if (status != SEM_OK) {
+        jobs_release(j);
+        return status;
+    }
+    c->jobs = j; /* the thread may have a job already */
     if (pthread_create(&j->thread, NULL, jobs_main, j) != 0) {
+        c->jobs = NULL;
         jobs_release(j);
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start the job thread");
     }
@@ -548,6 +568,6 @@ void jobs_destroy(jobs *j)
         return;
     jobs_drain(j);
     pthread_join(j->thread, NULL);
-    answer_waiters(j);
+    job_waiters_answer(&j->waiters, j->core, &j->status);
     jobs_release(j);
 }

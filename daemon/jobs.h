@@ -15,10 +15,10 @@
 
 typedef struct jobs jobs;
 
-/* Starts the thread. Jobs that an earlier process left unfinished are marked as
- * failed in the store, and what they left behind is removed. */
+/* Starts the thread, which goes on with the job that an earlier process left unfinished; one
+ * that can't go on is marked as failed in the store, and what it left behind is removed. */
 sem_status jobs_create(jobs **out, core *c, sem_error *err);
-/* Cancels the job under way, waits for its end, stops the thread. Accepts NULL. */
+/* Leaves the job under way as it is, for the next start to go on with; stops the thread. Accepts NULL. */
 void jobs_destroy(jobs *j);
 
 /* --- making a job; any thread but the loop's and the writer's */
@@ -36,8 +36,8 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode);
 void jobs_free(job *work); /* accepts NULL */
 
 /* SEM_FAILED_PRECONDITION with both numbers when there are too few pairs or
- * held-out queries to train on. */
-sem_status jobs_check_pairs(const job *work, store_read *r, sem_error *err);
+ * held-out queries to train on; *missing: judgements that it takes at least until there are enough. */
+sem_status jobs_check_pairs(const job *work, store_read *r, size_t *missing, sem_error *err);
 
 /* Gives a claimed job its number, writes its record and hands it to the thread.
  * base: what its candidate's folder is named after. waiting (may be NULL) is
@@ -49,20 +49,17 @@ sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool 
 /* --- asking */
 
 job_status *jobs_status(jobs *j);
-/* Asks the job to stop; false when it is not under way. Any thread. */
+/* Asks the job to stop, and has the store know of it; false when it is not under way. Any thread but the
+ * loop's and the writer's. */
 bool jobs_cancel(jobs *j, uint32_t number);
-/* Answers t with one number: {key: number}. */
-void jobs_answer_number(core *c, task *t, const char *key, uint32_t number);
-/* Answers t with a job; value may be NULL (memory was out). */
-void jobs_answer_json(core *c, task *t, json_t *value);
 
 /* --- by itself */
 
 /* Every moment, from the ticker: answers those whose deadline is over while they
- * wait for a job, starts one when finetune.interval says so. */
+ * wait for a job, starts one when a trigger says so (daemon/job_triggers.h). */
 void jobs_tick(core *c);
 
-/* Loop thread: takes no more jobs and cancels the one under way. */
+/* Loop thread: takes no more jobs and has the one under way stop. */
 void jobs_drain(jobs *j);
 
 /* Loop thread: [finetune] and [train] for the next job. */

@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "model/model.h"
 #include "model/towers.h"
+#include "daemon/job_waiters.h"
 #include "daemon/jobs.h"
 #include "daemon/ops.h"
 #include "daemon/worker.h"
@@ -24,7 +25,7 @@ static void start_for(worker *w, task *t, job *work, const char *base, bool wait
         jobs_free(work);
         task_fail(w->core, t, &err);
     } else if (!wait) {
-        jobs_answer_number(w->core, t, "job", number);
+        job_answer_number(w->core, t, "job", number);
     }
 }
 
@@ -71,7 +72,8 @@ static sem_status prepare_finetune(worker *w, task *t, job *work, sem_error *err
                             "collection: %s holds external vectors; nothing is trained on it", c.name);
         work->collection = c.number;
     }
-    return status == SEM_OK ? jobs_check_pairs(work, w->read, err) : status;
+    size_t missing;
+    return status == SEM_OK ? jobs_check_pairs(work, w->read, &missing, err) : status;
 }
 
 void op_finetune(worker *w, task *t)
@@ -188,7 +190,10 @@ static sem_status stored_job(worker *w, uint32_t number, json_t **out, sem_error
                            : sem_fail(err, SEM_NOT_FOUND, "job: there has been no job yet");
     *out = json_loads(text, 0, NULL);
     free(text);
-    return *out != NULL ? SEM_OK : sem_fail(err, SEM_INTERNAL, "the record of job %u is no JSON", found_number);
+    if (*out == NULL)
+        return sem_fail(err, SEM_INTERNAL, "the record of job %u is no JSON", found_number);
+    (void)json_object_del(*out, "resume"); /* what the daemon keeps for itself, where it could not write the end */
+    return SEM_OK;
 }
 
 void op_job(worker *w, task *t)
@@ -214,7 +219,7 @@ void op_job(worker *w, task *t)
     else
         status = stored_job(w, wanted, &value, &err);
     if (status == SEM_OK)
-        jobs_answer_json(w->core, t, value);
+        job_answer_json(w->core, t, value);
     else
         task_fail(w->core, t, &err);
     json_decref(value);

@@ -1,5 +1,6 @@
 #include "daemon/retire.h"
 
+#include "base/crash.h"
 #include "base/files.h"
 #include "daemon/writer.h"
 
@@ -14,6 +15,7 @@ typedef struct cleaning {
     size_t count;
     size_t keep;
     uint32_t just_left;
+    uint32_t candidate; /* that stays */
     uint32_t spaces[RETIRE_MAX];
     size_t space_count;
     char models[RETIRE_MAX * STORE_GENERATION_MODELS][STORE_MODEL_MAX + 1];
@@ -80,13 +82,16 @@ static sem_status retire_records(void *context, store_write *w, sem_error *err)
     sem_status status = store_generation_list(store_write_view(w), &c->all, &c->count, err);
     for (size_t i = 0; i < c->count && status == SEM_OK; i++) {
         store_generation *g = &c->all[i];
-        if (g->state != GENERATION_CANDIDATE)
+        if (g->state != GENERATION_CANDIDATE || g->number == c->candidate)
             continue;
         note_files(c, g);
         g->state = GENERATION_RETIRED;
         status = store_generation_remove(w, g->number, err);
     }
-    return status == SEM_OK ? retire_old(c, w, err) : status;
+    status = status == SEM_OK ? retire_old(c, w, err) : status;
+    if (c->space_count > 0)
+        crash_point("retire.recording");
+    return status;
 }
 
 /* Whoever read from these has long finished: since they were current another
@@ -95,9 +100,13 @@ static void remove_files(cleaning *c)
 {
     char dir[FILES_PATH_MAX];
     sem_error err;
+    if (c->space_count > 0)
+        crash_point("retire.recorded");
     for (size_t i = 0; i < c->space_count; i++)
         if (!space_is_named(c, c->spaces[i]) && store_space_remove(c->core->store, c->spaces[i], &err) != SEM_OK)
             log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "space=%u message=\"%s\"", c->spaces[i], err.message);
+    if (c->space_count > 0)
+        crash_point("retire.spaces_removed");
     for (size_t i = 0; i < c->model_count; i++)
         if (!model_is_named(c, c->models[i]) &&
             files_join(dir, &err, "%s/models/%s", store_path(c->core->store), c->models[i]) == SEM_OK &&
@@ -105,7 +114,7 @@ static void remove_files(cleaning *c)
             log_event(c->core->log, LOG_LEVEL_WARNING, "retire", "model=%s message=\"%s\"", c->models[i], err.message);
 }
 
-void retire_generations(core *owner, size_t keep, uint32_t just_left)
+void retire_generations(core *owner, size_t keep, uint32_t just_left, uint32_t candidate)
 {
     cleaning *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -113,6 +122,7 @@ void retire_generations(core *owner, size_t keep, uint32_t just_left)
     c->core = owner;
     c->keep = keep;
     c->just_left = just_left;
+    c->candidate = candidate;
     write_call call = {.apply = retire_records, .context = c};
     sem_error err;
     if (writer_run(owner->writer, &call, &err) == SEM_OK)

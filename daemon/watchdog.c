@@ -111,7 +111,7 @@ static sem_status find_events(watchdog *w, store_read *r, const store_generation
     w->phase = WATCH_BACK;
     w->scan = (events_scan){.at = w->first > 0 ? w->first - 1 : 0, .backward = true};
     if (c->finetune.harvest && c->finetune.click_weight > 1)
-        return harvest_propensities(&w->bias, r, 0, &c->finetune.propensity, err);
+        return harvest_propensities(&w->bias, r, 0, 0, &c->finetune.propensity, err);
     propensity_prior(&w->bias, c->finetune.propensity.eta);
     return SEM_OK;
 }

@@ -1,6 +1,7 @@
 #include "finetune/checkpoint.h"
 
 #include "base/checksum.h"
+#include "base/crash.h"
 #include "base/files.h"
 
 #include <fcntl.h>
@@ -75,6 +76,7 @@ sem_status checkpoint_create(checkpoint_writer **out, const char *path, sem_erro
         free(w);
         return status;
     }
+    crash_point("checkpoint.created");
     status = write_bytes(w, MAGIC, sizeof MAGIC, err);
     if (status == SEM_OK)
         *out = w;
@@ -110,14 +112,17 @@ sem_status checkpoint_put(checkpoint_writer *w, const char *name, const void *da
 sem_status checkpoint_commit(checkpoint_writer *w, sem_error *err)
 {
     sem_status status = checkpoint_put(w, "", NULL, 0, err);
+    crash_point("checkpoint.written");
     if (status == SEM_OK && fsync(w->fd) != 0)
         status = files_fail(err, "fsync", w->temporary);
+    crash_point("checkpoint.synced");
     if (status == SEM_OK && rename(w->temporary, w->path) != 0)
         status = files_fail(err, "rename", w->temporary);
     if (status != SEM_OK) {
         checkpoint_abandon(w);
         return status;
     }
+    crash_point("checkpoint.renamed");
     status = files_sync_parent(w->path, err);
     close(w->fd);
     free(w);

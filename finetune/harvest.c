@@ -9,6 +9,7 @@
 
 typedef struct gathering {
     uint32_t collection; /* 0: all */
+    uint64_t upto;
     impression *items;
     size_t count, capacity;
     bool failed; /* memory is out */
@@ -23,7 +24,7 @@ static uint64_t hash_of_id(const docid *id)
 static bool take_search(void *context, const event_logged_search *s)
 {
     gathering *g = context;
-    if (g->collection != 0 && s->collection != g->collection)
+    if ((g->collection != 0 && s->collection != g->collection) || s->seq > g->upto)
         return true;
     const size_t shown = s->shown_count < PROPENSITY_RANKS ? s->shown_count : PROPENSITY_RANKS;
     const uint64_t query = random_at(s->collection, hash_text(s->query, s->query_length));
@@ -36,15 +37,16 @@ static bool take_search(void *context, const event_logged_search *s)
             return false;
         }
         g->items = grown;
-        g->items[g->count++] = (impression){query, hash_of_id(&s->shown[i].id), (uint32_t)i + 1, s->shown[i].clicked};
+        const bool clicked = s->shown[i].clicked && s->shown[i].click <= g->upto;
+        g->items[g->count++] = (impression){query, hash_of_id(&s->shown[i].id), (uint32_t)i + 1, clicked};
     }
     return g->count < HARVEST_IMPRESSIONS;
 }
 
-sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection,
+sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection, uint64_t upto,
                                 const propensity_options *options, sem_error *err)
 {
-    gathering g = {.collection = collection};
+    gathering g = {.collection = collection, .upto = upto > 0 ? upto : UINT64_MAX};
     sem_status status = events_searches(r, take_search, &g, err);
     if (status == SEM_OK && g.failed)
         status = sem_fail_memory(err, "the log of searches");

@@ -8,9 +8,10 @@
 
 enum { HARVEST_IMPRESSIONS = 2000000 /* the newest; about 64 MB while they are counted */ };
 
-/* collection: whose searches; 0: all. People look at lists, whatever is in them, so it is
+/* collection: whose searches; 0: all. upto: searches and clicks after the event of this number
+ * are passed over; 0: none are. People look at lists, whatever is in them, so it is
  * one set of propensities for all. */
-sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection,
+sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection, uint64_t upto,
                                 const propensity_options *options, sem_error *err);
 
 #endif

@@ -274,6 +274,8 @@ static sem_status learn(collector *c, const event_judgement *j)
 static bool take_judgement(void *context, const event_judgement *j)
 {
     collector *c = context;
+    if (c->options->upto != 0 && j->seq > c->options->upto)
+        return false;
     c->last = j->seq;
     if (c->options->collection != 0 && j->collection != c->options->collection)
         return true;

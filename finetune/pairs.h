@@ -62,6 +62,7 @@ typedef struct pair_set {
 /* Zeroed but for the first three: every vote counts 1, and pairs have no negatives. */
 typedef struct pair_options {
     uint32_t collection;      /* 0: all */
+    uint64_t upto;            /* judgements after the event of this number are not read; 0: all are */
     double heldout_share;     /* of the queries, chosen by a keyed hash: the same ones in every round (holdout.h) */
     double newest_share;      /* of the others of which no vote was trained on before: those judged first last, which
                                * are left for the next round */

@@ -1,6 +1,7 @@
 #include "finetune/train_loop.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 
 /* What a checkpoint has beside the step's and the source's own. */
 typedef struct loop_position {
@@ -60,6 +61,7 @@ static sem_status load_all(const train_loop *loop, const checkpoint_reader *c, t
     report->pairs = (size_t)position.pairs;
     report->first_loss = position.first_loss;
     report->last_loss = position.last_loss;
+    crash_point("resume.training");
     return SEM_OK;
 }
 
@@ -150,6 +152,14 @@ static sem_status one_step(const train_loop *loop, double rate, train_report *re
     return SEM_OK;
 }
 
+/* It may be asked to go on later. Without room for a checkpoint it can do so from the one before. */
+static sem_status cancelled(const train_loop *loop, const train_report *report, sem_error *err)
+{
+    if (loop->checkpoint != NULL && report->steps > report->resumed_at && report->steps % loop->checkpoint_every != 0)
+        (void)write_checkpoint(loop, report, NULL);
+    return sem_fail(err, SEM_CANCELLED, "training was cancelled at step %zu of %zu", report->steps, loop->steps);
+}
+
 sem_status train_loop_run(const train_loop *loop, train_report *report, sem_error *err)
 {
     const atomic_bool *cancel = loop->control != NULL ? loop->control->cancel : NULL;
@@ -162,8 +172,7 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
         train_step_result result;
         const double rate = schedule_rate(loop->shape, loop->peak, report->steps, loop->warmup, loop->steps);
         if (cancel != NULL && atomic_load(cancel))
-            return sem_fail(err, SEM_CANCELLED, "training was cancelled at step %zu of %zu", report->steps,
-                            loop->steps);
+            return cancelled(loop, report, err);
         status = one_step(loop, rate, report, &result, err);
         if (status != SEM_OK)
             return status;
@@ -173,6 +182,7 @@ sem_status train_loop_run(const train_loop *loop, train_report *report, sem_erro
             status = write_checkpoint(loop, report, err);
         if (status != SEM_OK)
             return status;
+        crash_point("training.step");
     }
     report->shapes = *train_step_shapes(loop->step);
     return train_step_finish(loop->step, err);

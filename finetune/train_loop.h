@@ -72,7 +72,7 @@ typedef struct train_loop {
 } train_loop;
 
 /* Runs all steps, or those that the checkpoint has not; *report is filled. SEM_CANCELLED when
- * *cancel became true, and SEM_FAILED_PRECONDITION for a checkpoint that is damaged or
+ * *cancel became true, with a checkpoint of the steps that were done, and SEM_FAILED_PRECONDITION for a checkpoint that is damaged or
  * of another run. */
 sem_status train_loop_run(const train_loop *loop, train_report *report, sem_error *err);
 

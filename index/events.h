@@ -99,7 +99,8 @@ typedef struct event_shown {
     docid id;
     bool clicked; /* and the click not taken back */
     int64_t clicked_ms;
-    bool erased;  /* which document it was is no longer known; id is empty */
+    uint64_t click; /* its seq */
+    bool erased;    /* which document it was is no longer known; id is empty */
 } event_shown;
 
 /* A text search with what it showed. Borrowed. */
@@ -124,6 +125,8 @@ sem_status events_searches(store_read *r, event_each_search *each, void *context
 typedef bool event_each_query(void *context, const char *text, size_t length);
 sem_status events_last_queries(store_read *r, uint32_t collection, size_t most, event_each_query *each, void *context,
                                sem_error *err);
+/* The number of the last event; 0: none. */
+sem_status events_last_seq(store_read *r, uint64_t *seq, sem_error *err);
 /* How many judgements there are, for triggers. */
 sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err);
 

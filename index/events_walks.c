@@ -141,6 +141,13 @@ sem_status events_last_queries(store_read *r, uint32_t collection, size_t most, 
     return status != SEM_OK || rc == 0 || rc == MDB_NOTFOUND ? status : environment_fail(&r->s->events, WHAT, rc, err);
 }
 
+sem_status events_last_seq(store_read *r, uint64_t *seq, sem_error *err)
+{
+    MDB_txn *txn;
+    sem_status status = read_txn(r, &r->s->events, &txn, err);
+    return status != SEM_OK ? status : meta_get(&r->s->events, txn, "seq", seq, err);
+}
+
 sem_status events_judgement_count(store_read *r, uint64_t *count, sem_error *err)
 {
     MDB_txn *txn;
@@ -195,6 +202,7 @@ static sem_status mark_click(search_walk *w, const MDB_val *number, size_t shown
     if (click.weight > 0 && click.rank > 0 && click.rank <= shown_count) {
         w->shown[click.rank - 1].clicked = true;
         w->shown[click.rank - 1].clicked_ms = click.time_ms;
+        w->shown[click.rank - 1].click = get_u64(number->mv_data);
     }
     return SEM_OK;
 }

@@ -1,4 +1,5 @@
 /* Spaces: an environment each for the vectors of one vector space. */
+#include "base/crash.h"
 #include "index/store_internal.h"
 
 #include <dirent.h>
@@ -233,6 +234,7 @@ static sem_status open_space(store *s, uint32_t number, uint32_t dim, space **ou
     sp->number = number;
     space_name(name, number);
     sem_status status = environment_open(&sp->in, s, name, err);
+    crash_point("space.environment");
     const named_database list[] = {{"vectors", &sp->vectors}, {"blocks", &sp->blocks}, {"dead", &sp->dead}};
     if (status == SEM_OK)
         status = environment_databases(&sp->in, list, sizeof list / sizeof list[0], err);
@@ -421,7 +423,9 @@ static sem_status forget_space(store *s, uint32_t number, space **out, sem_error
         mdb_txn_abort(txn);
         return status;
     }
+    crash_point("space.forgetting");
     rc = mdb_txn_commit(txn);
+    crash_point("space.forgotten");
     if (rc == 0)
         return SEM_OK;
     if (*out != NULL)
@@ -445,6 +449,7 @@ sem_status store_space_remove(store *s, uint32_t number, sem_error *err)
         close_space(s, sp);
     /* Should a crash come first, the next start removes the folder. */
     status = files_remove_folder(path, err);
+    crash_point("space.removed");
     if (status == SEM_OK)
         status = space_forget_caches(s, number, err);
     return status != SEM_OK ? status : files_sync_folder(s->path, err);

@@ -2,6 +2,7 @@
  * transaction in another environment when it first needs one. Vectors are
  * committed before main names them, and deleted only when no read is left whose
  * snapshot of main names them: so what a place names is there. */
+#include "base/crash.h"
 #include "index/store_internal.h"
 
 #include <stdlib.h>
@@ -329,8 +330,12 @@ sem_status store_write_commit(store_write *w, sem_error *err)
             int turn = part->e == &w->s->main ? 2 : part->e == &w->s->events ? 1 : 0;
             if (turn != pass)
                 continue;
+            if (turn == 2 && committed)
+                crash_point("commit.before_main");
             int rc = mdb_txn_commit(part->group);
             part->group = NULL;
+            if (turn == 2 && committed)
+                crash_point("commit.after_main");
             if (rc != 0)
                 status = environment_fail(part->e, "commit", rc, err);
             else

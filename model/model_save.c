@@ -1,3 +1,4 @@
+#include "base/crash.h"
 #include "base/files.h"
 #include "model/json.h"
 #include "model/model.h"
@@ -227,13 +228,17 @@ static sem_status fill_folder(const char *from, const char *to, const param_layo
     sem_status status = model_config_read(&config, from, err);
     if (status != SEM_OK)
         return status;
+    crash_point("save.copied");
     status = write_weights(from, to, layout, params, err);
+    crash_point("save.weights");
     for (size_t i = 0; status == SEM_OK && i < config.dense_count; i++)
         status = write_dense(to, &config.dense[i], layout, params, err);
     if (status == SEM_OK)
         status = model_card_write_configs(to, &config, err);
+    crash_point("save.configs");
     if (status == SEM_OK)
         status = model_card_write_readme(from, to, &config, generation_json != NULL, err);
+    crash_point("save.readme");
     if (status == SEM_OK && generation_json != NULL)
         status = write_text(to, "semd_generation.json", generation_json, err);
     if (status == SEM_OK)
@@ -253,6 +258,7 @@ sem_status model_save(const char *from, const char *to, const param_layout *layo
         status = fill_folder(from, to, layout, params, generation_json, err);
     if (status == SEM_OK)
         status = files_sync_parent(to, err);
+    crash_point("save.done");
     if (status != SEM_OK)
         files_remove_folder(to, NULL);
     return status;

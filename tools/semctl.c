@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char DEFAULT_ADDRESS[] = "tcp://127.0.0.1:7700";
-enum { DEFAULT_TIMEOUT_S = 600, TIMEOUT_MAX_S = 7 * 24 * 3600, EXIT_USAGE = 2, EXIT_PRECONDITION = 3 };
+enum { DEFAULT_TIMEOUT_S = 600, TIMEOUT_MAX_S = 7 * 24 * 3600, EXIT_USAGE = 2, EXIT_PRECONDITION = 3, EXIT_EXISTS = 4 };
 
 static sem_status read_general(semctl *ctl, const arguments *a, sem_error *err)
 {
@@ -82,8 +82,10 @@ static int run(int argc, char **argv, semctl *ctl, sem_error *err)
         fprintf(stderr, "semctl: %s: %s\n", sem_status_name(status), err->message);
     if (ctl->usage)
         return EXIT_USAGE;
-    /* "Not yet" is no failure of the one who asked: a timer must be able to tell. */
-    return status == SEM_FAILED_PRECONDITION ? EXIT_PRECONDITION : EXIT_FAILURE;
+    /* "Not yet" and "it is there already" are no failures of the one who asked: a timer must be able to tell. */
+    return status == SEM_FAILED_PRECONDITION ? EXIT_PRECONDITION
+           : status == SEM_ALREADY_EXISTS    ? EXIT_EXISTS
+                                             : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)

@@ -52,27 +52,35 @@ static inline client *box_connect(box *b)
     return c;
 }
 
-/* Starts, or starts again on the same storage. */
-static inline void box_start(box *b)
+/* The daemon's command line, whose words are b's. */
+static inline void box_argv(box *b, char *argv[2 * BOX_OPTIONS_MAX + 18])
 {
-    sem_error error;
-    char *argv[2 * BOX_OPTIONS_MAX + 18] = {
-        b->binary,
-        (char *)"-o",
-        (char *)"server.listen=tcp://127.0.0.1:0",
-        (char *)"-o",
-        (char *)"server.http=",
-        (char *)"-o",
-        b->storage,
-        (char *)"-o",
-        b->model,
-        (char *)"-o",
-        (char *)"storage.map_size=4GiB"}; /* ThreadSanitizer leaves no room for the default */
-    size_t n = 11;
+    char *const first[] = {b->binary,
+                           (char *)"-o",
+                           (char *)"server.listen=tcp://127.0.0.1:0",
+                           (char *)"-o",
+                           (char *)"server.http=",
+                           (char *)"-o",
+                           b->storage,
+                           (char *)"-o",
+                           b->model,
+                           (char *)"-o",
+                           (char *)"storage.map_size=4GiB"}; /* ThreadSanitizer leaves no room for the default */
+    size_t n = sizeof first / sizeof *first;
+    memcpy(argv, first, sizeof first);
     for (size_t i = 0; b->options[i] != NULL; i++) {
         argv[n++] = (char *)"-o";
         argv[n++] = (char *)(uintptr_t)b->options[i];
     }
+    argv[n] = NULL;
+}
+
+/* Starts, or starts again on the same storage. */
+static inline void box_start(box *b)
+{
+    sem_error error;
+    char *argv[2 * BOX_OPTIONS_MAX + 18];
+    box_argv(b, argv);
     ck_ok(process_start(&b->daemon, argv, b->log, false, NULL, &error));
     b->client = box_connect(b);
 }

@@ -180,6 +180,8 @@ START_TEST(first_dimensions_are_read_in_any_order_with_their_weights)
     ck_ok(load_text(&c, "[train]\nmatryoshka = 32\nmatryoshka_weights =\n", &error));
     ck_assert_uint_eq(c.train.dim_count, 1);
     ck_assert_double_eq(c.train.dim_weights[0], 1);
+    ck_refused("[finetune]\nat = 25:00\n", "25:00", "HH:MM");
+    ck_refused("[finetune]\nat = daily\n", "daily", "Sun 03:30");
     ck_refused("[train]\nmatryoshka = 256,128\nmatryoshka_weights = 1\n", "as many weights", "256,128");
     ck_refused("[train]\nmatryoshka = 256\nmatryoshka_weights = 1,2\n", "as many weights", "256");
     ck_refused("[train]\nmatryoshka_weights = 1\n", "as many weights", "matryoshka");
@@ -345,6 +347,44 @@ START_TEST(too_many_listeners_are_refused)
 }
 END_TEST
 
+START_TEST(a_value_is_the_same_when_it_is_read_from_its_text)
+{
+    sem_error error;
+    config given, read;
+    const char *overrides[] = {"train.learning_rate=3.3e-5", "train.dropout=-1",      "finetune.harvest=false",
+                               "finetune.interval=90m",      "finetune.threads=3",    "finetune.at=Mon,Thu 03:30",
+                               "train.guide=/srv/a model",   "train.schedule=cosine", "train.matryoshka=64 128",
+                               "storage.max_size=3GiB"};
+    config_defaults(&given);
+    config_defaults(&read);
+    ck_ok(config_load(&given, NULL, overrides, sizeof overrides / sizeof *overrides, &error));
+    for (size_t i = 0; i < config_key_count; i++) {
+        const config_key *key = &config_keys[i];
+        char text[FILES_PATH_MAX + 64], again[FILES_PATH_MAX + 64], small[1];
+        if (key->kind == KEY_LISTEN || key->kind == KEY_LEVEL) {
+            ck_assert(!config_key_text(key, &given, text, sizeof text));
+            continue;
+        }
+        ck_assert(config_key_text(key, &given, text, sizeof text));
+        ck_assert_msg(text[0] == '\0' || !config_key_text(key, &given, small, sizeof small), "%s", key->name);
+        ck_ok(config_key_set(key, &read, text, &error));
+        ck_assert(config_key_text(key, &read, again, sizeof again));
+        ck_assert_str_eq(text, again);
+    }
+    ck_assert_double_eq(read.train.learning_rate, 3.3e-5);
+    ck_assert_double_eq(read.train.dropout, -1);
+    ck_assert(!read.finetune.harvest);
+    ck_assert_uint_eq(read.finetune.interval_ms, 90 * 60 * 1000);
+    ck_assert_uint_eq(read.finetune.threads, 3);
+    ck_assert_str_eq(read.finetune.at, "Mon,Thu 03:30");
+    ck_assert_str_eq(read.train.guide, "/srv/a model");
+    ck_assert_uint_eq(read.storage.max_size, (uint64_t)3 << 30);
+    ck_ok(config_resolve_train(&read, &error));
+    ck_assert_int_eq(read.train.schedule, SCHEDULE_COSINE);
+    ck_assert_uint_eq(read.train.dim_count, 2);
+}
+END_TEST
+
 START_TEST(the_state_directory_is_the_default_store)
 {
     sem_error error;
@@ -500,6 +540,7 @@ int main(void)
     tcase_add_test(tests, too_many_listeners_are_refused);
     tcase_add_test(tests, the_state_directory_is_the_default_store);
     tcase_add_test(tests, reload_copies_what_it_may_and_names_the_rest);
+    tcase_add_test(tests, a_value_is_the_same_when_it_is_read_from_its_text);
     tcase_add_test(tests, the_conf_file_documents_every_key_with_its_default_and_no_other);
     tcase_add_test(tests, the_manual_page_names_every_key_with_its_default_and_no_other);
     tcase_add_test(tests, help_names_every_key);

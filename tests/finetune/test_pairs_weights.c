@@ -90,10 +90,10 @@ START_TEST(propensities_come_from_the_log)
     }
     const propensity_options options = {.eta = 2, .prior_clicks = 1e-9};
     ck_ok(store_read_begin(t.store, &r, &error));
-    ck_ok(harvest_propensities(&p, r, t.collection, &options, &error));
+    ck_ok(harvest_propensities(&p, r, t.collection, 0, &options, &error));
     ck_assert_double_eq_tol(propensity_at(&p, 2), 0.5, 1e-4);
     ck_assert_double_eq(p.clicks, 60);
-    ck_ok(harvest_propensities(&p, r, t.collection + 1, &options, &error));
+    ck_ok(harvest_propensities(&p, r, t.collection + 1, 0, &options, &error));
     ck_assert_double_eq_tol(propensity_at(&p, 2), 0.25, 1e-9);
     store_read_end(r);
     store_close(t.store);
