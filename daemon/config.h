@@ -68,7 +68,8 @@ typedef struct config {
     } events;
     struct {
         bool enabled; /* whether it starts by itself (interval); the method works always */
-        char mode[8]; /* full, query */
+        char mode[8];          /* full, query, auto */
+        uint64_t max_embed_ms; /* of an estimated re-embedding, for auto; 0: no limit */
         size_t min_pairs;
         size_t min_heldout;
         uint64_t interval_ms; /* 0: never by itself */

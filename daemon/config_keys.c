@@ -122,8 +122,12 @@ const config_key config_keys[] = {
      .help = "local time at which a job starts by itself: 03:30, or Sun 03:30, or Mon,Thu 03:30; empty: at none"},
     {"finetune", "checkpoint_every", KEY_INTEGER, "100", RANGE(1, 1000000000), PLACE(finetune.checkpoint_every),
      .help = "steps between two checkpoints, from which training goes on after a crash; each is three times the model"},
-    {"finetune", "mode", KEY_CHOICE, "full", PLACE(finetune.mode), .choices = "full, query",
-     .help = "what a job trains: full (and re-embeds all documents), query (the model of queries alone)"},
+    {"finetune", "mode", KEY_CHOICE, "full", PLACE(finetune.mode), .choices = "full, query, auto",
+     .help = "what a job trains: full (and re-embeds all documents), query (the model of queries alone), auto (both, "
+             "and takes the better)"},
+    {"finetune", "max_embed", KEY_DURATION, "12h", RANGE(0, YEAR_MS), PLACE(finetune.max_embed_ms),
+     .help =
+         "time of re-embedding, as estimated, beyond which mode auto trains the model of queries alone; 0: no limit"},
     {"finetune", "min_pairs", KEY_INTEGER, "1000", RANGE(1, 1000000000), PLACE(finetune.min_pairs),
      .help = "usable pairs below which no job starts"},
     {"finetune", "min_heldout", KEY_INTEGER, "100", RANGE(1, 1000000000), PLACE(finetune.min_heldout),

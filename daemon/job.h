@@ -22,6 +22,13 @@ typedef struct job_known {
 
 enum { JOB_WHY_MAX = 256 };
 
+/* Reciprocal ranks of the held-out queries, [count], one entry a query, in an order that is the same for
+ * all candidates of a job. */
+typedef struct job_ranks {
+    double *before, *after; /* owned: under what serves, and under the candidate */
+    size_t count;
+} job_ranks;
+
 typedef struct job {
     core *core;
     job_status *status;
@@ -41,7 +48,8 @@ typedef struct job {
     job_phase crashed_in;
     unsigned threads;                /* for training and bulk encoding */
     char model[STORE_MODEL_MAX + 1]; /* folder of the candidate below models/ */
-    char mode[8];                    /* of the generation that may come of it */
+    char mode[8];                    /* finetune: as asked; else of the generation that may come of it */
+    job_ranks ranks;                 /* of the candidate that the gate judged last; owned */
     char *metrics;                   /* JSON of the decision for the generation's record; owned */
     size_t pairs;
     uint64_t trained_before; /* judgements up to this one the current model was trained on */
@@ -87,6 +95,8 @@ typedef struct gate_contender {
  * what came of it. Metrics and reason are in the status. With candidate->stored NULL the
  * vectors that were made here are in j->known afterwards. */
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err);
+
+void job_ranks_free(job_ranks *r); /* job_candidate.c; leaves it empty */
 
 /* job_room.c: vectors of all model collections, passages counted one by one, as the current generation
  * has them; and SEM_RESOURCE_EXHAUSTED with both numbers where the disk, or storage.max_size, has no room

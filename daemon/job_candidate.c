@@ -5,7 +5,15 @@
 #include "daemon/job_folder.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+void job_ranks_free(job_ranks *r)
+{
+    free(r->before);
+    free(r->after);
+    *r = (job_ranks){0};
+}
 
 static sem_status path_of(const job *j, const char *folder, char out[FILES_PATH_MAX], sem_error *err)
 {

@@ -22,6 +22,9 @@ void job_candidate_close(job_candidate *c); /* accepts one that was not opened, 
 /* Compares it with what serves (job_gate). */
 sem_status job_candidate_judge(const job_candidate *c, job *j, const pair_set *pairs, bool *promote, sem_error *err);
 
+/* job_auto.c: trains both kinds and opens the better in *chosen where the gate lets one pass. */
+sem_status job_auto(job *j, pair_set *pairs, job_candidate *chosen, bool *promote, sem_error *err);
+
 /* Makes it current, and its generation's mode is that; closes it first, since its files may move. */
 sem_status job_candidate_promote(job_candidate *c, job *j, const char *mode, sem_error *err);
 

@@ -313,6 +313,14 @@ static double drift(const gate *g)
     return 1 - (one_space ? g->figures.query_cosine : g->figures.document_cosine);
 }
 
+/* For a comparison with another candidate of the job. */
+static void keep_ranks(gate *g, size_t queries)
+{
+    job_ranks_free(&g->job->ranks);
+    g->job->ranks = (job_ranks){g->heldout[GATE_BEFORE], g->heldout[GATE_AFTER], queries};
+    g->heldout[GATE_BEFORE] = g->heldout[GATE_AFTER] = NULL;
+}
+
 static sem_status decide(gate *g, sem_error *err)
 {
     const config *c = &g->job->settings;
@@ -334,7 +342,10 @@ static sem_status decide(gate *g, sem_error *err)
         gate_decide_on_probes(&evidence, c->finetune.min_heldout, &rules, &f->decision);
     else
         gate_decide(&evidence, &rules, &f->decision);
-    return gate_tell(g->job, f, err);
+    status = gate_tell(g->job, f, err);
+    if (status == SEM_OK)
+        keep_ranks(g, queries);
+    return status;
 }
 
 static sem_status run_gate(gate *g, const pair_set *pairs, sem_error *err)

@@ -47,14 +47,24 @@ static sem_status embed_stored(job *j, uint32_t number, sem_error *err)
 }
 
 /* Re-embedding that can't end well is not worth a training. */
-static sem_status check_room(const job *j, job_towers towers, sem_error *err)
+static sem_status check_room(const job *j, sem_error *err)
 {
-    if (towers == TOWERS_QUERIES)
-        return SEM_OK;
     serving *now = serving_slot_acquire(&j->core->current);
     sem_status status = job_room_check(j, space_dim(now->space), err);
     serving_release(now);
     return status;
+}
+
+/* By the mode that was asked for. */
+static sem_status make_candidate(job *j, pair_set *pairs, job_candidate *out, bool *promote, sem_error *err)
+{
+    if (strcmp(j->mode, "auto") == 0)
+        return job_auto(j, pairs, out, promote, err);
+    const job_towers towers = strcmp(j->mode, "query") == 0 ? TOWERS_QUERIES : TOWERS_BOTH;
+    sem_status status = job_train(j, pairs, towers, j->model, err);
+    if (status == SEM_OK)
+        status = job_candidate_open(out, j, j->model, towers == TOWERS_QUERIES, err);
+    return status == SEM_OK ? job_candidate_judge(out, j, pairs, promote, err) : status;
 }
 
 static sem_status finetune(job *j, sem_error *err)
@@ -63,8 +73,7 @@ static sem_status finetune(job *j, sem_error *err)
     job_candidate candidate = {0};
     bool promote = false;
     job_enter(j, PHASE_PAIRS, 0);
-    const job_towers towers = strcmp(j->mode, "query") == 0 ? TOWERS_QUERIES : TOWERS_BOTH;
-    sem_status status = check_room(j, towers, err);
+    sem_status status = strcmp(j->mode, "full") == 0 ? check_room(j, err) : SEM_OK;
     if (status == SEM_OK)
         status = job_pairs(j, j->collection, &pairs, err);
     if (status != SEM_OK)
@@ -72,14 +81,10 @@ static sem_status finetune(job *j, sem_error *err)
     pthread_mutex_lock(&j->status->lock);
     j->status->pairs = j->pairs = pairs.count;
     pthread_mutex_unlock(&j->status->lock);
-    status = job_train(j, &pairs, towers, j->model, err);
-    if (status == SEM_OK)
-        status = job_candidate_open(&candidate, j, j->model, towers == TOWERS_QUERIES, err);
-    if (status == SEM_OK)
-        status = job_candidate_judge(&candidate, j, &pairs, &promote, err);
+    status = make_candidate(j, &pairs, &candidate, &promote, err);
     pair_set_free(&pairs);
     if (status == SEM_OK && promote)
-        status = job_candidate_promote(&candidate, j, j->mode, err);
+        status = job_candidate_promote(&candidate, j, candidate.document == NULL ? "query" : "full", err);
     job_candidate_close(&candidate);
     return status;
 }

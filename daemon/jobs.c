@@ -154,6 +154,7 @@ void jobs_free(job *work)
     if (work == NULL)
         return;
     free(work->metrics);
+    job_ranks_free(&work->ranks);
     free(work->known);
     free(work->known_vectors);
     free(work);

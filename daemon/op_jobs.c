@@ -48,14 +48,14 @@ static void refuse(worker *w, task *t, job *work, const sem_error *err)
 /* Without one: as configured, which jobs_make() has put there. */
 static sem_status take_mode(const span *mode, job *work, sem_error *err)
 {
-    static const char *const modes[] = {"full", "query"};
+    static const char *const modes[] = {"full", "query", "auto"};
     for (size_t i = 0; i < sizeof modes / sizeof *modes && mode->data != NULL; i++)
         if (mode->size == strlen(modes[i]) && memcmp(mode->data, modes[i], mode->size) == 0) {
             snprintf(work->mode, sizeof work->mode, "%s", modes[i]);
             return SEM_OK;
         }
     return mode->data == NULL ? SEM_OK
-                              : sem_fail(err, SEM_INVALID_ARGUMENT, "mode: \"%.*s\" is neither full nor query",
+                              : sem_fail(err, SEM_INVALID_ARGUMENT, "mode: \"%.*s\" is none of full, query and auto",
                                          (int)(mode->size < 64 ? mode->size : 64), mode->data);
 }
 

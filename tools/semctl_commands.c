@@ -130,7 +130,7 @@ static const option_spec EVALUATE_OPTIONS[] = {
 
 static const option_spec FINETUNE_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", "learn from this collection's clicks only"},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full, or query: the model of queries alone (default: as configured)"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full, query (the model of queries alone) or auto (the better of both); default: as configured"},
     {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
 };
 

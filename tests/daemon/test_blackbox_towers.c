@@ -348,6 +348,47 @@ START_TEST(only_what_no_generation_names_is_removed)
 }
 END_TEST
 
+/* --- both, and the better */
+
+static void expect_told(const char *part)
+{
+    char text[1024];
+    const msgpack_object *reason = object_get(&b.reply.value, "reason");
+    snprintf(text, sizeof text, "%.*s", (int)reason->via.str.size, reason->via.str.ptr);
+    ck_assert_msg(strstr(text, part) != NULL, "no \"%s\" in: %s", part, text);
+}
+
+START_TEST(auto_tells_what_either_model_would_bring_and_takes_one)
+{
+    if (!start("auto", NULL))
+        return;
+    lesson_feedback(&b, DOCUMENTS);
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    expect_told("with another query model");
+    expect_told("with all embedded anew");
+    const bool query = object_get(object_get(&b.reply.value, "seconds"), "embedding") == NULL;
+    expect_told(query ? "): query; " : "): full; ");
+    ck_assert(object_is(object_get(generation(2), "mode"), query ? "query" : "full"));
+    ck_assert_uint_eq(folders("models", "tiny-bert"), 2); /* nothing is left of the other */
+    expect_towers(query);
+    box_fails(&b, "INVALID_ARGUMENT", "finetune", "{'mode': 'both'}");
+    box_stop(&b);
+}
+END_TEST
+
+START_TEST(auto_embeds_nothing_anew_that_takes_too_long)
+{
+    if (!start("auto", "finetune.max_embed=1ms"))
+        return;
+    lesson_feedback(&b, DOCUMENTS);
+    lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
+    expect_told("finetune.max_embed is 0.001 s: query; ");
+    ck_assert(object_is(object_get(generation(2), "mode"), "query"));
+    expect_towers(true);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("query models");
@@ -357,6 +398,8 @@ int main(void)
     tcase_add_test(t, what_is_no_pair_of_models_is_refused_by_name);
     tcase_add_test(t, a_query_model_is_swapped_under_vectors_that_stay);
     tcase_add_test(t, only_what_no_generation_names_is_removed);
+    tcase_add_test(t, auto_tells_what_either_model_would_bring_and_takes_one);
+    tcase_add_test(t, auto_embeds_nothing_anew_that_takes_too_long);
     suite_add_tcase(s, t);
     return testing_run(s);
 }

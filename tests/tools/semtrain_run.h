@@ -3,6 +3,7 @@
 #ifndef SEM_TESTS_TOOLS_SEMTRAIN_RUN_H
 #define SEM_TESTS_TOOLS_SEMTRAIN_RUN_H
 
+#include "tests/common/python.h"
 #include "tests/common/testing.h"
 
 #include "base/random.h"
@@ -56,27 +57,6 @@ static inline bool run_killed(const char *arguments, unsigned milliseconds)
     ck_assert_msg(WIFSIGNALED(status) || WEXITSTATUS(status) == 0, "semtrain %s: exit status %d", arguments,
                   WEXITSTATUS(status));
     return WIFSIGNALED(status);
-}
-
-/* A Python that has the package, the machine's or one that a benchmark made for itself; false: none has. */
-static inline bool find_python(char python[PATH], const char *package)
-{
-    static const char *const places[] = {"python3", "build/venv/encode/bin/python", "build/venv/train/bin/python"};
-    const char *root = getenv("SEMD_ROOT");
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        char line[2 * PATH];
-        if (strchr(places[i], '/') == NULL)
-            snprintf(python, PATH, "%s", places[i]);
-        else
-            snprintf(python, PATH, "%s/%s", root != NULL && *root != '\0' ? root : ".", places[i]);
-        snprintf(line, sizeof line,
-                 "'%s' -c 'import importlib.util as u, sys; sys.exit(u.find_spec(\"%s\") is None)' 2>/dev/null", python,
-                 package);
-        if (system(line) == 0)
-            return true;
-    }
-    fprintf(stderr, "skipped: no Python here has the package %s (make bench-encode installs it)\n", package);
-    return false;
 }
 
 static inline void ck_prints(const char *text)
