@@ -10,6 +10,9 @@ void train_helper_free(step_helper *h)
     free(h->grads);
     free(h->touched);
     token_batch_free(&h->run);
+    for (size_t i = 0; i < h->outlines_made; i++)
+        encoder_outline_destroy(h->outlines[i]);
+    free(h->outlines);
     free(h->out);
     free(h->run_end);
 }
@@ -47,7 +50,8 @@ sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *e
     h->touched = calloc(o->config->vocab, sizeof *h->touched);
     h->out = checked_realloc(NULL, texts * o->config->dim, sizeof *h->out);
     h->run_end = checked_realloc(NULL, texts, sizeof *h->run_end);
-    if (h->grads == NULL || h->touched == NULL || h->out == NULL || h->run_end == NULL)
+    h->outlines = checked_realloc(NULL, texts, sizeof(encoder_outline *));
+    if (h->grads == NULL || h->touched == NULL || h->out == NULL || h->run_end == NULL || h->outlines == NULL)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "out of memory for the gradients of %zu parameters",
                         o->layout->total);
     touch_dense(o->layout, h->grads);
@@ -63,14 +67,47 @@ sem_status train_part_pack(void *context, unsigned number, sem_error *err)
     return SEM_OK;
 }
 
-/* Cuts a helper's texts into runs of at most run_tokens, or of one text. */
+/* The most tokens of a run, and of how many tokens there is room for outlines. What does not fit on
+ * the tape costs less to compute again from an outline, so all shall have one: the tape gets what
+ * they leave, but no less than this part of the memory, since small runs are slow. */
+enum { LEAST_TAPE = 4 };
+
+static size_t choose_run_tokens(const train_step *s, const step_helper *h, size_t tokens, size_t *outlined)
+{
+    const size_t whole = encoder_tape_token_bytes(h->tape), outline = encoder_outline_token_bytes(h->tape);
+    size_t run = s->run_tokens;
+    *outlined = 0;
+    if (tokens <= run)
+        return run;
+    run /= LEAST_TAPE;
+    if (s->tape_share / outline > tokens && (s->tape_share - tokens * outline) / (whole - outline) > run)
+        run = (s->tape_share - tokens * outline) / (whole - outline);
+    *outlined = (s->tape_share - run * whole) / outline;
+    return run;
+}
+
+static size_t run_begin(const train_step *s, const step_helper *h, unsigned number, size_t run)
+{
+    return run > 0 ? h->run_end[run - 1] : s->split.first[number];
+}
+
+static size_t count_tokens(const train_step *s, const step_helper *h, unsigned number, size_t run)
+{
+    size_t tokens = 0;
+    for (size_t i = run_begin(s, h, number, run); i < h->run_end[run]; i++)
+        tokens += s->lengths[s->split.order[i]];
+    return tokens;
+}
+
+/* Cuts a helper's texts into runs of so many tokens at most, or of one text. */
 static void plan_runs(const train_step *s, step_helper *h, unsigned number)
 {
-    size_t end = s->split.first[number + 1], tokens = 0;
+    size_t end = s->split.first[number + 1], tokens = 0, room;
+    const size_t most = choose_run_tokens(s, h, s->split.load[number], &room);
     h->runs = 0;
     for (size_t i = s->split.first[number]; i < end; i++) {
         size_t length = s->lengths[s->split.order[i]];
-        if (tokens > 0 && tokens + length > s->run_tokens) {
+        if (tokens > 0 && tokens + length > most) {
             h->run_end[h->runs++] = (uint32_t)i;
             tokens = 0;
         }
@@ -78,11 +115,12 @@ static void plan_runs(const train_step *s, step_helper *h, unsigned number)
     }
     if (tokens > 0)
         h->run_end[h->runs++] = (uint32_t)end;
-}
-
-static size_t run_begin(const train_step *s, const step_helper *h, unsigned number, size_t run)
-{
-    return run > 0 ? h->run_end[run - 1] : s->split.first[number];
+    for (h->outlined = 0; h->outlined + 1 < h->runs; h->outlined++) {
+        tokens = count_tokens(s, h, number, h->outlined + 1);
+        if (tokens > room)
+            break;
+        room -= tokens;
+    }
 }
 
 uint64_t train_dropout_seed(const train_step *s, unsigned number, size_t run)
@@ -93,8 +131,7 @@ uint64_t train_dropout_seed(const train_step *s, unsigned number, size_t run)
     return random_at(seed, (uint64_t)number << 32 | run);
 }
 
-/* Leaves the run's embeddings in h->out and its activations on the tape. */
-static sem_status forward_run(const train_step *s, step_helper *h, unsigned number, size_t run, sem_error *err)
+static sem_status gather_run(const train_step *s, step_helper *h, unsigned number, size_t run, sem_error *err)
 {
     token_batch_clear(&h->run);
     for (size_t i = run_begin(s, h, number, run); i < h->run_end[run]; i++) {
@@ -102,8 +139,51 @@ static sem_status forward_run(const train_step *s, step_helper *h, unsigned numb
         if (!token_batch_append(&h->run, text->ids, text->length))
             return sem_fail_memory(err, "the tokens of a training batch");
     }
-    dropout drop = {s->options.hidden_dropout, s->options.attention_dropout, train_dropout_seed(s, number, run)};
+    return SEM_OK;
+}
+
+static dropout run_dropout(const train_step *s, unsigned number, size_t run)
+{
+    return (dropout){s->options.hidden_dropout, s->options.attention_dropout, train_dropout_seed(s, number, run)};
+}
+
+static bool is_outlined(const step_helper *h, size_t run)
+{
+    return run > 0 && run <= h->outlined;
+}
+
+/* Leaves the run's embeddings in h->out and its activations on the tape. */
+static sem_status forward_run(const train_step *s, step_helper *h, unsigned number, size_t run, sem_error *err)
+{
+    const dropout drop = run_dropout(s, number, run);
+    sem_status status = gather_run(s, h, number, run, err);
+    if (status != SEM_OK)
+        return status;
     return encoder_train_forward(h->tape, s->params, h->run.ids, h->run.lengths, h->run.texts, &drop, h->out, err);
+}
+
+/* Of the run that is on the tape; the next one takes its place there. */
+static sem_status note_run(step_helper *h, size_t run, sem_error *err)
+{
+    for (; h->outlines_made < run; h->outlines_made++) {
+        sem_status status = encoder_outline_create(&h->outlines[h->outlines_made], err);
+        if (status != SEM_OK)
+            return status;
+    }
+    return encoder_train_note(h->tape, h->outlines[run - 1], err);
+}
+
+/* Brings the run's activations back. */
+static sem_status again_run(const train_step *s, step_helper *h, unsigned number, size_t run, sem_error *err)
+{
+    if (!is_outlined(h, run))
+        return forward_run(s, h, number, run, err);
+    const dropout drop = run_dropout(s, number, run);
+    sem_status status = gather_run(s, h, number, run, err);
+    if (status != SEM_OK)
+        return status;
+    return encoder_train_resume(h->tape, s->params, h->run.ids, h->run.lengths, h->run.texts, &drop,
+                                h->outlines[run - 1], err);
 }
 
 sem_status train_part_forward(void *context, unsigned number, sem_error *err)
@@ -114,6 +194,8 @@ sem_status train_part_forward(void *context, unsigned number, sem_error *err)
     plan_runs(s, h, number);
     for (size_t run = h->runs; run-- > 0;) {
         sem_status status = forward_run(s, h, number, run, err);
+        if (status == SEM_OK && is_outlined(h, run))
+            status = note_run(h, run, err);
         if (status != SEM_OK)
             return status;
         size_t begin = run_begin(s, h, number, run);
@@ -124,14 +206,14 @@ sem_status train_part_forward(void *context, unsigned number, sem_error *err)
 }
 
 /* The first run is a full one and came last in the forward pass: its activations
- * are still on the tape. Only the others are computed again. */
+ * are still on the tape. Only the others are computed again, from outlines or from the texts. */
 sem_status train_part_backward(void *context, unsigned number, sem_error *err)
 {
     train_step *s = context;
     step_helper *h = &s->helpers[number];
     size_t dim = s->options.config->dim;
     for (size_t run = 0; run < h->runs; run++) {
-        sem_status status = run > 0 ? forward_run(s, h, number, run, err) : SEM_OK;
+        sem_status status = run > 0 ? again_run(s, h, number, run, err) : SEM_OK;
         if (status != SEM_OK)
             return status;
         size_t begin = run_begin(s, h, number, run);

@@ -70,8 +70,10 @@ static sem_status create_all(train_step *s, sem_error *err)
         status = create_products(s, err);
     for (; status == SEM_OK && s->helper_count < o->threads; s->helper_count++)
         status = train_helper_create(s, &s->helpers[s->helper_count], err);
-    if (status == SEM_OK)
-        s->run_tokens = o->tape_bytes / o->threads / encoder_tape_token_bytes(s->helpers[0].tape);
+    if (status == SEM_OK) {
+        s->tape_share = o->tape_bytes / o->threads;
+        s->run_tokens = s->tape_share / encoder_tape_token_bytes(s->helpers[0].tape);
+    }
     if (status == SEM_OK && o->shape == TRAIN_SHAPE_BUCKETS)
         status = train_shapes_create(&s->shapes, s, err);
     if (status == SEM_OK)

@@ -26,6 +26,9 @@ typedef struct step_helper {
     float *out;        /* [max_texts, E] embeddings of one run, or their gradient */
     uint32_t *run_end; /* [max_texts] ends of the runs in the split's order */
     size_t runs;
+    size_t outlined;            /* runs, from the second on, that leave an outline behind */
+    encoder_outline **outlines; /* [outlines_made] of the second run and those that follow it */
+    size_t outlines_made;
 } step_helper;
 
 struct train_step {
@@ -38,7 +41,8 @@ struct train_step {
     train_shapes *shapes;   /* NULL: nothing is padded */
     products *products;     /* NULL: products are the options' g's */
     train_weights *weights; /* NULL as well then */
-    size_t run_tokens;      /* the most tokens of a run */
+    size_t tape_share;      /* bytes for activations of each helper */
+    size_t run_tokens;      /* the most tokens of a run that leave no room for another's outline */
     uint32_t step;          /* begun so far */
     uint32_t batches;       /* added to the step under way */
     double loss_sum;        /* of those */

@@ -212,4 +212,22 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
 sem_status encoder_train_backward(encoder_tape *t, const float *params, const float *d_out, float *grads,
                                   sem_error *err);
 
+/* What is kept of a forward pass whose tape another one takes before it is gone back: what the
+ * layers gave, normalised. All between is computed again, layer by layer, which is less than a
+ * forward pass (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Empty at
+ * first, used again for other passes. */
+typedef struct encoder_outline encoder_outline;
+sem_status encoder_outline_create(encoder_outline **out, sem_error *err);
+void encoder_outline_destroy(encoder_outline *o); /* accepts NULL */
+/* Bytes that an outline of the tape's passes takes for each token, about. */
+size_t encoder_outline_token_bytes(const encoder_tape *t);
+
+/* Must follow encoder_train_forward: backward can come now or after encoder_train_resume. */
+sem_status encoder_train_note(const encoder_tape *t, encoder_outline *o, sem_error *err);
+/* The tape as forward left it when o was noted, with the same params, batch and dropout, so
+ * that backward can follow: its gradient is the same as if it had come at once, bit for bit
+ * in float32. */
+sem_status encoder_train_resume(encoder_tape *t, const float *params, const int32_t *ids, const uint32_t *lengths,
+                                size_t texts, const dropout *drop, const encoder_outline *o, sem_error *err);
+
 #endif

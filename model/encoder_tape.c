@@ -239,3 +239,116 @@ sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint3
     cut_work(t);
     return SEM_OK;
 }
+
+/* --- outlines */
+
+struct encoder_outline {
+    float *data; /* owned */
+    size_t capacity;
+    batch_size size; /* of the batch */
+};
+
+sem_status encoder_outline_create(encoder_outline **out, sem_error *err)
+{
+    *out = calloc(1, sizeof **out);
+    return *out != NULL ? SEM_OK : sem_fail_memory(err, "the outline of a pass");
+}
+
+void encoder_outline_destroy(encoder_outline *o)
+{
+    if (o == NULL)
+        return;
+    free(o->data);
+    free(o);
+}
+
+/* The lowest layer of which an outline has something: what it gave is read by the first that learns. */
+static size_t outline_lowest(const encoder_tape *t)
+{
+    const size_t lowest = encoder_tape_lowest(t);
+    return lowest > 0 ? lowest - 1 : 0;
+}
+
+size_t encoder_outline_token_bytes(const encoder_tape *t)
+{
+    const model_config *c = t->plan.config;
+    const size_t H = c->hidden, rows = keeps_halves(t) ? H / 2 + 1 : H;
+    const size_t layer = c->prenorm ? 2 * (rows + 1) : rows + 1;
+    const size_t floats = (c->layers - outline_lowest(t)) * layer + (c->prenorm ? H + 1 : 0);
+    return sizeof(float) * (floats + floats / 8);
+}
+
+typedef enum outline_way { OUTLINE_COUNT, OUTLINE_WRITE, OUTLINE_READ } outline_way;
+
+/* One part of the tape, and where it goes or comes from: *at of data. */
+static void move_part(outline_way way, float *part, size_t count, float *data, size_t *at)
+{
+    if (way == OUTLINE_WRITE)
+        memcpy(data + *at, part, count * sizeof *part);
+    else if (way == OUTLINE_READ)
+        memcpy(part, data + *at, count * sizeof *part);
+    *at += count;
+}
+
+static void move_norm(const encoder_tape *t, outline_way way, const kept_rows *xhat, float *rstd, float *data,
+                      size_t *at)
+{
+    const size_t T = t->size.tokens, values = T * t->plan.config->hidden;
+    if (xhat->floats != NULL)
+        move_part(way, xhat->floats, values, data, at);
+    else
+        move_part(way, (float *)(void *)xhat->halves, (values + 1) / 2, data, at);
+    move_part(way, rstd, T, data, at);
+}
+
+/* Moves all that an outline has; returns how many floats that is. Layers that normalise what they
+ * read give a sum, which cannot be had from the normalised: of these what both matrices read is kept. */
+static size_t move_outline(const encoder_tape *t, outline_way way, float *data)
+{
+    const model_config *c = t->plan.config;
+    const size_t texts = t->size.texts;
+    size_t at = 0;
+    for (size_t i = outline_lowest(t); i < c->layers; i++) {
+        const layer_tape *l = &t->layers[i];
+        if (c->prenorm && t->plan.layers[i].norm1_weight != PARAM_NOWHERE)
+            move_norm(t, way, &l->xhat1, l->rstd1, data, &at);
+        move_norm(t, way, &l->xhat2, l->rstd2, data, &at);
+    }
+    if (c->prenorm) {
+        move_part(way, t->last_xhat, t->size.tokens * c->hidden, data, &at);
+        move_part(way, t->last_rstd, t->size.tokens, data, &at);
+    }
+    move_part(way, t->out, texts * c->dim, data, &at);
+    move_part(way, t->lengths_out, texts, data, &at);
+    move_part(way, t->head, texts * dense_head_space(&t->plan.head), data, &at);
+    return at;
+}
+
+sem_status encoder_train_note(const encoder_tape *t, encoder_outline *o, sem_error *err)
+{
+    if (!t->ready || t->again)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "an outline needs a forward pass of its own before it");
+    const size_t count = move_outline(t, OUTLINE_COUNT, NULL);
+    if (count > o->capacity) {
+        free(o->data);
+        o->capacity = count + count / 8;
+        o->data = checked_realloc(NULL, o->capacity, sizeof *o->data);
+        if (o->data == NULL) {
+            o->capacity = 0;
+            return sem_fail_memory(err, "the outline of a pass");
+        }
+    }
+    o->size = t->size;
+    move_outline(t, OUTLINE_WRITE, o->data);
+    return SEM_OK;
+}
+
+sem_status encoder_outline_read(const encoder_outline *o, encoder_tape *t, sem_error *err)
+{
+    if (o->size.tokens != t->size.tokens || o->size.texts != t->size.texts)
+        return sem_fail(err, SEM_FAILED_PRECONDITION,
+                        "an outline of %zu texts and %zu tokens, resumed with %zu and %zu", o->size.texts,
+                        o->size.tokens, t->size.texts, t->size.tokens);
+    move_outline(t, OUTLINE_READ, o->data);
+    return SEM_OK;
+}

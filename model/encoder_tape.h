@@ -69,10 +69,13 @@ struct encoder_tape {
     size_t frozen_layers; /* the lowest ones get no gradient */
     bool frozen_embeddings;
     bool ready; /* forward has filled the tape and backward has not used it up */
+    bool again; /* the tape has what an outline has: backward computes each layer's rest first */
 };
 
 /* Room for the batch of t->size, and a copy of it. */
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err);
+/* Brings back what encoder_train_note has kept of a batch of t->size, for which there must be room. */
+sem_status encoder_outline_read(const encoder_outline *o, encoder_tape *t, sem_error *err);
 /* Layers from here on are passed on the way back. */
 size_t encoder_tape_lowest(const encoder_tape *t);
 /* Floats of an embedding's gradient on its way through the Dense modules. */

@@ -191,23 +191,32 @@ static void take_qkv(encoder_tape *t, const layer_tape *l)
         t->qkv = l->qkv.floats;
 }
 
-/* context[T, H] from the layer's queries, keys and values, which are kept; where there are rotary
- * positions, they are turned first. */
+/* Turns the layer's queries and keys where there are rotary positions, and keeps them. */
+static void finish_qkv(const encoder_tape *t, const layer_params *at, const layer_tape *l)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t H = p->config->hidden;
+    const rotary_table *rotary = encoder_layer_rotary(p, at);
+    size_t first = 0;
+    for (size_t b = 0; rotary != NULL && b < t->size.texts; b++) {
+        rotary_forward(p->k, rotary, p->config->heads, t->lengths[b], t->qkv + first * 3 * H);
+        first += t->lengths[b];
+    }
+    keep(t, &l->qkv, 0, t->size.tokens * 3 * H, t->qkv);
+}
+
+/* context[T, H] from the layer's queries, keys and values. */
 static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
 {
     const encoder_plan *p = &t->plan;
-    const size_t H = p->config->hidden, values = t->size.tokens * 3 * H;
+    const size_t H = p->config->hidden;
     const attention_shape shape = encoder_layer_attention(p, at);
-    const rotary_table *rotary = encoder_layer_rotary(p, at);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
-        if (rotary != NULL)
-            rotary_forward(p->k, rotary, shape.heads, t->lengths[b], t->qkv + first * 3 * H);
         attention_forward(p->k, &shape, t->qkv + first * 3 * H, t->lengths[b], &l->drop_p, first,
                           t->context + first * H, t->attention);
         first += t->lengths[b];
     }
-    keep(t, &l->qkv, 0, values, t->qkv);
 }
 
 /* y[n, H] = what attention gave for the block, through its matrix. */
@@ -218,14 +227,22 @@ static void attention_out(const encoder_tape *t, const float *w, const layer_tap
     dropout_rows(t->plan.k, &l->drop_out, b.first, y, b.count, H);
 }
 
+/* The first half of the feed-forward layer of x[n, H], which is kept. */
+static float *feed_up(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *x)
+{
+    const size_t U = encoder_up_columns(t->plan.config);
+    float *up = kept_at(&l->up, b.first * U, t->up);
+    multiply(t, w, l, MATRIX_UP, b.count, x, up);
+    keep(t, &l->up, b.first * U, b.count * U, up);
+    return up;
+}
+
 /* y[n, H] = the feed-forward layer of x[n, H]. */
 static void feed(const encoder_tape *t, const float *w, const layer_tape *l, block b, const float *x, float *y)
 {
     const encoder_plan *p = &t->plan;
     const size_t n = b.count, H = p->config->hidden, F = p->config->intermediate, U = encoder_up_columns(p->config);
-    float *up = kept_at(&l->up, b.first * U, t->up);
-    multiply(t, w, l, MATRIX_UP, n, x, up);
-    keep(t, &l->up, b.first * U, n * U, up);
+    const float *up = feed_up(t, w, l, b, x);
     if (p->config->gated) {
         memcpy(t->wide, up, n * U * sizeof *t->wide);
         encoder_gate(p, p->activate, n, t->wide);
@@ -243,7 +260,11 @@ static void post_norm_forward(encoder_tape *t, const float *w, const layer_param
 {
     const size_t T = t->size.tokens, H = t->plan.config->hidden;
     take_qkv(t, l);
-    multiply(t, w, l, MATRIX_QKV, T, t->x, t->qkv);
+    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        multiply(t, w, l, MATRIX_QKV, b.count, rows_of(b, t->x, H), rows_of(b, t->qkv, 3 * H));
+    }
+    finish_qkv(t, at, l);
     attend(t, at, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
@@ -268,6 +289,7 @@ static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params
         }
         multiply(t, w, l, MATRIX_QKV, b.count, input, rows_of(b, t->qkv, 3 * H));
     }
+    finish_qkv(t, at, l);
     attend(t, at, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = next_block(t, first);
@@ -310,10 +332,11 @@ static sem_status pool(encoder_tape *t, const float *w, float *out, sem_error *e
     return SEM_OK;
 }
 
-sem_status encoder_train_forward(encoder_tape *t, const float *params, const int32_t *ids, const uint32_t *lengths,
-                                 size_t texts, const dropout *drop, float *out, sem_error *err)
+/* Checks the batch, makes room for it and keeps it. */
+static sem_status begin(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, size_t texts, const dropout *drop,
+                        sem_error *err)
 {
-    t->ready = false;
+    t->ready = t->again = false;
     sem_status status = encoder_batch_check(&t->plan, ids, lengths, texts, &t->size, err);
     if (status == SEM_OK && texts == 0)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "a training batch has no text, expected at least one");
@@ -321,6 +344,13 @@ sem_status encoder_train_forward(encoder_tape *t, const float *params, const int
         status = encoder_tape_reserve(t, ids, lengths, err);
     if (status == SEM_OK)
         status = set_dropout(t, drop, err);
+    return status;
+}
+
+sem_status encoder_train_forward(encoder_tape *t, const float *params, const int32_t *ids, const uint32_t *lengths,
+                                 size_t texts, const dropout *drop, float *out, sem_error *err)
+{
+    sem_status status = begin(t, ids, lengths, texts, drop, err);
     if (status != SEM_OK)
         return status;
     encoder_plan_bind(&t->plan, params);
@@ -452,6 +482,73 @@ static void input_again(const encoder_tape *t, const float *w, size_t i, block b
     dropout_rows(p->k, &t->drop_embedding, b.first, t->y, b.count, p->config->hidden);
 }
 
+/* --- forward again, from an outline */
+
+/* t->x = what the last layer gave, or the LayerNorm behind it. */
+static void output_again(encoder_tape *t, const float *w)
+{
+    const encoder_plan *p = &t->plan;
+    const size_t last = p->config->layers - 1, H = p->config->hidden;
+    if (p->config->prenorm) {
+        layer_norm_again(p->k, t->size.tokens, H, t->last_xhat, w + p->last_norm_weight, w + p->last_norm_bias, t->x);
+        return;
+    }
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        norm_again(t, w, norm2_of(&p->layers[last], &t->layers[last]), b, rows_of(b, t->x, H));
+    }
+}
+
+/* What layer i keeps and an outline does not, as the forward pass had it. */
+static void layer_again(encoder_tape *t, const float *w, size_t i)
+{
+    const layer_params *at = &t->plan.layers[i];
+    const layer_tape *l = &t->layers[i];
+    const size_t H = t->plan.config->hidden;
+    const bool prenorm = t->plan.config->prenorm;
+    take_qkv(t, l);
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        if (prenorm && at->norm1_weight != PARAM_NOWHERE)
+            norm_again(t, w, norm1_of(at, l), b, t->y);
+        else
+            input_again(t, w, i, b);
+        multiply(t, w, l, MATRIX_QKV, b.count, t->y, rows_of(b, t->qkv, 3 * H));
+    }
+    finish_qkv(t, at, l);
+    if (!prenorm)
+        attend(t, at, l);
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = next_block(t, first);
+        if (prenorm) {
+            norm_again(t, w, norm2_of(at, l), b, t->d);
+        } else {
+            input_again(t, w, i, b);
+            attention_out(t, w, l, b, t->d);
+            norm_forward(t, w, norm1_of(at, l), b, t->d, t->y, t->d);
+        }
+        feed_up(t, w, l, b, t->d);
+    }
+}
+
+sem_status encoder_train_resume(encoder_tape *t, const float *params, const int32_t *ids, const uint32_t *lengths,
+                                size_t texts, const dropout *drop, const encoder_outline *o, sem_error *err)
+{
+    sem_status status = begin(t, ids, lengths, texts, drop, err);
+    if (status == SEM_OK)
+        status = encoder_outline_read(o, t, err);
+    if (status != SEM_OK)
+        return status;
+    encoder_plan_bind(&t->plan, params);
+    if (encoder_tape_lowest(t) == 0)
+        embed(t, params);
+    output_again(t, params);
+    t->ready = t->again = true;
+    return SEM_OK;
+}
+
+/* --- backward of layers */
+
 /* From the gradient of queries, keys and values, for a layer that reads what the one before gave:
  * adds to dx that of what it reads. */
 static void qkv_backward(encoder_tape *t, const float *w, size_t i, float *dw)
@@ -538,8 +635,11 @@ static void layers_backward(encoder_tape *t, const float *w, float *dw)
     if (c->prenorm)
         layer_norm_backward(p->k, t->size.tokens, c->hidden, t->last_xhat, t->last_rstd, w + p->last_norm_weight, t->dx,
                             dw + p->last_norm_weight, dw + p->last_norm_bias);
-    for (size_t i = c->layers; i-- > encoder_tape_lowest(t);)
+    for (size_t i = c->layers; i-- > encoder_tape_lowest(t);) {
+        if (t->again)
+            layer_again(t, w, i);
         (c->prenorm ? pre_norm_backward : post_norm_backward)(t, w, i, dw);
+    }
 }
 
 static void embed_backward(encoder_tape *t, const float *w, float *dw)

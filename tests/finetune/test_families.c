@@ -139,6 +139,53 @@ static void check_tensor(const subject *s, const float *grads, const param *p)
     free(direction);
 }
 
+/* The gradient of the sum of all elements of the embeddings, with the lowest layers frozen; where it is
+ * asked for, from an outline, after another pass has taken the tape. The caller frees. */
+static float *gradient_of_sum(const subject *s, bool embeddings, size_t layers, bool outlined, size_t *token_bytes)
+{
+    encoder_tape *tape = NULL;
+    encoder_outline *outline = NULL;
+    const dropout drop = {.hidden = 0.1f, .attention = 0.1f, .seed = 3}, other = {.hidden = 0.3f, .seed = 4};
+    const size_t count = TEXTS * s->config->dim;
+    float *out = malloc(count * sizeof *out), *grads = calloc(s->layout->total, sizeof *grads);
+    ck_assert(out != NULL && grads != NULL);
+    ck_ok(encoder_tape_create(&tape, s->config, s->layout, &gemm_portable, &error));
+    encoder_tape_freeze(tape, embeddings, layers);
+    *token_bytes = encoder_tape_token_bytes(tape);
+    ck_ok(encoder_train_forward(tape, s->params, s->tokens.ids, s->tokens.lengths, TEXTS, &drop, out, &error));
+    if (outlined) {
+        ck_assert_uint_lt(encoder_outline_token_bytes(tape), *token_bytes / 2);
+        ck_ok(encoder_outline_create(&outline, &error));
+        ck_ok(encoder_train_note(tape, outline, &error));
+        ck_ok(encoder_train_forward(tape, s->params, s->tokens.ids, s->tokens.lengths, 1, &other, out, &error));
+        ck_ok(encoder_train_forward(tape, s->params, s->tokens.ids, s->tokens.lengths, TEXTS, &other, out, &error));
+        ck_fails(encoder_train_resume(tape, s->params, s->tokens.ids, s->tokens.lengths, 1, &drop, outline, &error),
+                 SEM_FAILED_PRECONDITION);
+        ck_ok(encoder_train_resume(tape, s->params, s->tokens.ids, s->tokens.lengths, TEXTS, &drop, outline, &error));
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = 1;
+    ck_ok(encoder_train_backward(tape, s->params, out, grads, &error));
+    encoder_outline_destroy(outline);
+    encoder_tape_destroy(tape);
+    free(out);
+    return grads;
+}
+
+static void check_outline(const subject *s, bool embeddings, size_t layers)
+{
+    size_t bytes;
+    float *whole = gradient_of_sum(s, embeddings, layers, false, &bytes);
+    float *resumed = gradient_of_sum(s, embeddings, layers, true, &bytes);
+    for (size_t i = 0; i < s->layout->count; i++) {
+        const param *p = &s->layout->items[i];
+        ck_assert_msg(memcmp(whole + p->offset, resumed + p->offset, p->rows * p->cols * sizeof *whole) == 0,
+                      "%s with %zu layers frozen: %s is another from an outline", s->name, layers, p->name);
+    }
+    free(whole);
+    free(resumed);
+}
+
 static void check_subject(subject *s)
 {
     const mnrl_options options = {.scale = 4, .margin = 0.1, .symmetric = true};
@@ -159,6 +206,7 @@ static void check_subject(subject *s)
     ck_assert_msg(silent <= s->config->layers, "%s: %zu of %zu tensors without a gradient", s->name, silent,
                   s->layout->count);
     free(grads);
+    check_outline(s, false, 0);
     encoder_tape_destroy(s->tape);
     loss_destroy(s->loss);
     token_batch_free(&s->tokens);
@@ -280,26 +328,6 @@ END_TEST
 
 /* --- frozen layers */
 
-/* The gradient of the sum of all elements of the embeddings; the caller frees. */
-static float *gradient_frozen(const subject *s, bool embeddings, size_t layers, size_t *token_bytes)
-{
-    encoder_tape *tape = NULL;
-    const dropout drop = {.hidden = 0.1f, .attention = 0.1f, .seed = 3};
-    const size_t count = TEXTS * s->config->dim;
-    float *out = malloc(count * sizeof *out), *grads = calloc(s->layout->total, sizeof *grads);
-    ck_assert(out != NULL && grads != NULL);
-    ck_ok(encoder_tape_create(&tape, s->config, s->layout, &gemm_portable, &error));
-    encoder_tape_freeze(tape, embeddings, layers);
-    *token_bytes = encoder_tape_token_bytes(tape);
-    ck_ok(encoder_train_forward(tape, s->params, s->tokens.ids, s->tokens.lengths, TEXTS, &drop, out, &error));
-    for (size_t i = 0; i < count; i++)
-        out[i] = 1;
-    ck_ok(encoder_train_backward(tape, s->params, out, grads, &error));
-    encoder_tape_destroy(tape);
-    free(out);
-    return grads;
-}
-
 /* Every element has the bits that it has where nothing is frozen, or is 0 where it is. */
 static void check_frozen(const subject *s, const float *all, const float *grads, bool embeddings, size_t layers)
 {
@@ -322,14 +350,15 @@ START_TEST(frozen_layers_change_no_bit_of_other_gradients_and_take_less_memory)
     subject s;
     size_t whole = 0, bytes = 0;
     make_subject(&s, &layout, &config);
-    float *all = gradient_frozen(&s, false, 0, &whole);
+    float *all = gradient_of_sum(&s, false, 0, false, &whole);
     for (size_t layers = 0; layers < config.layers; layers++) {
         for (int embeddings = 0; embeddings < 2; embeddings++) {
-            float *grads = gradient_frozen(&s, embeddings, layers, &bytes);
+            float *grads = gradient_of_sum(&s, embeddings, layers, false, &bytes);
             check_frozen(&s, all, grads, embeddings, layers);
             /* Two layers in one place; layers that are passed on the way back have their own. */
             ck_assert(embeddings && layers == 2 ? bytes < whole : bytes == whole);
             free(grads);
+            check_outline(&s, embeddings, layers);
         }
     }
     free(all);
