@@ -212,7 +212,7 @@ static bool choose_full(const attempt *query, const attempt *full, const job *j,
 /* The job's figures become those of the attempt that is taken, or would have been. */
 static void settle(attempt *a, job *j, const char *why)
 {
-    char reason[2 * JOB_REASON_MAX]; /* which the status cuts */
+    char reason[2 * JOB_REASON_MAX + 4]; /* which the status cuts */
     free(j->metrics);
     j->metrics = a->metrics;
     a->metrics = NULL;
