@@ -202,7 +202,7 @@ static sem_status keep_batch(encoder_tape *t, const int32_t *ids, const uint32_t
 /* Batches differ a little in size: an eighth more saves most growing. */
 static sem_status reserve_more(tape_area *area, size_t count, sem_error *err)
 {
-    size_t more, bytes;
+    size_t more = 0, bytes = 0;
     if (count <= area->capacity)
         return SEM_OK;
     area_free(area);
