@@ -3,6 +3,7 @@
  * the second is taken only where it is better beyond chance and its price can be paid. */
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/random.h"
 #include "finetune/bulk_encode.h"
 #include "finetune/evaluate.h"
@@ -230,15 +231,19 @@ sem_status job_auto(job *j, pair_set *pairs, job_candidate *chosen, bool *promot
     snprintf(full.folder, sizeof full.folder, "%s", j->model);
     snprintf(query.folder, sizeof query.folder, "%.*s-query", (int)(sizeof query.folder - sizeof "-query"), j->model);
     sem_status status = look_at_price(j, why, sizeof why, &seconds, err);
+    crash_point("auto.priced");
     if (status == SEM_OK)
         status = try_one(&query, j, pairs, err);
+    crash_point("auto.query_judged");
     if (status == SEM_OK && why[0] == '\0')
         status = try_one(&full, j, pairs, err);
+    crash_point("auto.full_judged");
     const bool both = status == SEM_OK && full.judged;
     attempt *taken = both && choose_full(&query, &full, j, seconds, why, sizeof why) ? &full : &query;
     *promote = status == SEM_OK && taken->passed;
     if (status == SEM_OK)
         settle(taken, j, why);
+    crash_point("auto.settled");
     if (*promote)
         status = job_candidate_open(chosen, j, taken->folder, taken == &query, err);
     attempt_free(&query);

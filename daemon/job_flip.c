@@ -2,6 +2,7 @@
  * one's space that is all there is to do: its vectors and indices are those that are served, and
  * writes meanwhile are right for both. */
 #include "base/clock.h"
+#include "base/crash.h"
 #include "daemon/job.h"
 #include "daemon/notices.h"
 #include "daemon/writer.h"
@@ -51,20 +52,26 @@ static sem_status apply_shared(void *context, store_write *w, sem_error *err)
     shared_flip *f = context;
     sem_status status = SEM_OK;
     f->began_ns = clock_monotonic_ns();
+    crash_point("shared.begin");
     if (f->is_new)
         status = store_generation_next(w, &f->record->number, NULL, err);
     if (status == SEM_OK && f->is_new)
         status = store_generation_put(w, f->record, err);
-    return status == SEM_OK ? job_flip_record(f->job, w, f->record->number, err) : status;
+    if (status == SEM_OK)
+        status = job_flip_record(f->job, w, f->record->number, err);
+    crash_point("shared.written");
+    return status;
 }
 
 static void swap_shared(void *context)
 {
     shared_flip *f = context;
+    crash_point("shared.committed");
     f->next->generation = f->record->number;
     f->old = job_flip_swap(f->job, f->next, f->began_ns);
     if (f->old->query != f->next->query)
         space_queries_changed(f->next->space);
+    crash_point("shared.swapped");
 }
 
 sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, sem_error *err)
@@ -78,6 +85,7 @@ sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, 
     sem_status status = serving_open(&f.next, record, store_path(j->core->store), space_retain(now->space), now,
                                      &j->core->settings, j->core->log, err);
     serving_release(now);
+    crash_point("shared.opened");
     if (status != SEM_OK)
         return status;
     job_enter(j, PHASE_FLIP, 0);

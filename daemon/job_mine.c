@@ -1,4 +1,5 @@
 /* Mining of hard negatives by a job: in the indices that searches use, at the job's priority. */
+#include "base/crash.h"
 #include "finetune/pair_mine.h"
 #include "daemon/job.h"
 #include "daemon/lexical_thread.h"
@@ -62,7 +63,9 @@ sem_status job_mine(job *j, const serving *base, pair_set *pairs, sem_error *err
                                        .open = open_collection,
                                        .progress = show_progress,
                                        .context = &o};
+    crash_point("mining.begin");
     sem_status status = pair_mine(pairs, &options, &report, err);
+    crash_point("mining.done");
     lexical_thread_report(j->core->lexical, &o.words);
     lexical_cache_close(&o.words);
     space_index_release(o.index);

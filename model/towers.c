@@ -4,6 +4,7 @@
  * modules.json of its own: a model directory within another. */
 #include "model/towers.h"
 
+#include "base/crash.h"
 #include "model/json.h"
 #include "model/model_card.h"
 #include "model/model_config.h"
@@ -180,6 +181,24 @@ static sem_status move(const char *from, const char *to, sem_error *err)
     return rename(from, to) == 0 ? SEM_OK : files_fail(err, "rename", from);
 }
 
+/* Puts `both` in the place of dir, which goes by a rename: half a model must never have its name. */
+static sem_status take_place(const char *both, const char *dir, sem_error *err)
+{
+    char alone[FILES_PATH_MAX];
+    sem_status status = files_join(alone, err, "%s-alone", dir);
+    if (status == SEM_OK)
+        status = files_remove_folder(alone, err);
+    if (status == SEM_OK)
+        status = move(dir, alone, err);
+    crash_point("towers.apart");
+    if (status == SEM_OK)
+        status = move(both, dir, err);
+    if (status == SEM_OK)
+        status = files_sync_parent(dir, err);
+    crash_point("towers.joined");
+    return status == SEM_OK ? files_remove_folder(alone, err) : status;
+}
+
 sem_status towers_join(const char *dir, const char *documents, sem_error *err)
 {
     char both[FILES_PATH_MAX], query[FILES_PATH_MAX], document[FILES_PATH_MAX];
@@ -196,15 +215,11 @@ sem_status towers_join(const char *dir, const char *documents, sem_error *err)
         status = files_link_folder(dir, query, err);
     if (status == SEM_OK)
         status = files_link_folder(documents, document, err);
+    crash_point("towers.linked");
     if (status == SEM_OK)
         status = finish(both, err);
-    if (status == SEM_OK)
-        status = files_remove_folder(dir, err);
-    if (status == SEM_OK)
-        status = move(both, dir, err);
-    if (status == SEM_OK)
-        status = files_sync_parent(dir, err);
-    return status;
+    crash_point("towers.finished");
+    return status == SEM_OK ? take_place(both, dir, err) : status;
 }
 
 /* --- reading what others wrote */

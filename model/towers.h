@@ -20,8 +20,9 @@ bool towers_are(const char *dir);
 sem_status towers_folder(char out[FILES_PATH_MAX], const char *dir, model_tower which, sem_error *err);
 
 /* Makes of dir, a model for queries that semd saved, a directory of two towers: it and `documents`, a
- * model directory, whose files are linked where the disk can do that. What a crash leaves is one of
- * the two, or beside dir a folder of its name with "-towers" behind. */
+ * model directory, whose files are linked where the disk can do that. What a crash leaves of dir is
+ * one of the two, whole, or nothing, and beside it folders of its name with "-towers" and "-alone"
+ * behind, which are the caller's to remove. */
 sem_status towers_join(const char *dir, const char *documents, sem_error *err);
 
 /* Whether the directory names a tower for queries and one for documents, of modules that are

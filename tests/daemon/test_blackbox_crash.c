@@ -7,7 +7,7 @@
 
 #include <sys/wait.h>
 
-enum { LABELS_MAX = 256, LABEL_MAX = 64, LABELS_AT_LEAST = 40, AT_ONCE = 6 };
+enum { LABELS_MAX = 256, LABEL_MAX = 64, LABELS_AT_LEAST = 40, AT_ONCE = 6, LOOKED_AT = 10 };
 
 typedef struct labels {
     char names[LABELS_MAX][LABEL_MAX];
@@ -21,27 +21,53 @@ static const char *self; /* this program */
 typedef struct scenario {
     const char *prefix; /* of the labels that it is for */
     const char *method, *params;
-    unsigned result; /* the generation that serves at the end */
+    unsigned current; /* the generation that serves before: one less is the store's number of jobs */
+    unsigned result;  /* and at the end */
+    bool also;        /* beside the first that fits */
+    bool keeps;       /* vectors of documents, bit for bit */
+    const char *option;
 } scenario;
 
-/* The store has generations 1 (previous) and 2 (current). */
+static const char QUERY[] = "{'mode': 'query'}", MINES[] = "finetune.mined_negatives=1";
+
+/* The store has generations 1 (previous) and 2 (current); or where 3 is, that is one of mode query
+ * with the space of 2, which is the previous one. */
 static const scenario scenarios[] = {
-    {"load.", "model.load", NULL, 3},
-    {"rollback.", "rollback", "{'generation': 1}", 1},
-    {"", "finetune", "{}", 3},
+    {"load.", "model.load", NULL, 2, 3, false, false, NULL},
+    {"rollback.", "rollback", "{'generation': 1}", 2, 1, false, false, NULL},
+    {"rollback.", "rollback", "{'generation': 2}", 3, 2, true, true, NULL},
+    {"mining.", "finetune", "{}", 2, 3, false, false, MINES},
+    {"auto.", "finetune", "{'mode': 'auto'}", 2, 3, false, false, NULL},
+    {"towers.", "finetune", QUERY, 2, 3, false, true, NULL},
+    {"shared.", "finetune", QUERY, 2, 3, false, true, NULL},
+    {"shared.", "rollback", "{'generation': 2}", 3, 2, true, true, NULL},
+    {"training.lesson_written", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"model.named", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"gate.decided", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"candidate.mov", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"job.e", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"retire.", "finetune", QUERY, 2, 3, true, true, NULL},
+    {"", "finetune", "{}", 2, 3, false, false, NULL},
 };
+enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 
 static bool is_of(const char *label, const char *prefix)
 {
     return strncmp(label, prefix, strlen(prefix)) == 0;
 }
 
-static const scenario *scenario_of(const char *label)
+/* The next one for a label, from number `from` on; SCENARIOS: none. */
+static size_t scenario_of(const char *label, size_t from)
 {
-    const scenario *s = scenarios;
-    while (!is_of(label, s->prefix))
-        s++;
-    return s;
+    bool had = false;
+    for (size_t i = 0; i < SCENARIOS; i++) {
+        if (!is_of(label, scenarios[i].prefix) || (had && !scenarios[i].also))
+            continue;
+        if (i >= from)
+            return i;
+        had = had || !scenarios[i].also;
+    }
+    return SCENARIOS;
 }
 
 /* A resumed job is killed once more. */
@@ -86,41 +112,68 @@ static void crash(box *b, const scenario *s, const char *label)
         crash_again(b, label);
 }
 
-/* The store was copied after one job: the next is the second. */
-static bool job_is_known(box *b)
+/* Or the store's last one is from before. */
+static bool job_is_known(box *b, const scenario *s)
 {
-    return object_uint(object_get(box_call(b, "job", "{}"), "job"), 0) > 1;
+    return object_uint(object_get(box_call(b, "job", "{}"), "job"), 0) >= s->current;
 }
 
-static void try_label(const char *label, const char *prepared)
+static void all_vectors(box *b, float out[LOOKED_AT][JOB_BOX_DIM])
+{
+    for (unsigned i = 0; i < LOOKED_AT; i++)
+        job_box_stored(b, i * 29, out[i]);
+}
+
+/* The scenario's store, which is not running; and its vectors. */
+static void take_copy(box *b, const scenario *s, const char *prepared, float vectors[LOOKED_AT][JOB_BOX_DIM])
+{
+    char from[FILES_PATH_MAX];
+    sem_error error;
+    ck_ok(files_join(from, &error, "%s%s", prepared, s->current == 3 ? "/query" : ""));
+    job_box_copy(from, testing_folder());
+    ck_assert(job_box_at(b, testing_folder()));
+    job_box_option(b, s->option);
+    if (!s->keeps)
+        return;
+    box_start(b);
+    all_vectors(b, vectors);
+    box_stop(b);
+}
+
+static void try_label(const char *label, const scenario *s, const char *prepared)
 {
     box b;
-    const scenario *s = scenario_of(label);
-    job_box_copy(prepared, testing_folder());
-    ck_assert(job_box_at(&b, testing_folder()));
+    float vectors[LOOKED_AT][JOB_BOX_DIM], after[LOOKED_AT][JOB_BOX_DIM];
+    take_copy(&b, s, prepared, vectors);
     crash(&b, s, label);
     ck_assert_int_eq(box_semctl("verify '%s'", job_box_data(&b)), 0);
     box_start(&b);
     const unsigned before = job_box_check_search(&b);
-    ck_assert(before == 2 || before == s->result);
+    ck_assert(before == s->current || before == s->result);
     if (strcmp(label, "job.recording") == 0) { /* before the commit: nothing has happened */
-        ck_assert(!job_is_known(&b));
-        ck_assert_uint_eq(before, 2);
+        ck_assert(!job_is_known(&b, s));
+        ck_assert_uint_eq(before, s->current);
     } else {
         box_wait_for_job(&b, "done");
-        ck_assert(job_is_known(&b));
+        ck_assert(job_is_known(&b, s));
         ck_assert(object_is(object_get(box_call(&b, "job", "{}"), "decision"), "promoted"));
         ck_assert_uint_eq(job_box_check_search(&b), s->result);
+    }
+    if (s->keeps) {
+        all_vectors(&b, after);
+        ck_assert_mem_eq(vectors, after, sizeof vectors);
+        ck_assert_uint_eq(job_box_entries(&b, "", "space-"), 1);
     }
     job_box_check_files(&b);
     job_box_verify(&b);
 }
 
 static const char *label_to_try, *store_to_copy;
+static size_t scenario_to_try;
 
 START_TEST(the_point_is_survived)
 {
-    try_label(label_to_try, store_to_copy);
+    try_label(label_to_try, &scenarios[scenario_to_try], store_to_copy);
 }
 END_TEST
 
@@ -154,11 +207,13 @@ typedef struct attempt {
     char log[FILES_PATH_MAX];
 } attempt;
 
-static void begin_attempt(attempt *a, const char *label, const char *prepared)
+static void begin_attempt(attempt *a, const char *label, size_t number, const char *prepared)
 {
     a->label = label;
     sem_error error;
-    ck_ok(files_join(a->log, &error, "%s/%s.txt", testing_folder(), label));
+    char which[32];
+    snprintf(which, sizeof which, "%zu", number);
+    ck_ok(files_join(a->log, &error, "%s/%s-%s.txt", testing_folder(), label, which));
     fflush(NULL); /* or the child prints it, too */
     a->pid = fork();
     ck_assert_int_ge(a->pid, 0);
@@ -166,7 +221,7 @@ static void begin_attempt(attempt *a, const char *label, const char *prepared)
         return;
     if (freopen(a->log, "w", stdout) == NULL || freopen(a->log, "a", stderr) == NULL)
         _exit(127);
-    execl(self, self, "--label", label, prepared, (char *)NULL);
+    execl(self, self, "--label", label, which, prepared, (char *)NULL);
     _exit(127);
 }
 
@@ -196,34 +251,41 @@ START_TEST(a_kill_at_every_point_leaves_a_whole_generation)
 {
     static const char *const suffixes[] = {".c", NULL};
     static labels all;
+    static const job_box_trial trials[] = {{"full", "full", NULL},
+                                           {"query", "query", NULL},
+                                           {"auto", "auto", NULL},
+                                           {"mined", "full", MINES},
+                                           {NULL, NULL, NULL}};
     attempt attempts[AT_ONCE] = {{0}};
-    size_t failed = 0, running = 0;
+    size_t failed = 0, running = 0, tried = 0;
     char prepared[FILES_PATH_MAX];
     source_tree_visit(suffixes, find_labels, &all);
     ck_assert_uint_ge(all.count, LABELS_AT_LEAST);
     sem_error error;
     ck_ok(files_join(prepared, &error, "%s/prepared", testing_folder()));
-    if (!job_box_prepare(prepared))
+    if (!job_box_prepare(prepared, trials))
         return;
-    for (size_t i = 0; i < all.count; i++) {
-        size_t place = running < AT_ONCE ? running++ : end_attempt(attempts, &failed);
-        begin_attempt(&attempts[place], all.names[i], prepared);
-    }
+    for (size_t i = 0; i < all.count; i++)
+        for (size_t s = 0; (s = scenario_of(all.names[i], s)) < SCENARIOS; s++, tried++) {
+            size_t place = running < AT_ONCE ? running++ : end_attempt(attempts, &failed);
+            begin_attempt(&attempts[place], all.names[i], s, prepared);
+        }
     for (; running > 0; running--)
         end_attempt(attempts, &failed);
-    printf("%zu points, %zu failed\n", all.count, failed);
+    printf("%zu points, tried %zu times, %zu failed\n", all.count, tried, failed);
     ck_assert_uint_eq(failed, 0);
 }
 END_TEST
 
 int main(int argc, char **argv)
 {
-    const bool one = argc == 4 && strcmp(argv[1], "--label") == 0;
+    const bool one = argc == 5 && strcmp(argv[1], "--label") == 0;
     Suite *s = suite_create("crash points");
     TCase *t = tcase_create("crash points");
     self = argv[0];
     label_to_try = one ? argv[2] : NULL;
-    store_to_copy = one ? argv[3] : NULL;
+    scenario_to_try = one ? strtoul(argv[3], NULL, 10) : 0;
+    store_to_copy = one ? argv[4] : NULL;
     tcase_set_timeout(t, 290);
     if (one)
         tcase_add_test(t, the_point_is_survived);

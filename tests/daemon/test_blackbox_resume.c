@@ -7,11 +7,14 @@
 static box b;
 static char prepared[FILES_PATH_MAX];
 
+static const char MINES[] = "finetune.mined_negatives=1";
+
 static void prepare(void)
 {
+    static const job_box_trial trials[] = {{"full", "full", NULL}, {"mined", "full", MINES}, {NULL, NULL, NULL}};
     sem_error error;
     ck_ok(files_join(prepared, &error, "%s/prepared", testing_folder()));
-    if (!job_box_prepare(prepared))
+    if (!job_box_prepare(prepared, trials))
         prepared[0] = '\0';
 }
 
@@ -41,16 +44,18 @@ static bool is_number(const msgpack_object *o)
 /* --- a moment in each phase */
 
 typedef struct moment {
-    const char *label; /* where the job waits */
-    const char *phase; /* as clients see it there */
-    bool loss;         /* something was trained by then */
+    const char *label;  /* where the job waits */
+    const char *phase;  /* as clients see it there */
+    bool loss;          /* something was trained by then */
+    const char *option; /* NULL: none */
 } moment;
 
 static const moment moments[] = {
-    {"pairs.collected", "pairs", false},   {"training.begin", "training", false},
-    {"training.step:3", "training", true}, {"gate.begin", "evaluating", true},
-    {"embed.encoded", "embedding", true},  {"embed.batch_done", "embedding", true},
-    {"catch_up.begin", "embedding", true}, {"catch_up.done", "catching_up", true},
+    {"pairs.collected", "pairs", false, NULL},   {"training.begin", "training", false, NULL},
+    {"training.step:3", "training", true, NULL}, {"gate.begin", "evaluating", true, NULL},
+    {"embed.encoded", "embedding", true, NULL},  {"embed.batch_done", "embedding", true, NULL},
+    {"catch_up.begin", "embedding", true, NULL}, {"catch_up.done", "catching_up", true, NULL},
+    {"mining.begin", "mining", false, MINES},    {"mining.done", "mining", false, MINES},
 };
 enum { MOMENTS = sizeof moments / sizeof *moments };
 
@@ -75,6 +80,7 @@ static void wait_at(const moment *m)
     unlink(go_on);
     setenv("SEMD_PAUSE_AT", label, 1);
     setenv("SEMD_PAUSE_UNTIL", go_on, 1);
+    job_box_option(&b, m->option);
     box_start(&b);
     unsetenv("SEMD_PAUSE_AT");
     box_call(&b, "finetune", "{}");
@@ -208,12 +214,8 @@ START_TEST(a_job_goes_on_with_the_settings_that_it_was_begun_with)
     if (!take_copy("settings"))
         return;
     job_box_crash(&b, "training.step:17", "finetune", "{}");
-    size_t n = 0;
-    while (b.options[n] != NULL)
-        n++;
-    b.options[n++] = "finetune.max_p=0.000001"; /* with which nothing would be promoted */
-    b.options[n++] = "train.epochs=1";
-    b.options[n] = NULL;
+    job_box_option(&b, "finetune.max_p=0.000001"); /* with which nothing would be promoted */
+    job_box_option(&b, "train.epochs=1");
     box_start(&b);
     box_wait_for_job(&b, "done");
     ck_assert_uint_eq(lines_with("resumed_at=15"), 1);
