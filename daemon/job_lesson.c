@@ -113,10 +113,20 @@ static sem_status put_together(job_lesson *l, const job *j, const pair_set *judg
     return SEM_OK;
 }
 
+/* What another lesson of the job gave them is gone with that lesson. */
+static void forget_vectors(pair_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        set->pairs[i].document_vector = NULL;
+    for (size_t i = 0; i < set->negative_count; i++)
+        set->negatives[i].vector = NULL;
+}
+
 sem_status job_lesson_make(job_lesson *out, job *j, const serving *base, const train_config *how, pair_set *judged,
                            sem_error *err)
 {
     *out = (job_lesson){0};
+    forget_vectors(judged);
     sem_status status = look_at_focus(j, base, judged, err);
     if (status == SEM_OK)
         status = mine(out, j, base, judged, err);
