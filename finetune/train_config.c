@@ -7,7 +7,7 @@ enum {
     BATCH_MAX = 8192, /* pairs: the scores of a batch then take 256 MiB */
     THREADS_MAX = 256,
     TOKENS_MIN = 3, /* the special tokens and one more */
-    TAPE_MIB = 160  /* keeps a job of 2 threads for MiniLM (23 million parameters) below 600 MB */
+    TAPE_MIB = 128  /* keeps a job of 2 threads for MiniLM (23 million parameters) below 600 MB */
 };
 
 bool train_precision_of(const char *name, train_precision *out)
