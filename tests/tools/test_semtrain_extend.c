@@ -176,7 +176,7 @@ END_TEST
 START_TEST(python_reads_the_same_ids)
 {
     model *before, *after;
-    char line[4 * PATH], text[PATH], python[PATH];
+    char line[FILES_PATH_MAX + 3 * PATH], text[PATH], python[FILES_PATH_MAX];
     if (!find_python(python, "tokenizers") || !extend((size_t)_i, &before, &after))
         return;
     FILE *out = fopen(in_folder("ids.txt"), "w");

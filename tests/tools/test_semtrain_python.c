@@ -76,7 +76,7 @@ static bool make_model(size_t i)
 
 START_TEST(trained_and_distilled_models_give_the_same_vectors_in_python)
 {
-    char python[PATH], line[3 * CASE_COUNT * PATH], texts[2048];
+    char python[FILES_PATH_MAX], line[FILES_PATH_MAX + 3 * CASE_COUNT * PATH], texts[2048];
     size_t used = 0;
     const char *root = getenv("SEMD_ROOT");
     if (!find_python(python, "sentence_transformers"))
