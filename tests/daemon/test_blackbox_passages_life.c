@@ -196,12 +196,12 @@ START_TEST(a_new_generation_cuts_with_its_own_tokenizer_while_it_is_written_and_
 }
 END_TEST
 
-START_TEST(a_kill_while_a_generation_is_made_leaves_the_old_or_the_new_one)
+START_TEST(a_generation_is_made_in_spite_of_a_kill)
 {
     if (!start())
         return;
     char path[FILES_PATH_MAX];
-    size_t passages = expect_all_right(TOKENS + SPECIAL);
+    expect_all_right(TOKENS + SPECIAL);
     ck_assert_ptr_nonnull(realpath(testing_shared("golden/tiny-roberta"), path));
     for (unsigned i = 0; i < 4; i++) {
         box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
@@ -209,16 +209,10 @@ START_TEST(a_kill_while_a_generation_is_made_leaves_the_old_or_the_new_one)
         box_kill(&b);
         ck_assert_int_eq(box_semctl("verify %s/data", testing_folder()), 0);
         box_start(&b);
-        if (generation() == 1)
-            ck_assert_uint_eq(expect_all_right(TOKENS + SPECIAL), passages);
-        else
-            expect_all_right(MODEL_TOKENS);
+        box_wait_for_job(&b, "done"); /* it goes on */
+        ck_assert_uint_eq(generation(), i + 2);
+        expect_all_right(MODEL_TOKENS);
     }
-    uint64_t before = generation();
-    box_call(&b, "model.load", "{'path': '%s', 'gate': false}", path);
-    box_wait_for_job(&b, "done");
-    ck_assert_uint_gt(generation(), before);
-    expect_all_right(MODEL_TOKENS);
     end();
 }
 END_TEST
@@ -231,7 +225,7 @@ int main(void)
     tcase_add_test(c, a_restart_and_a_kill_lose_no_passage);
     tcase_add_test(c, a_backup_holds_all_passages);
     tcase_add_test(c, a_new_generation_cuts_with_its_own_tokenizer_while_it_is_written_and_searched);
-    tcase_add_test(c, a_kill_while_a_generation_is_made_leaves_the_old_or_the_new_one);
+    tcase_add_test(c, a_generation_is_made_in_spite_of_a_kill);
     suite_add_tcase(suite, c);
     return testing_run(suite);
 }
