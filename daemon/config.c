@@ -139,7 +139,7 @@ static sem_status unknown_key(const char *section, const char *name, sem_error *
     char keys[1024];
     if (!config_section_known(section))
         return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "unknown section [%s] (allowed: server, limits, storage, model, encode, index, events, "
+                        "unknown section [%s] (allowed: server, limits, auth, storage, model, encode, index, events, "
                         "finetune, train, log)",
                         section);
     list_keys(section, keys, sizeof keys);

@@ -35,6 +35,9 @@ typedef struct config {
     } server;
     request_limits limits;
     struct {
+        char tokens[FILES_PATH_MAX]; /* file of them; empty: clients need none */
+    } auth;
+    struct {
         char path[FILES_PATH_MAX];       /* default $STATE_DIRECTORY, else /var/lib/semd */
         uint64_t map_size;               /* bytes of address space for each environment */
         uint64_t max_size;               /* bytes on disk; 0: none */
@@ -67,7 +70,7 @@ typedef struct config {
         uint64_t max_size; /* bytes; 0: no limit */
     } events;
     struct {
-        bool enabled; /* whether it starts by itself (interval); the method works always */
+        bool enabled;          /* whether it starts by itself (interval); the method works always */
         char mode[8];          /* full, query, auto */
         uint64_t max_embed_ms; /* of an estimated re-embedding, for auto; 0: no limit */
         size_t min_pairs;

@@ -61,6 +61,10 @@ const config_key config_keys[] = {
     {"limits", "filter_values", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.filter_values),
      .help = "values of one `in`"},
 
+    {"auth", "tokens", KEY_PATH, "", PLACE(auth.tokens),
+     .help =
+         "file with one \"role token\" a line, of which a client must give one; empty: everybody may do everything"},
+
     {"storage", "path", KEY_PATH, "/var/lib/semd", PLACE(storage.path), .restart = true,
      .help = "folder of all data; where it is not given, $STATE_DIRECTORY if set"},
     {"storage", "map_size", KEY_SIZE, "1TiB", RANGE(64 * MIB, 64 * TIB), PLACE(storage.map_size), .restart = true,

@@ -62,6 +62,12 @@ struct connection {
     size_t held_bytes;
     buffer held;  /* held_frame[] */
     bool watches; /* it gets notifications */
+    auth_state auth;
+    struct {
+        uint64_t due_ms; /* 0: there is none */
+        uint32_t msgid;
+        bool answers; /* the auth was no notification */
+    } refusal;        /* of a wrong token, which is held back; nothing is read meanwhile */
 };
 
 static size_t unsent(const connection *c)
@@ -105,18 +111,32 @@ static void send_bytes(connection *c, buffer *bytes, bool more)
     buffer_free(bytes);
 }
 
+static void send_packed(connection *c, packer *p, buffer *bytes)
+{
+    c->shared->stats->replies++;
+    if (p->failed)
+        c->closing = true;
+    else
+        send_bytes(c, bytes, true);
+    buffer_free(bytes);
+}
+
 static void send_error(connection *c, uint32_t msgid, const sem_error *err)
 {
     buffer bytes = {.memory = c->shared->hooks.memory};
     packer p;
     pack_init(&p, &bytes);
     reply_error(&p, msgid, err);
-    c->shared->stats->replies++;
-    if (p.failed)
-        c->closing = true;
-    else
-        send_bytes(c, &bytes, true);
-    buffer_free(&bytes);
+    send_packed(c, &p, &bytes);
+}
+
+static void finish(connection *c, uint64_t limit_ms)
+{
+    c->state = STATE_FINISHING;
+    c->finish_ms = limit_ms;
+    c->frame_started_ms = 0;
+    buffer_free(&c->input);
+    c->start = 0;
 }
 
 /* The one error response after which the connection is closed. */
@@ -127,11 +147,7 @@ static void fail_stream(connection *c, const sem_error *err)
     log_event(c->shared->log, LOG_LEVEL_INFO, "protocol_error", "connection=%llu reason=%s", (unsigned long long)c->id,
               log_value(quoted, sizeof quoted, err->message));
     send_error(c, c->scanner.has_msgid ? c->scanner.msgid : 0, err);
-    c->state = STATE_FINISHING;
-    c->finish_ms = clock_monotonic_ms() + FINISH_MS;
-    buffer_free(&c->input);
-    c->start = 0;
-    c->frame_started_ms = 0;
+    finish(c, clock_monotonic_ms() + FINISH_MS);
 }
 
 /* --- requests in flight */
@@ -147,25 +163,6 @@ static bool hold_frame(connection *c, uint32_t msgid, size_t bytes)
     return true;
 }
 
-/* The msgid of an answer [1, msgid, ...; false for anything else. */
-static bool read_msgid(const buffer *reply, uint32_t *msgid)
-{
-    const unsigned char *p = reply->data;
-    if (reply->size < 8 || p[0] != 0x94 || p[1] != 0x01)
-        return false;
-    if (p[2] < 0x80)
-        *msgid = p[2];
-    else if (p[2] == 0xCC)
-        *msgid = p[3];
-    else if (p[2] == 0xCD)
-        *msgid = (uint32_t)p[3] << 8 | p[4];
-    else if (p[2] == 0xCE)
-        *msgid = (uint32_t)p[3] << 24 | (uint32_t)p[4] << 16 | (uint32_t)p[5] << 8 | p[6];
-    else
-        return false;
-    return true;
-}
-
 static void release_frame(connection *c, const buffer *reply)
 {
     uint32_t msgid;
@@ -176,7 +173,7 @@ static void release_frame(connection *c, const buffer *reply)
         c->held_bytes = 0;
         return;
     }
-    if (count == 0 || !read_msgid(reply, &msgid))
+    if (count == 0 || !frame_reply_msgid(reply->data, reply->size, &msgid))
         return;
     for (size_t i = 0; i < count; i++) {
         if (held[i].msgid != msgid)
@@ -217,6 +214,69 @@ static bool detach_frame(connection *c, size_t length, buffer *frame)
     return true;
 }
 
+/* --- roles */
+
+/* Holds the answer back as a request in flight would; nothing else waits for it. */
+static void refuse_token(connection *c, const request *r)
+{
+    c->shared->stats->auth_failures++;
+    log_event(c->shared->log, LOG_LEVEL_WARNING, "auth_failed", "connection=%llu failures=%u",
+              (unsigned long long)c->id, c->auth.failures);
+    c->refusal.due_ms = clock_monotonic_ms() + AUTH_DELAY_MS;
+    c->refusal.msgid = r->msgid;
+    c->refusal.answers = !r->notification;
+    c->in_flight++;
+}
+
+static void send_refusal(connection *c)
+{
+    sem_error error;
+    c->refusal.due_ms = 0;
+    c->in_flight--;
+    auth_refusal(&c->auth, &error);
+    if (c->refusal.answers)
+        send_error(c, c->refusal.msgid, &error);
+    if (c->auth.failures >= AUTH_FAILURES_MAX && c->state == STATE_OPEN)
+        finish(c, clock_monotonic_ms() + FINISH_MS);
+}
+
+static void answer_auth(connection *c, request *r)
+{
+    sem_error error;
+    buffer bytes = {.memory = c->shared->hooks.memory};
+    packer p;
+    sem_status status = auth_take(&c->auth, c->shared->tokens, &r->u.auth.token, &error);
+    if (status == SEM_UNAUTHENTICATED) {
+        refuse_token(c, r);
+    } else if (!r->notification) {
+        pack_init(&p, &bytes);
+        auth_reply(&p, r->msgid, c->auth.role, status == SEM_OK ? NULL : &error);
+        send_packed(c, &p, &bytes);
+    }
+    explicit_bzero(r->frame.data, r->frame.size); /* its memory is used again */
+    request_free(r);
+}
+
+/* Whether the client may not call what the frame asks for. It is then answered, before
+ * anything is made of the arguments. */
+static bool forbidden(connection *c, const buffer *frame)
+{
+    uint32_t msgid;
+    bool notification;
+    sem_error error;
+    if (auth_check_frame(&c->auth, c->shared->tokens, frame, &msgid, &notification, &error) == SEM_OK)
+        return false;
+    c->shared->stats->denied++;
+    if (!notification)
+        send_error(c, msgid, &error);
+    return true;
+}
+
+bool connection_may_watch(connection *c)
+{
+    return auth_check(&c->auth, c->shared->tokens, METHOD_WATCH, NULL) == SEM_OK;
+}
+
 static void submit(connection *c, buffer *frame)
 {
     const size_t length = frame->size;
@@ -226,9 +286,17 @@ static void submit(connection *c, buffer *frame)
     sem_error error;
     uint64_t arrived = clock_monotonic_ns();
     c->shared->stats->requests++;
+    if (forbidden(c, frame)) {
+        buffer_free(frame);
+        return;
+    }
     if (request_parse(&r, frame, &c->shared->config->limits, &msgid, &notification, &error) != SEM_OK) {
         if (!notification)
             send_error(c, msgid, &error);
+        return;
+    }
+    if (r->method == METHOD_AUTH) {
+        answer_auth(c, r);
         return;
     }
     if (!r->notification && !hold_frame(c, r->msgid, length)) {
@@ -270,12 +338,13 @@ static void take_frame(connection *c, size_t length)
 }
 
 /* True while the client must first take answers, or wait for its large
- * requests, before more is read. Resumes at half, so as not to flap. */
+ * requests or because of a wrong token, before more is read. Resumes at half, so as not to flap. */
 static bool crowded(const connection *c)
 {
     const config *now = c->shared->config;
     size_t mark = now->server.output_buffer;
-    return unsent(c) >= (c->paused ? mark / 2 : mark) || c->held_bytes > now->limits.frame_bytes;
+    return c->refusal.due_ms != 0 || unsent(c) >= (c->paused ? mark / 2 : mark) ||
+           c->held_bytes > now->limits.frame_bytes;
 }
 
 /* Moves what is left to the front. Less than one piece lies behind the last
@@ -338,15 +407,6 @@ static void read_bulk(connection *c)
 
 /* --- the life of a connection */
 
-static void finish(connection *c, uint64_t limit_ms)
-{
-    c->state = STATE_FINISHING;
-    c->finish_ms = limit_ms;
-    c->frame_started_ms = 0;
-    buffer_free(&c->input);
-    c->start = 0;
-}
-
 static void linger(connection *c)
 {
     c->state = STATE_LINGERING;
@@ -359,6 +419,8 @@ static void linger(connection *c)
 static uint64_t deadline(const connection *c)
 {
     const config *now = c->shared->config;
+    if (c->refusal.due_ms != 0)
+        return c->refusal.due_ms;
     if (c->state != STATE_OPEN)
         return c->finish_ms;
     if (c->frame_started_ms != 0)
@@ -464,7 +526,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     c->armed_ms = 0;
     if (due != 0 && due <= clock_monotonic_ms()) {
-        if (c->state == STATE_OPEN && c->frame_started_ms != 0) {
+        if (c->refusal.due_ms != 0) {
+            send_refusal(c);
+        } else if (c->state == STATE_OPEN && c->frame_started_ms != 0) {
             sem_fail(&error, SEM_DEADLINE_EXCEEDED, "a frame was not whole after %llu ms (server.frame_timeout)",
                      (unsigned long long)c->shared->config->server.frame_timeout_ms);
             fail_stream(c, &error);

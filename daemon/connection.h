@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "daemon/auth.h"
 #include "daemon/config.h"
 #include "daemon/server.h"
 
@@ -19,6 +20,7 @@ typedef struct connection connection;
 typedef struct connection_shared {
     struct event_base *base;
     const config *config; /* read at each use */
+    const tokens *tokens; /* as config; NULL: none are needed */
     server_hooks hooks;
     void *owner;
     /* The connection is closed and freed; its id is all that is left. */
@@ -39,6 +41,8 @@ void connection_reply(connection *c, buffer *reply, bool more);
 
 /* Whether it watches something: it is then not closed for having nothing in flight. */
 void connection_watch(connection *c, bool watches);
+/* Whether it may still call watch. */
+bool connection_may_watch(connection *c);
 /* A notification, of which it takes a copy. May close the connection, as an answer may. */
 void connection_notify(connection *c, const buffer *bytes);
 

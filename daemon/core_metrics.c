@@ -40,12 +40,14 @@ static bool methods(core *c, buffer *out)
 {
     bool ok = buffer_print(out, "# TYPE semd_requests_total counter\n");
     for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && buffer_print(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                                (unsigned long long)c->stats.requests[m]);
+        if (m != METHOD_AUTH) /* which the server answers, and counts */
+            ok = ok && buffer_print(out, "semd_requests_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
+                                    (unsigned long long)c->stats.requests[m]);
     ok = ok && buffer_print(out, "# TYPE semd_request_errors_total counter\n");
     for (int m = 0; m < METHOD_COUNT_OF; m++)
-        ok = ok && buffer_print(out, "semd_request_errors_total{method=\"%s\"} %llu\n", rpc_method_name((rpc_method)m),
-                                (unsigned long long)c->stats.errors[m]);
+        if (m != METHOD_AUTH)
+            ok = ok && buffer_print(out, "semd_request_errors_total{method=\"%s\"} %llu\n",
+                                    rpc_method_name((rpc_method)m), (unsigned long long)c->stats.errors[m]);
     return ok;
 }
 

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "daemon/config.h"
 #include "daemon/service.h"
+#include "daemon/tokens.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -82,6 +83,18 @@ static void on_bus_error(int number)
     _exit(EXIT_FAILED);
 }
 
+/* All that a start reads of it; a bad file of tokens is a bad configuration. */
+static sem_status load_config(config *c, const options *o, sem_error *err)
+{
+    tokens *unused = NULL;
+    config_defaults(c);
+    sem_status status = config_load(c, o->config_path, o->overrides, o->count, err);
+    if (status == SEM_OK)
+        status = tokens_read(&unused, c->auth.tokens, NULL, err);
+    tokens_destroy(unused);
+    return status;
+}
+
 static int run(const options *o)
 {
     sem_error error;
@@ -89,8 +102,7 @@ static int run(const options *o)
     config c;
     bool abandoned = false;
     char quoted[SEM_ERROR_MESSAGE_MAX + 16];
-    config_defaults(&c);
-    if (config_load(&c, o->config_path, o->overrides, o->count, &error) != SEM_OK) {
+    if (load_config(&c, o, &error) != SEM_OK) {
         fprintf(stderr, "semd: %s\n", error.message);
         return EXIT_CONFIG;
     }

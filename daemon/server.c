@@ -282,6 +282,14 @@ void server_notify(server *s, unsigned topics, buffer *bytes)
         log_event(s->shared.log, LOG_LEVEL_ERROR, "notification_lost", "reason=\"out of memory\"");
 }
 
+void server_set_tokens(server *s, const tokens *t)
+{
+    s->shared.tokens = t;
+    for (size_t i = 0; i < s->slot_count; i++)
+        if (s->slots[i].topics != 0 && !connection_may_watch(s->slots[i].connection))
+            connection_close(s->slots[i].connection);
+}
+
 /* --- life */
 
 static sem_status add_listener(server *s, int fd, const char *unlink_path, sem_error *err)

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "proto/request.h"
 #include "daemon/config.h"
+#include "daemon/tokens.h"
 
 #include <event2/event.h>
 
@@ -35,6 +36,10 @@ typedef struct server_hooks {
 sem_status server_create(server **out, struct event_base *base, const config *c, const int *inherited, size_t count,
                          const server_hooks *hooks, sem_log *log, sem_error *err);
 void server_destroy(server *s); /* accepts NULL; closes all connections */
+
+/* Loop thread: the tokens from now on; borrowed, until the next call or server_destroy. Until then none are
+ * needed. A request in flight is not affected; a connection that watches and may no longer is closed. */
+void server_set_tokens(server *s, const tokens *t);
 
 /* Logs event=listening address=... for each socket: the sign that requests are
  * answered. Port 0 has become a real one. */
@@ -69,7 +74,8 @@ void server_drain(server *s, void (*idle)(void *context), void *context);
 void server_close_connections(server *s);
 
 typedef struct server_stats {
-    uint64_t connections, accepted, requests, replies, notifications, bytes_in, bytes_out, protocol_errors;
+    uint64_t connections, accepted, requests, replies, notifications, bytes_in, bytes_out, protocol_errors,
+        auth_failures, denied;
 } server_stats;
 
 /* Loop thread. */

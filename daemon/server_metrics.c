@@ -21,6 +21,8 @@ bool server_metrics(const server_stats *stats, bool ready, buffer *out)
         {"semd_server_sent_bytes_total", "counter", "Bytes of answers.", stats->bytes_out},
         {"semd_server_protocol_errors_total", "counter", "Connections closed for a broken frame.",
          stats->protocol_errors},
+        {"semd_server_auth_failures_total", "counter", "Wrong tokens given.", stats->auth_failures},
+        {"semd_server_denied_total", "counter", "Requests without the role that they need.", stats->denied},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         char text[256];

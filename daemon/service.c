@@ -7,6 +7,7 @@
 #include "daemon/notify.h"
 #include "daemon/server.h"
 #include "daemon/server_metrics.h"
+#include "daemon/tokens.h"
 
 #include <event2/event.h>
 
@@ -39,6 +40,7 @@ typedef struct service {
     struct event_base *base;
     pool *memory; /* of requests and answers */
     server *server;
+    tokens *tokens; /* what the server goes by */
     http *http;
     engine *engine;
     service_phase phase;
@@ -230,12 +232,16 @@ static void raise_descriptors(const service *s)
                   (unsigned long long)limit.rlim_cur, (unsigned long long)want);
 }
 
-static void apply_reload(service *s, const config *next)
+/* Takes the tokens. */
+static void apply_reload(service *s, const config *next, tokens *now)
 {
     char refused[1024], quoted[1100];
     config_reload(s->config, next, refused, sizeof refused);
     s->log->level = (int)s->config->log_level;
     raise_descriptors(s);
+    server_set_tokens(s->server, now);
+    tokens_destroy(s->tokens);
+    s->tokens = now;
     engine_reload(s->engine, s->config);
     log_event(s->log, LOG_LEVEL_INFO, "reloaded", "path=%s",
               log_value(quoted, sizeof quoted, s->source->path != NULL ? s->source->path : ""));
@@ -253,11 +259,13 @@ static void reload(service *s)
 {
     sem_error error;
     config next;
+    tokens *now;
     char text[1200];
     notify_reloading();
     config_defaults(&next);
-    if (config_load(&next, s->source->path, s->source->overrides, s->source->count, &error) == SEM_OK)
-        apply_reload(s, &next);
+    if (config_load(&next, s->source->path, s->source->overrides, s->source->count, &error) == SEM_OK &&
+        tokens_read(&now, next.auth.tokens, s->tokens, &error) == SEM_OK)
+        apply_reload(s, &next, now);
     else
         log_event(s->log, LOG_LEVEL_ERROR, "reload_failed", "reason=%s", log_value(text, sizeof text, error.message));
     describe_serving(s, text, sizeof text);
@@ -403,6 +411,10 @@ static sem_status open_network(service *s)
     sem_status status = notify_sockets(fds, CONFIG_LISTEN_MAX, &count, s->err);
     if (status == SEM_OK)
         status = server_create(&s->server, s->base, s->config, fds, count, &hooks, s->log, s->err);
+    if (status == SEM_OK)
+        status = tokens_read(&s->tokens, s->config->auth.tokens, NULL, s->err);
+    if (status == SEM_OK)
+        server_set_tokens(s->server, s->tokens);
     if (status == SEM_OK && s->config->server.http[0] != '\0')
         status = http_create(&s->http, s->base, s->config->server.http, &side, s->log, s->err);
     return status;
@@ -412,6 +424,7 @@ static void destroy_service(service *s)
 {
     http_destroy(s->http);
     server_destroy(s->server);
+    tokens_destroy(s->tokens);
     for (size_t i = 0; i < SIGNALS; i++)
         if (s->signals[i] != NULL)
             event_free(s->signals[i]);

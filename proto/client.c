@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -532,6 +533,33 @@ sem_status client_reply_status(const client_reply *r, sem_error *err)
     if (err != NULL)
         err->retry_after_ms = r->retry_after_ms;
     return code;
+}
+
+sem_status client_auth(client *c, const char *token, int timeout_ms, char role[CLIENT_ROLE_MAX], sem_error *err)
+{
+    buffer params = {0};
+    client_reply reply = {0};
+    packer p;
+    role[0] = '\0';
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    pack_map(&p, 1);
+    pack_str(&p, "token");
+    pack_str(&p, token);
+    sem_status status = p.failed ? sem_fail_memory(err, "a request")
+                                 : client_call(c, "auth", params.data, params.size, timeout_ms, &reply, err);
+    if (params.size > 0)
+        explicit_bzero(params.data, params.size);
+    buffer_free(&params);
+    if (status == SEM_OK)
+        status = client_reply_status(&reply, err);
+    const msgpack_object *got = status == SEM_OK ? object_get(&reply.value, "role") : NULL;
+    if (status == SEM_OK && (got == NULL || got->type != MSGPACK_OBJECT_STR || got->via.str.size >= CLIENT_ROLE_MAX))
+        status = fail_malformed("auth without a role", err);
+    if (status == SEM_OK)
+        snprintf(role, CLIENT_ROLE_MAX, "%.*s", (int)got->via.str.size, got->via.str.ptr);
+    client_reply_free(&reply);
+    return status;
 }
 
 /* --- looking into results */

@@ -17,7 +17,8 @@ typedef struct client client;
 enum {
     CLIENT_REPLY_MAX = 256 << 20,    /* bytes of one answer */
     CLIENT_NOTIFICATIONS_MAX = 1000, /* that wait to be asked for; the oldest is lost for one more */
-    CLIENT_METHOD_MAX = 32           /* bytes of a notification's method, the final NUL included */
+    CLIENT_METHOD_MAX = 32,          /* bytes of a notification's method, the final NUL included */
+    CLIENT_ROLE_MAX = 16             /* of a role's name, likewise */
 };
 
 /* address: tcp://host:port (an IPv6 address in brackets) or unix:/path. The
@@ -72,6 +73,10 @@ sem_status client_next_notification(client *c, int timeout_ms, client_notificati
  * is_error set. */
 sem_status client_call(client *c, const char *method, const void *params, size_t size, int timeout_ms,
                        client_reply *out, sem_error *err);
+
+/* Calls auth with the token; *role gets the role that it has, at most CLIENT_ROLE_MAX bytes. An error answer
+ * is an error here. The token is in no error. */
+sem_status client_auth(client *c, const char *token, int timeout_ms, char role[CLIENT_ROLE_MAX], sem_error *err);
 
 /* --- looking into results: NULL or the default when a key is missing */
 const msgpack_object *object_get(const msgpack_object *map, const char *key);

@@ -116,7 +116,7 @@ typedef struct method_form {
 extern const field_table DEADLINE_FIELDS;   /* deadline_ms */
 extern const field_table COLLECTION_FIELDS; /* collection and deadline_ms */
 
-extern const method_form FORM_PING, FORM_INFO, FORM_ENCODE;
+extern const method_form FORM_PING, FORM_AUTH, FORM_INFO, FORM_ENCODE;
 extern const method_form FORM_COLLECTION_CREATE, FORM_COLLECTION_DROP, FORM_COLLECTION_LIST;
 extern const method_form FORM_UPSERT, FORM_DELETE, FORM_GET, FORM_COUNT, FORM_SCROLL;
 extern const method_form FORM_SEARCH, FORM_EXPLAIN, FORM_CLICK, FORM_FEEDBACK, FORM_EVALUATE;

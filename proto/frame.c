@@ -191,3 +191,20 @@ sem_status frame_scan(frame_scanner *s, const unsigned char *data, size_t size, 
             return status;
     }
 }
+
+bool frame_reply_msgid(const unsigned char *p, size_t size, uint32_t *msgid)
+{
+    if (size < 8 || p[0] != 0x94 || p[1] != 0x01)
+        return false;
+    if (p[2] < 0x80)
+        *msgid = p[2];
+    else if (p[2] == 0xCC)
+        *msgid = p[3];
+    else if (p[2] == 0xCD)
+        *msgid = (uint32_t)p[3] << 8 | p[4];
+    else if (p[2] == 0xCE)
+        *msgid = (uint32_t)p[3] << 24 | (uint32_t)p[4] << 16 | (uint32_t)p[5] << 8 | p[6];
+    else
+        return false;
+    return true;
+}

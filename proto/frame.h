@@ -45,4 +45,7 @@ void frame_scanner_init(frame_scanner *s, const frame_limits *limits);
  * is no array of RPC form or has a bad msgid. */
 sem_status frame_scan(frame_scanner *s, const unsigned char *data, size_t size, size_t *length, sem_error *err);
 
+/* The msgid of an answer [1, msgid, error, result] as semd packs it; false for anything else. */
+bool frame_reply_msgid(const unsigned char *p, size_t size, uint32_t *msgid);
+
 #endif

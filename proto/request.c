@@ -6,38 +6,66 @@
 
 static const char DEFAULT_COLLECTION[] = "default";
 
-static const method_form *const METHODS[METHOD_COUNT_OF] = {
-    [METHOD_PING] = &FORM_PING,
-    [METHOD_INFO] = &FORM_INFO,
-    [METHOD_ENCODE] = &FORM_ENCODE,
-    [METHOD_COLLECTION_CREATE] = &FORM_COLLECTION_CREATE,
-    [METHOD_COLLECTION_DROP] = &FORM_COLLECTION_DROP,
-    [METHOD_COLLECTION_LIST] = &FORM_COLLECTION_LIST,
-    [METHOD_UPSERT] = &FORM_UPSERT,
-    [METHOD_DELETE] = &FORM_DELETE,
-    [METHOD_GET] = &FORM_GET,
-    [METHOD_COUNT] = &FORM_COUNT,
-    [METHOD_SCROLL] = &FORM_SCROLL,
-    [METHOD_SEARCH] = &FORM_SEARCH,
-    [METHOD_EXPLAIN] = &FORM_EXPLAIN,
-    [METHOD_CLICK] = &FORM_CLICK,
-    [METHOD_FEEDBACK] = &FORM_FEEDBACK,
-    [METHOD_EVENTS] = &FORM_EVENTS,
-    [METHOD_EVENTS_ERASE] = &FORM_EVENTS_ERASE,
-    [METHOD_EVALUATE] = &FORM_EVALUATE,
-    [METHOD_FINETUNE] = &FORM_FINETUNE,
-    [METHOD_JOB] = &FORM_JOB,
-    [METHOD_GENERATIONS] = &FORM_GENERATIONS,
-    [METHOD_ROLLBACK] = &FORM_ROLLBACK,
-    [METHOD_MODEL_LOAD] = &FORM_MODEL_LOAD,
-    [METHOD_BACKUP] = &FORM_BACKUP,
-    [METHOD_INDEX_EXPORT] = &FORM_INDEX_EXPORT,
-    [METHOD_WATCH] = &FORM_WATCH,
+/* A method may be called by the least role that it names, and by those above. */
+static const struct {
+    const method_form *form;
+    rpc_role role;
+} METHODS[METHOD_COUNT_OF] = {
+    [METHOD_PING] = {&FORM_PING, ROLE_READ},
+    [METHOD_AUTH] = {&FORM_AUTH, ROLE_NONE},
+    [METHOD_INFO] = {&FORM_INFO, ROLE_READ},
+    [METHOD_ENCODE] = {&FORM_ENCODE, ROLE_READ},
+    [METHOD_COLLECTION_CREATE] = {&FORM_COLLECTION_CREATE, ROLE_ADMIN},
+    [METHOD_COLLECTION_DROP] = {&FORM_COLLECTION_DROP, ROLE_ADMIN},
+    [METHOD_COLLECTION_LIST] = {&FORM_COLLECTION_LIST, ROLE_READ},
+    [METHOD_UPSERT] = {&FORM_UPSERT, ROLE_WRITE},
+    [METHOD_DELETE] = {&FORM_DELETE, ROLE_WRITE},
+    [METHOD_GET] = {&FORM_GET, ROLE_READ},
+    [METHOD_COUNT] = {&FORM_COUNT, ROLE_READ},
+    [METHOD_SCROLL] = {&FORM_SCROLL, ROLE_READ},
+    [METHOD_SEARCH] = {&FORM_SEARCH, ROLE_READ},
+    [METHOD_EXPLAIN] = {&FORM_EXPLAIN, ROLE_READ},
+    [METHOD_CLICK] = {&FORM_CLICK, ROLE_CLICK},
+    [METHOD_FEEDBACK] = {&FORM_FEEDBACK, ROLE_CLICK},
+    [METHOD_EVENTS] = {&FORM_EVENTS, ROLE_ADMIN},
+    [METHOD_EVENTS_ERASE] = {&FORM_EVENTS_ERASE, ROLE_ADMIN},
+    [METHOD_EVALUATE] = {&FORM_EVALUATE, ROLE_READ},
+    [METHOD_FINETUNE] = {&FORM_FINETUNE, ROLE_ADMIN},
+    [METHOD_JOB] = {&FORM_JOB, ROLE_READ},
+    [METHOD_GENERATIONS] = {&FORM_GENERATIONS, ROLE_READ},
+    [METHOD_ROLLBACK] = {&FORM_ROLLBACK, ROLE_ADMIN},
+    [METHOD_MODEL_LOAD] = {&FORM_MODEL_LOAD, ROLE_ADMIN},
+    [METHOD_BACKUP] = {&FORM_BACKUP, ROLE_ADMIN},
+    [METHOD_INDEX_EXPORT] = {&FORM_INDEX_EXPORT, ROLE_ADMIN},
+    [METHOD_WATCH] = {&FORM_WATCH, ROLE_READ},
 };
 
 const char *rpc_method_name(rpc_method method)
 {
-    return (unsigned)method < METHOD_COUNT_OF ? METHODS[method]->name : "";
+    return (unsigned)method < METHOD_COUNT_OF ? METHODS[method].form->name : "";
+}
+
+rpc_role rpc_method_role(rpc_method method)
+{
+    return (unsigned)method < METHOD_COUNT_OF ? METHODS[method].role : ROLE_ADMIN;
+}
+
+static const char *const ROLES[] = {
+    [ROLE_NONE] = "none", [ROLE_READ] = "read", [ROLE_CLICK] = "click", [ROLE_WRITE] = "write", [ROLE_ADMIN] = "admin"};
+
+const char *rpc_role_name(rpc_role role)
+{
+    return (unsigned)role <= ROLE_ADMIN ? ROLES[role] : "";
+}
+
+bool rpc_role_of(const char *name, size_t size, rpc_role *role)
+{
+    for (unsigned i = ROLE_READ; i <= ROLE_ADMIN; i++)
+        if (span_is(&(span){name, size}, ROLES[i])) {
+            *role = (rpc_role)i;
+            return true;
+        }
+    return false;
 }
 
 void request_limits_defaults(request_limits *limits)
@@ -87,7 +115,7 @@ static sem_status find_method(parser *p, rpc_method *method, sem_error *err)
     if (read_string(p, &name, err) != SEM_OK)
         return sem_error_prefix(err, "method");
     for (unsigned i = 0; i < METHOD_COUNT_OF; i++)
-        if (span_is(&name, METHODS[i]->name)) {
+        if (span_is(&name, METHODS[i].form->name)) {
             *method = (rpc_method)i;
             return SEM_OK;
         }
@@ -122,7 +150,7 @@ static sem_status read_method(parser *p, sem_error *err)
     sem_status status = find_method(p, &r->method, err);
     if (status != SEM_OK)
         return status;
-    const method_form *form = METHODS[r->method];
+    const method_form *form = METHODS[r->method].form;
     r->collection = (span){DEFAULT_COLLECTION, sizeof DEFAULT_COLLECTION - 1};
     if (form->defaults != NULL)
         form->defaults(r);
@@ -130,6 +158,15 @@ static sem_status read_method(parser *p, sem_error *err)
     if (status == SEM_OK && form->check != NULL)
         status = form->check(p, r, err);
     return status;
+}
+
+bool request_find_method(const buffer *frame, rpc_method *method, uint32_t *msgid, bool *notification)
+{
+    sem_error unread;
+    parser p = {.at = {frame->data, frame->data + frame->size}};
+    *msgid = 0;
+    *notification = false;
+    return read_envelope(&p.at, msgid, notification, &unread) == SEM_OK && find_method(&p, method, &unread) == SEM_OK;
 }
 
 sem_status request_parse(request **out, buffer *frame, const request_limits *limits, uint32_t *msgid,

@@ -14,6 +14,7 @@
 
 typedef enum rpc_method {
     METHOD_PING,
+    METHOD_AUTH,
     METHOD_INFO,
     METHOD_ENCODE,
     METHOD_COLLECTION_CREATE,
@@ -43,6 +44,15 @@ typedef enum rpc_method {
 } rpc_method;
 
 const char *rpc_method_name(rpc_method method);
+
+/* What a client may do: each role may do what those before it may. */
+typedef enum rpc_role { ROLE_NONE, ROLE_READ, ROLE_CLICK, ROLE_WRITE, ROLE_ADMIN } rpc_role;
+
+const char *rpc_role_name(rpc_role role); /* "none", "read", ... */
+/* The role of a name, which is never ROLE_NONE; false: there is none. */
+bool rpc_role_of(const char *name, size_t size, rpc_role *role);
+/* The least role that may call the method where tokens are configured. */
+rpc_role rpc_method_role(rpc_method method);
 
 /* Limits of one request; all configurable, all shown by info. */
 typedef struct request_limits {
@@ -107,6 +117,9 @@ typedef struct request {
     span collection;      /* "default" where absent; the form of the name is checked */
     bool has_collection;  /* it was given */
     union {
+        struct {
+            span token;
+        } auth;
         struct {
             span *texts;
             size_t count;
@@ -232,6 +245,10 @@ typedef struct request {
 sem_status request_parse(request **out, buffer *frame, const request_limits *limits, uint32_t *msgid,
                          bool *notification, sem_error *err);
 void request_free(request *r); /* accepts NULL */
+
+/* The method of such a frame, before anything else of it is read; false: an unknown one, or a
+ * frame that request_parse refuses. *msgid and *notification as there. */
+bool request_find_method(const buffer *frame, rpc_method *method, uint32_t *msgid, bool *notification);
 
 /* Takes the first id from ids, as of request_judged.relevant; its string points into
  * the request. False when there is none left. */

@@ -1,4 +1,4 @@
-/* The model and the house: ping, info, encode, collection.*, finetune, job,
+/* The model and the house: ping, auth, info, encode, collection.*, finetune, job,
  * generations, rollback, model.load, backup, index.export, watch. */
 #include "proto/fields.h"
 
@@ -18,6 +18,17 @@ const method_form FORM_PING = {.name = "ping", .table = {.more = &DEADLINE_FIELD
 const method_form FORM_INFO = {.name = "info", .table = {.more = &DEADLINE_FIELDS}};
 const method_form FORM_COLLECTION_LIST = {.name = "collection.list", .table = {.more = &DEADLINE_FIELDS}};
 const method_form FORM_GENERATIONS = {.name = "generations", .table = {.more = &DEADLINE_FIELDS}};
+
+/* --- auth */
+
+static const field AUTH_FIELDS[] = {
+    {"token", read_string, offsetof(request, u.auth.token), 0, true},
+};
+
+const method_form FORM_AUTH = {
+    .name = "auth",
+    .table = {AUTH_FIELDS, sizeof AUTH_FIELDS / sizeof *AUTH_FIELDS, &DEADLINE_FIELDS, false},
+};
 
 /* --- encode */
 

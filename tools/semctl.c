@@ -19,6 +19,7 @@ static sem_status read_general(semctl *ctl, const arguments *a, sem_error *err)
     if (strncmp(ctl->address, "tcp://", strlen("tcp://")) != 0 && strncmp(ctl->address, "unix:", strlen("unix:")) != 0)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: \"%.200s\" is neither tcp://host:port nor unix:/path",
                         address != NULL ? "--server" : "$SEMD_ADDRESS", ctl->address);
+    ctl->token_file = general_of(a, "token-file");
     ctl->json = general_of(a, "json") != NULL;
     ctl->deadline_ms = general_of(a, "deadline-ms");
     if (timeout != NULL && parse_number(timeout, &seconds, err) != SEM_OK)

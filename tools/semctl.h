@@ -15,10 +15,13 @@
 typedef struct semctl {
     const char *address;
     bool json;
-    int timeout_ms;          /* for one answer */
-    const char *deadline_ms; /* text of the option, or NULL */
-    client *client;          /* connected at the first request */
-    bool usage;              /* the failure is one of usage: exit status 2 */
+    int timeout_ms;             /* for one answer */
+    const char *token_file;     /* --token-file, or NULL */
+    char role[CLIENT_ROLE_MAX]; /* of the token given; empty: none was */
+    bool no_tokens;             /* one was given, but the server asks for none */
+    const char *deadline_ms;    /* text of the option, or NULL */
+    client *client;             /* connected at the first request */
+    bool usage;                 /* the failure is one of usage: exit status 2 */
 } semctl;
 
 enum { CTL_LONG_TIMEOUT_MS = 7 * 24 * 3600 * 1000 /* of what takes as long as it takes, where none is given */ };
@@ -50,6 +53,7 @@ char *ctl_id_text(const msgpack_object *id);
 sem_status parse_count(const char *text, uint64_t most, uint64_t *out, sem_error *err);
 sem_status parse_number(const char *text, double *out, sem_error *err);
 
+/* Connects, and gives the server the token of --token-file or $SEMCTL_TOKEN where there is one. */
 sem_status ctl_connect(semctl *ctl, sem_error *err);
 /* A usage error: exit status 2. */
 sem_status ctl_usage(semctl *ctl, sem_error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -71,10 +75,9 @@ sem_status ctl_follow_job(semctl *ctl, uint64_t job, sem_error *err);
 
 typedef sem_status command_run(semctl *ctl, const command *c, const arguments *a, sem_error *err);
 
-command_run run_ping, run_info, run_encode, run_collection_create, run_collection_drop, run_collection_list;
+command_run run_ping, run_auth, run_info, run_encode, run_collection_create, run_collection_drop, run_collection_list;
 command_run run_upsert, run_load, run_delete, run_get, run_count, run_scroll;
-command_run run_search, run_explain, run_click, run_feedback, run_events, run_events_erase,
-    run_evaluate;
+command_run run_search, run_explain, run_click, run_feedback, run_events, run_events_erase, run_evaluate;
 command_run run_finetune, run_job, run_generations, run_rollback, run_model_load;
 command_run run_backup, run_restore, run_verify, run_index_export, run_watch;
 

@@ -1,4 +1,4 @@
-/* ping, info, collection create/drop/list, generations, rollback. */
+/* ping, auth, info, collection create/drop/list, generations, rollback. */
 #include "proto/number.h"
 #include "tools/semctl.h"
 #include "tools/semctl_text.h"
@@ -30,6 +30,20 @@ sem_status run_ping(semctl *ctl, const command *c, const arguments *a, sem_error
         printf("pong in %.1f ms\n", progress_seconds(&clock) * 1e3);
     client_reply_free(&reply);
     return SEM_OK;
+}
+
+sem_status run_auth(semctl *ctl, const command *c, const arguments *a, sem_error *err)
+{
+    (void)c;
+    (void)a;
+    sem_status status = ctl_connect(ctl, err);
+    if (ctl->no_tokens)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "the server asks for no tokens (auth.tokens)");
+    if (status == SEM_OK && ctl->role[0] == '\0')
+        return ctl_usage(ctl, err, "auth: no token is given (--token-file FILE or $SEMCTL_TOKEN)");
+    if (status == SEM_OK)
+        printf(ctl->json ? "{\"role\": \"%s\"}\n" : "%s\n", ctl->role);
+    return status;
 }
 
 /* --- info */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VECTOR_FILE_MAX = 16 << 20, CONNECT_TIMEOUT_MS = 10 * 1000, USAGE_TEXT_MAX = 512 };
+enum { VECTOR_FILE_MAX = 16 << 20, CONNECT_TIMEOUT_MS = 10 * 1000, USAGE_TEXT_MAX = 512, TOKEN_FILE_BYTES = 4096 };
 
 /* --- texts to values */
 
@@ -209,12 +209,56 @@ sem_status ctl_usage(semctl *ctl, sem_error *err, const char *format, ...)
     return sem_fail(err, SEM_INVALID_ARGUMENT, "%s", text);
 }
 
+/* What stands in the file, without the blanks and line ends behind it. Owned by the caller. */
+static sem_status read_token(const char *path, char **token, size_t *size, sem_error *err)
+{
+    sem_status status = files_read(path, TOKEN_FILE_BYTES, token, size, err);
+    if (status != SEM_OK)
+        return sem_error_prefix(err, "--token-file");
+    while (*size > 0 && strchr(" \t\r\n", (*token)[*size - 1]) != NULL)
+        (*token)[--*size] = '\0';
+    if (*size > 0 && strlen(*token) == *size)
+        return SEM_OK;
+    free(*token);
+    *token = NULL;
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "--token-file: %s holds no token (expected: the token alone)", path);
+}
+
+/* A token never comes by an argument: every user of the machine sees those. */
+static sem_status authenticate(semctl *ctl, sem_error *err)
+{
+    const char *given = getenv("SEMCTL_TOKEN");
+    char *token = NULL;
+    size_t size = 0;
+    sem_status status = SEM_OK;
+    if (ctl->token_file != NULL)
+        status = read_token(ctl->token_file, &token, &size, err);
+    else if (given == NULL || given[0] == '\0')
+        return SEM_OK;
+    if (status == SEM_OK)
+        status = client_auth(ctl->client, token != NULL ? token : given, ctl->timeout_ms, ctl->role, err);
+    ctl->no_tokens = status == SEM_FAILED_PRECONDITION;
+    if (ctl->no_tokens) /* then everything may be asked without */
+        status = SEM_OK;
+    if (token != NULL)
+        explicit_bzero(token, size);
+    free(token);
+    return status;
+}
+
 sem_status ctl_connect(semctl *ctl, sem_error *err)
 {
     if (ctl->client != NULL)
         return SEM_OK;
     int limit = ctl->timeout_ms < CONNECT_TIMEOUT_MS ? ctl->timeout_ms : CONNECT_TIMEOUT_MS;
-    return client_connect(&ctl->client, ctl->address, limit, err);
+    sem_status status = client_connect(&ctl->client, ctl->address, limit, err);
+    if (status == SEM_OK)
+        status = authenticate(ctl, err);
+    if (status != SEM_OK) {
+        client_close(ctl->client);
+        ctl->client = NULL;
+    }
+    return status;
 }
 
 sem_status ctl_call(semctl *ctl, const char *method, params *m, client_reply *reply, sem_error *err)

@@ -11,6 +11,7 @@ static const char ID_DETAILS[] = "An ID of digits only is an integer; in double 
 const option_spec GENERAL_OPTIONS[] = {
     {"server", 's', OPTION_LOCAL, "ADDRESS", NULL,
      "tcp://host:port or unix:/path (default: $SEMD_ADDRESS or tcp://127.0.0.1:7700)"},
+    {"token-file", 0, OPTION_LOCAL, "FILE", NULL, "holds the token that the server asks for (default: $SEMCTL_TOKEN)"},
     {"json", 'j', OPTION_FLAG, NULL, NULL, "print results as JSON, for programs"},
     {"timeout", 't', OPTION_LOCAL, "SECONDS", NULL, "how long to wait for one answer (default: 600)"},
     {"deadline-ms", 0, OPTION_LOCAL, "MS", NULL, "the server gives up on a request after so many milliseconds"},
@@ -130,7 +131,8 @@ static const option_spec EVALUATE_OPTIONS[] = {
 
 static const option_spec FINETUNE_OPTIONS[] = {
     {"collection", 'c', OPTION_TEXT, "NAME", "collection", "learn from this collection's clicks only"},
-    {"mode", 'm', OPTION_TEXT, "NAME", "mode", "full, query (the model of queries alone) or auto (the better of both); default: as configured"},
+    {"mode", 'm', OPTION_TEXT, "NAME", "mode",
+     "full, query (the model of queries alone) or auto (the better of both); default: as configured"},
     {"wait", 'w', OPTION_FLAG, NULL, NULL, "show progress until the job has ended"},
 };
 
@@ -159,6 +161,12 @@ static const option_spec VERIFY_OPTIONS[] = {
 
 const command COMMANDS[] = {
     {.name = "ping", .method = "ping", .synopsis = "", .summary = "Ask whether the server answers.", .run = run_ping},
+    {.name = "auth",
+     .method = "auth",
+     .synopsis = "",
+     .summary = "Show the role that the token has.",
+     .details = "The token comes from --token-file or $SEMCTL_TOKEN; every command gives it to the server.",
+     .run = run_auth},
     {.name = "info",
      .method = "info",
      .synopsis = "",

@@ -8,6 +8,7 @@
 START_TEST(every_method_has_its_name_back)
 {
     static const char *const names[] = {"ping",
+                                        "auth",
                                         "info",
                                         "encode",
                                         "collection.create",
