@@ -93,11 +93,15 @@ static void pack_hits(packer *p, const event_listed *e)
             pack_nil(p);
             continue;
         }
-        pack_map(p, 2);
+        pack_map(p, 2 + (e->rival != 0));
         pack_str(p, "id");
         pack_id(p, &hit.id);
         pack_str(p, "score");
         pack_double(p, hit.score);
+        if (e->rival != 0) {
+            pack_str(p, "generation");
+            pack_uint(p, hit.of_rival ? e->rival : e->generation);
+        }
     }
 }
 

@@ -196,8 +196,8 @@ static bool take_search(void *context, const event_logged_search *s)
         return false;
     }
     const side of = s->generation == w->generation ? AFTER : BEFORE;
-    if ((of == BEFORE && s->generation != w->before) || s->ranking == RANKING_LEXICAL)
-        return true; /* no model had a part in the latter */
+    if ((of == BEFORE && s->generation != w->before) || s->ranking == RANKING_LEXICAL || s->rival != 0)
+        return true; /* by no model, or by both */
     if (w->sides[of].searches < SIDE_SEARCHES_MAX)
         r->failed = !count_search(w, s, &w->sides[of]);
     r->full = w->sides[of].searches >= SIDE_SEARCHES_MAX && (w->scan.backward || of == AFTER);

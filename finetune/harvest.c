@@ -28,6 +28,7 @@ static bool take_search(void *context, const event_logged_search *s)
         return true;
     const size_t shown = s->shown_count < PROPENSITY_RANKS ? s->shown_count : PROPENSITY_RANKS;
     const uint64_t query = random_at(s->collection, hash_text(s->query, s->query_length));
+    /* A list that two generations made counts too: what it has at which rank was tossed for. */
     for (size_t i = 0; i < shown; i++) {
         if (s->shown[i].erased)
             continue;

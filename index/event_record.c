@@ -12,7 +12,9 @@ bool event_record_search(const MDB_val *value, event_search_view *out)
     const unsigned char *p = value->mv_data, *end = p + value->mv_size;
     if (value->mv_size < EVENT_SEARCH_FIXED || p[0] != EVENT_SEARCH)
         return false;
-    const unsigned kind = p[17] & ((1u << EVENT_QUERY_BITS) - 1), ranking = p[17] >> EVENT_QUERY_BITS;
+    const bool has_rival = (p[17] & EVENT_HAS_RIVAL) != 0;
+    const unsigned kind = p[17] & ((1u << EVENT_QUERY_BITS) - 1);
+    const unsigned ranking = (p[17] & ~(unsigned)EVENT_HAS_RIVAL) >> EVENT_QUERY_BITS;
     if (kind > QUERY_LIKE || ranking > RANKING_HYBRID)
         return false;
     *out = (event_search_view){.time_ms = (int64_t)get_u64(p + 1),
@@ -25,11 +27,15 @@ bool event_record_search(const MDB_val *value, event_search_view *out)
                                .query_length = get_u32(p + 27),
                                .end = end};
     p += EVENT_SEARCH_FIXED;
-    if ((size_t)(end - p) < out->query_id_length + out->query_length)
+    if ((size_t)(end - p) < out->query_id_length + out->query_length + (has_rival ? EVENT_RIVAL : 0))
         return false;
     out->query_id = (const char *)p;
     out->query = out->query_id + out->query_id_length;
     out->shown = p + out->query_id_length + out->query_length;
+    if (has_rival) {
+        out->rival = get_u32(out->shown);
+        out->shown += EVENT_RIVAL;
+    }
     return true;
 }
 
@@ -72,7 +78,7 @@ static bool entry_next(const unsigned char **at, const unsigned char *end, const
 {
     if (end - *at < EVENT_SHOWN_FIXED)
         return false;
-    *length = (size_t)(*at)[4] << 8 | (*at)[5];
+    *length = (size_t)((*at)[4] & ~EVENT_OF_RIVAL) << 8 | (*at)[5];
     if ((size_t)(end - *at) < EVENT_SHOWN_FIXED + *length)
         return false;
     *key = *at + EVENT_SHOWN_FIXED;
@@ -83,6 +89,16 @@ static bool entry_next(const unsigned char **at, const unsigned char *end, const
 bool event_record_shown(event_search_view *v, const unsigned char **key, size_t *length)
 {
     return entry_next(&v->shown, v->end, key, length);
+}
+
+bool event_record_of_rival(event_search_view v, uint32_t rank)
+{
+    const unsigned char *key, *at = v.shown;
+    size_t length;
+    for (uint32_t i = 1; event_record_shown(&v, &key, &length); i++, at = v.shown)
+        if (i == rank)
+            return (at[4] & EVENT_OF_RIVAL) != 0;
+    return false;
 }
 
 bool event_above_next(event_above *a, docid *out)
@@ -106,8 +122,10 @@ bool event_hit_next(event_hits *h, event_hit *out)
         return false;
     const uint32_t bits = get_u32(at);
     out->erased = length == 0;
-    if (!out->erased)
+    if (!out->erased) {
         memcpy(&out->score, &bits, sizeof bits);
+        out->of_rival = (at[4] & EVENT_OF_RIVAL) != 0;
+    }
     return out->erased || docid_from_key(key, length, &out->id);
 }
 

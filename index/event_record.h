@@ -13,6 +13,7 @@ enum {
     EVENT_CLICK_FIXED = EVENT_HEAD + 20,    /* search seq u64, rank u32, weight f64 */
     EVENT_FEEDBACK_FIXED = EVENT_HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
     EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16: 0 where the document was erased */
+    EVENT_RIVAL = 4,                        /* generation u32, before what was shown, with EVENT_HAS_RIVAL */
     EVENT_SEQ = 8
 };
 
@@ -20,6 +21,7 @@ enum {
 typedef struct event_search_view {
     int64_t time_ms;
     uint32_t collection, generation;
+    uint32_t rival; /* 0: none */
     query_kind kind;
     event_ranking ranking;
     uint64_t user_hash;
@@ -51,8 +53,9 @@ typedef struct event_feedback_view {
     size_t rest_length;
 } event_feedback_view;
 
-/* Which of the two halves of the byte that says what a search asked by, and what ranked. */
-enum { EVENT_QUERY_BITS = 4 };
+/* The byte that says what a search asked by, and in its upper half what ranked; and the bit of the
+ * first byte of a key's length, which has no use for it. */
+enum { EVENT_QUERY_BITS = 4, EVENT_HAS_RIVAL = 0x80, EVENT_OF_RIVAL = 0x80 };
 
 /* False: the record is damaged, or of another kind. */
 bool event_record_search(const MDB_val *value, event_search_view *out);
@@ -62,6 +65,9 @@ bool event_record_feedback(const MDB_val *value, event_feedback_view *out);
 /* The key form of the next document shown, of length 0 where it was erased; false at the end
  * (or where the record is cut). */
 bool event_record_shown(event_search_view *v, const unsigned char **key, size_t *length);
+
+/* Whether the document at a rank, from 1, was shown as a hit of the search's rival. */
+bool event_record_of_rival(event_search_view v, uint32_t rank);
 
 /* Reads the event with this number; *found false when there is none. */
 sem_status event_record_at(store_read *r, MDB_txn *txn, uint64_t seq, MDB_val *value, bool *found, sem_error *err);

@@ -99,18 +99,22 @@ static void fill_search(unsigned char *p, const event_search *e, const query_byt
     p = put_head(p, EVENT_SEARCH, e->time_ms);
     put_u32(p, e->collection);
     put_u32(p + 4, e->generation);
-    p[8] = (unsigned char)(e->kind | (unsigned)e->ranking << EVENT_QUERY_BITS);
+    p[8] = (unsigned char)(e->kind | (unsigned)e->ranking << EVENT_QUERY_BITS | (e->rival != 0 ? EVENT_HAS_RIVAL : 0));
     put_u64(p + 9, e->user_hash);
     p[17] = (unsigned char)id_length;
     put_u32(p + 18, (uint32_t)query->size);
     p += EVENT_SEARCH_FIXED - EVENT_HEAD;
     copy(&p, e->query_id, id_length);
     copy(&p, query->data, query->size);
+    if (e->rival != 0) {
+        put_u32(p, e->rival);
+        p += EVENT_RIVAL;
+    }
     for (size_t i = 0; i < e->shown_count; i++) {
         unsigned char key[DOCID_KEY_MAX];
         size_t length = docid_to_key(&e->shown[i], key);
         put_u32(p, float_bits(e->scores[i]));
-        p[4] = (unsigned char)(length >> 8);
+        p[4] = (unsigned char)(length >> 8 | (e->rival != 0 && e->rivals[i] ? EVENT_OF_RIVAL : 0));
         p[5] = (unsigned char)length;
         p += EVENT_SHOWN_FIXED;
         copy(&p, key, length);
@@ -170,7 +174,7 @@ static sem_status check_and_put(store_write *w, const event_search *e, sem_error
     sem_status status = find_query(e, &query, err);
     if (status != SEM_OK)
         return status;
-    size_t size = EVENT_SEARCH_FIXED + id_length + query.size;
+    size_t size = EVENT_SEARCH_FIXED + id_length + query.size + (e->rival != 0 ? EVENT_RIVAL : 0);
     for (size_t i = 0; i < e->shown_count; i++)
         size += EVENT_SHOWN_FIXED + (e->shown[i].is_integer ? 9 : 1 + e->shown[i].length);
     return put_search(w, e, &query, id_length, size, err);

@@ -35,6 +35,8 @@ typedef struct event_search {
     const docid *shown;  /* [shown_count], in order of rank */
     const float *scores; /* [shown_count] */
     size_t shown_count;
+    uint32_t rival;     /* a second generation whose hits are among these, by a draft; 0: none, and then: */
+    const bool *rivals; /* [shown_count] which of them are the rival's; NULL */
 } event_search;
 
 /* All or none: one nested transaction instead of one each. */
@@ -89,6 +91,8 @@ typedef struct event_judgement {
     size_t shown_count;  /* of a click: what its search showed in all */
     event_above above;   /* of a click */
     event_above shown;   /* of a click: all that its search showed, in the same way */
+    uint32_t rival;      /* of a click: as of its search; 0: none */
+    bool of_rival;       /* of a click: the document is a hit of that one */
 } event_judgement;
 
 /* Clicks (on text searches only) and feedback with seq above `after`, oldest first. */
@@ -108,6 +112,7 @@ typedef struct event_logged_search {
     uint64_t seq;
     int64_t time_ms;
     uint32_t collection, generation;
+    uint32_t rival; /* a second generation that made a part of the list; 0: none */
     event_ranking ranking;
     uint64_t user_hash; /* 0: none given */
     const char *query;
@@ -140,7 +145,8 @@ typedef struct event_hits {
 typedef struct event_hit {
     docid id;
     float score;
-    bool erased; /* then id and score are nothing */
+    bool of_rival; /* a hit of the search's rival */
+    bool erased;   /* then all others are nothing */
 } event_hit;
 
 /* False when there is no further one. The id is borrowed from the log. */
@@ -160,6 +166,7 @@ typedef struct event_listed {
     docid id;   /* of a click; of feedback that names one; of a search by `like`, where it was logged */
     /* a search */
     uint32_t generation;
+    uint32_t rival; /* 0: none */
     query_kind query_kind;
     event_ranking ranking;
     uint64_t user_hash; /* 0: none given */

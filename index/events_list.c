@@ -18,6 +18,7 @@ static sem_status read_search(store_read *r, const MDB_val *value, event_listed 
     e->time_ms = v.time_ms;
     e->collection = v.collection;
     e->generation = v.generation;
+    e->rival = v.rival;
     e->query_kind = v.kind;
     e->ranking = v.ranking;
     e->user_hash = v.user_hash;

@@ -37,6 +37,8 @@ static sem_status click_judgement(store_read *r, MDB_txn *txn, const MDB_val *va
     j->generation = search.generation;
     j->user_hash = search.user_hash;
     j->search = click.search;
+    j->rival = search.rival;
+    j->of_rival = event_record_of_rival(search, click.rank);
     j->above = (event_above){search.shown, search.end, click.rank > 0 ? click.rank - 1 : 0};
     j->shown_count = count_shown(search);
     j->shown = (event_above){search.shown, search.end, (uint32_t)j->shown_count};
@@ -238,6 +240,7 @@ static sem_status one_search(search_walk *w, const MDB_val *key, const MDB_val *
                              .time_ms = search.time_ms,
                              .collection = search.collection,
                              .generation = search.generation,
+                             .rival = search.rival,
                              .ranking = search.ranking,
                              .user_hash = search.user_hash,
                              .query = search.query,

@@ -6,7 +6,15 @@
 #include <inttypes.h>
 
 /* The form of records: docs/format.md, "events". */
-enum { HEAD = 9, SEARCH_FIXED = 31, CLICK_FIXED = 29, FEEDBACK_FIXED = 19, SHOWN_FIXED = 6 };
+enum {
+    HEAD = 9,
+    SEARCH_FIXED = 31,
+    CLICK_FIXED = 29,
+    FEEDBACK_FIXED = 19,
+    SHOWN_FIXED = 6,
+    RIVAL = 4,
+    RIVAL_BIT = 0x80
+};
 
 typedef struct event_counts {
     uint64_t searches, clicks, judgements, last;
@@ -30,14 +38,40 @@ static bool leads_to(const MDB_val *value, bool found, uint64_t seq)
     return found && value->mv_size == 8 && get_u64(value->mv_data) == seq;
 }
 
+/* Where what was shown begins, and the length of the key of what is shown at a place. */
+static size_t shown_from(const unsigned char *p)
+{
+    return (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27) + (p[17] & RIVAL_BIT ? RIVAL : 0);
+}
+
+static size_t key_length(const unsigned char *p, size_t at)
+{
+    return (size_t)(p[at + 4] & ~RIVAL_BIT) << 8 | p[at + 5];
+}
+
+/* A rival has a number, and hits only where there is one. */
+static bool rival_is_possible(const unsigned char *p, size_t size)
+{
+    const bool has_rival = (p[17] & RIVAL_BIT) != 0;
+    size_t at = shown_from(p);
+    if (has_rival)
+        return at <= size && get_u32(p + at - RIVAL) != 0;
+    for (; at < size && size - at >= SHOWN_FIXED; at += SHOWN_FIXED + key_length(p, at))
+        if (p[at + 4] & RIVAL_BIT)
+            return false;
+    return true;
+}
+
 static bool search_is_whole(const unsigned char *p, size_t size)
 {
-    if (size < SEARCH_FIXED || (p[17] & 15) > QUERY_LIKE || p[17] >> 4 > RANKING_HYBRID || p[26] == 0 ||
+    if (size < SEARCH_FIXED || (p[17] & 15) > QUERY_LIKE || (p[17] & ~RIVAL_BIT) >> 4 > RANKING_HYBRID || p[26] == 0 ||
         p[26] > QUERY_ID_MAX)
         return false;
-    size_t at = (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27);
+    if (!rival_is_possible(p, size))
+        return false;
+    size_t at = shown_from(p);
     while (at < size && size - at >= SHOWN_FIXED)
-        at += (size_t)SHOWN_FIXED + ((size_t)p[at + 4] << 8 | p[at + 5]);
+        at += SHOWN_FIXED + key_length(p, at);
     return at == size;
 }
 
@@ -45,8 +79,8 @@ static bool search_is_whole(const unsigned char *p, size_t size)
 static uint32_t rank_of(const unsigned char *p, size_t size, const void *id, size_t length)
 {
     uint32_t rank = 0;
-    for (size_t at = (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27); at + SHOWN_FIXED <= size; rank++) {
-        size_t n = (size_t)p[at + 4] << 8 | p[at + 5];
+    for (size_t at = shown_from(p); at + SHOWN_FIXED <= size; rank++) {
+        size_t n = key_length(p, at);
         if (n == length && memcmp(p + at + SHOWN_FIXED, id, n) == 0)
             return rank + 1;
         at += SHOWN_FIXED + n;
