@@ -103,6 +103,9 @@ typedef struct config {
         double watchdog_p;           /* chance of an alarm for nothing */
         uint64_t watchdog_settle_ms; /* that a search is given for its clicks */
         bool watchdog_rollback;
+        char rollout[12];         /* immediate, interleave */
+        size_t rollout_clicks;    /* on interleaved searches, after which a trial is over */
+        uint64_t rollout_time_ms; /* after which it is in any case; 0: no limit */
     } finetune;
     train_config train;      /* threads (0 resolved) and nice come from [finetune] */
     struct {                 /* [train]'s names, resolved in train */

@@ -211,6 +211,12 @@ const config_key config_keys[] = {
      .help = "time that a search is given for its clicks: later ones do not count here, and younger searches wait"},
     {"finetune", "watchdog_rollback", KEY_BOOL, "false", PLACE(finetune.watchdog_rollback),
      .help = "whether an alarm brings the generation before back by itself"},
+    {"finetune", "rollout", KEY_CHOICE, "immediate", PLACE(finetune.rollout), .choices = "immediate, interleave",
+     .help = "interleave: a candidate that the gate let pass takes part in searches first, and clicks decide"},
+    {"finetune", "rollout_clicks", KEY_INTEGER, "500", RANGE(1, 1000000), PLACE(finetune.rollout_clicks),
+     .help = "clicks on such searches after which they have decided"},
+    {"finetune", "rollout_time", KEY_DURATION, "7d", RANGE(0, 1000 * DAY_MS), PLACE(finetune.rollout_time_ms),
+     .help = "time after which those that came decide, a tie against the candidate; 0: no limit"},
 
     {"train", "learning_rate", KEY_REAL, "0.0001", REALS(1e-9, 1), PLACE(train.learning_rate),
      .help = "peak learning rate"},

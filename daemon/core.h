@@ -51,6 +51,10 @@ typedef struct core {
     store *store;                   /* owned */
     serving_slot current;           /* the writer swaps it, at a flip; never empty while requests are served */
     serving_slot candidate;         /* the generation that is being embedded, or empty; the writer swaps it */
+    serving_slot trial;             /* the generation that takes part in searches before its flip, or empty; the job
+                                     * swaps it (daemon/trial.h) */
+    atomic_bool trying;             /* there is one; the job sets it */
+    atomic_size_t trials;           /* searches that may have it */
     atomic_bool closing;            /* every connection is closed; engine_destroy sets it */
     atomic_bool dual;               /* new writes are embedded with the candidate as well; the job sets it */
     space *external;                /* owned; the space of external collections */

@@ -139,6 +139,7 @@ sem_status engine_create(engine **out, const config *c, const engine_hooks *hook
     e->core.max_in_flight = c->server.max_in_flight;
     serving_slot_init(&e->core.current);
     serving_slot_init(&e->core.candidate);
+    serving_slot_init(&e->core.trial);
     store_generation current = {0};
     progress(context, "opening the store");
     sem_status status = seed_open_store(&e->core.store, &current, c, log, err);
@@ -176,6 +177,7 @@ void engine_destroy(engine *e)
     lexical_thread_destroy(c->lexical);
     queue_destroy(c->work);
     deletes_destroy(c->deletes);
+    serving_release(serving_slot_swap(&c->trial, NULL));
     serving_release(serving_slot_swap(&c->candidate, NULL));
     serving_release(serving_slot_swap(&c->current, NULL));
     query_cache_destroy(c->queries);

@@ -109,11 +109,11 @@ sem_status job_room_check(const job *j, size_t dim, sem_error *err);
  * Returns the old one with its reference. */
 sem_status job_flip_record(const job *j, store_write *w, uint32_t generation, sem_error *err);
 serving *job_flip_swap(const job *j, serving *next, uint64_t began_ns);
-/* Flips to a generation with the space of the current one, in the job's thread. record and is_new
- * as below, but its space is given. */
+/* Flips to a generation with the space of the current one, in the job's thread, unless it loses a trial
+ * (daemon/trial.h) before that. record and is_new as below, but its space is given. */
 sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, sem_error *err);
 
-/* job_embed.c: makes the space of `next` whole and flips to it. record: the
+/* job_embed.c: makes the space of `next` whole and flips to it, unless it loses a trial before that. record: the
  * generation that becomes current; is_new: its record is written first (number
  * and space are filled in). */
 sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem_error *err);

@@ -10,7 +10,8 @@
  *   3. New writes are embedded with both models, so the backlog only shrinks.
  *   4. Catching up: the write log since 1 names what changed. What has its vector
  *      is told by the space alone: after 1 the writer keeps its index the same.
- *   5. Flip: in the writer, where nothing can come between the last look at the
+ *   5. A trial, where the settings say so (daemon/trial.h), which the target may lose.
+ *   6. Flip: in the writer, where nothing can come between the last look at the
  *      log and the commit. If something did, back to 4. */
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -18,7 +19,9 @@
 #include "daemon/changes.h"
 #include "daemon/embed_batch.h"
 #include "daemon/job.h"
-#include "daemon/job_record.h"
+#include "daemon/job_candidate.h"
+#include "daemon/jobs.h"
+#include "daemon/trial.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -38,6 +41,7 @@ typedef struct embedding {
     uint64_t began_ns;
     buffer last;      /* key form of the last document looked at */
     size_t looked_at; /* since the last batch */
+    bool on_trial;    /* the job is in that phase */
     store_read *read; /* while collecting */
     sem_status status;
     sem_error *err;
@@ -215,13 +219,37 @@ static sem_status catch_up(embedding *e, sem_error *err)
     store_read_end(r);
     if (status != SEM_OK)
         return status;
-    job_enter(e->job, PHASE_CATCHING_UP, c.count);
-    for (size_t at = 0; at < c.count && status == SEM_OK; job_status_step(e->job->status, at, -1))
+    if (!e->on_trial)
+        job_enter(e->job, PHASE_CATCHING_UP, c.count);
+    for (size_t at = 0; at < c.count && status == SEM_OK;) {
         status = catch_up_some(e, &c, &at, err);
+        if (!e->on_trial)
+            job_status_step(e->job->status, at, -1);
+    }
     if (status == SEM_OK)
         e->log_seq = c.seq;
     free(c.items);
     crash_point("catch_up.done");
+    return status;
+}
+
+/* --- trial */
+
+/* It takes days perhaps: what the log holds would be kept for as long. */
+static sem_status keep_up(void *context, sem_error *err)
+{
+    embedding *e = context;
+    sem_status status = catch_up(e, err);
+    return status == SEM_OK ? jobs_trim_log(e->core, e->log_seq, err) : status;
+}
+
+static sem_status try_candidate(embedding *e, const store_generation *record, bool *won, sem_error *err)
+{
+    sem_status status = catch_up(e, err);
+    e->on_trial = true;
+    if (status == SEM_OK)
+        status = trial_run(e->job, e->batch.next, record->created_ms, keep_up, e, won, err);
+    e->on_trial = false;
     return status;
 }
 
@@ -314,36 +342,6 @@ typedef struct opening {
     bool is_new;
 } opening;
 
-/* A new generation gets its number and its space. The job's record names it in the same
- * transaction: after a crash from here on the job goes on with it. */
-static sem_status write_record(void *context, store_write *w, sem_error *err)
-{
-    opening *o = context;
-    job *j = o->embedding->job;
-    sem_status status = store_generation_next(w, &o->record->number, &o->record->space, err);
-    if (status == SEM_OK)
-        status = store_generation_put(w, o->record, err);
-    if (status != SEM_OK)
-        return status;
-    j->candidate = o->record->number;
-    char *text = job_record_text(j, false);
-    status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
-    free(text);
-    crash_point("candidate.recording");
-    return status;
-}
-
-static sem_status make_record(opening *o, sem_error *err)
-{
-    job *j = o->embedding->job;
-    write_call call = {.apply = write_record, .context = o};
-    sem_status status = writer_run(j->core->writer, &call, err);
-    crash_point("candidate.recorded");
-    if (status != SEM_OK)
-        j->candidate = 0;
-    return status;
-}
-
 static sem_status add_collections(void *context, store_write *w, sem_error *err)
 {
     opening *o = context;
@@ -398,7 +396,7 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
     space *s;
     serving *next;
     if (o->is_new)
-        status = make_record(o, err);
+        status = job_candidate_record(e->job, o->record, false, err);
     if (status == SEM_OK)
         status = open_space(e, o->record, &s, err);
     if (status != SEM_OK)
@@ -425,7 +423,7 @@ static void leave_candidate(void *context)
     serving_release(serving_slot_swap(&e->core->candidate, NULL));
 }
 
-/* After a failure nothing names the target any more, and a new one's space is about to be removed. Where
+/* After a failure, or a trial that was lost, nothing names the target any more, and a new one's space is about to be removed. Where
  * the job goes on in the daemon's next process it is not, but nobody knows that here: lists are lost. */
 static void close_target(embedding *e, bool failed)
 {
@@ -450,14 +448,17 @@ sem_status job_embed_and_flip(job *j, store_generation *record, bool is_new, sem
     e->core = j->core;
     e->err = err;
     opening o = {e, record, is_new};
+    bool promote = true;
     sem_status status = open_target(e, &o, err);
     if (status == SEM_OK)
         status = first_pass(e, err);
-    if (status == SEM_OK) {
+    if (status == SEM_OK)
         atomic_store(&e->core->dual, true);
+    if (status == SEM_OK && trial_wanted(j))
+        status = try_candidate(e, record, &promote, err);
+    if (status == SEM_OK && promote)
         status = flip_when_caught_up(e, record, err);
-    }
-    close_target(e, status != SEM_OK);
+    close_target(e, status != SEM_OK || !promote);
     crash_point("flip.closed");
     free(e);
     return status;

@@ -4,7 +4,10 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "daemon/job.h"
+#include "daemon/job_candidate.h"
+#include "daemon/jobs.h"
 #include "daemon/notices.h"
+#include "daemon/trial.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -74,6 +77,25 @@ static void swap_shared(void *context)
     crash_point("shared.swapped");
 }
 
+/* What nobody needs of the write log goes while a trial runs, which may be days. */
+static sem_status keep_up(void *context, sem_error *err)
+{
+    return jobs_trim_log(context, UINT64_MAX, err);
+}
+
+static sem_status try_then_flip(shared_flip *f, job *j, sem_error *err)
+{
+    bool promote = true;
+    sem_status status = SEM_OK;
+    if (trial_wanted(j))
+        status = trial_run(j, f->next, f->record->created_ms, keep_up, j->core, &promote, err);
+    if (status != SEM_OK || !promote)
+        return status;
+    job_enter(j, PHASE_FLIP, 0);
+    const write_call call = {.apply = apply_shared, .committed = swap_shared, .context = f};
+    return writer_run(j->core->writer, &call, err);
+}
+
 sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, sem_error *err)
 {
     shared_flip f = {.job = j, .record = record, .is_new = is_new};
@@ -82,15 +104,19 @@ sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, 
         serving_release(now);
         return sem_fail(err, SEM_INTERNAL, "a flip within space %u, but another one is current", record->space);
     }
-    sem_status status = serving_open(&f.next, record, store_path(j->core->store), space_retain(now->space), now,
-                                     &j->core->settings, j->core->log, err);
+    sem_status status = SEM_OK;
+    if (is_new && trial_wanted(j)) { /* events name it, and the job's next process has to find it */
+        status = job_candidate_record(j, record, true, err);
+        f.is_new = false;
+    }
+    if (status == SEM_OK)
+        status = serving_open(&f.next, record, store_path(j->core->store), space_retain(now->space), now,
+                              &j->core->settings, j->core->log, err);
     serving_release(now);
     crash_point("shared.opened");
     if (status != SEM_OK)
         return status;
-    job_enter(j, PHASE_FLIP, 0);
-    write_call call = {.apply = apply_shared, .committed = swap_shared, .context = &f};
-    status = writer_run(j->core->writer, &call, err);
+    status = try_then_flip(&f, j, err);
     serving_release(f.old);
     serving_release(f.next);
     return status;

@@ -20,6 +20,7 @@ typedef enum job_phase {
     PHASE_EVALUATING,
     PHASE_EMBEDDING,
     PHASE_CATCHING_UP,
+    PHASE_TRIAL, /* in interleaved lists, where finetune.rollout says so */
     PHASE_FLIP,
     PHASE_COUNT
 } job_phase;

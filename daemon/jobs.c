@@ -162,18 +162,30 @@ void jobs_free(job *work)
 
 /* Only a job and the lexical index read the log; without a job nobody needs what
  * the index has applied. */
+typedef struct trimming {
+    core *core;
+    uint64_t upto;
+} trimming;
+
 static sem_status trim_log(void *context, store_write *w, sem_error *err)
 {
-    jobs *j = context;
-    uint64_t last = store_last_seq(store_write_view(w)), applied = lexical_thread_durable(j->core->lexical);
-    return store_log_trim(w, applied < last ? applied : last, err);
+    const trimming *t = context;
+    const uint64_t last = store_last_seq(store_write_view(w)), applied = lexical_thread_durable(t->core->lexical);
+    const uint64_t upto = t->upto < last ? t->upto : last;
+    return store_log_trim(w, applied < upto ? applied : upto, err);
+}
+
+sem_status jobs_trim_log(core *c, uint64_t upto, sem_error *err)
+{
+    trimming t = {c, upto};
+    const write_call call = {.apply = trim_log, .context = &t};
+    return writer_run(c->writer, &call, err);
 }
 
 static void trim_idle_log(jobs *j)
 {
     sem_error err;
-    write_call call = {.apply = trim_log, .context = j};
-    if (writer_run(j->core->writer, &call, &err) != SEM_OK)
+    if (jobs_trim_log(j->core, UINT64_MAX, &err) != SEM_OK)
         log_event(j->core->log, LOG_LEVEL_WARNING, "log_trim", "message=\"%s\"", err.message);
 }
 

@@ -59,6 +59,9 @@ bool jobs_cancel(jobs *j, uint32_t number);
  * wait for a job, starts one when a trigger says so (daemon/job_triggers.h). */
 void jobs_tick(core *c);
 
+/* The job under way needs the write log no more up to this entry: what nobody needs goes. Job thread. */
+sem_status jobs_trim_log(core *c, uint64_t upto, sem_error *err);
+
 /* Loop thread: takes no more jobs and has the one under way stop. */
 void jobs_drain(jobs *j);
 

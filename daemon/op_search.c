@@ -6,6 +6,7 @@
 #include "daemon/filtering.h"
 #include "daemon/ops.h"
 #include "daemon/search.h"
+#include "daemon/search_trial.h"
 #include "daemon/worker.h"
 
 #include <math.h>
@@ -27,6 +28,7 @@ void search_free(search *s)
     free(s->listed);
     filter_free(s->filter);
     pool_give(s->hits);
+    pool_give(s->drafted);
     free(s->parts);
     lexical_candidates_free(s->words);
 }
@@ -338,13 +340,21 @@ void op_search_explained(worker *w, task *t, serving *pinned, const float *encod
 {
     sem_error err;
     sem_status status = SEM_CANCELLED;
+    search_trial trial = {0};
+    if (x == NULL && encoded != NULL)
+        search_trial_begin(&trial, w, t, pinned);
     for (int tries = 0; status == SEM_CANCELLED && tries < WORKER_TRIES; tries++) {
         search s = {.worker = w, .task = t, .request = t->request, .serving = pinned, .explain = x, .again = tries > 0};
+        search rival = {0};
         status = search_find(&s, encoded, &err);
         if (status == SEM_OK)
+            search_trial_draft(&trial, &s, &rival);
+        if (status == SEM_OK)
             status = search_answer(&s, &err);
+        search_free(&rival);
         search_free(&s);
     }
+    search_trial_end(&trial, w);
     if (status == SEM_CANCELLED)
         status = worker_fail_deleted(&err);
     if (status != SEM_OK)

@@ -56,6 +56,8 @@ typedef struct search {
     lexical_candidates *words; /* owned, of words_query: what has its words; NULL in mode dense */
     bool same_snapshot;        /* the worker's snapshot, of which collection is, stays: many searches share it */
     explanation *explain;      /* NULL: a search that is only answered */
+    struct search *rival;      /* the same search by a generation on trial, whose hits are drafted in; or NULL */
+    bool *drafted;             /* [count], owned: which hits are the rival's; NULL without one */
 } search;
 
 /* Frees what it owns. */

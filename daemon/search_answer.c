@@ -22,13 +22,18 @@ static void pack_part(packer *p, const char *name, bool has, float score)
 static void pack_hit(search *s, packer *p, size_t at, const store_document *doc, const hit_passage *passage,
                      const float *vector)
 {
+    const bool drafted = s->drafted != NULL;
     const document_parts of = {.doc = doc, .with = s->request->u.search.with, .vector = vector, .dim = s->dim};
     hit_parts parts = s->parts != NULL ? s->parts[at] : (hit_parts){0};
-    pack_map(p, 2 + document_entries(&of) + parts.has_dense + parts.has_lexical + (passage != NULL));
+    pack_map(p, 2 + document_entries(&of) + parts.has_dense + parts.has_lexical + (passage != NULL) + drafted);
     pack_str(p, "id");
     pack_id(p, &doc->id);
     pack_str(p, "score");
     pack_double(p, s->hits[at].score);
+    if (drafted) {
+        pack_str(p, "generation");
+        pack_uint(p, (s->drafted[at] ? s->rival : s)->serving->generation);
+    }
     pack_part(p, "dense", parts.has_dense, parts.dense);
     pack_part(p, "lexical", parts.has_lexical, parts.lexical);
     if (passage != NULL)
@@ -41,7 +46,8 @@ static sem_status pack_one(search *s, packer *p, size_t at, const store_document
     bool cut = s->collection.passage_tokens > 0, has_vector = false;
     hit_passage passage = {0};
     store_passage ignored;
-    sem_status status = cut ? search_hit_passage(s, at, doc, &passage, err) : SEM_OK;
+    search *by = s->drafted != NULL && s->drafted[at] ? s->rival : s; /* whose vectors found it */
+    sem_status status = cut ? search_hit_passage(by, at, doc, &passage, err) : SEM_OK;
     if (status == SEM_OK && (s->request->u.search.with & WITH_VECTOR))
         status = store_passage_get(s->worker->read, search_space(s), s->collection.number, doc->docno, passage.ordinal,
                                    s->found, s->dim, &ignored, &has_vector, err);
@@ -50,15 +56,24 @@ static sem_status pack_one(search *s, packer *p, size_t at, const store_document
     return status;
 }
 
+/* For a hit's vector. */
+static sem_status make_room(search *s, sem_error *err)
+{
+    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
+    if (!(s->request->u.search.with & WITH_VECTOR) && s->collection.passage_tokens == 0)
+        return SEM_OK;
+    s->found = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->found);
+    return s->found != NULL ? SEM_OK : sem_fail_memory(err, "a vector");
+}
+
 static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
 {
     size_t limit = core_limits(s->worker->core).frame_bytes;
-    s->dim = s->collection.external ? s->collection.dim : space_dim(s->serving->space);
-    if ((s->request->u.search.with & WITH_VECTOR) || s->collection.passage_tokens > 0) {
-        s->found = pool_take_array(s->worker->core->hooks.memory, s->dim, sizeof *s->found);
-        if (s->found == NULL)
-            return sem_fail_memory(err, "a vector");
-    }
+    sem_status room = make_room(s, err);
+    if (room == SEM_OK && s->rival != NULL)
+        room = make_room(s->rival, err);
+    if (room != SEM_OK)
+        return room;
     for (size_t i = 0; i < s->count; i++) {
         store_document doc;
         bool found;
@@ -90,6 +105,7 @@ static search_record *make_record(const search *s, const docid *shown, const cha
     const docid *like = q->u.search.has_like ? &q->u.search.like : NULL;
     size_t bytes = s->count * (sizeof(docid) + sizeof(float)) + q->u.search.query.size + 1;
     bytes += like != NULL && !like->is_integer ? like->length : 0;
+    bytes += s->drafted != NULL ? s->count * sizeof(bool) : 0;
     for (size_t i = 0; i < s->count; i++)
         bytes += shown[i].is_integer ? 0 : shown[i].length;
     search_record *r = pool_take_cleared(s->worker->core->hooks.memory, 1, sizeof *r);
@@ -102,6 +118,12 @@ static search_record *make_record(const search *s, const docid *shown, const cha
     docid *ids = (docid *)(void *)memory;
     float *scores = (float *)(void *)(ids + s->count);
     char *text = (char *)(scores + s->count);
+    bool *rivals = NULL;
+    if (s->drafted != NULL && s->count > 0) {
+        rivals = (bool *)(void *)text;
+        memcpy(rivals, s->drafted, s->count * sizeof *rivals);
+        text += s->count * sizeof *rivals;
+    }
     for (size_t i = 0; i < s->count; i++) {
         ids[i] = shown[i];
         scores[i] = s->hits[i].score;
@@ -130,6 +152,8 @@ static search_record *make_record(const search *s, const docid *shown, const cha
         .shown = ids,
         .scores = scores,
         .shown_count = s->count,
+        .rival = rivals != NULL ? s->rival->serving->generation : 0,
+        .rivals = rivals,
     };
     if (like != NULL)
         r->event.like = *like;

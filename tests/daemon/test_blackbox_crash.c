@@ -28,7 +28,8 @@ typedef struct scenario {
     const char *option;
 } scenario;
 
-static const char QUERY[] = "{'mode': 'query'}", MINES[] = "finetune.mined_negatives=1";
+static const char QUERY[] = "{'mode': 'query'}", MINES[] = "finetune.mined_negatives=1",
+                  TRIAL[] = "finetune.rollout=interleave";
 
 /* The store has generations 1 (previous) and 2 (current); or where 3 is, that is one of mode query
  * with the space of 2, which is the previous one. */
@@ -38,6 +39,8 @@ static const scenario scenarios[] = {
     {"rollback.", "rollback", "{'generation': 2}", 3, 2, true, true, NULL},
     {"mining.", "finetune", "{}", 2, 3, false, false, MINES},
     {"auto.", "finetune", "{'mode': 'auto'}", 2, 3, false, false, NULL},
+    {"trial.", "finetune", "{}", 2, 2, false, false, TRIAL}, /* nobody clicks: it is lost */
+    {"trial.", "finetune", QUERY, 2, 2, true, false, TRIAL},
     {"towers.", "finetune", QUERY, 2, 3, false, true, NULL},
     {"shared.", "finetune", QUERY, 2, 3, false, true, NULL},
     {"shared.", "rollback", "{'generation': 2}", 3, 2, true, true, NULL},
@@ -133,6 +136,8 @@ static void take_copy(box *b, const scenario *s, const char *prepared, float vec
     job_box_copy(from, testing_folder());
     ck_assert(job_box_at(b, testing_folder()));
     job_box_option(b, s->option);
+    if (s->option == TRIAL)
+        job_box_option(b, "finetune.rollout_time=1ms"); /* over as soon as it is looked at */
     if (!s->keeps)
         return;
     box_start(b);
@@ -156,7 +161,8 @@ static void try_label(const char *label, const scenario *s, const char *prepared
     } else {
         box_wait_for_job(&b, "done");
         ck_assert(job_is_known(&b, s));
-        ck_assert(object_is(object_get(box_call(&b, "job", "{}"), "decision"), "promoted"));
+        ck_assert(object_is(object_get(box_call(&b, "job", "{}"), "decision"),
+                            s->option == TRIAL ? "discarded" : "promoted"));
         ck_assert_uint_eq(job_box_check_search(&b), s->result);
     }
     if (s->keeps) {
