@@ -60,10 +60,15 @@ const char *testing_minilm(void)
 
 uint64_t testing_seed(void)
 {
+    return testing_seed_or((uint64_t)time(NULL));
+}
+
+uint64_t testing_seed_or(uint64_t usual)
+{
     static uint64_t seed;
     if (seed == 0) {
         const char *given = getenv("SEMD_TEST_SEED");
-        seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+        seed = given != NULL ? strtoull(given, NULL, 10) : usual;
         printf("seed %llu (SEMD_TEST_SEED repeats it)\n", (unsigned long long)seed);
     }
     return seed;

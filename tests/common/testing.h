@@ -23,6 +23,8 @@ const char *testing_minilm(void);
 
 /* The seed of this run: $SEMD_TEST_SEED or the clock, printed once. */
 uint64_t testing_seed(void);
+/* The same with a seed of the test's own instead of the clock's: for what holds of nearly all draws, not of each. */
+uint64_t testing_seed_or(uint64_t usual);
 
 /* Runs the suite and prints the closing line; returns main's exit status. */
 int testing_run(Suite *suite);

@@ -279,6 +279,7 @@ START_TEST(a_kill_at_every_point_leaves_a_whole_generation)
     for (; running > 0; running--)
         end_attempt(attempts, &failed);
     printf("%zu points, tried %zu times, %zu failed\n", all.count, tried, failed);
+    fflush(stdout); /* or what failed is lost where it goes to a file */
     ck_assert_uint_eq(failed, 0);
 }
 END_TEST
