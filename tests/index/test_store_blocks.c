@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "index/rows.h"
+#include "index/store_internal.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -271,10 +272,10 @@ START_TEST(a_store_of_version_1_is_opened_and_packed)
     check_some(s, c, 0, 20, 1);
     check_some(s, c, 20, 1000, 0);
     store_close(s);
-    set_format("space-1", 4);
+    set_format("space-1", STORE_FORMAT + 1);
     store_options options = {.path = store_folder(), .map_size = MAP};
     ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
-    set_format("space-1", 3);
+    set_format("space-1", STORE_FORMAT);
 }
 END_TEST
 

@@ -1,5 +1,7 @@
 #include "tests/index/store_fixture.h"
 
+#include "index/store_internal.h"
+
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -171,13 +173,15 @@ START_TEST(a_newer_format_is_refused)
 {
     static const char *const names[] = {"main", "events", "external", "space-1"};
     sem_error error;
+    char found[32];
     store_options options = {.path = store_folder(), .map_size = MAP};
     store *s = new_store(MAP);
     store_close(s);
+    snprintf(found, sizeof found, "format %d", STORE_FORMAT + 1);
     for (size_t i = 0; i < 4; i++) {
-        set_format(names[i], 4);
+        set_format(names[i], STORE_FORMAT + 1);
         ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
-        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, "format 4") != NULL, "%s",
+        ck_assert_msg(strstr(error.message, names[i]) != NULL && strstr(error.message, found) != NULL, "%s",
                       error.message);
         set_format(names[i], 1);
     }
