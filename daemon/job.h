@@ -33,7 +33,8 @@ typedef struct job {
     core *core;
     job_status *status;
     atomic_bool *cancel;
-    const atomic_bool *cancelled; /* by a client; else a cancel is for now */
+    const atomic_bool
+        *cancelled; /* by a client; else a cancel is the daemon's end, and the job goes on after its start */
     uint32_t number;
     job_kind kind;
     config settings;           /* [finetune] and [train] as they were when the job began */

@@ -204,7 +204,7 @@ static bool take_search(void *context, const event_logged_search *s)
     return !r->failed && !r->full;
 }
 
-/* One piece of the log; false when there is nothing to read for now. */
+/* One piece of the log; false when there is nothing to read until more is logged. */
 static bool read_piece(watchdog *w)
 {
     sem_error err;

@@ -145,7 +145,7 @@ static void take_copy(box *b, const scenario *s, const char *prepared, float vec
     box_stop(b);
 }
 
-static void try_label(const char *label, const scenario *s, const char *prepared)
+static void ck_survives(const char *label, const scenario *s, const char *prepared)
 {
     box b;
     float vectors[LOOKED_AT][JOB_BOX_DIM], after[LOOKED_AT][JOB_BOX_DIM];
@@ -179,7 +179,7 @@ static size_t scenario_to_try;
 
 START_TEST(the_point_is_survived)
 {
-    try_label(label_to_try, &scenarios[scenario_to_try], store_to_copy);
+    ck_survives(label_to_try, &scenarios[scenario_to_try], store_to_copy);
 }
 END_TEST
 

@@ -66,7 +66,7 @@ static bool search_one(void *context, const event_logged_search *s)
     return true;
 }
 
-static void check(store *s, const char *expected)
+static void ck_listed(store *s, const char *expected)
 {
     sem_error error;
     store_read *r;
@@ -82,7 +82,7 @@ static void check(store *s, const char *expected)
 START_TEST(whose_hit_each_was_is_kept)
 {
     store *s = store_with_draft();
-    check(s, "5:011 0:000 5/2/1 5/1/0 0/3/0 0/3/001 5/3/110 ");
+    ck_listed(s, "5:011 0:000 5/2/1 5/1/0 0/3/0 0/3/001 5/3/110 ");
     store_close(s);
 }
 END_TEST
