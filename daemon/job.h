@@ -33,8 +33,7 @@ typedef struct job {
     core *core;
     job_status *status;
     atomic_bool *cancel;
-    const atomic_bool
-        *cancelled; /* by a client; else a cancel is the daemon's end, and the job goes on after its start */
+    const atomic_bool *cancelled; /* by a client; else it is the daemon that ends, and the job goes on later */
     uint32_t number;
     job_kind kind;
     config settings;           /* [finetune] and [train] as they were when the job began */
