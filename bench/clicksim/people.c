@@ -141,9 +141,7 @@ static sem_status click_window(clicking *k, client *c, sem_error *err)
     k->first = k->p->searches;
     sem_status status = window_run(c, &searches, 0, WINDOW_SIZE, err);
     k->p->searches += WINDOW_SIZE;
-    for (size_t from = 0; from < k->count && status == SEM_OK; from += WINDOW_SIZE)
-        status = window_run(c, &clicks, from, k->count - from < WINDOW_SIZE ? k->count : from + WINDOW_SIZE, err);
-    return status;
+    return status == SEM_OK ? window_run(c, &clicks, 0, k->count, err) : status;
 }
 
 sem_status people_click(people *p, client *c, size_t clicks, people_round *out, sem_error *err)
@@ -204,11 +202,8 @@ sem_status people_measure(const world_queries *queries, client *c, people_qualit
 {
     measuring m = {.queries = queries};
     const window_calls searches = {"search", pack_query, add_rank, &m};
-    sem_status status = SEM_OK;
     *out = (people_quality){0};
-    for (size_t from = 0; from < queries->count && status == SEM_OK; from += WINDOW_SIZE)
-        status = window_run(c, &searches, from,
-                            queries->count - from < WINDOW_SIZE ? queries->count : from + WINDOW_SIZE, err);
+    sem_status status = window_run(c, &searches, 0, queries->count, err);
     double n = (double)queries->count;
     if (status == SEM_OK && queries->count > 0) {
         out->mrr = m.sum / n;

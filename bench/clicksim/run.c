@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/names.h"
 #include "base/process.h"
 #include "proto/client.h"
 #include "tools/demo/demo_daemon.h"
@@ -139,8 +140,7 @@ static sem_status rounds(run *r, bool learns, sem_error *err)
 static size_t variant_number(const char *name)
 {
     size_t number = 0;
-    while (results_variants[number] != NULL && strcmp(results_variants[number], name) != 0)
-        number++;
+    (void)names_find(results_variants, RUN_VARIANTS_MAX, name, &number);
     return number;
 }
 

@@ -178,9 +178,13 @@ static sem_status learn(online *o, sem_error *err)
     o->learning_bytes = memory_watch_peak(o->memory);
     if (status == SEM_OK)
         wait_seconds(o->seconds);
-    while (status == SEM_OK && traffic_sent(o->traffic) < o->searches)
+    while (status == SEM_OK && traffic_sent(o->traffic) < o->searches && !traffic_is_over(o->traffic))
         wait_seconds(1);
+    const size_t sent = traffic_sent(o->traffic);
     traffic_stop(o->traffic, &o->report);
+    if (status == SEM_OK && sent < o->searches)
+        return sem_fail(err, SEM_UNAVAILABLE, "%zu of %zu searches were sent: %s", sent, o->searches,
+                        o->report.first_failure);
     return status;
 }
 

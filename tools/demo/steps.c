@@ -98,8 +98,8 @@ static sem_status take_hits(void *context, size_t number, const msgpack_object *
     return b->answer(b->context, p, result, rpc_hit_rank(result, p->name), err);
 }
 
-/* Searches for packages[from, to) all at once and hands out the answers. */
-static sem_status search_window(client *c, batch *b, size_t from, size_t to, sem_error *err)
+/* Searches for packages[from, to) and hands out the answers. */
+static sem_status search_for(client *c, batch *b, size_t from, size_t to, sem_error *err)
 {
     const window_calls calls = {"search", pack_query, take_hits, b};
     return window_run(c, &calls, from, to, err);
@@ -196,7 +196,7 @@ sem_status steps_click(client *c, const corpus *texts, click_report *report, sem
     screen_bar_begin(&bar);
     for (size_t from = 0; from < b.count && status == SEM_OK; from += WINDOW_SIZE) {
         size_t to = b.count - from < WINDOW_SIZE ? b.count : from + WINDOW_SIZE;
-        status = search_window(c, &b, from, to, err);
+        status = search_for(c, &b, from, to, err);
         if (status == SEM_OK)
             status = send_clicks(c, &k, err);
         if (status == SEM_OK && (k.waiting >= FEEDBACK_BATCH || to == b.count))
@@ -231,11 +231,7 @@ sem_status steps_measure(client *c, const corpus *texts, bool italian, quality *
 {
     memset(out, 0, sizeof *out);
     batch b = {texts->packages, CORPUS_HELDOUT, italian, false, add_rank, out};
-    sem_status status = SEM_OK;
-    for (size_t from = 0; from < b.count && status == SEM_OK; from += WINDOW_SIZE) {
-        size_t to = b.count - from < WINDOW_SIZE ? b.count : from + WINDOW_SIZE;
-        status = search_window(c, &b, from, to, err);
-    }
+    sem_status status = search_for(c, &b, 0, b.count, err);
     out->mrr /= CORPUS_HELDOUT;
     out->top1 /= CORPUS_HELDOUT;
     return status;

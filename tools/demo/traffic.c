@@ -25,7 +25,7 @@ struct traffic {
     pthread_t thread;
     client *connection;
     traffic_options options;
-    atomic_bool stop;
+    atomic_bool stop, over;
     atomic_size_t phase, sent; /* sent is changed by the thread alone */
     /* The thread's own until it has ended: */
     search *searches;    /* [options.most] */
@@ -127,6 +127,7 @@ static void *run(void *context)
     while (alive && t->waiting_from < t->sent && clock_monotonic_ns() < end)
         alive = take_answers(t, clock_monotonic_ns() + (uint64_t)LAST_POLL_MS * 1000000);
     buffer_free(&params);
+    atomic_store(&t->over, true);
     return NULL;
 }
 
@@ -162,6 +163,11 @@ void traffic_set_phase(traffic *t, size_t phase)
 size_t traffic_sent(traffic *t)
 {
     return atomic_load(&t->sent);
+}
+
+bool traffic_is_over(traffic *t)
+{
+    return atomic_load(&t->over);
 }
 
 /* --- what it was like */

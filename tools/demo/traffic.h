@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { TRAFFIC_PHASES_MAX = 8, TRAFFIC_QUERY_MAX = 512 };
@@ -42,6 +43,9 @@ void traffic_set_phase(traffic *t, size_t phase);
 
 /* Searches sent so far. */
 size_t traffic_sent(traffic *t);
+
+/* Whether no more are sent: all were, or the connection is gone. */
+bool traffic_is_over(traffic *t);
 
 /* Stops sending, waits for the answers under way, and frees. Accepts NULL. */
 void traffic_stop(traffic *t, traffic_report *report);

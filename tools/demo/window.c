@@ -21,21 +21,29 @@ static sem_status take_answer(client *c, const window_calls *calls, const uint32
     return status;
 }
 
-sem_status window_run(client *c, const window_calls *calls, size_t from, size_t to, sem_error *err)
+static sem_status run_one(client *c, const window_calls *calls, size_t from, size_t to, buffer *params, sem_error *err)
 {
     uint32_t msgids[WINDOW_SIZE];
-    buffer params = {0};
     sem_status status = SEM_OK;
-    if (to - from > WINDOW_SIZE)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "%zu requests under way; %d are the most", to - from, WINDOW_SIZE);
     for (size_t i = from; i < to && status == SEM_OK; i++) {
-        params.size = 0;
-        status = calls->pack(calls->context, i, &params, err);
+        params->size = 0;
+        status = calls->pack(calls->context, i, params, err);
         if (status == SEM_OK)
-            status = client_send(c, calls->method, params.data, params.size, &msgids[i - from], err);
+            status = client_send(c, calls->method, params->data, params->size, &msgids[i - from], err);
     }
     for (size_t i = from; i < to && status == SEM_OK; i++)
         status = take_answer(c, calls, msgids, from, to, err);
+    return status;
+}
+
+sem_status window_run(client *c, const window_calls *calls, size_t from, size_t to, sem_error *err)
+{
+    buffer params = {0};
+    sem_status status = SEM_OK;
+    for (size_t next; from < to && status == SEM_OK; from = next) {
+        next = to - from < WINDOW_SIZE ? to : from + WINDOW_SIZE;
+        status = run_one(c, calls, from, next, &params, err);
+    }
     buffer_free(&params);
     return status;
 }

@@ -19,8 +19,8 @@ typedef struct window_calls {
     void *context;
 } window_calls;
 
-/* Sends the requests from `from` to `to`, WINDOW_SIZE of them at most, and waits for all their
- * answers. An error answer is an error. Nothing else is under way on the connection. */
+/* Sends the requests [from, to), WINDOW_SIZE at a time, and waits for all their answers. An error
+ * answer is an error. Nothing else is under way on the connection. */
 sem_status window_run(client *c, const window_calls *calls, size_t from, size_t to, sem_error *err);
 
 #endif
