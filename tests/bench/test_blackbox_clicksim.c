@@ -44,16 +44,14 @@ static run_options options(const char *model)
 START_TEST(a_small_loop_decides_each_round_and_no_request_fails)
 {
     const char *model = testing_shared("golden/tiny-bert");
-    char path[FILES_PATH_MAX];
     results_row *rows;
     size_t count;
     if (model == NULL)
         return;
     const run_options o = options(model);
     ck_ok(run_all(&o, &error)); /* fails with the first request that does */
-    ck_ok(files_join(path, &error, "%s/results.jsonl", testing_folder()));
-    const char *paths[] = {path};
-    ck_ok(results_read(&rows, &count, paths, 1, &error));
+    const char *path = testing_path("results.jsonl");
+    ck_ok(results_read(&rows, &count, &path, 1, &error));
 
     ck_assert_uint_eq(count, 1 + 1 + ROUNDS); /* none is measured once */
     ck_assert_double_eq(rows[0].heldout.mrr, rows[1].heldout.mrr);

@@ -28,7 +28,7 @@ static void count_clicks(const click_model *m, const bool *relevant, double rate
 }
 
 /* Within five standard errors of a share of LISTS. */
-static void assert_share(double found, double expected, size_t rank)
+static void ck_share(double found, double expected, size_t rank)
 {
     double error = sqrt(expected * (1 - expected) / LISTS);
     ck_assert_msg(fabs(found - expected) <= 5 * error + 1e-12, "rank %zu: %.5f instead of %.5f", rank, found, expected);
@@ -45,7 +45,7 @@ START_TEST(position_based_clicks_follow_propensity_and_relevance)
         const click_model m = {.kind = CLICK_PBM, .strength = strengths[s], .hit = 0.8, .noise = 0.1};
         count_clicks(&m, relevant, rates);
         for (size_t i = 0; i < RANKS; i++)
-            assert_share(rates[i], (relevant[i] ? 0.8 : 0.1) / pow((double)(i + 1), strengths[s]), i + 1);
+            ck_share(rates[i], (relevant[i] ? 0.8 : 0.1) / pow((double)(i + 1), strengths[s]), i + 1);
     }
 }
 END_TEST
@@ -59,7 +59,7 @@ START_TEST(in_a_cascade_a_rank_is_looked_at_while_nothing_above_is_clicked)
     count_clicks(&m, relevant, rates);
     for (size_t i = 0; i < RANKS; i++) {
         double attracts = relevant[i] ? 1 : 0.2;
-        assert_share(rates[i], above / (double)(i + 1) * attracts, i + 1);
+        ck_share(rates[i], above / (double)(i + 1) * attracts, i + 1);
         above *= 1 - attracts;
     }
     for (size_t i = 5; i < RANKS; i++)

@@ -9,15 +9,6 @@
 
 static sem_error error;
 
-static const char *path_of(const char *name)
-{
-    static char paths[4][FILES_PATH_MAX];
-    static int next;
-    char *path = paths[next++ % 4];
-    ck_ok(files_join(path, &error, "%s/%s", testing_folder(), name));
-    return path;
-}
-
 static results_row row(const char *where, const char *variant, unsigned round, double mrr, const char *decision)
 {
     results_row r = {.round = round,
@@ -49,7 +40,7 @@ START_TEST(rounds_come_back_as_they_were_kept)
     results_row *rows, one = row("italian", "debiased", 1, 0.375, "promoted"),
                        two = row("italian", "debiased", 2, 0.5, "discarded");
     size_t count;
-    const char *path = path_of("kept.jsonl");
+    const char *path = testing_path("kept.jsonl");
     ck_ok(results_append(path, &one, &error));
     ck_ok(results_append(path, &two, &error));
     ck_ok(results_read(&rows, &count, &path, 1, &error));
@@ -80,8 +71,8 @@ START_TEST(a_picture_has_a_panel_a_world_a_line_a_variant_and_a_dot_a_promotion)
         row("medquad", "debiased", 0, 0.6, ""),       row("medquad", "debiased", 1, 0.7, "promoted")};
     char *text;
     size_t size;
-    ck_ok(results_draw(rows, sizeof rows / sizeof *rows, path_of("rounds.svg"), &error));
-    ck_ok(files_read(path_of("rounds.svg"), 1 << 20, &text, &size, &error));
+    ck_ok(results_draw(rows, sizeof rows / sizeof *rows, testing_path("rounds.svg"), &error));
+    ck_ok(files_read(testing_path("rounds.svg"), 1 << 20, &text, &size, &error));
     ck_assert_uint_eq(count_of(text, "class=\"frame\""), 4); /* two worlds, each held out and kept */
     ck_assert_uint_eq(count_of(text, "<circle "), 2 * 3);
     ck_assert_uint_eq(count_of(text, "class=\"dot k1\""), 2);
@@ -103,7 +94,7 @@ END_TEST
 
 START_TEST(nothing_to_draw_is_said)
 {
-    ck_fails(results_draw(NULL, 0, path_of("none.svg"), &error), SEM_FAILED_PRECONDITION);
+    ck_fails(results_draw(NULL, 0, testing_path("none.svg"), &error), SEM_FAILED_PRECONDITION);
 }
 END_TEST
 

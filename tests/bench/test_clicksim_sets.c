@@ -12,8 +12,8 @@ static sem_error error;
 /* A folder with a file of this content below it. */
 static void write_file(const char *name, const char *content)
 {
-    char path[FILES_PATH_MAX], parent[FILES_PATH_MAX];
-    ck_ok(files_join(path, &error, "%s/%s", testing_folder(), name));
+    const char *path = testing_path(name);
+    char parent[FILES_PATH_MAX];
     ck_ok(files_parent(path, parent, &error));
     ck_ok(files_make_folder(parent, &error));
     ck_ok(files_write(path, content, strlen(content), &error));
@@ -27,7 +27,7 @@ static const world_query *find(const world_queries *q, const char *text)
     return NULL;
 }
 
-static void assert_apart(const world_queries *a, const world_queries *b)
+static void ck_apart(const world_queries *a, const world_queries *b)
 {
     for (size_t i = 0; i < a->count; i++)
         ck_assert_msg(find(b, a->items[i].text) == NULL, "\"%s\" is in both", a->items[i].text);
@@ -40,7 +40,7 @@ START_TEST(what_is_held_out_is_never_asked)
     ck_assert_uint_eq(w.document_count, 512);
     ck_assert_uint_eq(w.asked.count + w.heldout.count, 512);
     ck_assert_uint_gt(w.heldout.count, 100);
-    assert_apart(&w.asked, &w.heldout);
+    ck_apart(&w.asked, &w.heldout);
     world_free(&w);
 }
 END_TEST
@@ -111,9 +111,9 @@ START_TEST(the_real_sets_hold_no_query_twice)
         ck_ok(sets_load(&w, names[i], &places, &error));
         ck_assert_uint_gt(w.asked.count, 90);
         ck_assert_uint_gt(w.heldout.count, 90);
-        assert_apart(&w.asked, &w.heldout);
-        assert_apart(&w.kept, &w.heldout);
-        assert_apart(&w.kept, &w.asked);
+        ck_apart(&w.asked, &w.heldout);
+        ck_apart(&w.kept, &w.heldout);
+        ck_apart(&w.kept, &w.asked);
         world_free(&w);
     }
 }

@@ -44,8 +44,7 @@ enum { MORE = 100 };
 /* A corpus of made packages. */
 static void make_texts(online_texts *t)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/packages.jsonl", testing_folder());
+    const char *path = testing_path("packages.jsonl");
     FILE *out = fopen(path, "w");
     ck_assert_ptr_nonnull(out);
     for (int i = 0; i < CORPUS_DOCUMENTS + MORE; i++)
@@ -62,7 +61,7 @@ static int by_text(const void *left, const void *right)
 }
 
 /* Sorts and frees them. */
-static void assert_different(char **texts, size_t count)
+static void ck_different(char **texts, size_t count)
 {
     qsort(texts, count, sizeof *texts, by_text);
     for (size_t i = 1; i < count; i++)
@@ -82,7 +81,7 @@ START_TEST(no_query_comes_twice)
         online_texts_query(&t, i, query);
         queries[i] = strdup(query);
     }
-    assert_different(queries, QUERIES);
+    ck_different(queries, QUERIES);
     online_texts_free(&t);
 }
 END_TEST
@@ -108,7 +107,7 @@ START_TEST(documents_beyond_the_packages_differ)
         memcpy(documents[i], at, length);
         buffer_free(&out);
     }
-    assert_different(documents, DOCUMENTS);
+    ck_different(documents, DOCUMENTS);
     online_texts_free(&t);
 }
 END_TEST

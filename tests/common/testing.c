@@ -29,6 +29,17 @@ const char *testing_folder(void)
     return folder;
 }
 
+const char *testing_path(const char *name)
+{
+    enum { AT_A_TIME = 8 };
+    static char paths[AT_A_TIME][FILES_PATH_MAX];
+    static size_t next;
+    sem_error error;
+    char *path = paths[next++ % AT_A_TIME];
+    ck_ok(files_join(path, &error, "%s/%s", testing_folder(), name));
+    return path;
+}
+
 /* Tests run from the project's root; $SEMD_ROOT overrides it. */
 static const char *root(void)
 {

@@ -14,6 +14,9 @@
  * the process that made it. */
 const char *testing_folder(void);
 
+/* testing_folder()/<name>. One of eight static buffers, the next at each call. */
+const char *testing_path(const char *name);
+
 /* ../shared/<name> from the project's root, or NULL when it is missing; then a
  * line says that the test was skipped. Static buffer. */
 const char *testing_shared(const char *name);

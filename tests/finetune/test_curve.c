@@ -14,15 +14,6 @@ static sem_error error;
 
 static const char *const NAMES[] = {"own.ndcg", "talk.accuracy"};
 
-static const char *in_folder(const char *name)
-{
-    static char paths[4][600];
-    static size_t next;
-    char *path = paths[next++ % 4];
-    snprintf(path, 600, "%s/%s", testing_folder(), name);
-    return path;
-}
-
 static curve_row row_of(uint64_t step)
 {
     curve_row row = {.step = step,
@@ -95,11 +86,11 @@ static const char BEGINNING[] =
 
 START_TEST(rows_come_back)
 {
-    write_steps(in_folder("curve.csv"), 1, 12, 2);
-    check_steps(in_folder("curve.csv"), 12);
+    write_steps(testing_path("curve.csv"), 1, 12, 2);
+    check_steps(testing_path("curve.csv"), 12);
     char *text;
     size_t size;
-    ck_ok(files_read(in_folder("curve.csv"), 1 << 20, &text, &size, &error));
+    ck_ok(files_read(testing_path("curve.csv"), 1 << 20, &text, &size, &error));
     ck_assert(strncmp(text, BEGINNING, sizeof BEGINNING - 1) == 0);
     free(text);
 }
@@ -107,7 +98,7 @@ END_TEST
 
 START_TEST(a_run_that_goes_on_doubles_no_row_and_counts_its_seconds_on)
 {
-    const char *path = in_folder("curve.csv");
+    const char *path = testing_path("curve.csv");
     /* The second process begins before the first one's end, within it and behind it. */
     for (uint64_t from = 2; from <= 9; from++) {
         write_steps(path, 1, 8, 2);
@@ -123,7 +114,7 @@ END_TEST
 
 START_TEST(a_file_cut_anywhere_keeps_its_whole_rows)
 {
-    const char *path = in_folder("curve.csv"), *cut = in_folder("cut.csv");
+    const char *path = testing_path("curve.csv"), *cut = testing_path("cut.csv");
     char *text;
     size_t size;
     write_steps(path, 1, 6, 2);
@@ -145,7 +136,7 @@ START_TEST(a_file_of_other_columns_or_no_curve_is_refused)
 {
     curve *c;
     seen s = {0};
-    const char *path = in_folder("curve.csv");
+    const char *path = testing_path("curve.csv");
     write_steps(path, 1, 6, 1);
     ck_fails(curve_open(&c, path, 4, NAMES, 2, &error), SEM_FAILED_PRECONDITION);
     ck_assert_ptr_null(c);
@@ -210,9 +201,9 @@ static char *draw_steps(uint64_t steps, size_t figures)
     const curve_labels labels = {.title = "a <b> & c", .loss = "loss (nats)", .evaluation = "worth"};
     char *text;
     size_t size;
-    write_steps(in_folder("curve.csv"), 1, steps, figures);
-    ck_ok(curve_draw(in_folder("curve.csv"), in_folder("curve.svg"), &labels, &error));
-    ck_ok(files_read(in_folder("curve.svg"), 1 << 20, &text, &size, &error));
+    write_steps(testing_path("curve.csv"), 1, steps, figures);
+    ck_ok(curve_draw(testing_path("curve.csv"), testing_path("curve.svg"), &labels, &error));
+    ck_ok(files_read(testing_path("curve.svg"), 1 << 20, &text, &size, &error));
     check_xml(text);
     ck_assert_ptr_nonnull(strstr(text, "a &lt;b&gt; &amp; c"));
     ck_assert_ptr_nonnull(strstr(text, "prefers-color-scheme:dark"));
@@ -242,9 +233,10 @@ START_TEST(what_was_not_measured_has_no_axis)
     ck_assert_uint_eq(count_of(text, "nan") + count_of(text, "inf"), 0);
     free(text);
     const curve_labels labels = {.title = "", .loss = "", .evaluation = ""};
-    ck_ok(files_write(in_folder("empty.csv"), "", 0, &error));
-    ck_fails(curve_draw(in_folder("empty.csv"), in_folder("empty.svg"), &labels, &error), SEM_FAILED_PRECONDITION);
-    ck_fails(curve_draw(in_folder("none.csv"), in_folder("empty.svg"), &labels, &error), SEM_NOT_FOUND);
+    ck_ok(files_write(testing_path("empty.csv"), "", 0, &error));
+    ck_fails(curve_draw(testing_path("empty.csv"), testing_path("empty.svg"), &labels, &error),
+             SEM_FAILED_PRECONDITION);
+    ck_fails(curve_draw(testing_path("none.csv"), testing_path("empty.svg"), &labels, &error), SEM_NOT_FOUND);
 }
 END_TEST
 

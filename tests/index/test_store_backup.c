@@ -8,15 +8,6 @@
 
 enum { DOCUMENTS = 3000, GROWTH = 1 << 30, REPLACED = 400 /* documents at each step of a backup */ };
 
-static const char *below(const char *name)
-{
-    static char paths[4][FILES_PATH_MAX];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-    snprintf(path, FILES_PATH_MAX, "%s/%s", testing_folder(), name);
-    return path;
-}
-
 static void put_model(const char *name)
 {
     char path[FILES_PATH_MAX];
@@ -91,7 +82,7 @@ static sem_status on_progress(void *context, uint64_t done, uint64_t total, sem_
 static sem_status take(store *s, const char *name, uint64_t limit, meanwhile *m, backup_result *out, sem_error *err)
 {
     backup_options o = {
-        .folder = below("backups"), .name = name, .growth = limit, .progress = on_progress, .context = m};
+        .folder = testing_path("backups"), .name = name, .growth = limit, .progress = on_progress, .context = m};
     return backup_take(s, &o, out, err);
 }
 
@@ -99,7 +90,7 @@ static sem_status restore(const char *name, const char *target, sem_error *err)
 {
     char from[FILES_PATH_MAX];
     backup_result out;
-    ck_assert_int_eq(files_join(from, err, "%s/%s", below("backups"), name), SEM_OK);
+    ck_assert_int_eq(files_join(from, err, "%s/%s", testing_path("backups"), name), SEM_OK);
     return backup_restore(from, target, NULL, NULL, &out, err);
 }
 
@@ -171,10 +162,10 @@ START_TEST(backup_is_the_store_of_one_moment)
     ck_ok(take(s, "one", GROWTH, &m, &result, &error));
     ck_assert_uint_gt(m.calls, 3);
     ck_assert_uint_eq(result.generation, 1);
-    ck_assert_uint_eq(entries_of(below("backups")), 1);
+    ck_assert_uint_eq(entries_of(testing_path("backups")), 1);
     store_close(s);
-    ck_ok(restore("one", below("restored"), &error));
-    s = open_at(below("restored"));
+    ck_ok(restore("one", testing_path("restored"), &error));
+    s = open_at(testing_path("restored"));
     seen all = look(s, collection);
     /* The copy of models calls first, before main is copied but after its snapshot. */
     ck_assert_uint_eq(all.documents, DOCUMENTS - 50);
@@ -189,7 +180,7 @@ START_TEST(backup_is_the_store_of_one_moment)
     delete_range(s, collection, 0, 1000);
     ck_assert_uint_eq(look(s, collection).documents, DOCUMENTS - 1000);
     store_close(s);
-    s = open_at(below("restored"));
+    s = open_at(testing_path("restored"));
     ck_assert_uint_eq(look(s, collection).documents, DOCUMENTS - 1000);
     store_close(s);
 }
@@ -230,14 +221,14 @@ START_TEST(backup_does_not_hold_the_key_of_user_names)
     nftw(store_folder(), find_needle, 8, FTW_PHYS);
     ck_assert_str_ne(found_in, ""); /* or the search below would say nothing */
     found_in[0] = '\0';
-    nftw(below("backups"), find_needle, 8, FTW_PHYS);
+    nftw(testing_path("backups"), find_needle, 8, FTW_PHYS);
     ck_assert_str_eq(found_in, "");
-    ck_ok(restore("one", below("restored"), &error));
-    s = open_at(below("restored"));
+    ck_ok(restore("one", testing_path("restored"), &error));
+    s = open_at(testing_path("restored"));
     ck_assert_mem_ne(store_user_key(s), key, sizeof key);
     memcpy(key, store_user_key(s), sizeof key);
     store_close(s);
-    s = open_at(below("restored"));
+    s = open_at(testing_path("restored"));
     ck_assert_mem_eq(store_user_key(s), key, sizeof key);
     store_close(s);
 }
@@ -282,7 +273,7 @@ START_TEST(restore_refuses_a_damaged_file_by_its_name)
     sem_error error;
     store *s = filled_and_taken();
     store_close(s);
-    nftw(below("backups"), note_file, 8, FTW_PHYS);
+    nftw(testing_path("backups"), note_file, 8, FTW_PHYS);
     ck_assert_uint_ge(file_count, 6); /* manifest, main, events, external, a space, a model's */
     for (unsigned i = 0; i < file_count; i++) {
         struct stat st;
@@ -290,20 +281,20 @@ START_TEST(restore_refuses_a_damaged_file_by_its_name)
         long places[] = {0, (long)st.st_size / 2, (long)st.st_size - 1};
         for (unsigned k = 0; k < 3; k++) {
             flip_byte(files[i], places[k]);
-            ck_assert_int_eq(restore("one", below("restored"), &error), SEM_INVALID_ARGUMENT);
+            ck_assert_int_eq(restore("one", testing_path("restored"), &error), SEM_INVALID_ARGUMENT);
             ck_assert_msg(strstr(error.message, files[i]) != NULL, "%s is not named: %s", files[i], error.message);
-            ck_assert_int_ne(access(below("restored"), F_OK), 0);
+            ck_assert_int_ne(access(testing_path("restored"), F_OK), 0);
             flip_byte(files[i], places[k]);
         }
         /* One that is missing, and one that is cut short. */
         char aside[FILES_PATH_MAX + 8];
         snprintf(aside, sizeof aside, "%s.aside", files[i]);
         ck_assert_int_eq(rename(files[i], aside), 0);
-        ck_assert_int_ne(restore("one", below("restored"), &error), SEM_OK);
+        ck_assert_int_ne(restore("one", testing_path("restored"), &error), SEM_OK);
         ck_assert_int_eq(rename(aside, files[i]), 0);
     }
-    ck_assert_int_eq(truncate(below("backups/one/main/data.mdb"), 4096), 0);
-    ck_assert_int_eq(restore("one", below("restored"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_eq(truncate(testing_path("backups/one/main/data.mdb"), 4096), 0);
+    ck_assert_int_eq(restore("one", testing_path("restored"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "main/data.mdb is damaged: it has 4096 bytes"));
 }
 END_TEST
@@ -314,12 +305,12 @@ START_TEST(restore_leaves_a_folder_alone_that_holds_something)
     store *s = filled_and_taken();
     store_close(s);
     ck_assert_int_eq(restore("one", store_folder(), &error), SEM_ALREADY_EXISTS);
-    ck_ok(files_make_folder(below("empty"), &error));
-    ck_ok(restore("one", below("empty"), &error));
-    ck_assert_uint_ge(entries_of(below("empty")), 5);
-    ck_assert_int_eq(restore("one", below("backups/one/inside"), &error), SEM_INVALID_ARGUMENT);
-    ck_assert_int_ne(access(below("backups/one/inside"), F_OK), 0);
-    ck_assert_int_eq(restore("nothing", below("other"), &error), SEM_INVALID_ARGUMENT);
+    ck_ok(files_make_folder(testing_path("empty"), &error));
+    ck_ok(restore("one", testing_path("empty"), &error));
+    ck_assert_uint_ge(entries_of(testing_path("empty")), 5);
+    ck_assert_int_eq(restore("one", testing_path("backups/one/inside"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_ne(access(testing_path("backups/one/inside"), F_OK), 0);
+    ck_assert_int_eq(restore("nothing", testing_path("other"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "no manifest.json"));
 }
 END_TEST
@@ -343,11 +334,11 @@ START_TEST(candidates_are_left_out)
     ck_ok(store_write_commit(w, &error));
     ck_ok(take(s, "one", GROWTH, &m, &result, &error));
     store_close(s);
-    ck_assert_int_ne(access(below("backups/one/space-2"), F_OK), 0);
-    ck_assert_int_ne(access(below("backups/one/models/g2"), F_OK), 0);
-    ck_assert_int_eq(access(below("backups/one/models/g1/empty"), F_OK), 0);
-    ck_ok(restore("one", below("restored"), &error));
-    s = open_at(below("restored"));
+    ck_assert_int_ne(access(testing_path("backups/one/space-2"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("backups/one/models/g2"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("backups/one/models/g1/empty"), F_OK), 0);
+    ck_ok(restore("one", testing_path("restored"), &error));
+    s = open_at(testing_path("restored"));
     store_read *r;
     store_generation g;
     bool found;
@@ -371,7 +362,7 @@ START_TEST(backup_that_makes_the_files_grow_too_much_is_given_up)
     meanwhile m = {.s = s, .collection = collection, .replace = true};
     ck_assert_int_eq(take(s, "one", 16384, &m, &result, &error), SEM_RESOURCE_EXHAUSTED);
     ck_assert_ptr_nonnull(strstr(error.message, "storage.backup_growth is 16384"));
-    ck_assert_uint_eq(entries_of(below("backups")), 0);
+    ck_assert_uint_eq(entries_of(testing_path("backups")), 0);
     /* Nothing is held any more: what was replaced goes. */
     m = (meanwhile){.s = s};
     ck_ok(take(s, "one", 16384, &m, &result, &error));
@@ -391,7 +382,7 @@ START_TEST(backup_that_is_stopped_leaves_nothing)
     for (unsigned stop = 1; stop <= whole.calls; stop++) {
         meanwhile m = {.s = s, .stop_at = stop};
         ck_assert_int_eq(take(s, "one", GROWTH, &m, &result, &error), SEM_CANCELLED);
-        ck_assert_uint_eq(entries_of(below("backups")), 1);
+        ck_assert_uint_eq(entries_of(testing_path("backups")), 1);
     }
     ck_ok(store_space_remove(s, OTHER_SPACE, &error)); /* no pin is left */
     store_close(s);
@@ -403,12 +394,12 @@ START_TEST(backup_that_was_cut_off_is_swept_away_and_not_restored)
     sem_error error;
     store *s = filled_and_taken();
     /* As if the end had come before the rename, and before the manifest. */
-    ck_assert_int_eq(rename(below("backups/one"), below("backups/~one")), 0);
-    ck_assert_int_eq(unlink(below("backups/~one/manifest.json")), 0);
-    ck_assert_int_eq(restore("~one", below("restored"), &error), SEM_INVALID_ARGUMENT);
-    ck_ok(backup_sweep(below("backups"), NULL, &error));
-    ck_assert_uint_eq(entries_of(below("backups")), 0);
-    ck_ok(backup_sweep(below("missing"), NULL, &error));
+    ck_assert_int_eq(rename(testing_path("backups/one"), testing_path("backups/~one")), 0);
+    ck_assert_int_eq(unlink(testing_path("backups/~one/manifest.json")), 0);
+    ck_assert_int_eq(restore("~one", testing_path("restored"), &error), SEM_INVALID_ARGUMENT);
+    ck_ok(backup_sweep(testing_path("backups"), NULL, &error));
+    ck_assert_uint_eq(entries_of(testing_path("backups")), 0);
+    ck_ok(backup_sweep(testing_path("missing"), NULL, &error));
     store_close(s);
 }
 END_TEST
@@ -416,12 +407,12 @@ END_TEST
 START_TEST(folders_of_others_are_not_swept_away)
 {
     sem_error error;
-    ck_ok(files_make_folder(below("backups/~mine/main"), &error));
-    ck_ok(files_write(below("backups/~mine/letter.txt"), "dear", 4, &error));
-    ck_ok(files_make_folder(below("backups/~one/space-1"), &error));
-    ck_ok(backup_sweep(below("backups"), NULL, &error));
-    ck_assert_uint_eq(entries_of(below("backups")), 1);
-    ck_assert_int_eq(access(below("backups/~mine/letter.txt"), F_OK), 0);
+    ck_ok(files_make_folder(testing_path("backups/~mine/main"), &error));
+    ck_ok(files_write(testing_path("backups/~mine/letter.txt"), "dear", 4, &error));
+    ck_ok(files_make_folder(testing_path("backups/~one/space-1"), &error));
+    ck_ok(backup_sweep(testing_path("backups"), NULL, &error));
+    ck_assert_uint_eq(entries_of(testing_path("backups")), 1);
+    ck_assert_int_eq(access(testing_path("backups/~mine/letter.txt"), F_OK), 0);
 }
 END_TEST
 

@@ -18,18 +18,9 @@ enum { TEXT_COUNT = sizeof TEXTS / sizeof *TEXTS, DIM = 48 };
 
 static sem_error error;
 
-static const char *in_folder(const char *name)
-{
-    static char paths[8][FILES_PATH_MAX];
-    static size_t next;
-    char *path = paths[next++ % 8];
-    snprintf(path, FILES_PATH_MAX, "%s/%s", testing_folder(), name);
-    return path;
-}
-
 static void write_text(const char *name, const char *text)
 {
-    ck_ok(files_write(in_folder(name), text, strlen(text), &error));
+    ck_ok(files_write(testing_path(name), text, strlen(text), &error));
 }
 
 /* prompt: its text. */
@@ -68,8 +59,8 @@ static bool copy_models(void)
     const char *query = testing_shared("golden/tiny-bert-cls");
     if (query == NULL)
         return false;
-    ck_ok(files_copy_folder(query, in_folder("query"), &error));
-    ck_ok(files_copy_folder(testing_shared("golden/tiny-bert"), in_folder("document"), &error));
+    ck_ok(files_copy_folder(query, testing_path("query"), &error));
+    ck_ok(files_copy_folder(testing_shared("golden/tiny-bert"), testing_path("document"), &error));
     return true;
 }
 
@@ -79,26 +70,26 @@ START_TEST(a_query_model_and_a_document_model_become_one_directory)
     struct stat a, b;
     if (!copy_models())
         return;
-    ck_ok(files_copy_folder(in_folder("query"), in_folder("both"), &error));
-    ck_assert(!towers_are(in_folder("both")));
-    ck_ok(towers_folder(path, in_folder("both"), TOWER_DOCUMENT, &error));
-    ck_assert_str_eq(path, in_folder("both")); /* one model for both */
-    ck_ok(unlink(in_folder("document/modules.json")) == 0 ? SEM_OK : SEM_INTERNAL);
-    ck_ok(towers_join(in_folder("both"), in_folder("document"), &error));
-    ck_assert(towers_are(in_folder("both")));
-    ck_ok(towers_check(in_folder("both"), &error));
-    ck_assert(are_alike(in_folder("both/query"), in_folder("query")));
-    ck_ok(towers_folder(path, in_folder("both"), TOWER_DOCUMENT, &error));
-    ck_assert(are_alike(path, in_folder("document")));
-    ck_assert(!are_alike(path, in_folder("query")));
-    ck_assert_int_eq(stat(in_folder("both/document/model.safetensors"), &a), 0);
-    ck_assert_int_eq(stat(in_folder("document/model.safetensors"), &b), 0);
+    ck_ok(files_copy_folder(testing_path("query"), testing_path("both"), &error));
+    ck_assert(!towers_are(testing_path("both")));
+    ck_ok(towers_folder(path, testing_path("both"), TOWER_DOCUMENT, &error));
+    ck_assert_str_eq(path, testing_path("both")); /* one model for both */
+    ck_ok(unlink(testing_path("document/modules.json")) == 0 ? SEM_OK : SEM_INTERNAL);
+    ck_ok(towers_join(testing_path("both"), testing_path("document"), &error));
+    ck_assert(towers_are(testing_path("both")));
+    ck_ok(towers_check(testing_path("both"), &error));
+    ck_assert(are_alike(testing_path("both/query"), testing_path("query")));
+    ck_ok(towers_folder(path, testing_path("both"), TOWER_DOCUMENT, &error));
+    ck_assert(are_alike(path, testing_path("document")));
+    ck_assert(!are_alike(path, testing_path("query")));
+    ck_assert_int_eq(stat(testing_path("both/document/model.safetensors"), &a), 0);
+    ck_assert_int_eq(stat(testing_path("document/model.safetensors"), &b), 0);
     ck_assert(a.st_ino == b.st_ino); /* on disk once */
-    ck_assert_int_ne(access(in_folder("both-towers"), F_OK), 0);
-    ck_assert_int_ne(access(in_folder("document/modules.json"), F_OK), 0); /* the other's is as it was */
-    ck_ok(towers_copy(in_folder("both"), in_folder("again"), &error));
-    ck_assert(are_alike(in_folder("again/query"), in_folder("query")));
-    ck_assert(are_alike(in_folder("again/document"), in_folder("document")));
+    ck_assert_int_ne(access(testing_path("both-towers"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("document/modules.json"), F_OK), 0); /* the other's is as it was */
+    ck_ok(towers_copy(testing_path("both"), testing_path("again"), &error));
+    ck_assert(are_alike(testing_path("again/query"), testing_path("query")));
+    ck_assert(are_alike(testing_path("again/document"), testing_path("document")));
 }
 END_TEST
 
@@ -107,19 +98,19 @@ static bool make_router(void)
 {
     if (!copy_models())
         return false;
-    ck_ok(files_make_folder(in_folder("router"), &error));
-    ck_ok(files_copy_folder(in_folder("query"), in_folder("router/query_0_Transformer"), &error));
-    ck_ok(files_copy_folder(in_folder("document"), in_folder("router/document_0_Transformer"), &error));
+    ck_ok(files_make_folder(testing_path("router"), &error));
+    ck_ok(files_copy_folder(testing_path("query"), testing_path("router/query_0_Transformer"), &error));
+    ck_ok(files_copy_folder(testing_path("document"), testing_path("router/document_0_Transformer"), &error));
     static const char *const towers[] = {"query", "document"};
     for (size_t i = 0; i < 2; i++) {
         char from[128], to[128];
         snprintf(from, sizeof from, "router/%s_0_Transformer/1_Pooling", towers[i]);
         snprintf(to, sizeof to, "router/%s_1_Pooling", towers[i]);
-        ck_assert_int_eq(rename(in_folder(from), in_folder(to)), 0);
+        ck_assert_int_eq(rename(testing_path(from), testing_path(to)), 0);
         snprintf(from, sizeof from, "router/%s_0_Transformer/modules.json", towers[i]);
-        ck_assert_int_eq(unlink(in_folder(from)), 0);
+        ck_assert_int_eq(unlink(testing_path(from)), 0);
         snprintf(from, sizeof from, "router/%s_0_Transformer/config_sentence_transformers.json", towers[i]);
-        unlink(in_folder(from));
+        unlink(testing_path(from));
     }
     write_text("router/modules.json",
                "[{\"idx\": 0, \"name\": \"0\", \"path\": \"\", \"type\": \"sentence_transformers.models.Router\"},"
@@ -143,12 +134,12 @@ START_TEST(what_others_have_saved_becomes_two_models)
     model_config config;
     if (!make_router())
         return;
-    ck_assert(towers_are(in_folder("router")));
-    ck_ok(towers_check(in_folder("router"), &error));
-    ck_ok(towers_copy(in_folder("router"), in_folder("taken"), &error));
-    ck_assert(are_alike(in_folder("taken/query"), in_folder("query")));
-    ck_assert(are_alike(in_folder("taken/document"), in_folder("document")));
-    ck_ok(model_config_read(&config, in_folder("taken/query"), &error));
+    ck_assert(towers_are(testing_path("router")));
+    ck_ok(towers_check(testing_path("router"), &error));
+    ck_ok(towers_copy(testing_path("router"), testing_path("taken"), &error));
+    ck_assert(are_alike(testing_path("taken/query"), testing_path("query")));
+    ck_assert(are_alike(testing_path("taken/document"), testing_path("document")));
+    ck_ok(model_config_read(&config, testing_path("taken/query"), &error));
     ck_assert_str_eq(model_config_query_prompt(&config), "ask: ");
     ck_assert(config.normalize);
     model_config_free(&config);
@@ -171,14 +162,14 @@ START_TEST(a_directory_that_is_no_two_models_is_refused_by_what_is_wrong)
     size_t size;
     if (!make_router())
         return;
-    ck_ok(files_read(in_folder("router/router_config.json"), sizeof changed / 2, &text, &size, &error));
+    ck_ok(files_read(testing_path("router/router_config.json"), sizeof changed / 2, &text, &size, &error));
     const char *at = strstr(text, WRONG[_i].from);
     ck_assert_ptr_nonnull(at);
     snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, WRONG[_i].to, at + strlen(WRONG[_i].from));
     write_text("router/router_config.json", changed);
-    ck_assert_int_eq(towers_check(in_folder("router"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_eq(towers_check(testing_path("router"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_msg(strstr(error.message, WRONG[_i].said) != NULL, "%s", error.message);
-    ck_assert_int_eq(towers_copy(in_folder("router"), in_folder("taken"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_eq(towers_copy(testing_path("router"), testing_path("taken"), &error), SEM_INVALID_ARGUMENT);
     free(text);
 }
 END_TEST
@@ -187,7 +178,7 @@ static void write_vectors(const char *dir, const char *name)
 {
     float vectors[TEXT_COUNT][DIM];
     embed(dir, "", vectors);
-    ck_ok(files_write(in_folder(name), vectors, sizeof vectors, &error));
+    ck_ok(files_write(testing_path(name), vectors, sizeof vectors, &error));
 }
 
 START_TEST(python_opens_what_was_joined)
@@ -199,10 +190,10 @@ START_TEST(python_opens_what_was_joined)
     for (size_t i = 0; i < TEXT_COUNT; i++)
         snprintf(texts + strlen(texts), sizeof texts - strlen(texts), "%s\n", TEXTS[i]);
     write_text("texts", texts);
-    write_vectors(in_folder("query"), "of-queries");
-    write_vectors(in_folder("document"), "of-documents");
-    ck_ok(files_copy_folder(in_folder("query"), in_folder("both"), &error));
-    ck_ok(towers_join(in_folder("both"), in_folder("document"), &error));
+    write_vectors(testing_path("query"), "of-queries");
+    write_vectors(testing_path("document"), "of-documents");
+    ck_ok(files_copy_folder(testing_path("query"), testing_path("both"), &error));
+    ck_ok(towers_join(testing_path("both"), testing_path("document"), &error));
     const char *folder = testing_folder();
     snprintf(line, sizeof line,
              "'%s' '%s/tests/python/check_model.py' 2e-5 '%s/both#query' '%s/texts' '%s/of-queries' '%s/both#document' "

@@ -64,18 +64,9 @@ static inline void ck_prints(const char *text)
     ck_assert_msg(strstr(output, text) != NULL, "no \"%s\" in: %s", text, output);
 }
 
-static inline const char *in_folder(const char *name)
-{
-    static char paths[8][PATH];
-    static size_t next;
-    char *path = paths[next++ % 8];
-    ck_assert_int_lt(snprintf(path, PATH, "%s/%s", testing_folder(), name), PATH);
-    return path;
-}
-
 static inline const char *write_file(const char *name, const char *content)
 {
-    const char *path = in_folder(name);
+    const char *path = testing_path(name);
     FILE *out = fopen(path, "w");
     ck_assert_ptr_nonnull(out);
     ck_assert_int_ge(fputs(content, out), 0);
@@ -104,8 +95,8 @@ static inline bool small_recipe(char command[PATH], const char *name)
              "[mine]\noutput = %s\nnegatives = 2\n"
              "[eval own]\nfile = %s\nk = 5\n"
              "[eval talk]\nkind = translation\nform = parallel\nfile = %s\nfile = %s\n",
-             dir, in_folder("trained"), in_folder("faq.jsonl"), in_folder("talk.en"), in_folder("talk.de"),
-             in_folder("mined"), in_folder("faq.jsonl"), in_folder("talk.en"), in_folder("talk.de"));
+             dir, testing_path("trained"), testing_path("faq.jsonl"), testing_path("talk.en"), testing_path("talk.de"),
+             testing_path("mined"), testing_path("faq.jsonl"), testing_path("talk.en"), testing_path("talk.de"));
     snprintf(command, PATH, "%s %s", name, write_file("recipe.ini", text));
     return true;
 }
@@ -118,7 +109,7 @@ static inline void run_through_kills(const char *command, const char *out)
     size_t killed = 0;
     uint64_t window_ms = 150; /* grows, so that a slow build comes to its checkpoints too */
     random_seed(&r, testing_seed());
-    while (access(in_folder(out), F_OK) != 0 && run_killed(command, (unsigned)(20 + random_below(&r, window_ms)))) {
+    while (access(testing_path(out), F_OK) != 0 && run_killed(command, (unsigned)(20 + random_below(&r, window_ms)))) {
         ck_assert_uint_lt(++killed, 60);
         window_ms += window_ms / 5;
     }

@@ -30,25 +30,17 @@ static const char PACKAGES[] = "Package: plot\nDescription: draw plots\nDescript
                                "Package: plot\nDescription-md5: aa\nSection: science\n\n"
                                "Package: short\nDescription-md5: cc\n\nPackage: unknown\nDescription-md5: ee\n\n";
 
-static const char *path_of(const char *name)
-{
-    static char paths[4][FILES_PATH_MAX];
-    static int next;
-    char *path = paths[next++ % 4];
-    ck_ok(files_join(path, &error, "%s/%s", testing_folder(), name));
-    return path;
-}
-
 static void write_lists(const char *english, size_t english_size)
 {
-    ck_ok(files_write(path_of("en"), english, english_size, &error));
-    ck_ok(files_write(path_of("it"), ITALIAN, sizeof ITALIAN - 1, &error));
-    ck_ok(files_write(path_of("packages"), PACKAGES, sizeof PACKAGES - 1, &error));
+    ck_ok(files_write(testing_path("en"), english, english_size, &error));
+    ck_ok(files_write(testing_path("it"), ITALIAN, sizeof ITALIAN - 1, &error));
+    ck_ok(files_write(testing_path("packages"), PACKAGES, sizeof PACKAGES - 1, &error));
 }
 
 static sem_status join(texts_report *report)
 {
-    return texts_join(path_of("en"), path_of("it"), path_of("packages"), path_of("out"), report, &error);
+    return texts_join(testing_path("en"), testing_path("it"), testing_path("packages"), testing_path("out"), report,
+                      &error);
 }
 
 START_TEST(lists_are_joined_and_twins_count_once)
@@ -61,7 +53,7 @@ START_TEST(lists_are_joined_and_twins_count_once)
     ck_assert_uint_eq(report.italian, 1);
     ck_assert_uint_eq(report.packages, 2);
     ck_assert_uint_eq(report.both, 1);
-    FILE *in = fopen(path_of("out"), "r");
+    FILE *in = fopen(testing_path("out"), "r");
     ck_assert_ptr_nonnull(in);
     json_t *chess = json_loadf(in, JSON_DISABLE_EOF_CHECK, NULL), *plot = json_loadf(in, JSON_DISABLE_EOF_CHECK, NULL);
     fclose(in);
@@ -99,7 +91,7 @@ START_TEST(too_few_packages_are_refused_with_both_numbers)
     write_lists(ENGLISH, sizeof ENGLISH - 1);
     ck_ok(join(&report));
 
-    ck_fails(corpus_load(texts, path_of("out"), &error), SEM_NOT_FOUND);
+    ck_fails(corpus_load(texts, testing_path("out"), &error), SEM_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(error.message, "only 1 "));
     ck_assert_ptr_nonnull(strstr(error.message, "5000"));
     free(texts);
@@ -109,14 +101,14 @@ END_TEST
 START_TEST(held_out_clicked_and_other_packages_share_no_query)
 {
     corpus *texts = calloc(1, sizeof *texts);
-    FILE *out = fopen(path_of("many"), "w");
+    FILE *out = fopen(testing_path("many"), "w");
     ck_assert_ptr_nonnull(out);
     for (int i = 0; i < 2 * CORPUS_DOCUMENTS; i++) /* every other one repeats a query */
         fprintf(out, "{\"name\":\"p%d\",\"section\":\"s\",\"en\":\"e%d\",\"it\":\"i%d\",\"text\":\"t%d\"}\n", i, i / 2,
                 i, i);
     fclose(out);
 
-    ck_ok(corpus_load(texts, path_of("many"), &error));
+    ck_ok(corpus_load(texts, testing_path("many"), &error));
     bool *seen = calloc(CORPUS_DOCUMENTS, sizeof *seen);
     for (int i = 0; i < CORPUS_DOCUMENTS; i++) {
         int query = atoi(texts->packages[i].english + 1);
@@ -134,8 +126,8 @@ START_TEST(a_damaged_line_is_refused_with_its_number)
     static const char text[] =
         "{\"name\":\"a\",\"section\":\"s\",\"en\":\"e\",\"it\":\"i\",\"text\":\"t\"}\n{\"name\":";
     corpus *texts = calloc(1, sizeof *texts);
-    ck_ok(files_write(path_of("half"), text, sizeof text - 1, &error));
-    ck_fails(corpus_load(texts, path_of("half"), &error), SEM_INVALID_ARGUMENT);
+    ck_ok(files_write(testing_path("half"), text, sizeof text - 1, &error));
+    ck_fails(corpus_load(texts, testing_path("half"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "package 2"));
     free(texts);
 }

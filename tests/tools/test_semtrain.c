@@ -81,7 +81,7 @@ START_TEST(a_recipe_trains_a_model_that_opens_and_says_what_became_better)
     ck_prints("faq.jsonl:3: it is no JSON");
     ck_prints("ndcg");
     ck_prints("accuracy");
-    ck_ok(model_open(&m, in_folder("trained"), NULL, NULL, &error));
+    ck_ok(model_open(&m, testing_path("trained"), NULL, NULL, &error));
     ck_ok(model_try(m, &error));
     model_close(m);
     ck_assert_int_eq(run(command), 1);
@@ -95,13 +95,13 @@ START_TEST(values_of_the_command_line_take_the_place_of_the_recipes)
     if (!small_recipe(command, "train"))
         return;
     snprintf(line, sizeof line, "-j -o train.max_steps=2 -o train.output=%s -o \"data talk.file=/nowhere\" %s",
-             in_folder("other"), command);
+             testing_path("other"), command);
     ck_assert_int_eq(run(line), 1);
     ck_prints("two by two");
-    snprintf(line, sizeof line, "-j -o train.max_steps=2 -o train.output=%s %s", in_folder("other"), command);
+    snprintf(line, sizeof line, "-j -o train.max_steps=2 -o train.output=%s %s", testing_path("other"), command);
     ck_assert_int_eq(run(line), 0);
     ck_prints("\"steps\":2");
-    ck_assert_int_eq(access(in_folder("other"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("other"), F_OK), 0);
 }
 END_TEST
 
@@ -115,7 +115,7 @@ START_TEST(mined_lines_are_read_back_as_pairs_with_negatives)
         return;
     ck_assert_int_eq(run(command), 0);
     ck_prints("faq: 4 pairs");
-    const char *const files[] = {in_folder("mined/faq.jsonl")};
+    const char *const files[] = {testing_path("mined/faq.jsonl")};
     data_options o = data_options_defaults();
     o.name = "mined";
     o.files = files;

@@ -22,7 +22,7 @@ static const char *shared(const char *name)
 static void write_talk(void)
 {
     char text[LINES * 64], *at = text;
-    if (access(in_folder("talk.tsv"), F_OK) == 0)
+    if (access(testing_path("talk.tsv"), F_OK) == 0)
         return; /* a checkpoint goes by the file's time */
     for (size_t i = 0; i < LINES; i++)
         at += sprintf(at, "sentence number %zu\tSatz Nummer %zu\tphrase numero %zu\n", i, i, i);
@@ -41,8 +41,8 @@ static bool write_recipe(char command[PATH], const char *name, const char *out, 
              "[data talk]\nform = columns\nfile = %s\n%s"
              "[eval de]\nkind = translation\nform = columns\ncolumns = 1 2\nfile = %s\n"
              "[eval search]\nform = columns\ncolumns = 2 1\nfile = %s\n",
-             shared(STUDENT), in_folder(out), extra, in_folder("talk.tsv"), data, in_folder("talk.tsv"),
-             in_folder("talk.tsv"));
+             shared(STUDENT), testing_path(out), extra, testing_path("talk.tsv"), data, testing_path("talk.tsv"),
+             testing_path("talk.tsv"));
     char file[64];
     snprintf(file, sizeof file, "%s.ini", out);
     snprintf(command, PATH, "%s %s", name, write_file(file, text));
@@ -59,8 +59,8 @@ static const char *taught(const char *extra)
 static void ck_same_weights(const char *a, const char *b)
 {
     char first[2 * PATH], second[2 * PATH];
-    snprintf(first, sizeof first, "%s/model.safetensors", in_folder(a));
-    snprintf(second, sizeof second, "%s/model.safetensors", in_folder(b));
+    snprintf(first, sizeof first, "%s/model.safetensors", testing_path(a));
+    snprintf(second, sizeof second, "%s/model.safetensors", testing_path(b));
     ck_same_files(first, second);
 }
 
@@ -95,15 +95,15 @@ START_TEST(a_student_of_another_width_learns_the_teachers_vectors)
     json_decref(report);
     ck_assert_ptr_nonnull(strstr(rest + 1, "\"figure\":\"forward\",\"before\":"));
     ck_assert_ptr_nonnull(strstr(rest + 1, "\"teacher\":"));
-    ck_ok(model_open(&m, in_folder("student"), NULL, NULL, &error));
+    ck_ok(model_open(&m, testing_path("student"), NULL, NULL, &error));
     ck_ok(model_try(m, &error));
     ck_assert_uint_eq(model_get_config(m)->dim, 64);
     ck_assert_uint_eq(model_get_config(m)->hidden, 48);
     ck_assert_uint_eq(model_get_config(m)->dense_count, 1);
     ck_assert_str_eq(model_get_config(m)->dense[0].folder, "2_Dense");
     model_close(m);
-    ck_assert_int_eq(access(in_folder("student.teacher"), F_OK), 0);
-    ck_assert_int_ne(access(in_folder("student.tmp-widened"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("student.teacher"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("student.tmp-widened"), F_OK), 0);
 }
 END_TEST
 
@@ -113,23 +113,23 @@ START_TEST(vectors_are_kept_for_other_runs_and_made_anew_where_they_are_wrong)
     if (!write_recipe(command, "distill", "first", taught("max_steps = 20\n"), ""))
         return;
     ck_assert_int_eq(run(command), 0);
-    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, in_folder("second"),
-             in_folder("first.teacher"));
+    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, testing_path("second"),
+             testing_path("first.teacher"));
     ck_assert_int_eq(run(line), 0);
     ck_assert_ptr_null(strstr(output, "anew"));
     ck_same_weights("first", "second");
-    flip(in_folder("first.teacher"), 5000);
-    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, in_folder("third"),
-             in_folder("first.teacher"));
+    flip(testing_path("first.teacher"), 5000);
+    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, testing_path("third"),
+             testing_path("first.teacher"));
     ck_assert_int_eq(run(line), 0);
     ck_prints("first.teacher is damaged");
     ck_same_weights("first", "third");
     snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s -o train.teacher=%s", command,
-             in_folder("fourth"), in_folder("first.teacher"), shared("golden/family-xlmr-dense-tanh"));
+             testing_path("fourth"), testing_path("first.teacher"), shared("golden/family-xlmr-dense-tanh"));
     ck_assert_int_eq(run(line), 0);
     ck_prints("first.teacher is of another model");
-    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, in_folder("fifth"),
-             in_folder("talk.tsv"));
+    snprintf(line, sizeof line, "%s -o train.output=%s -o train.teacher_vectors=%s", command, testing_path("fifth"),
+             testing_path("talk.tsv"));
     ck_assert_int_eq(run(line), 1);
     ck_prints("something else");
 }
@@ -149,7 +149,7 @@ START_TEST(a_killed_run_goes_on_to_the_same_bits)
             return;
         ck_assert_int_eq(run(command), 0);
         snprintf(extra, sizeof extra, "epochs = 15\naverage = 0.9\ncheckpoint = %s.checkpoint\ncheckpoint_every = 7\n",
-                 in_folder(cut));
+                 testing_path(cut));
         ck_assert(write_recipe(command, name, cut, i == 0 ? extra : taught(extra), ""));
         run_through_kills(command, cut);
         ck_same_weights(whole, cut);
@@ -162,14 +162,14 @@ START_TEST(a_teacher_teaches_beside_other_losses)
     char command[PATH], data[3 * PATH];
     write_file("faq.jsonl", "[\"where is my card\", \"in the post\"]\n[\"how do I pay\", \"with your card\"]\n"
                             "[\"who are you\", \"your friend\"]\n[\"what is a bank\", \"a house\"]\n");
-    snprintf(data, sizeof data, "loss = mse\n[data faq]\nfile = %s\n", in_folder("faq.jsonl"));
+    snprintf(data, sizeof data, "loss = mse\n[data faq]\nfile = %s\n", testing_path("faq.jsonl"));
     char extra[2 * PATH];
     snprintf(extra, sizeof extra, "epochs = 2\nteacher = %s\n", shared("golden/tiny-bert"));
     if (!write_recipe(command, "train", "beside", extra, data))
         return;
     ck_assert_int_eq(run(command), 0);
     ck_prints("loss ");
-    snprintf(data, sizeof data, "target = each\n[data faq]\nloss = mnrl\nfile = %s\n", in_folder("faq.jsonl"));
+    snprintf(data, sizeof data, "target = each\n[data faq]\nloss = mnrl\nfile = %s\n", testing_path("faq.jsonl"));
     ck_assert(write_recipe(command, "distill", "both", taught("epochs = 2\nmatryoshka = 16,32\n"), data));
     ck_assert_int_eq(run(command), 0);
 }
@@ -205,7 +205,7 @@ START_TEST(what_makes_no_sense_is_refused)
     ck_assert(write_recipe(command, "train", "never", taught(""), "loss = mse\n"));
     ck_assert_int_eq(run(command), 1);
     ck_prints("semtrain distill adds a projection");
-    ck_assert_int_ne(access(in_folder("never"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("never"), F_OK), 0);
 }
 END_TEST
 

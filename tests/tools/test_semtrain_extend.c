@@ -45,10 +45,11 @@ static bool extend(size_t which, model **before, model **after)
     if (dir == NULL)
         return false;
     ck_ok(model_open(before, dir, NULL, NULL, &error));
-    snprintf(line, sizeof line, "extend-vocab %s %s --pieces 300 --text %s", dir, in_folder("longer"), write_german());
+    snprintf(line, sizeof line, "extend-vocab %s %s --pieces 300 --text %s", dir, testing_path("longer"),
+             write_german());
     ck_assert_msg(run(line) == 0, "%s", output);
     ck_prints("400 lines");
-    ck_ok(model_open(after, in_folder("longer"), NULL, NULL, &error));
+    ck_ok(model_open(after, testing_path("longer"), NULL, NULL, &error));
     return true;
 }
 
@@ -179,7 +180,7 @@ START_TEST(python_reads_the_same_ids)
     char line[FILES_PATH_MAX + 3 * PATH], text[PATH], python[FILES_PATH_MAX];
     if (!find_python(python, "tokenizers") || !extend((size_t)_i, &before, &after))
         return;
-    FILE *out = fopen(in_folder("ids.txt"), "w");
+    FILE *out = fopen(testing_path("ids.txt"), "w");
     ck_assert_ptr_nonnull(out);
     for (size_t i = 0; i < WORD_COUNT; i++) {
         snprintf(text, sizeof text, "%s ist %s-%sq, my %s!", WORDS[i], WORDS[(7 * i + 3) % WORD_COUNT],
@@ -191,8 +192,8 @@ START_TEST(python_reads_the_same_ids)
         token_batch_free(&b);
     }
     ck_assert_int_eq(fclose(out), 0);
-    snprintf(line, sizeof line, "'%s' tests/python/same_ids.py %s %s", python, in_folder("longer"),
-             in_folder("ids.txt"));
+    snprintf(line, sizeof line, "'%s' tests/python/same_ids.py %s %s", python, testing_path("longer"),
+             testing_path("ids.txt"));
     ck_assert_msg(system(line) == 0, "%s", line);
     model_close(before);
     model_close(after);
@@ -210,29 +211,30 @@ START_TEST(what_goes_wrong_is_said)
     ck_prints("--text FILE");
     ck_assert_int_eq(run("--text x eval recipe.ini"), 2);
     ck_assert_int_eq(run("extend-vocab a b --pieces 3 --text x"), 2);
-    snprintf(line, sizeof line, "extend-vocab %s %s --text /nowhere/text", dir, in_folder("longer"));
+    snprintf(line, sizeof line, "extend-vocab %s %s --text /nowhere/text", dir, testing_path("longer"));
     ck_assert_int_eq(run(line), 1);
     ck_prints("/nowhere/text");
     /* Without the child's program, and with one that fails. */
-    snprintf(line, sizeof line, "extend-vocab %s %s --text %s", dir, in_folder("longer"), write_german());
+    snprintf(line, sizeof line, "extend-vocab %s %s --text %s", dir, testing_path("longer"), write_german());
     char path[4096], *kept = strdup(getenv("PATH"));
-    ck_assert_int_eq(setenv("PATH", in_folder("bin"), 1), 0);
-    ck_assert_int_eq(mkdir(in_folder("bin"), 0700), 0);
+    ck_assert_int_eq(setenv("PATH", testing_path("bin"), 1), 0);
+    ck_assert_int_eq(mkdir(testing_path("bin"), 0700), 0);
     ck_assert_int_eq(run(line), 1);
     ck_prints("package sentencepiece");
     write_file("bin/spm_train", "#!/bin/sh\necho no pieces today >&2\nexit 3\n");
-    ck_assert_int_eq(chmod(in_folder("bin/spm_train"), 0700), 0);
+    ck_assert_int_eq(chmod(testing_path("bin/spm_train"), 0700), 0);
     ck_assert_int_eq(run(line), 1);
     ck_prints("status 3");
     ck_prints("no pieces today");
     snprintf(path, sizeof path, "%s", kept);
     ck_assert_int_eq(setenv("PATH", path, 1), 0);
     free(kept);
-    ck_assert_int_ne(access(in_folder("longer"), F_OK), 0);
-    ck_assert_int_ne(access(in_folder("longer.tmp-pieces"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("longer"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("longer.tmp-pieces"), F_OK), 0);
     if ((roberta = testing_shared("golden/tiny-roberta")) == NULL)
         return;
-    snprintf(line, sizeof line, "extend-vocab %s %s --text %s", roberta, in_folder("longer"), in_folder("german.txt"));
+    snprintf(line, sizeof line, "extend-vocab %s %s --text %s", roberta, testing_path("longer"),
+             testing_path("german.txt"));
     ck_assert_int_eq(run(line), 1);
     ck_prints("BPE");
 }

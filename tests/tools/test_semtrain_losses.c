@@ -26,8 +26,8 @@ static bool write_bridge(char command[PATH], const char *settings)
              "[data sts]\nform = sts\nfile = %s\n"
              "[eval de]\nkind = translation\nform = columns\ncolumns = 1 2\nfile = %s\n"
              "[eval sts]\nkind = sts\nform = sts\nfile = %s\n",
-             dir, in_folder("trained"), settings, in_folder("faq.jsonl"), in_folder("talk.tsv"), in_folder("talk.tsv"),
-             in_folder("sts.tsv"), in_folder("talk.tsv"), in_folder("sts.tsv"));
+             dir, testing_path("trained"), settings, testing_path("faq.jsonl"), testing_path("talk.tsv"),
+             testing_path("talk.tsv"), testing_path("sts.tsv"), testing_path("talk.tsv"), testing_path("sts.tsv"));
     snprintf(command, PATH, "train %s", write_file("recipe.ini", text));
     return true;
 }
@@ -42,7 +42,7 @@ START_TEST(questions_translations_and_grades_are_learnt_in_one_run)
     ck_prints("48 steps"); /* 16 pairs in twos, six times */
     ck_prints("accuracy");
     ck_prints("spearman");
-    ck_ok(model_open(&m, in_folder("trained"), NULL, NULL, &error));
+    ck_ok(model_open(&m, testing_path("trained"), NULL, NULL, &error));
     ck_ok(model_try(m, &error));
     model_close(m);
 }
@@ -55,17 +55,17 @@ START_TEST(a_guide_and_frequencies_are_asked_for_files)
     if (guide == NULL)
         return;
     snprintf(settings, sizeof settings, "frequency = true\nguide = %s\nguide_margin = 0.1\nguide_vectors = %s\n", guide,
-             in_folder("guide.vectors"));
+             testing_path("guide.vectors"));
     if (!write_bridge(command, settings))
         return;
     ck_assert_int_eq(run(command), 0);
-    ck_assert_int_eq(access(in_folder("guide.vectors"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("guide.vectors"), F_OK), 0);
     snprintf(line, sizeof line,
              "%s -o train.output=%s -o train.guide_vectors= -o mix.cross_dataset=true -o \"data "
              "sts.form=columns\"",
-             command, in_folder("second"));
+             command, testing_path("second"));
     ck_assert_int_eq(run(line), 0);
-    ck_assert_int_eq(access(in_folder("second"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("second"), F_OK), 0);
 }
 END_TEST
 
@@ -107,7 +107,7 @@ START_TEST(what_makes_no_sense_together_is_refused)
     const char *dir = testing_shared("golden/tiny-bert");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong && dir != NULL; i++) {
         char command[PATH], recipe[3 * PATH];
-        snprintf(recipe, sizeof recipe, "[train]\nmodel = %s\noutput = %s\n%s", dir, in_folder("never"),
+        snprintf(recipe, sizeof recipe, "[train]\nmodel = %s\noutput = %s\n%s", dir, testing_path("never"),
                  wrong[i].recipe);
         snprintf(command, sizeof command, "train %s", write_file("recipe.ini", recipe));
         ck_assert_int_eq(run(command), 1);

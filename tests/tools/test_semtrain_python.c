@@ -61,16 +61,16 @@ static bool make_model(size_t i)
     snprintf(name, sizeof name, "model%zu", i);
     int used = snprintf(text, sizeof text,
                         "[train]\nmodel = %s\noutput = %s\nbatch_size = 4\nepochs = 8\nlearning_rate = 0.001\n%s",
-                        student, in_folder(name), CASES[i].settings);
+                        student, testing_path(name), CASES[i].settings);
     if (CASES[i].teacher != NULL)
         used += snprintf(text + used, sizeof text - (size_t)used, "teacher = %s\n", testing_shared(CASES[i].teacher));
     snprintf(text + used, sizeof text - (size_t)used, "[data talk]\nform = columns\nfile = %s\n",
-             in_folder("talk.tsv"));
+             testing_path("talk.tsv"));
     snprintf(line, sizeof line, "recipe%zu.ini", i);
     snprintf(command, sizeof command, "%s %s", CASES[i].command, write_file(line, text));
     ck_assert_int_eq(run(command), 0);
     snprintf(line, sizeof line, "vectors%zu", i);
-    write_vectors(in_folder(name), in_folder(line));
+    write_vectors(testing_path(name), testing_path(line));
     return true;
 }
 
@@ -92,7 +92,7 @@ START_TEST(trained_and_distilled_models_give_the_same_vectors_in_python)
         if (!make_model(i))
             return;
         used += (size_t)snprintf(line + used, sizeof line - used, " '%s/model%zu' '%s' '%s/vectors%zu'",
-                                 testing_folder(), i, in_folder("texts"), testing_folder(), i);
+                                 testing_folder(), i, testing_path("texts"), testing_folder(), i);
     }
     fflush(NULL);
     ck_assert_msg(system(line) == 0, "check_model.py: see above");

@@ -7,9 +7,9 @@
 static bool rank_line(char line[4 * PATH], const char *options)
 {
     char command[PATH];
-    snprintf(command, sizeof command, "rank %s", in_folder("recipe.ini"));
+    snprintf(command, sizeof command, "rank %s", testing_path("recipe.ini"));
     /* Once: files written again are other files. */
-    if (access(in_folder("recipe.ini"), F_OK) != 0 && !small_recipe(command, "rank"))
+    if (access(testing_path("recipe.ini"), F_OK) != 0 && !small_recipe(command, "rank"))
         return false;
     snprintf(line, 4 * PATH,
              "%s -o rank.steps=6 -o rank.batch_size=2 -o train.threads=2 -o \"data faq.description=cards & banks\" %s",
@@ -65,7 +65,7 @@ START_TEST(sets_are_listed_by_what_a_model_learns_from_each)
     }
     json_decref(o);
     /* The second run trained nothing: two sets and the model itself. */
-    ck_assert_uint_eq(count_lines(in_folder("recipe.ini.rank")), 3);
+    ck_assert_uint_eq(count_lines(testing_path("recipe.ini.rank")), 3);
 }
 END_TEST
 
@@ -77,11 +77,11 @@ START_TEST(a_result_is_of_its_settings)
     ck_assert_int_eq(run(line), 0);
     ck_assert(rank_line(line, "-o train.learning_rate=0.01"));
     ck_assert_int_eq(run(line), 0);
-    ck_assert_uint_eq(count_lines(in_folder("recipe.ini.rank")), 6);
+    ck_assert_uint_eq(count_lines(testing_path("recipe.ini.rank")), 6);
     /* Another description, or pace of checkpoints, is no other run. */
     ck_assert(rank_line(line, "-o train.checkpoint_every=3 -o \"data talk.description=talk\""));
     ck_assert_int_eq(run(line), 0);
-    ck_assert_uint_eq(count_lines(in_folder("recipe.ini.rank")), 6);
+    ck_assert_uint_eq(count_lines(testing_path("recipe.ini.rank")), 6);
     write_file("recipe.ini.rank", "nonsense\n");
     ck_assert_int_eq(run(line), 1);
     ck_prints("recipe.ini.rank:1: no result of a ranking");
@@ -97,19 +97,20 @@ START_TEST(a_ranking_that_was_killed_goes_on_to_the_same_scores)
     if (!rank_line(line, "--json -o train.checkpoint_every=5"))
         return;
     snprintf(line + strlen(line), sizeof line - strlen(line), " -o rank.output=%s -o rank.steps=200",
-             in_folder("whole"));
+             testing_path("whole"));
     ck_assert_msg(run(line) == 0, "%s", output);
     json_t *whole = parse_output();
     ck_assert(rank_line(line, "--json -o train.checkpoint_every=5"));
-    snprintf(line + strlen(line), sizeof line - strlen(line), " -o rank.output=%s -o rank.steps=200", in_folder("cut"));
+    snprintf(line + strlen(line), sizeof line - strlen(line), " -o rank.output=%s -o rank.steps=200",
+             testing_path("cut"));
     while (run_killed(line, (unsigned)(20 + random_below(&r, 150 + 50 * killed))))
         ck_assert_uint_lt(++killed, 200);
     ck_assert_uint_gt(killed, 0);
     ck_assert_int_eq(run(line), 0);
     json_t *cut = parse_output();
     ck_assert(json_equal(whole, cut));
-    ck_assert_uint_eq(count_lines(in_folder("cut")), 3);
-    ck_assert_int_ne(access(in_folder("cut.faq.state"), F_OK), 0);
+    ck_assert_uint_eq(count_lines(testing_path("cut")), 3);
+    ck_assert_int_ne(access(testing_path("cut.faq.state"), F_OK), 0);
     json_decref(whole);
     json_decref(cut);
 }

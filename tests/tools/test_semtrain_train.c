@@ -37,7 +37,7 @@ START_TEST(a_run_leaves_its_curve_in_numbers_and_as_a_picture)
         return;
     snprintf(line, sizeof line, "-o train.evaluate_every=5 -o train.scale_kind=scheduled %s", command);
     ck_assert_int_eq(run(line), 0);
-    course *c = read_course(in_folder("trained/semd_curve.csv"));
+    course *c = read_course(testing_path("trained/semd_curve.csv"));
     ck_assert_uint_eq(c->count, 12);
     for (size_t i = 0; i < c->count; i++) {
         const bool measured = (i + 1) % 5 == 0 || i == 11;
@@ -54,9 +54,9 @@ START_TEST(a_run_leaves_its_curve_in_numbers_and_as_a_picture)
     char after[64];
     snprintf(after, sizeof after, "%.4f\n", c->rows[11].figures[0]);
     ck_prints(after);
-    ck_assert_int_eq(access(in_folder("trained/semd_curve.svg"), F_OK), 0);
-    ck_assert_int_ne(access(in_folder("trained.curve.csv"), F_OK), 0);
-    ck_assert_int_ne(access(in_folder("trained.tmp-saved"), F_OK), 0);
+    ck_assert_int_eq(access(testing_path("trained/semd_curve.svg"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("trained.curve.csv"), F_OK), 0);
+    ck_assert_int_ne(access(testing_path("trained.tmp-saved"), F_OK), 0);
     free(c);
 }
 END_TEST
@@ -86,8 +86,9 @@ START_TEST(a_run_killed_again_and_again_ends_with_the_bits_of_one_left_alone)
     ck_assert(write_long_run(line, pieces));
     run_through_kills(line, "pieces");
 
-    ck_same_files(in_folder("whole/model.safetensors"), in_folder("pieces/model.safetensors"));
-    course *a = read_course(in_folder("whole/semd_curve.csv")), *b = read_course(in_folder("pieces/semd_curve.csv"));
+    ck_same_files(testing_path("whole/model.safetensors"), testing_path("pieces/model.safetensors"));
+    course *a = read_course(testing_path("whole/semd_curve.csv")),
+           *b = read_course(testing_path("pieces/semd_curve.csv"));
     ck_assert_uint_gt(a->count, 100);
     ck_assert_uint_eq(a->count, b->count);
     for (size_t i = 0; i < a->count; i++) {
@@ -110,11 +111,11 @@ START_TEST(a_half_written_model_is_not_taken_for_a_whole_one)
     if (!write_long_run(line, where))
         return;
     write_file("trained.curve.csv", "step,examples\n1,");
-    ck_assert_int_eq(mkdir(in_folder("trained.tmp-saved"), 0700), 0);
+    ck_assert_int_eq(mkdir(testing_path("trained.tmp-saved"), 0700), 0);
     write_file("trained.tmp-saved/model.safetensors", "half");
     ck_assert_msg(run(line) == 0, "%s", output);
-    ck_assert_int_ne(access(in_folder("trained.tmp-saved"), F_OK), 0);
-    course *c = read_course(in_folder("trained/semd_curve.csv"));
+    ck_assert_int_ne(access(testing_path("trained.tmp-saved"), F_OK), 0);
+    course *c = read_course(testing_path("trained/semd_curve.csv"));
     ck_assert_uint_gt(c->count, 100);
     free(c);
 }
