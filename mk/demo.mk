@@ -6,7 +6,7 @@ MODEL := build/models/all-MiniLM-L6-v2
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train bench-clicksim bench-online,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train bench-quality bench-ingredients bench-clicksim bench-online,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -61,4 +61,17 @@ bench-server bench-server-quick: $(BUILD)/semd $(BUILD)/bench_server $(BUILD)/be
 .PHONY: bench-train
 bench-train: $(BUILD)/bench_train
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
-	@PYTHON='$(PYTHON)' sh bench/train/run.sh $(BUILD) $(MODEL) $(OPTIONS)
+	@PYTHON='$(PYTHON)' sh bench/train/run.sh driver.py $(BUILD) $(MODEL) $(OPTIONS)
+
+# What its models are worth, beside sentence-transformers' over several seeds. OPTIONS: see
+# bench/train/quality.py --help.
+.PHONY: bench-quality
+bench-quality: $(BUILD)/semtrain
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@PYTHON='$(PYTHON)' sh bench/train/run.sh quality.py $(BUILD) $(MODEL) $(OPTIONS)
+
+# What each ingredient of a recipe gains. OPTIONS: see bench/train/ingredients.py --help.
+.PHONY: bench-ingredients
+bench-ingredients: $(BUILD)/semtrain
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) bench/train/ingredients.py --build $(BUILD) --model $(MODEL) $(OPTIONS)

@@ -18,7 +18,7 @@ endif
 ifneq ($(filter bench-server bench-server-quick,$(GOALS)),)
 DEPS_SET := server
 endif
-ifneq ($(filter bench-train,$(GOALS)),)
+ifneq ($(filter bench-train bench-quality,$(GOALS)),)
 DEPS_SET := train
 endif
 MISSING := $(shell PYTHON='$(PYTHON)' sh tools/deps.sh --missing $(DEPS_SET))

@@ -7,63 +7,25 @@ evaluated with sentence-transformers afterwards. run.sh installs what this needs
 import argparse
 import json
 import os
-import shlex
 import shutil
 import statistics
-import subprocess
 import sys
-import time
 
 import data
+from children import lines_of, python_environment, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODES = ["float32", "bfloat16", "float32-gradcache", "bfloat16-gradcache"]
 SETTINGS = {"rate": 5e-5, "decay": 0.01, "warmup": 0.1, "clip": 1.0, "scale": 20.0, "seed": 1}
-TCMALLOC = "libtcmalloc_minimal.so.4"
+PAIRS = ["banking77", "medquad"]
 SIDES = ["semd", "sentence-transformers"]
-
-
-def say(*words):
-    print(f"{time.strftime('%H:%M:%S')} ", *words, flush=True)
-
-
-def has_tcmalloc():
-    """Without it page faults take up to 43% of PyTorch's time."""
-    check = subprocess.run(
-        ["/bin/true"], env={**os.environ, "LD_PRELOAD": TCMALLOC}, stderr=subprocess.PIPE, check=False
-    )
-    return not check.stderr
 
 
 class Bench:
     def __init__(self, options):
         self.o = options
         self.results, self.figures = [], {}
-        self.tcmalloc = has_tcmalloc()
-        if not self.tcmalloc:
-            say(f"{TCMALLOC} (Debian's libtcmalloc-minimal4) is not here: sentence-transformers runs without it, slower")
-
-    def run_process(self, command, log, **environment):
-        with open(log, "w", encoding="utf-8") as f:
-            found = subprocess.run(
-                shlex.split(self.o.wrap) + command,
-                stdout=subprocess.PIPE,
-                stderr=f,
-                text=True,
-                env={**os.environ, **environment},
-                check=False,
-            )
-        if found.returncode != 0:
-            with open(log, encoding="utf-8") as f:
-                sys.exit(f"{command[0]} ended with status {found.returncode}; see {log}:\n{f.read()[-600:]}")
-        return json.loads(found.stdout.strip().splitlines()[-1])
-
-    def python_environment(self):
-        environment = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "2"}
-        environment["THP_MEM_ALLOC_ENABLE"] = "1"
-        if self.tcmalloc:
-            environment["LD_PRELOAD"] = TCMALLOC
-        return environment
+        self.environment = python_environment()
 
     def train_ours(self, folder, out, mode, tokens):
         precision = mode.partition("-")[0]
@@ -72,18 +34,18 @@ class Bench:
         numbers.update({k: SETTINGS[k] for k in ("rate", "scale", "seed", "clip", "decay", "warmup")})
         options = [f"{name}={value}" for name, value in numbers.items()] + [f"precision={precision}"]
         command = [f"{self.o.build}/bench_train", *options, self.o.model, f"{folder}/pairs.jsonl", out]
-        return self.run_process(command, f"{out}.log")
+        return lines_of(command, f"{out}.log", self.o.wrap)[-1]
 
     def train_theirs(self, folder, out, mode, tokens):
         precision, _, cached = mode.partition("-")
         options = {**SETTINGS, "batch": self.o.batch, "tokens": tokens}
         options.update(precision=precision, gradcache=bool(cached))
-        command = [sys.executable, f"{HERE}/peer.py", "train", self.o.model, f"{folder}/pairs.jsonl", out]
-        return self.run_process([*command, json.dumps(options)], f"{out}.log", **self.python_environment())
+        command = [sys.executable, f"{HERE}/peer.py", self.o.model, f"{folder}/pairs.jsonl", out, json.dumps(options)]
+        return lines_of(command, f"{out}.log", self.o.wrap, self.environment)[-1]
 
     def evaluate(self, folder, model, log):
-        command = [sys.executable, f"{HERE}/peer.py", "evaluate", model, folder, str(self.tokens)]
-        return self.run_process(command, log, **self.python_environment())
+        command = [sys.executable, f"{HERE}/judge.py", folder, str(self.tokens), model]
+        return lines_of(command, log, self.o.wrap, self.environment)[-1]
 
     def train(self, name, folder, side, mode):
         out = f"{folder}/{side}-{mode}-{self.o.batch}"
@@ -170,7 +132,7 @@ def options():
     p.add_argument("--source", default="../shared/data", help="folder of the data sets")
     p.add_argument("--work", default="build/bench-train", help="folder for pairs, models and logs")
     p.add_argument("--json", default="build/bench-train.json", help="where all figures go")
-    p.add_argument("--data", type=some_of(data.MAKERS), default=list(data.MAKERS), help="some of them, with commas")
+    p.add_argument("--data", type=some_of(PAIRS), default=PAIRS, help="some of them, with commas")
     p.add_argument("--modes", type=some_of(MODES), default=MODES[:2], help=f"of {', '.join(MODES)}")
     p.add_argument("--sides", type=some_of(SIDES), default=SIDES)
     p.add_argument("--steps", type=int, default=6, help="at least 2")

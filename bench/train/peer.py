@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
-"""Trains with sentence-transformers, and evaluates any folder that it opens.
+"""Trains with sentence-transformers.
 
-    peer.py train MODEL PAIRS.jsonl OUT '{"batch": 64, "tokens": 128, ...}'
-    peer.py evaluate MODEL FOLDER TOKENS
+    peer.py MODEL PAIRS.jsonl OUT '{"batch": 64, "tokens": 128, ...}'
 
-train takes the pairs in their order and ends with a line of JSON: the seconds of each
-step, its loss, and the largest size that the process ever had. evaluate prints the
-figures of what data.py wrote."""
+Takes the pairs in their order and ends with a line of JSON: the seconds of each step, its
+loss, and the largest size that the process ever had. With a teacher's folder among the
+options both texts of a pair get the teacher's vector of the first."""
 import json
+import math
 import sys
 import time
 import warnings
 
 warnings.filterwarnings("ignore")
 
-import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
@@ -23,7 +22,6 @@ from data import lines
 
 THREADS = 2
 MINI_BATCH = 32  # texts of a GradCache piece
-EVALUATED_AT_ONCE = 64
 
 
 def load(path, tokens):
@@ -45,10 +43,41 @@ def optimiser_of(model, rate, decay):
     return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
+class Distance(torch.nn.Module):
+    """How far both texts of a pair are from the teacher's vector of the first: the mean over pairs and
+    dimensions, summed over the two, as semd's loss."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.mean = losses.MSELoss(model)
+
+    def forward(self, features, vectors):
+        return len(features) * self.mean(features, vectors)
+
+
 def loss_of(model, o):
+    if o.get("teacher"):
+        return Distance(model)
     if o["gradcache"]:
         return losses.CachedMultipleNegativesRankingLoss(model, scale=o["scale"], mini_batch_size=MINI_BATCH)
     return losses.MultipleNegativesRankingLoss(model, scale=o["scale"])
+
+
+def teacher_vectors(o, pairs):
+    """Of the first texts; None without a teacher."""
+    if not o.get("teacher"):
+        return None
+    texts = list(dict.fromkeys(query for query, _ in pairs))
+    teacher = SentenceTransformer(o["teacher"], device="cpu", local_files_only=True)
+    found = teacher.encode(texts, normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False)
+    return dict(zip(texts, found))
+
+
+def schedule_of(optimiser, warmup, steps):
+    warm = max(1, math.ceil(warmup * steps - 1e-9))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda s: (s + 1) / warm if s < warm else (steps - s) / max(1, steps - warm)
+    )
 
 
 def train(path, pairs_path, out, options):
@@ -58,18 +87,16 @@ def train(path, pairs_path, out, options):
     pairs = [(p["query"], p["document"]) for p in lines(pairs_path)]
     steps = len(pairs) // o["batch"]
     loss, optimiser = loss_of(model, o), optimiser_of(model, o["rate"], o["decay"])
-    warm = max(1, round(o["warmup"] * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: (s + 1) / warm if s < warm else (steps - s) / max(1, steps - warm)
-    )
-    model.train()
+    schedule, targets = schedule_of(optimiser, o["warmup"], steps), teacher_vectors(o, pairs)
+    model.train(o.get("dropout", True))
     seconds, found = [], []
     for step in range(steps):
         start = time.perf_counter()
         batch = pairs[step * o["batch"] : (step + 1) * o["batch"]]
         features = [model.preprocess([p[side] for p in batch]) for side in (0, 1)]
+        vectors = torch.stack([targets[query] for query, _ in batch]) if targets else None
         with torch.autocast("cpu", torch.bfloat16, enabled=o["precision"] == "bfloat16"):
-            value = loss(features, None)
+            value = loss(features, vectors)
         optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), o["clip"])
@@ -83,53 +110,8 @@ def train(path, pairs_path, out, options):
     print(json.dumps({"step_seconds": seconds, "losses": found, "peak_mb": peak}))
 
 
-def encode(model, texts):
-    return model.encode(texts, batch_size=EVALUATED_AT_ONCE, normalize_embeddings=True, show_progress_bar=False)
-
-
-def same_label(model, folder):
-    """Of each text, whether the nearest other one has its label, and how many of the ten nearest."""
-    test = lines(f"{folder}/test.jsonl")
-    labels = np.array([t["label"] for t in test])
-    vectors = encode(model, [t["text"] for t in test])
-    scores = vectors @ vectors.T
-    np.fill_diagonal(scores, -2)
-    right = labels[np.argsort(-scores, axis=1, kind="stable")[:, :10]] == labels[:, None]
-    return {"top1": float(right[:, 0].mean()), "of 10": float(right.mean())}
-
-
-def answers(model, folder):
-    """The place of the first right answer: that of an equal question, or an equal answer."""
-    test = lines(f"{folder}/test.jsonl")
-    answer_of = {t["answer"]: i for i, t in enumerate(test)}  # the last of equal ones
-    right = {}
-    for t in test:
-        right.setdefault(t["question"], set()).add(answer_of[t["answer"]])
-    questions, texts = list(right), list(answer_of)
-    place = {answer_of[text]: i for i, text in enumerate(texts)}
-    scores = encode(model, questions) @ encode(model, texts).T
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-    mrr = top1 = 0.0
-    for row, question in zip(order, questions):
-        good = {place[i] for i in right[question]}
-        hits = [n for n, found in enumerate(row) if found in good]
-        mrr += 1 / (1 + hits[0]) if hits else 0
-        top1 += bool(hits) and hits[0] == 0
-    return {"top1": top1 / len(questions), "MRR@10": mrr / len(questions)}
-
-
-def evaluate(path, folder, tokens):
-    model = load(path, int(tokens))
-    model.eval()
-    kind = answers if "answer" in lines(f"{folder}/test.jsonl")[0] else same_label
-    print(json.dumps(kind(model, folder)))
-
-
 if __name__ == "__main__":
     torch.set_num_threads(THREADS)
-    if sys.argv[1:2] == ["train"] and len(sys.argv) == 6:
-        train(*sys.argv[2:])
-    elif sys.argv[1:2] == ["evaluate"] and len(sys.argv) == 5:
-        evaluate(*sys.argv[2:])
-    else:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
+    train(*sys.argv[1:])
