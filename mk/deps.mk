@@ -29,7 +29,10 @@ ifneq ($(MISSING),)
 $(GOALS): install-and-go-on ;
 install-and-go-on:
 	@PYTHON='$(PYTHON)' sh tools/deps.sh --install $(DEPS_SET)
+# A dry run installs nothing, and would start itself for ever.
+ifeq ($(findstring n,$(firstword -$(MAKEFLAGS))),)
 	@$(MAKE) --no-print-directory $(GOALS)
+endif
 else
 deps: ; @:
 endif

@@ -59,6 +59,7 @@ static inline train_config settings(size_t batch, size_t epochs)
     train_config config;
     train_config_defaults(&config);
     config.batch_size = batch;
+    config.precision = TRAIN_FLOAT32; /* runs are compared closer than bfloat16 rounds */
     config.dropout = 0;
     config.learning_rate = 1e-3;
     config.epochs = epochs;
