@@ -1,4 +1,5 @@
 #include "base/log.h"
+
 #include "base/names.h"
 
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* A search under way: what its modes share (op_search.c, search_words.c, search_passages.c, search_answer.c). */
+/* A search under way, from its query to its answer. */
 #ifndef SEM_DAEMON_SEARCH_H
 #define SEM_DAEMON_SEARCH_H
 
@@ -60,13 +60,12 @@ typedef struct search {
     bool *drafted;             /* [count], owned: which hits are the rival's; NULL without one */
 } search;
 
+/* --- what all modes share (search.c) */
+
 /* Frees what it owns. */
 void search_free(search *s);
 /* Sets s->allowed or s->listed to the documents that the filter leaves, if there is one. */
 sem_status search_apply_filter(search *s, sem_error *err);
-/* Pins the index, takes the query's vector (encoded, or NULL: as the request has it)
- * and sets s->hits to the nearest k + s->spare documents. */
-sem_status search_vectors(search *s, const float *encoded, sem_error *err);
 /* The k nearest documents to s->vector, into hits[k]. */
 sem_status search_scan(search *s, size_t k, vector_hit *hits, size_t *count, sem_error *err);
 /* The space whose vectors are searched. */
@@ -79,17 +78,26 @@ sem_status search_drop_unknown(search *s, sem_error *err);
 sem_status search_renew(search *s, sem_error *err);
 /* Orders documents by their ids in the worker's snapshot; context: a search. */
 int search_compare_ids(void *context, uint32_t a, uint32_t b);
+
+/* --- by vectors, by words, by what was asked for (search_vectors.c, search_words.c, search_find.c) */
+
+/* Pins the index, takes the query's vector (encoded, or NULL: as the request has it)
+ * and sets s->hits to the nearest k + s->spare documents. */
+sem_status search_vectors(search *s, const float *encoded, sem_error *err);
+/* Finds s->hits in modes lexical and hybrid; encoded as for search_find. */
+sem_status search_find_words(search *s, const float *encoded, sem_error *err);
 /* Finds s->hits in the request's mode, for an encoded query (NULL: by vector or like, or
  * in mode lexical). */
 sem_status search_find(search *s, const float *encoded, sem_error *err);
-/* Its part for modes lexical and hybrid. */
-sem_status search_find_words(search *s, const float *encoded, sem_error *err);
+
+/* --- the answer (search_answer.c) */
+
 /* Answers with s->hits, as they are in the worker's snapshot: as search does, or as
  * explain. Takes s->task unless it fails; SEM_CANCELLED when one of them was deleted
  * since that snapshot, so that the search must be done anew. */
 sem_status search_answer(search *s, sem_error *err);
 
-/* --- where documents are cut into passages */
+/* --- where documents are cut into passages (search_passages.c) */
 
 /* Sets s->hits to the k documents that are nearest to any passage of the document
  * s->exclude (of a very long one, unless exact, to many of them); s->vector is used for

@@ -2,7 +2,6 @@
 
 #include "base/names.h"
 
-
 enum { WINDOW = 10000, WINDOW_MIB = 256, LINE_MIB = 1, MALFORMED = 100, LINE_MIN = 16, LINE_MAX_MIB = 1024 };
 
 static const char *const FORMS[] = {"pairs", "parallel", "columns", "labelled", "sts"};

@@ -36,7 +36,7 @@ typedef struct backup_run {
     store *s;
     const backup_options *options;
     char final[FILES_PATH_MAX], temporary[FILES_PATH_MAX];
-    int lock_fd; /* of the temporary folder: it is being written */
+    int lock_fd;              /* of the temporary folder: it is being written */
     events_file *events_file; /* pinned */
     environment events_now;   /* of that file */
     MDB_txn *events;
