@@ -28,7 +28,4 @@ double load_now(void);
 /* For qsort over doubles. */
 int load_by_value(const void *left, const void *right);
 
-/* Text queries against what encoding and scanning take: see text.c. */
-sem_status load_text(const load_options *o, sem_error *err);
-
 #endif

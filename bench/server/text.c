@@ -2,8 +2,9 @@
  * become documents with their vectors (the first generation's model has made them).
  * Then in turn, one query each: `search`, timed here, and `explain` of the same query,
  * whose own timings say how long tokenizing, encoding and scanning took in the daemon. */
+#include "bench/server/text.h"
+
 #include "bench/server/caller.h"
-#include "bench/server/load.h"
 
 #include <jansson.h>
 
