@@ -1,6 +1,7 @@
 #include "daemon/explanation.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 /* Each token as the vocabulary writes it, with its id: [CLS] and the like included. */
 static void pack_tokens(packer *p, const explanation *x, const serving *s)
@@ -35,6 +36,16 @@ static void pack_effort(packer *p, const explanation *x, const request *q)
 
 enum { WORDS_MAX = 256 /* that are told of; rarest first */ };
 
+/* A word that was too long was cut at a byte; a str has whole characters. */
+static void pack_term(packer *p, const lexical_word *w)
+{
+    size_t length = w->length;
+    while (length > 0 && !utf8_valid(w->bytes, length))
+        length--;
+    pack_str(p, "term");
+    pack_strn(p, w->bytes, length);
+}
+
 static void pack_words(packer *p, lexical_candidates *c)
 {
     size_t count = lexical_candidates_words(c);
@@ -43,8 +54,7 @@ static void pack_words(packer *p, lexical_candidates *c)
     for (size_t i = 0; i < count; i++) {
         lexical_word w = lexical_candidates_word(c, i);
         pack_map(p, 5);
-        pack_str(p, "term");
-        pack_strn(p, w.bytes, w.length);
+        pack_term(p, &w);
         pack_str(p, "times");
         pack_uint(p, w.times);
         pack_str(p, "documents");

@@ -1,6 +1,8 @@
 /* explain, against the real daemon. */
 #include "tests/daemon/blackbox.h"
 
+#include "base/utf8.h"
+
 #include <string.h>
 
 static box b;
@@ -117,6 +119,25 @@ START_TEST(like_has_no_tokens_and_wrong_requests_are_refused_as_in_search)
 }
 END_TEST
 
+/* The lexical index cuts words at 32,768 bytes, here inside a character. */
+START_TEST(a_word_that_is_cut_is_told_in_whole_characters)
+{
+    enum { LETTERS = 20000 };
+    static char query[2 * LETTERS + 2] = "a";
+    if (!start("golden/tiny-bert"))
+        return;
+    for (size_t i = 0; i < LETTERS; i++)
+        memcpy(query + 1 + 2 * i, "\xce\xb1", 2); /* alpha */
+    const msgpack_object *r = box_call(&b, "explain", "{'query': '%s', 'mode': 'lexical'}", query);
+    const msgpack_object *word = box_at(object_get(object_get(object_get(r, "plan"), "lexical"), "terms"), 0);
+    const msgpack_object *term = object_get(word, "term");
+    ck_assert_int_eq(term->type, MSGPACK_OBJECT_STR);
+    ck_assert_uint_eq(term->via.str.size, 32767);
+    ck_assert(utf8_valid(term->via.str.ptr, term->via.str.size));
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(it_leaves_no_trace_in_log_and_cache)
 {
     if (!start("golden/tiny-bert"))
@@ -140,6 +161,7 @@ int main(void)
     tcase_add_test(tests, tokens_are_those_that_the_model_sees);
     tcase_add_test(tests, times_of_the_steps_fit_into_the_whole);
     tcase_add_test(tests, like_has_no_tokens_and_wrong_requests_are_refused_as_in_search);
+    tcase_add_test(tests, a_word_that_is_cut_is_told_in_whole_characters);
     tcase_add_test(tests, it_leaves_no_trace_in_log_and_cache);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
