@@ -133,6 +133,18 @@ sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_
                     field, i, model_get_config(m)->max_tokens);
 }
 
+sem_status encoding_refuse_empty(sem_error *err)
+{
+    return sem_fail(err, SEM_INVALID_ARGUMENT, "no token comes of it: the model's tokenizer puts none around a text");
+}
+
+static sem_status name_text(const encoding_job *job, size_t i, sem_error *err)
+{
+    if (job->alone)
+        return sem_error_prefix(err, "%s", job->field);
+    return sem_error_prefix(err, "%s[%zu]", job->field, job->places != NULL ? job->places[i] : i);
+}
+
 static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, sem_error *err)
 {
     const model *with = serving_tower(job->serving, job->tower);
@@ -141,10 +153,11 @@ static sem_status tokenize(const encoding_job *job, size_t i, token_batch *to, s
     const char *prompt = job->prompts != NULL ? job->prompts[i] : job->prompt;
     sem_status status = model_tokenize(with, prompt, job->texts[i].data, job->texts[i].size, to, &cut, err);
     if (status != SEM_OK)
-        return sem_error_prefix(err, "%s[%zu]", job->field, i);
-    if (to->tokens == before)
-        return sem_fail(err, SEM_INVALID_ARGUMENT,
-                        "%s[%zu]: no token comes of it: the model's tokenizer puts none around a text", job->field, i);
+        return name_text(job, i, err);
+    if (to->tokens == before) {
+        encoding_refuse_empty(err);
+        return name_text(job, i, err);
+    }
     if (cut && job->refuse_long)
         return encoding_refuse_cut(with, job->field, i, err);
     if (job->tokens != NULL)

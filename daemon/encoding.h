@@ -26,6 +26,8 @@ typedef struct encoding_job {
     size_t count;
     bool refuse_long;               /* a text that would be cut is an error */
     const char *field;              /* how the error names a text: "texts", "docs" */
+    const size_t *places;           /* [count] and its number there; NULL: as in texts */
+    bool alone;                     /* the field is one text and has no numbers: "query" */
     size_t slice_tokens;            /* at most so many (or one text) between two calls of between */
     float *out;                     /* [count, dim], unit length */
     uint32_t *tokens;               /* [count] or NULL */
@@ -33,6 +35,9 @@ typedef struct encoding_job {
     bool (*between)(void *context); /* or NULL; called between slices; false stops with SEM_CANCELLED */
     void *context;
 } encoding_job;
+
+/* Fails because no token came of a text; the caller names the field. */
+sem_status encoding_refuse_empty(sem_error *err);
 
 /* Fails because text i of the field was cut. */
 sem_status encoding_refuse_cut(const model *m, const char *field, size_t i, sem_error *err);

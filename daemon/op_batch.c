@@ -74,12 +74,15 @@ static sem_status batch_encode(batch *b, sem_error *err)
     }
     if (status != SEM_OK)
         return status;
+    /* An error counts only for a task that is alone in its batch. */
+    const bool searches = b->tasks[0]->request->method == METHOD_SEARCH;
     encoding_job job = {.serving = b->serving,
                         .tower = b->tower,
                         .prompts = b->prompts,
                         .texts = b->spans,
                         .count = b->texts,
-                        .field = "texts",
+                        .field = searches ? "query" : "texts",
+                        .alone = searches,
                         .slice_tokens = b->worker->core->settings.encode.token_budget,
                         .out = b->vectors,
                         .tokens = b->tokens,

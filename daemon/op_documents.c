@@ -74,11 +74,12 @@ static bool has_vectors(const request *q)
     return false;
 }
 
-static sem_status copy_given(const span *bytes, size_t dim, bool normalize, float *out, size_t i, sem_error *err)
+static sem_status copy_given(const request_doc *doc, size_t dim, bool normalize, float *out, sem_error *err)
 {
+    const span *bytes = &doc->vector;
     if (bytes->size != dim * sizeof(float))
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "docs[%zu].vector: %zu bytes, expected %zu (4 * dim, dim = %zu)", i,
-                        bytes->size, dim * sizeof(float), dim);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "docs[%zu].vector: %zu bytes, expected %zu (4 * dim, dim = %zu)",
+                        doc->place, bytes->size, dim * sizeof(float), dim);
     memcpy(out, bytes->data, bytes->size);
     double norm = 0;
     for (size_t k = 0; k < dim; k++)
@@ -97,11 +98,11 @@ static sem_status prepare_external(task *t, const store_collection *c, sem_error
         return sem_fail_memory(err, "vectors");
     task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < q->u.upsert.count; i++) {
-        const span *v = &q->u.upsert.docs[i].vector;
-        if (v->data == NULL)
+        const request_doc *d = &q->u.upsert.docs[i];
+        if (d->vector.data == NULL)
             return sem_fail(err, SEM_INVALID_ARGUMENT, "docs[%zu].vector: required in %s, whose vectors are external",
-                            i, c->name);
-        sem_status status = copy_given(v, c->dim, c->metric == METRIC_COSINE, t->vectors + i * c->dim, i, err);
+                            d->place, c->name);
+        sem_status status = copy_given(d, c->dim, c->metric == METRIC_COSINE, t->vectors + i * c->dim, err);
         if (status != SEM_OK)
             return status;
     }
@@ -134,8 +135,8 @@ static sem_status check_space(worker *w, const task *t, sem_error *err)
                            q->u.upsert.generation, t->serving->generation);
 }
 
-/* Encodes texts with one generation; out[count, dim]. field: what they are, in errors. */
-static sem_status encode_texts(worker *w, task *t, serving *s, const char *field, const span *texts, size_t count,
+/* Encodes texts with one generation; out[count, dim]. places[count]: of which docs they are, for errors. */
+static sem_status encode_texts(worker *w, task *t, serving *s, const span *texts, const size_t *places, size_t count,
                                float *out, bool *truncated, sem_error *err)
 {
     worker_long l = {w, t};
@@ -144,7 +145,8 @@ static sem_status encode_texts(worker *w, task *t, serving *s, const char *field
                         .prompt = model_config_document_prompt(model_get_config(s->document)),
                         .texts = texts,
                         .count = count,
-                        .field = field,
+                        .field = "docs",
+                        .places = places,
                         .slice_tokens = w->core->settings.encode.token_budget,
                         .out = out,
                         .truncated = truncated,
@@ -208,25 +210,28 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     const request *q = t->request;
     size_t count = q->u.upsert.count, dim = space_dim(s->space), wanted = 0, floats;
     span *texts = calloc(count + 1, sizeof *texts);
+    size_t *places = calloc(count + 1, sizeof *places);
     bool *truncated = calloc(count + 1, sizeof *truncated);
     *vectors = checked_mul(count, dim, &floats) ? checked_alloc_aligned(floats, sizeof(float)) : NULL;
     sem_status status = SEM_OK;
-    if (texts == NULL || truncated == NULL || *vectors == NULL)
+    if (texts == NULL || places == NULL || truncated == NULL || *vectors == NULL)
         status = sem_fail_memory(err, "an upsert");
     else
         task_hold(t, floats * sizeof(float));
     for (size_t i = 0; i < count && status == SEM_OK; i++)
-        if (!t->same[i] && (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL))
+        if (!t->same[i] && (given == GIVEN_IGNORED || q->u.upsert.docs[i].vector.data == NULL)) {
+            places[wanted] = q->u.upsert.docs[i].place;
             texts[wanted++] = q->u.upsert.docs[i].text;
+        }
     if (status == SEM_OK && wanted > 0)
-        status = encode_texts(w, t, s, "docs", texts, wanted, *vectors, truncated, err);
+        status = encode_texts(w, t, s, texts, places, wanted, *vectors, truncated, err);
     /* From the back, so that no row is overwritten before it was moved. */
     for (size_t i = count, from = wanted; i-- > 0 && status == SEM_OK;) {
-        const span *own = &q->u.upsert.docs[i].vector;
+        const request_doc *d = &q->u.upsert.docs[i];
         if (t->same[i])
             continue;
-        if (given != GIVEN_IGNORED && own->data != NULL)
-            status = copy_given(own, dim, given == GIVEN_NORMALIZED, *vectors + i * dim, i, err);
+        if (given != GIVEN_IGNORED && d->vector.data != NULL)
+            status = copy_given(d, dim, given == GIVEN_NORMALIZED, *vectors + i * dim, err);
         else if (--from != i)
             memcpy(*vectors + i * dim, *vectors + from * dim, dim * sizeof(float));
     }
@@ -235,6 +240,7 @@ static sem_status encode_all(worker *w, task *t, serving *s, given_vectors given
     if (status == SEM_OK && given != GIVEN_IGNORED)
         status = count_same_cut(w, t, s, cut, err);
     free(texts);
+    free(places);
     free(truncated);
     return status;
 }
@@ -248,7 +254,7 @@ static sem_status refuse_vectors(const request *q, const store_collection *c, se
             return sem_fail(err, SEM_INVALID_ARGUMENT,
                             "docs[%zu].vector: %s has a vector for each passage of %u tokens, which semd cuts and "
                             "embeds itself; leave the vector out",
-                            i, c->name, c->passage_tokens);
+                            q->u.upsert.docs[i].place, c->name, c->passage_tokens);
     return SEM_OK;
 }
 
@@ -270,7 +276,7 @@ static sem_status cut_documents(worker *w, task *t, serving *s, const store_coll
             status = sem_fail(err, SEM_INVALID_ARGUMENT,
                               "docs: %zu passages up to docs[%zu], at most %zu (limits.passages); send fewer documents "
                               "at a time",
-                              cut->passages, i, most);
+                              cut->passages, q->u.upsert.docs[i].place, most);
         if (status == SEM_OK && !worker_between(&l))
             status = task_check_deadline(t, err);
     }
@@ -289,20 +295,25 @@ static sem_status encode_passages(worker *w, task *t, serving *s, const store_co
         return status;
     size_t floats;
     span *texts = calloc(cut->passages + 1, sizeof *texts);
+    size_t *places = calloc(cut->passages + 1, sizeof *places);
     *vectors = checked_mul(cut->passages + 1, space_dim(s->space), &floats)
                    ? checked_alloc_aligned(floats, sizeof(float))
                    : NULL;
-    if (texts == NULL || *vectors == NULL) {
+    if (texts == NULL || places == NULL || *vectors == NULL) {
         free(texts);
+        free(places);
         return sem_fail_memory(err, "an upsert");
     }
     task_hold(t, floats * sizeof(float) + cut->passages * (sizeof *texts + sizeof(store_range) + sizeof(uint32_t)));
     for (size_t i = 0; i < cut->documents; i++)
-        for (size_t k = cut->first[i]; k < cut->first[i + 1]; k++)
+        for (size_t k = cut->first[i]; k < cut->first[i + 1]; k++) {
+            places[k] = q->u.upsert.docs[i].place;
             texts[k] = (span){.data = q->u.upsert.docs[i].text.data + cut->ranges[k].from,
                               .size = cut->ranges[k].to - cut->ranges[k].from};
-    status = encode_texts(w, t, s, "passages", texts, cut->passages, *vectors, NULL, err);
+        }
+    status = encode_texts(w, t, s, texts, places, cut->passages, *vectors, NULL, err);
     free(texts);
+    free(places);
     return status;
 }
 

@@ -16,8 +16,11 @@ static sem_status encode_query(worker *w, const task *t, serving *s, explanation
     sem_status status = model_tokenize(s->query, x->prompt, text->data, text->size, &x->tokens, &x->truncated, err);
     uint64_t tokenized = clock_monotonic_ns();
     x->ns[STEP_TOKENIZE] = tokenized - began;
-    if (status == SEM_OK)
-        status = encoding_forward(w->encoding, s, TOWER_QUERY, &x->tokens, vector, err);
+    if (status == SEM_OK && x->tokens.tokens == 0)
+        status = encoding_refuse_empty(err);
+    if (status != SEM_OK)
+        return sem_error_prefix(err, "query");
+    status = encoding_forward(w->encoding, s, TOWER_QUERY, &x->tokens, vector, err);
     x->ns[STEP_ENCODE] = clock_monotonic_ns() - tokenized;
     return status;
 }

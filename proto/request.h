@@ -86,9 +86,10 @@ typedef enum search_mode { SEARCH_DENSE, SEARCH_LEXICAL, SEARCH_HYBRID } search_
 
 typedef struct request_doc {
     docid id;
-    span text;   /* may be empty, never absent */
-    span meta;   /* MessagePack map; absent: none */
-    span vector; /* bin, a multiple of 4 bytes; absent: none. Finite and not zero is checked */
+    span text;    /* may be empty, never absent */
+    span meta;    /* MessagePack map; absent: none */
+    span vector;  /* bin, a multiple of 4 bytes; absent: none. Finite and not zero is checked */
+    size_t place; /* among the docs of the request as it came, for errors */
 } request_doc;
 
 typedef struct request_pair {

@@ -17,6 +17,8 @@ static sem_status read_docs(parser *p, void *target, sem_error *err)
     void *docs = NULL;
     sem_status status = read_maps(p, &DOC_TABLE, sizeof *r->u.upsert.docs, "documents", &docs, &r->u.upsert.count, err);
     r->u.upsert.docs = docs;
+    for (size_t i = 0; status == SEM_OK && i < r->u.upsert.count; i++)
+        r->u.upsert.docs[i].place = i;
     return status;
 }
 

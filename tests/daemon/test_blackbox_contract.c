@@ -335,6 +335,35 @@ START_TEST(external_collections_rank_by_dot_where_asked_and_find_words)
 }
 END_TEST
 
+/* Also where others of the request are left out because their id comes again. */
+START_TEST(a_refused_document_is_named_by_its_place_in_the_request)
+{
+    if (!start())
+        return;
+    box_call(&b, "collection.create", "{'name': 'ext', 'options': {'vectors': 'external', 'dim': 2}}");
+    buffer params = {0};
+    packer p = box_begin_upsert(&params, "ext", 4);
+    const float vector[2] = {1, 0};
+    for (unsigned i = 0; i < 4; i++) {
+        pack_map(&p, i < 3 ? 3 : 2);
+        pack_str(&p, "id");
+        pack_uint(&p, i / 3);
+        pack_str(&p, "text");
+        pack_str(&p, "x");
+        if (i < 3) {
+            pack_str(&p, "vector");
+            pack_bin(&p, vector, sizeof vector);
+        }
+    }
+    box_send_on(&b, b.client, "upsert", &params);
+    ck_assert(b.reply.is_error);
+    const msgpack_object *message = object_get(&b.reply.value, "message");
+    ck_assert_msg(strncmp(message->via.str.ptr, "docs[3].vector: ", 16) == 0, "%.*s", (int)message->via.str.size,
+                  message->via.str.ptr);
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(nothing_is_learnt_from_external_collections)
 {
     const float vector[2] = {1, 0};
@@ -396,6 +425,7 @@ int main(void)
     tcase_add_test(t, a_deadline_that_is_over_is_said);
     tcase_add_test(t, external_collections_hold_the_clients_vectors);
     tcase_add_test(t, external_collections_rank_by_dot_where_asked_and_find_words);
+    tcase_add_test(t, a_refused_document_is_named_by_its_place_in_the_request);
     tcase_add_test(t, nothing_is_learnt_from_external_collections);
     tcase_add_test(t, equal_scores_are_ordered_by_id);
     tcase_add_test(t, semctl_tells_not_yet_from_a_failure);

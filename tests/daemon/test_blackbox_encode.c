@@ -186,6 +186,30 @@ START_TEST(a_text_of_no_tokens_is_refused_by_its_number)
 }
 END_TEST
 
+START_TEST(a_query_or_document_of_no_tokens_is_refused_by_its_name)
+{
+    if (!start_without_special_tokens())
+        return;
+    static const char *const ways[] = {"search", "explain"};
+    for (int i = 0; i < 2; i++) {
+        const char *message = box_fails(&b, "INVALID_ARGUMENT", ways[i], "{'query': ''}");
+        ck_assert_msg(strncmp(message, "query: no token", 15) == 0, "%s: %s", ways[i], message);
+    }
+    /* One document keeps its vector, and another is there twice: neither is encoded. */
+    box_call(&b, "upsert", "{'docs': [{'id': 1, 'text': 'one'}]}");
+    const char *message = box_fails(&b, "INVALID_ARGUMENT", "upsert",
+                                    "{'docs': [{'id': 1, 'text': 'one'}, {'id': 2, 'text': 'a'},"
+                                    " {'id': 2, 'text': 'two'}, {'id': 3, 'text': ''}]}");
+    ck_assert_msg(strncmp(message, "docs[3]: no token", 17) == 0, "%s", message);
+    box_call(&b, "collection.create", "{'name': 'cut', 'options': {'passage_tokens': 4}}");
+    message = box_fails(&b, "INVALID_ARGUMENT", "upsert",
+                        "{'collection': 'cut', 'docs': [{'id': 1, 'text': 'one two three four five six seven'},"
+                        " {'id': 2, 'text': ''}]}");
+    ck_assert_msg(strncmp(message, "docs[1]: no token", 17) == 0, "%s", message);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("encode");
@@ -197,6 +221,7 @@ int main(void)
     tcase_add_test(tests, long_and_short_encodes_give_the_same_in_the_order_asked);
     tcase_add_test(tests, a_prompt_is_the_text_put_before);
     tcase_add_test(tests, a_text_of_no_tokens_is_refused_by_its_number);
+    tcase_add_test(tests, a_query_or_document_of_no_tokens_is_refused_by_its_name);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
