@@ -58,7 +58,7 @@ const config_key config_keys[] = {
     {"limits", "ids", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.ids), .help = "ids of one get or delete"},
     {"limits", "scroll", KEY_INTEGER, "1000", RANGE(1, 1000000), PLACE(limits.scroll),
      .help = "documents of one scroll, events of one events"},
-    {"limits", "filter_values", KEY_INTEGER, "10000", RANGE(1, 1000000), PLACE(limits.filter_values),
+    {"limits", "filter_values", KEY_INTEGER, "10000", RANGE(1, 100000), PLACE(limits.filter_values),
      .help = "values of one `in`"},
 
     {"auth", "tokens", KEY_PATH, "", PLACE(auth.tokens),

@@ -10,11 +10,11 @@
 #include <string.h>
 
 enum {
-    DEPTH_MAX = 12,          /* filters inside filters, the outermost included */
-    IN_MAX = 10000,          /* values of one `in` */
-    NESTING_MAX = 32,        /* containers in the bytes of a filter; twelve levels take 26 */
-    ITEMS_MAX = 200000,      /* keys and values in all: what msgpack-c would take 10 MB for */
-    META_ITEMS_MAX = 1 << 20 /* of one stored field: more than 16 KiB can hold */
+    DEPTH_MAX = 12,           /* filters inside filters, the outermost included */
+    IN_MAX = 100000,          /* values of one `in`: the most that limits.filter_values can be */
+    NESTING_MAX = 32,         /* containers in the bytes of a filter; twelve levels take 26 */
+    ITEMS_MAX = 200000,       /* keys and values in all: what msgpack-c would take 10 MB for */
+    META_ITEMS_MAX = 16 << 20 /* of one stored field: as many as limits.meta_bytes can let through */
 };
 
 /* --- filters */

@@ -9,7 +9,7 @@
 
 enum {
     TABLE_MIN = 64,
-    ITEMS_MAX = 1 << 20 /* of one stored field: more than 16 KiB can hold */
+    ITEMS_MAX = 16 << 20 /* of one stored field: as many as limits.meta_bytes can let through */
 };
 
 void gather_free(gathered *g)
