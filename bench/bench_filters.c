@@ -216,7 +216,7 @@ static bool search_filtered(bench *b, const filter *f, vector_query query, times
     vector_hit hits[K];
     size_t count;
     double from = thread_us();
-    if (meta_columns_match(b->columns, f, &set, err) != SEM_OK)
+    if (meta_columns_match(b->columns, f, NULL, NULL, &set, err) != SEM_OK)
         return false;
     t->filter = thread_us() - from;
     query.allowed_count = roaring_bitmap_get_cardinality(set);
@@ -257,7 +257,7 @@ static bool measure(bench *b, int kind, double share, sem_error *err)
     docset *set = NULL;
     vector_plan plan = {0};
     filter *f = make_filter(b, kind, share, err);
-    bool fine = f != NULL && meta_columns_match(b->columns, f, &set, err) == SEM_OK &&
+    bool fine = f != NULL && meta_columns_match(b->columns, f, NULL, NULL, &set, err) == SEM_OK &&
                 docset_to_array(set, &listed, &count, err) == SEM_OK;
     for (size_t q = 0; q < b->queries && fine; q++) {
         times least = {INFINITY, INFINITY, INFINITY}, t = {0};

@@ -39,6 +39,11 @@ static sem_status walk(store_read *r, uint32_t collection, const filter *f, cons
     return status;
 }
 
+static bool within_deadline(void *context)
+{
+    return task_check_deadline(context, NULL) == SEM_OK;
+}
+
 sem_status filtering_documents(core *c, store_read *r, uint32_t collection, const filter *f, const task *t,
                                docset **out, sem_error *err)
 {
@@ -46,8 +51,10 @@ sem_status filtering_documents(core *c, store_read *r, uint32_t collection, cons
     *out = NULL;
     meta_columns *columns = meta_catalog_acquire(c->columns, collection);
     if (columns != NULL)
-        status = meta_columns_match(columns, f, out, err);
+        status = meta_columns_match(columns, f, t != NULL ? within_deadline : NULL, (void *)(uintptr_t)t, out, err);
     meta_columns_release(columns);
+    if (status == SEM_CANCELLED)
+        return task_check_deadline(t, err);
     return status == SEM_OK && *out == NULL ? walk(r, collection, f, t, out, err) : status;
 }
 

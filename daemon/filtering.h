@@ -13,7 +13,7 @@
 /* *out, to be freed by docset_free, holds the documents that pass at one moment,
  * at which every write is seen that was answered before the call. That moment is
  * not quite that of r, so whoever shows a document asks filter_match about the
- * meta that he shows. t ends a walk at its deadline; NULL: it has none. Any
+ * meta that he shows. t ends it at its deadline; NULL: it has none. Any
  * thread. */
 sem_status filtering_documents(core *c, store_read *r, uint32_t collection, const filter *f, const task *t,
                                docset **out, sem_error *err);

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum {
-    WALK_CALLS = 1024, /* documents between two looks at the clock */
-    CREW_MEMBERS = 4   /* workers at one query: a phase of more would be shorter than it takes to meet */
+    WALK_CALLS = 64, /* documents between two looks at the clock: a filter of many parts takes a millisecond each */
+    CREW_MEMBERS = 4 /* workers at one query: a phase of more would be shorter than it takes to meet */
 };
 
 struct worker_pool {

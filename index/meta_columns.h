@@ -53,9 +53,14 @@ sem_status meta_columns_merge(meta_columns *c, sem_error *err);
 
 bool meta_columns_ready(meta_columns *c);
 
+/* Asked between two parts of a filter; false: give up. */
+typedef bool meta_go_on(void *context);
+
 /* The documents that pass, to be freed by docset_free; equal to filter_match on
- * each. *out is NULL, with SEM_OK, while the columns are not ready. Any thread. */
-sem_status meta_columns_match(meta_columns *c, const filter *f, docset **out, sem_error *err);
+ * each. *out is NULL, with SEM_OK, while the columns are not ready. go_on: NULL, or
+ * ends it with SEM_CANCELLED. Any thread. */
+sem_status meta_columns_match(meta_columns *c, const filter *f, meta_go_on *go_on, void *context, docset **out,
+                              sem_error *err);
 
 typedef struct meta_columns_stats {
     size_t documents; /* in segments */

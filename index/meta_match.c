@@ -8,10 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW = 64 /* postings that are quicker to sort than to put into a bitmap */ };
+enum {
+    FEW = 64,      /* postings that are quicker to sort than to put into a bitmap */
+    ASK_EVERY = 16 /* newer documents between two questions whether to go on */
+};
 
 typedef struct matching {
     const meta_state *state;
+    meta_go_on *go_on; /* or NULL */
+    void *context;
+    bool stopped; /* go_on said so */
     uint64_t bits[DOCSET_WORDS];
     uint16_t list[DOCSET_LIST_MAX];
 } matching;
@@ -220,7 +226,14 @@ static void add_leaf(matching *m, const meta_segment *s, const filter_node *leaf
     }
 }
 
-/* --- the tree; NULL when memory is out */
+/* --- the tree; NULL when memory is out, or when it was given up */
+
+static bool goes_on(matching *m)
+{
+    if (!m->stopped && m->go_on != NULL)
+        m->stopped = !m->go_on(m->context);
+    return !m->stopped;
+}
 
 static docset *match_leaf(matching *m, const filter_node *leaf)
 {
@@ -242,7 +255,7 @@ static docset *match_live(matching *m)
 
 static docset *match_node(matching *m, const filter_node *n);
 
-/* set without, or with, the documents of a child; false when memory is out. */
+/* set without, or with, the documents of a child; false as match_node is NULL. */
 static bool combine(matching *m, const filter_node *parent, const filter_node *child, docset *set)
 {
     bool without = parent->kind == NODE_ALL && child->kind == NODE_NOT;
@@ -275,6 +288,8 @@ static docset *match_children(matching *m, const filter_node *n)
 
 static docset *match_node(matching *m, const filter_node *n)
 {
+    if (!goes_on(m))
+        return NULL;
     if (n->kind == NODE_LEAF)
         return match_leaf(m, n);
     if (n->kind != NODE_NOT && n->count > 0)
@@ -301,7 +316,7 @@ static void look_at_newer(matching *m, const meta_block *b, const filter *f, uin
     uint64_t pass[DOCSET_WORDS] = {0};
     size_t count = 0;
     memset(m->bits, 0, sizeof m->bits);
-    for (size_t i = 0; i < b->count; i++) {
+    for (size_t i = 0; i < b->count && (i % ASK_EVERY != 0 || goes_on(m)); i++) {
         const meta_copy *copy = b->newer[i].copy;
         set_bits(m->bits, &b->newer[i].low, 1);
         if (copy->removed || !filter_match(f, copy->bytes, copy->length))
@@ -321,7 +336,7 @@ static bool match_newer(matching *m, const filter *f, docset *set)
         if (m->state->blocks[i] != NULL && m->state->blocks[i]->count > 0)
             look_at_newer(m, m->state->blocks[i], f, (uint32_t)i, &replaced, &passing);
     docset *without = docset_finish(&replaced), *with = docset_finish(&passing);
-    bool done = without != NULL && with != NULL;
+    bool done = without != NULL && with != NULL && !m->stopped;
     if (done) {
         roaring_bitmap_andnot_inplace(set, without);
         roaring_bitmap_or_inplace(set, with);
@@ -331,28 +346,36 @@ static bool match_newer(matching *m, const filter *f, docset *set)
     return done;
 }
 
-sem_status meta_columns_match(meta_columns *c, const filter *f, docset **out, sem_error *err)
+/* state: pinned by the caller. */
+static sem_status match_state(const meta_state *state, const filter *f, meta_go_on *go_on, void *context, docset **out,
+                              sem_error *err)
+{
+    matching *m = malloc(sizeof *m);
+    if (m == NULL)
+        return sem_fail_memory(err, "a filter");
+    m->state = state;
+    m->go_on = go_on;
+    m->context = context;
+    m->stopped = false;
+    docset *set = match_node(m, &f->root);
+    const bool done = set != NULL && match_newer(m, f, set), stopped = m->stopped;
+    free(m);
+    if (done) {
+        *out = set;
+        return SEM_OK;
+    }
+    docset_free(set);
+    return stopped ? sem_fail(err, SEM_CANCELLED, "a filter was given up") : sem_fail_memory(err, "a filter");
+}
+
+sem_status meta_columns_match(meta_columns *c, const filter *f, meta_go_on *go_on, void *context, docset **out,
+                              sem_error *err)
 {
     *out = NULL;
     if (!meta_columns_ready(c))
         return SEM_OK;
     meta_state *s = meta_state_acquire(c);
-    sem_status status = SEM_OK;
-    if (s->complete) {
-        matching *m = malloc(sizeof *m);
-        docset *set = NULL;
-        if (m != NULL) {
-            m->state = s;
-            set = match_node(m, &f->root);
-        }
-        if (set != NULL && match_newer(m, f, set)) {
-            *out = set;
-        } else {
-            docset_free(set);
-            status = sem_fail_memory(err, "a filter");
-        }
-        free(m);
-    }
+    sem_status status = s->complete ? match_state(s, f, go_on, context, out, err) : SEM_OK;
     meta_state_release(s);
     return status;
 }

@@ -79,7 +79,7 @@ static size_t check_filter(model *m, const filter *f)
     sem_error error;
     docset *set;
     size_t expected = 0;
-    ck_ok(meta_columns_match(m->columns, f, &set, &error));
+    ck_ok(meta_columns_match(m->columns, f, NULL, NULL, &set, &error));
     ck_assert_ptr_nonnull(set);
     for (size_t d = 0; d < m->size; d++) {
         bool matches = m->documents[d].exists && filter_match(f, m->documents[d].meta, m->documents[d].length);
@@ -161,14 +161,14 @@ START_TEST(what_is_changed_during_a_fill_wins)
     }
     filter *f = random_filter(&m.random);
     ck_assert(!meta_columns_ready(m.columns));
-    ck_ok(meta_columns_match(m.columns, f, &set, &error));
+    ck_ok(meta_columns_match(m.columns, f, NULL, NULL, &set, &error));
     ck_assert_ptr_null(set);
     ck_ok(meta_fill_begin(&fill, m.columns, &error));
     fill_from(&m, fill);
     change_some(&m, 500, false);
     change_some(&m, 300, true);
     change_some(&m, 500, false);
-    ck_ok(meta_columns_match(m.columns, f, &set, &error));
+    ck_ok(meta_columns_match(m.columns, f, NULL, NULL, &set, &error));
     ck_assert_ptr_null(set);
     ck_ok(meta_fill_finish(fill, &error));
     meta_fill_free(fill);
@@ -177,6 +177,59 @@ START_TEST(what_is_changed_during_a_fill_wins)
     ck_ok(meta_columns_merge(m.columns, &error));
     change_some(&m, 400, false);
     check_filters(&m, 12);
+    filter_free(f);
+    model_close(&m);
+}
+END_TEST
+
+typedef struct patience {
+    size_t asked, end; /* from so many questions on the answer is no */
+} patience;
+
+static bool is_patient(void *context)
+{
+    patience *p = context;
+    return ++p->asked < p->end;
+}
+
+/* Wherever it is in the tree, and among documents that no segment has. */
+START_TEST(a_filter_is_given_up_between_its_parts)
+{
+    enum { LEAVES = 200, NEWER = 50 };
+    static const char leaf[] = "\x82\xa5"
+                               "field\xa1"
+                               "n\xa3"
+                               "gte\x00";
+    sem_error error;
+    model m;
+    docset *set;
+    patience p = {.end = SIZE_MAX};
+    unsigned char bytes[5 + 3 + LEAVES * (sizeof leaf - 1)];
+    size_t size = 0;
+    model_open(&m, 1000, true);
+    change_some(&m, 500, false);
+    ck_ok(meta_columns_merge(m.columns, &error));
+    change_some(&m, NEWER, false);
+    memcpy(bytes,
+           "\x81\xa3"
+           "any\xdc\x00\xc8",
+           8);
+    size = 8;
+    for (size_t i = 0; i < LEAVES; i++, size += sizeof leaf - 1)
+        memcpy(bytes + size, leaf, sizeof leaf - 1);
+    filter *f;
+    ck_ok(filter_parse(&f, bytes, size, &error));
+    ck_ok(meta_columns_match(m.columns, f, is_patient, &p, &set, &error));
+    ck_assert_ptr_nonnull(set);
+    docset_free(set);
+    const size_t questions = p.asked;
+    ck_assert_uint_gt(questions, LEAVES + NEWER / 16);
+    for (size_t end = 1; end <= questions; end += end < 5 || end > questions - 5 ? 1 : 7) {
+        p = (patience){.end = end};
+        ck_fails(meta_columns_match(m.columns, f, is_patient, &p, &set, &error), SEM_CANCELLED);
+        ck_assert_ptr_null(set);
+        ck_assert_uint_eq(p.asked, end); /* and is not asked again */
+    }
     filter_free(f);
     model_close(&m);
 }
@@ -283,8 +336,9 @@ static void *twin_reader(void *context)
     sem_error error;
     while (!atomic_load(&t->finished)) {
         docset *never, *live;
-        if (meta_columns_match(t->columns, t->same, &never, &error) != SEM_OK ||
-            meta_columns_match(t->columns, t->some, &live, &error) != SEM_OK || never == NULL || live == NULL) {
+        if (meta_columns_match(t->columns, t->same, NULL, NULL, &never, &error) != SEM_OK ||
+            meta_columns_match(t->columns, t->some, NULL, NULL, &live, &error) != SEM_OK || never == NULL ||
+            live == NULL) {
             atomic_fetch_add(&t->failed, 1);
             break;
         }
@@ -373,6 +427,7 @@ int main(void)
     tcase_add_test(tests, columns_match_what_the_filter_matches);
     tcase_add_test(tests, columns_of_many_blocks_match_too);
     tcase_add_test(tests, what_is_changed_during_a_fill_wins);
+    tcase_add_test(tests, a_filter_is_given_up_between_its_parts);
     tcase_add_test(tests, sets_survive_the_way_into_plain_bitmaps_and_back);
     suite_add_tcase(suite, tests);
     TCase *threads = tcase_create("threads");
