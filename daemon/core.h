@@ -55,6 +55,7 @@ typedef struct core {
                                      * swaps it (daemon/trial.h) */
     atomic_bool trying;             /* there is one; the job sets it */
     atomic_size_t trials;           /* searches that may have it */
+    atomic_uint_fast64_t erasures;  /* from the event log, that were asked for; event_upkeep counts */
     atomic_bool closing;            /* every connection is closed; engine_destroy sets it */
     atomic_bool dual;               /* new writes are embedded with the candidate as well; the job sets it */
     space *external;                /* owned; the space of external collections */

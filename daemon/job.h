@@ -34,6 +34,7 @@ typedef struct job {
     job_status *status;
     atomic_bool *cancel;
     const atomic_bool *cancelled; /* by a client; else it is the daemon that ends, and the job goes on later */
+    atomic_int *trial;            /* a trial_state (daemon/trial.h): of its candidate's */
     uint32_t number;
     job_kind kind;
     config settings;           /* [finetune] and [train] as they were when the job began */

@@ -11,6 +11,7 @@
 #include "daemon/model_name.h"
 #include "daemon/notices.h"
 #include "daemon/retire.h"
+#include "daemon/trial.h"
 #include "daemon/writer.h"
 
 #include <pthread.h>
@@ -21,6 +22,12 @@
 
 enum { LOG_TRIM_INTERVAL_S = 60 };
 
+/* A rollback that waits for the end of a job whose trial it has ended. */
+typedef struct next_rollback {
+    job *work;  /* NULL: none */
+    task *task; /* or NULL */
+} next_rollback;
+
 struct jobs {
     core *core;
     pthread_t thread;
@@ -29,12 +36,14 @@ struct jobs {
     pthread_cond_t idle;  /* a job has ended and its record is written */
     job *next;            /* accepted, under way or ending; owned by the thread */
     bool accepting;       /* a request is just being turned into a job */
+    next_rollback after;  /* accepted: owned, and `accepting` is set for it */
     bool stop;
     atomic_bool cancelled; /* by a client: the job does not go on at the next start */
     config settings;       /* for the next job */
     bool reloaded;         /* and the triggers have not heard of it */
     job_start last;
     atomic_bool cancel;
+    atomic_int trial; /* a trial_state; left under the lock only, entered and settled by the thread without it */
     job_status status;
     job_waiters waiters;
     job_triggers triggers; /* ticker thread only */
@@ -205,6 +214,43 @@ static job *wait_for_job(jobs *j, bool *stop)
     return work;
 }
 
+static sem_status start_after(jobs *j, const next_rollback *r, sem_error *err)
+{
+    uint32_t number;
+    pthread_mutex_lock(&j->lock);
+    sem_status status = j->stop ? sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down") : SEM_OK;
+    pthread_mutex_unlock(&j->lock);
+    if (status == SEM_OK && r->task != NULL)
+        status = task_check_deadline(r->task, err);
+    serving *now = serving_slot_acquire(&j->core->current);
+    if (status == SEM_OK)
+        status = jobs_start(j, r->work, now->folder, r->task, true, &number, err);
+    serving_release(now);
+    return status;
+}
+
+/* The rollback for which a trial was ended. */
+static void start_rollback(jobs *j)
+{
+    sem_error err;
+    char text[SEM_ERROR_MESSAGE_MAX];
+    pthread_mutex_lock(&j->lock);
+    const next_rollback r = j->after;
+    j->after = (next_rollback){NULL, NULL};
+    pthread_mutex_unlock(&j->lock);
+    if (r.work == NULL)
+        return;
+    sem_status status = start_after(j, &r, &err);
+    jobs_unclaim(j);
+    if (status == SEM_OK)
+        return;
+    log_event(j->core->log, LOG_LEVEL_WARNING, "rollback_refused", "generation=%u message=%s", r.work->target,
+              log_value(text, sizeof text, err.message));
+    jobs_free(r.work);
+    if (r.task != NULL)
+        task_fail(j->core, r.task, &err);
+}
+
 static void *jobs_main(void *argument)
 {
     jobs *j = argument;
@@ -221,11 +267,20 @@ static void *jobs_main(void *argument)
         pthread_cond_broadcast(&j->idle);
         pthread_mutex_unlock(&j->lock);
         jobs_free(work);
+        start_rollback(j);
     }
     return NULL;
 }
 
 /* --- accepting a job */
+
+/* Under the lock. */
+static sem_status fail_busy(jobs *j, sem_error *err)
+{
+    uint32_t number;
+    return job_status_running(&j->status, &number) ? sem_fail(err, SEM_ALREADY_EXISTS, "job %u is under way", number)
+                                                   : sem_fail(err, SEM_ALREADY_EXISTS, "a job is just being started");
+}
 
 sem_status jobs_claim(jobs *j, sem_error *err)
 {
@@ -237,13 +292,10 @@ sem_status jobs_claim(jobs *j, sem_error *err)
         pthread_cond_wait(&j->idle, &j->lock);
     if (j->stop)
         status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
-    else if (j->accepting || j->next != NULL || job_status_running(&j->status, &number)) {
-        bool running = job_status_running(&j->status, &number);
-        status = running ? sem_fail(err, SEM_ALREADY_EXISTS, "job %u is under way", number)
-                         : sem_fail(err, SEM_ALREADY_EXISTS, "a job is just being started");
-    } else {
+    else if (j->accepting || j->next != NULL || job_status_running(&j->status, &number))
+        status = fail_busy(j, err);
+    else
         j->accepting = true;
-    }
     pthread_mutex_unlock(&j->lock);
     return status;
 }
@@ -253,6 +305,28 @@ void jobs_unclaim(jobs *j)
     pthread_mutex_lock(&j->lock);
     j->accepting = false;
     pthread_mutex_unlock(&j->lock);
+}
+
+bool jobs_on_trial(jobs *j)
+{
+    return atomic_load(&j->trial) == TRIAL_OPEN;
+}
+
+/* The place is claimed with the trial's end: whatever is due by itself by then is to wait. */
+sem_status jobs_start_over_trial(jobs *j, job *work, task *waiting, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    pthread_mutex_lock(&j->lock);
+    if (j->stop) {
+        status = sem_fail(err, SEM_UNAVAILABLE, "the daemon is shutting down");
+    } else if (j->accepting || !trial_leave(&j->trial)) {
+        status = fail_busy(j, err);
+    } else {
+        j->accepting = true;
+        j->after = (next_rollback){work, waiting};
+    }
+    pthread_mutex_unlock(&j->lock);
+    return status;
 }
 
 /* "all-MiniLM-L6-v2" becomes "all-MiniLM-L6-v2-job-7", and so does "all-MiniLM-L6-v2-job-6". */
@@ -360,6 +434,7 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     work->status = &j->status;
     work->cancel = &j->cancel;
     work->cancelled = &j->cancelled;
+    work->trial = &j->trial;
     work->kind = kind;
     pthread_mutex_lock(&j->lock);
     work->settings = j->settings;

@@ -46,6 +46,13 @@ sem_status jobs_check_pairs(const job *work, store_read *r, size_t *missing, sem
 sem_status jobs_start(jobs *j, job *work, const char *base, task *waiting, bool wants_generation, uint32_t *number,
                       sem_error *err);
 
+/* Whether the candidate of the job under way is on trial (daemon/trial.h). */
+bool jobs_on_trial(jobs *j);
+/* A rollback that is not claimed: ends the trial under way, whose candidate is discarded, and starts once that job
+ * is over. SEM_ALREADY_EXISTS as jobs_claim() says it where no trial can be ended. waiting (may be NULL) is answered with
+ * the generation. On success takes work and waiting. */
+sem_status jobs_start_over_trial(jobs *j, job *work, task *waiting, sem_error *err);
+
 /* --- asking */
 
 job_status *jobs_status(jobs *j);

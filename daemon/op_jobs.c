@@ -157,16 +157,39 @@ static sem_status find_target(worker *w, const request *q, uint32_t *target, sem
                  : sem_fail(err, SEM_FAILED_PRECONDITION, "there is no previous generation to return to");
 }
 
+static sem_status prepare_rollback(worker *w, const task *t, job **out, sem_error *err)
+{
+    *out = jobs_make(w->core->jobs, JOB_ROLLBACK, "");
+    return *out != NULL ? find_target(w, t->request, &(*out)->target, err) : sem_fail_memory(err, "a job");
+}
+
+/* Who wants to return does not wait for days. */
+static void roll_back_over_trial(worker *w, task *t)
+{
+    sem_error err;
+    job *work;
+    sem_status status = prepare_rollback(w, t, &work, &err);
+    if (status == SEM_OK)
+        status = jobs_start_over_trial(w->core->jobs, work, t, &err);
+    if (status == SEM_OK)
+        return;
+    jobs_free(work);
+    task_fail(w->core, t, &err);
+}
+
 void op_rollback(worker *w, task *t)
 {
     jobs *j = w->core->jobs;
     sem_error err;
+    job *work;
     if (jobs_claim(j, &err) != SEM_OK) {
-        task_fail(w->core, t, &err);
+        if (err.code == SEM_ALREADY_EXISTS && jobs_on_trial(j))
+            roll_back_over_trial(w, t);
+        else
+            task_fail(w->core, t, &err);
         return;
     }
-    job *work = jobs_make(j, JOB_ROLLBACK, "");
-    sem_status status = work != NULL ? find_target(w, t->request, &work->target, &err) : sem_fail_memory(&err, "a job");
+    sem_status status = prepare_rollback(w, t, &work, &err);
     if (status == SEM_OK)
         start_from_current(w, t, work, true);
     else
@@ -196,6 +219,20 @@ static sem_status stored_job(worker *w, uint32_t number, json_t **out, sem_error
     return SEM_OK;
 }
 
+/* 0: the latest. *out is NULL where memory is out. */
+static sem_status tell_job(worker *w, uint32_t number, json_t **out, sem_error *err)
+{
+    uint32_t now;
+    job_status *s = jobs_status(w->core->jobs);
+    job_status_running(s, &now);
+    *out = now != 0 && number == now ? job_status_json(s) : NULL;
+    if (now != 0 && number == now && (*out == NULL || json_integer_value(json_object_get(*out, "job")) == number))
+        return SEM_OK;
+    json_decref(*out); /* of the next one, which has begun since */
+    *out = NULL;
+    return stored_job(w, number, out, err);
+}
+
 void op_job(worker *w, task *t)
 {
     jobs *j = w->core->jobs;
@@ -212,12 +249,8 @@ void op_job(worker *w, task *t)
         task_fail(w->core, t, &err);
         return;
     }
-    json_t *value = NULL;
-    sem_status status = SEM_OK;
-    if (now != 0 && wanted == now)
-        value = job_status_json(jobs_status(j));
-    else
-        status = stored_job(w, wanted, &value, &err);
+    json_t *value;
+    sem_status status = tell_job(w, wanted, &value, &err);
     if (status == SEM_OK)
         job_answer_json(w->core, t, value);
     else

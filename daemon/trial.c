@@ -90,15 +90,20 @@ size_t trial_count(trial_click *clicks, size_t count, trial_tally *out)
 typedef struct trial {
     job *job;
     serving *candidate;
-    uint32_t current; /* the generation that it is compared with */
-    uint64_t after;   /* the log is read up to this event */
+    uint32_t current;  /* the generation that it is compared with */
+    uint64_t before;   /* the last event before its first search could be */
+    uint64_t after;    /* the log is read up to this event */
+    uint64_t erasures; /* as they were counted then */
     trial_click *clicks;
     size_t count, capacity;
     bool failed; /* memory is out */
     trial_tally tally;
     int64_t began_ms; /* Unix time */
     uint64_t upkept_ns;
+    const char *ended_by; /* for the log */
 } trial;
+
+static const char LEFT[] = "rollback";
 
 static bool take_click(void *context, const event_judgement *e)
 {
@@ -120,9 +125,15 @@ static bool take_click(void *context, const event_judgement *e)
     return true;
 }
 
-static sem_status read_log(trial *t, store_read *r, sem_error *err)
+/* erasures: counted before the read began. Clicks that were erased are votes no more. */
+static sem_status read_log(trial *t, store_read *r, uint64_t erasures, sem_error *err)
 {
     uint64_t last;
+    const bool anew = erasures != t->erasures;
+    if (anew) {
+        t->count = 0;
+        t->after = t->before;
+    }
     const size_t before = t->count;
     sem_status status = events_last_seq(r, &last, err);
     if (status == SEM_OK && last > t->after)
@@ -132,7 +143,8 @@ static sem_status read_log(trial *t, store_read *r, sem_error *err)
     if (status != SEM_OK)
         return status;
     t->after = last;
-    if (t->count > before)
+    t->erasures = erasures;
+    if (anew || t->count > before)
         t->count = trial_count(t->clicks, t->count, &t->tally);
     return SEM_OK;
 }
@@ -166,20 +178,21 @@ static sem_status find_start(trial *t, store_read *r, int64_t since_ms, sem_erro
         if (scan.at == at)
             break; /* each() has ended the walk */
     }
-    t->after = first > 0 ? first - 1 : 0;
+    t->before = t->after = first > 0 ? first - 1 : 0;
     return status;
 }
 
 static sem_status look(trial *t, int64_t since_ms, bool first, sem_error *err)
 {
     store_read *r;
+    const uint64_t erasures = atomic_load(&t->job->core->erasures);
     sem_status status = store_read_begin(t->job->core->store, &r, err);
     if (status != SEM_OK)
         return status;
     if (first)
         status = find_start(t, r, since_ms, err);
     if (status == SEM_OK)
-        status = read_log(t, r, err);
+        status = read_log(t, r, erasures, err);
     store_read_end(r);
     return status;
 }
@@ -198,12 +211,29 @@ static void sleep_ms(long ms)
     nanosleep(&time, NULL); /* cut short: one look more */
 }
 
-static bool is_over(const trial *t)
+bool trial_leave(atomic_int *state)
+{
+    int open = TRIAL_OPEN;
+    return atomic_compare_exchange_strong(state, &open, TRIAL_LEFT);
+}
+
+/* By what it is over; NULL: it is not. */
+static const char *ended_by(const trial *t)
 {
     const config *c = &t->job->settings;
     const int64_t age_ms = clock_wall_ms() - t->began_ms;
-    return t->tally.clicks >= c->finetune.rollout_clicks ||
-           (c->finetune.rollout_time_ms > 0 && age_ms >= (int64_t)c->finetune.rollout_time_ms);
+    if (atomic_load(t->job->trial) == TRIAL_LEFT)
+        return LEFT;
+    if (t->tally.clicks >= c->finetune.rollout_clicks)
+        return "clicks";
+    return c->finetune.rollout_time_ms > 0 && age_ms >= (int64_t)c->finetune.rollout_time_ms ? "time" : NULL;
+}
+
+/* Nobody can leave it from here on. */
+static void settle(trial *t)
+{
+    if (atomic_exchange(t->job->trial, TRIAL_NONE) == TRIAL_LEFT)
+        t->ended_by = LEFT;
 }
 
 static sem_status keep_up(trial *t, trial_upkeep *upkeep, void *context, sem_error *err)
@@ -220,7 +250,7 @@ static sem_status keep_up(trial *t, trial_upkeep *upkeep, void *context, sem_err
 static sem_status go_on(trial *t, int64_t since_ms, trial_upkeep *upkeep, void *context, sem_error *err)
 {
     sem_status status = look(t, since_ms, true, err);
-    while (status == SEM_OK && !is_over(t)) {
+    while (status == SEM_OK && (t->ended_by = ended_by(t)) == NULL) {
         job_status_step(t->job->status, t->tally.clicks, -1);
         if (atomic_load(t->job->cancel))
             return sem_fail(err, SEM_CANCELLED, "cancelled");
@@ -261,16 +291,17 @@ static void decide(trial *t, bool won)
     memcpy(gate, s->reason, sizeof gate);
     pthread_mutex_unlock(&s->lock);
     snprintf(reason, sizeof reason,
-             "%s by %zu votes for it, %zu for the current generation and %zu for both, of %zu clicks on interleaved "
+             "%s by %s%zu votes for it, %zu for the current generation and %zu for both, of %zu clicks on interleaved "
              "searches (p = %.4f)%s%s",
-             won ? "promoted" : "discarded", n->won, n->lost, n->even, n->clicks, n->p_value,
-             gate[0] != '\0' ? "; the gate: " : "", gate);
+             won ? "promoted" : "discarded", t->ended_by == LEFT ? "a rollback that ended its trial after " : "",
+             n->won, n->lost, n->even, n->clicks, n->p_value, gate[0] != '\0' ? "; the gate: " : "", gate);
     job_status_decide(s, won, reason);
     log_event(
         t->job->core->log, LOG_LEVEL_INFO, "trial",
-        "state=over job=%u generation=%u against=%u won=%zu lost=%zu even=%zu clicks=%zu p_value=%.3g decision=%s",
+        "state=over job=%u generation=%u against=%u won=%zu lost=%zu even=%zu clicks=%zu p_value=%.3g ended_by=%s "
+        "decision=%s",
         t->job->number, t->candidate->generation, t->current, n->won, n->lost, n->even, n->clicks, n->p_value,
-        won ? "promoted" : "discarded");
+        t->ended_by, won ? "promoted" : "discarded");
 }
 
 sem_status trial_run(job *j, serving *candidate, int64_t since_ms, trial_upkeep *upkeep, void *context, bool *won,
@@ -282,12 +313,14 @@ sem_status trial_run(job *j, serving *candidate, int64_t since_ms, trial_upkeep 
     trial_count(NULL, 0, &t.tally);
     *won = false;
     open_trial(&t);
+    atomic_store(j->trial, TRIAL_OPEN);
     job_enter(j, PHASE_TRIAL, j->settings.finetune.rollout_clicks); /* told once it is so */
     crash_point("trial.begun");
     sem_status status = go_on(&t, since_ms, upkeep, context, err);
+    settle(&t);
     close_trial(&t);
     if (status == SEM_OK) {
-        *won = t.tally.won > t.tally.lost;
+        *won = t.ended_by != LEFT && t.tally.won > t.tally.lost;
         decide(&t, *won);
         crash_point("trial.decided");
     }

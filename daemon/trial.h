@@ -8,12 +8,15 @@
  * where both are alike (sign test, one-sided).
  *
  * All of it is read from the event log, where the generations of each search stand: a trial that a
- * restart cut short goes on with the clicks that it has. */
+ * restart cut short goes on with the clicks that it has.
+ *
+ * A rollback does not wait for it: it ends the trial, and the candidate is discarded. */
 #ifndef SEM_DAEMON_TRIAL_H
 #define SEM_DAEMON_TRIAL_H
 
 #include "daemon/job.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +46,13 @@ size_t trial_count(trial_click *clicks, size_t count, trial_tally *out);
 /* Whether the job's candidate is tried before it serves: one that a gate has judged, where the settings
  * with which the job began say so. */
 bool trial_wanted(const job *j);
+
+/* What the job's thread and whoever ends its trial agree on: an atomic_int of these, TRIAL_NONE at first. */
+typedef enum trial_state { TRIAL_NONE, TRIAL_OPEN, TRIAL_LEFT } trial_state;
+
+/* Ends the trial: the candidate will be discarded, whatever its votes. False where none is open, or it is over and
+ * decided. Any thread. */
+bool trial_leave(atomic_int *state);
 
 /* Now and then during a trial; what a candidate needs that does not serve yet. */
 typedef sem_status trial_upkeep(void *context, sem_error *err);

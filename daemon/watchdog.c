@@ -299,10 +299,11 @@ static void finish_if_full(watchdog *w)
 
 /* --- rolling back */
 
-static sem_status start_rollback(watchdog *w, sem_error *err)
+/* claimed: else by the end of a trial. */
+static sem_status start_rollback(watchdog *w, bool claimed, sem_error *err)
 {
     jobs *j = w->core->jobs;
-    uint32_t number;
+    uint32_t number = 0;
     job *work = jobs_make(j, JOB_ROLLBACK, "");
     if (work == NULL)
         return sem_fail_memory(err, "a job");
@@ -310,29 +311,33 @@ static sem_status start_rollback(watchdog *w, sem_error *err)
     memcpy(work->why, w->why, sizeof work->why);
     serving *now = serving_slot_acquire(&w->core->current);
     /* What was to be left may be gone already, by somebody else's hand. */
-    sem_status status = now->generation == w->generation
-                            ? jobs_start(j, work, now->folder, NULL, false, &number, err)
-                            : sem_fail(err, SEM_CANCELLED, "generation %u serves no more", w->generation);
+    sem_status status = now->generation != w->generation
+                            ? sem_fail(err, SEM_CANCELLED, "generation %u serves no more", w->generation)
+                        : claimed ? jobs_start(j, work, now->folder, NULL, false, &number, err)
+                                  : jobs_start_over_trial(j, work, NULL, err);
     serving_release(now);
     if (status != SEM_OK)
         jobs_free(work);
     else
-        log_event(w->core->log, LOG_LEVEL_WARNING, "watchdog", "state=rolling_back job=%u generation=%u before=%u",
-                  number, w->generation, w->before);
+        log_event(w->core->log, LOG_LEVEL_WARNING, "watchdog", "state=rolling_back generation=%u before=%u trial=%s",
+                  w->generation, w->before, claimed ? "no" : "ended");
     return status;
 }
 
-/* Waits for a job that is under way: at the next round it is tried again. */
+/* Ends a trial, and waits for any other job that is under way: at the next round it is tried again. */
 static void roll_back(watchdog *w)
 {
     sem_error err;
-    sem_status status = jobs_claim(w->core->jobs, &err);
+    jobs *j = w->core->jobs;
+    sem_status status = jobs_claim(j, &err);
+    if (status == SEM_OK) {
+        status = start_rollback(w, true, &err);
+        jobs_unclaim(j);
+    } else if (status == SEM_ALREADY_EXISTS && jobs_on_trial(j)) {
+        status = start_rollback(w, false, &err);
+    }
     if (status == SEM_ALREADY_EXISTS)
         return;
-    if (status == SEM_OK) {
-        status = start_rollback(w, &err);
-        jobs_unclaim(w->core->jobs);
-    }
     if (status != SEM_OK && status != SEM_UNAVAILABLE && status != SEM_CANCELLED)
         fail(w, &err);
     w->phase = WATCH_OVER;
@@ -352,6 +357,8 @@ void watchdog_work(watchdog *w, const atomic_bool *stop)
     } else if (generation != w->generation) {
         begin(w, generation);
     }
+    if (w->phase == WATCH_ROLL_BACK && !w->settings.finetune.watchdog_rollback)
+        w->phase = WATCH_OVER; /* switched off while it waited for a job */
     if (w->phase == WATCH_ROLL_BACK)
         roll_back(w);
     for (int i = 0; i < PIECES && (w->phase == WATCH_BACK || w->phase == WATCH_FORWARD) && !atomic_load(stop); i++) {

@@ -328,6 +328,8 @@ const command COMMANDS[] = {
      .method = "rollback",
      .synopsis = "[GENERATION]",
      .summary = "Return to an earlier generation (default: the previous).",
+     .details = "A trial that is under way ends, and its candidate is discarded; any other job must\n"
+                "have ended, or be cancelled, before.",
      .most = 1,
      .run = run_rollback},
     {.name = "model load",

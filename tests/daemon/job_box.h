@@ -66,7 +66,7 @@ static inline void job_box_copy(const char *prepared, const char *folder)
     job_box_shell("mkdir -p '%s' && cp -r --sparse=always '%s/data' '%s/data'", folder, prepared, folder);
 }
 
-static inline void job_box_fill(box *b)
+static inline void job_box_documents(box *b)
 {
     buffer params = {0};
     packer p = box_begin_upsert(&params, NULL, JOB_BOX_DOCUMENTS);
@@ -76,6 +76,11 @@ static inline void job_box_fill(box *b)
         box_pack_text(&p, i, text, strlen(text));
     }
     box_call_packed(b, "upsert", &params);
+}
+
+static inline void job_box_fill(box *b)
+{
+    job_box_documents(b);
     lesson_feedback(b, JOB_BOX_DOCUMENTS / 2);
     box_call(b, "model.load", "{'path': '%s', 'gate': false}", b->model + strlen("model.path="));
     box_wait_for_job(b, "done");
