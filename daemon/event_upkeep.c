@@ -1,6 +1,7 @@
 #include "daemon/event_upkeep.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "index/events_upkeep.h"
 #include "daemon/writer.h"
 
@@ -113,12 +114,15 @@ static sem_status copy_the_rest(void *context, store_write *w, sem_error *err)
 {
     rewriting *r = context;
     uint64_t copied;
-    return events_rewrite_follow(r->rewrite, store_write_view(w), &copied, err);
+    sem_status status = events_rewrite_follow(r->rewrite, store_write_view(w), &copied, err);
+    crash_point("erase.rest_copied");
+    return status;
 }
 
 static void change_files(void *context)
 {
     rewriting *r = context;
+    crash_point("erase.committed");
     r->finished = events_rewrite_finish(r->rewrite, r->err);
 }
 
@@ -153,9 +157,9 @@ static sem_status rewrite_file(event_upkeep *u, sem_error *err)
         status = writer_run(u->core->writer, &call, err);
     if (status == SEM_OK)
         status = r.finished;
-    events_rewrite_end(r.rewrite);
-    if (status != SEM_OK)
-        return status;
+    sem_status ended = events_rewrite_end(r.rewrite, status == SEM_OK ? err : NULL);
+    if (status != SEM_OK || ended != SEM_OK)
+        return status != SEM_OK ? status : ended;
     events_measure(u->core->store, &after);
     log_event(u->core->log, LOG_LEVEL_INFO, "events_rewritten", "bytes_before=%llu bytes=%llu duration_ms=%llu",
               (unsigned long long)before.file, (unsigned long long)after.file,
@@ -205,7 +209,8 @@ static sem_status remove_for_room(event_upkeep *u, uint64_t *removed, sem_error 
     return status;
 }
 
-/* Whether something was erased from it and is still in its pages, or it is mostly empty. */
+/* Whether something was erased from it and is still in its pages, or in a file that could not be removed, or
+ * it is mostly empty. */
 static sem_status rewriting_is_due(event_upkeep *u, bool *due, sem_error *err)
 {
     events_size size;
@@ -217,7 +222,7 @@ static sem_status rewriting_is_due(event_upkeep *u, bool *due, sem_error *err)
     store_read_end(r);
     events_measure(u->core->store, &size);
     uint64_t waste = size.file > size.used ? size.file - size.used : 0;
-    *due = *due || (waste > WASTE_BYTES && waste > size.used);
+    *due = *due || (waste > WASTE_BYTES && waste > size.used) || events_rewrite_left(u->core->store);
     return status;
 }
 
@@ -277,11 +282,15 @@ static sem_status erase(event_upkeep *u, const task *t, uint64_t *erased, sem_er
         status = check_stop(u, err);
     if (status == SEM_OK)
         status = writer_run(u->core->writer, &note, err);
+    crash_point("erase.noted");
     if (status == SEM_OK)
         status = remove_all(u, &rule, &after, erased, err);
+    atomic_fetch_add(&u->core->erasures, 1); /* some of it may be gone in any case */
     if (status != SEM_OK)
         return status;
+    crash_point("erase.removed");
     status = rewrite_file(u, err);
+    crash_point("erase.rewritten");
     if (status != SEM_OK)
         sem_error_prefix(err, "the events are erased from the log and their text not yet from its file, which is tried "
                               "again by itself");

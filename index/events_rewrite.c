@@ -1,5 +1,6 @@
 /* Writing the log anew. LMDB keeps in its free pages, and in the unused rest of others, what was in them;
  * only a file that never held it is free of it. So records are copied, not pages. */
+#include "base/crash.h"
 #include "index/event_record.h"
 #include "index/events_upkeep.h"
 
@@ -122,9 +123,14 @@ static sem_status begin(events_rewrite *e, sem_error *err)
         status = events_settle(path, e->s->log, err);
     if (status == SEM_OK)
         status = files_make_folder(e->folder, err);
+    crash_point("erase.begun");
     if (status == SEM_OK)
         status = copy_snapshot(e, err);
-    return status == SEM_OK ? open_next(e, err) : status;
+    crash_point("erase.copied");
+    if (status == SEM_OK)
+        status = open_next(e, err);
+    crash_point("erase.opened");
+    return status;
 }
 
 sem_status events_rewrite_begin(events_rewrite **out, store *s, events_step *step, void *context, sem_error *err)
@@ -142,7 +148,7 @@ sem_status events_rewrite_begin(events_rewrite **out, store *s, events_step *ste
     e->context = context;
     sem_status status = begin(e, err);
     if (status != SEM_OK) {
-        events_rewrite_end(e);
+        (void)events_rewrite_end(e, NULL); /* the next one, or the next start, removes what is left */
         return status;
     }
     e->file->env = e->next.env;
@@ -255,6 +261,7 @@ sem_status events_rewrite_follow(events_rewrite *e, store_read *r, uint64_t *cop
         mdb_txn_abort(to);
         return status;
     }
+    crash_point("erase.following");
     rc = mdb_txn_commit(to);
     if (rc != 0)
         return environment_fail(&e->next, "copy events", rc, err);
@@ -278,9 +285,12 @@ static sem_status change_places(const events_rewrite *e, sem_error *err)
     sem_status status = move(e->live, e->left, err);
     if (status != SEM_OK)
         return status;
+    crash_point("erase.left");
     status = files_sync_folder(e->s->path, err);
+    crash_point("erase.left_synced");
     if (status == SEM_OK)
         status = move(e->folder, e->live, err);
+    crash_point("erase.moved");
     if (status != SEM_OK) {
         /* Where it cannot be brought back, the next start does it. */
         (void)move(e->left, e->live, &ignored);
@@ -297,6 +307,7 @@ sem_status events_rewrite_finish(events_rewrite *e, sem_error *err)
 {
     store *s = e->s;
     int rc = mdb_env_sync(e->next.env, 1);
+    crash_point("erase.synced");
     sem_status status = rc == 0 ? change_places(e, err) : environment_fail(&e->next, "sync", rc, err);
     if (status != SEM_OK)
         return status;
@@ -307,18 +318,23 @@ sem_status events_rewrite_finish(events_rewrite *e, sem_error *err)
     e->file = NULL;
     e->next.env = NULL;
     e->finished = true;
+    crash_point("erase.replaced");
     return SEM_OK;
 }
 
-void events_rewrite_end(events_rewrite *e)
+sem_status events_rewrite_end(events_rewrite *e, sem_error *err)
 {
     if (e == NULL)
-        return;
-    sem_error err;
+        return SEM_OK;
     environment_close(&e->next);
     free(e->file);
-    const char *gone = e->finished ? e->left : e->folder;
-    if (files_remove_folder(gone, &err) != SEM_OK)
-        log_event(e->s->log, LOG_LEVEL_WARNING, "event_log", "message=\"%s\"", err.message);
+    const sem_status status = files_remove_folder(e->finished ? e->left : e->folder, err);
+    crash_point("erase.old_removed");
     free(e);
+    return status;
+}
+
+bool events_rewrite_left(const store *s)
+{
+    return events_left(s->path);
 }

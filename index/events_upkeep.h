@@ -76,7 +76,10 @@ sem_status events_rewrite_follow(events_rewrite *e, store_read *r, uint64_t *cop
 /* The writer's thread, no group open, after a group that followed was committed and before any other
  * begins: from here on the new file is the log. Reads that are in the old one stay there. */
 sem_status events_rewrite_finish(events_rewrite *e, sem_error *err);
-/* Removes what is left: the old file where it was finished, else the new one. Accepts NULL. */
-void events_rewrite_end(events_rewrite *e);
+/* Removes what is left: the old file where it was finished, else the new one. Accepts NULL. Where that fails the
+ * next rewriting does it, and should be soon: what was erased is in the old file. */
+sem_status events_rewrite_end(events_rewrite *e, sem_error *err);
+/* Whether it failed. The thread that rewrites, between two times. */
+bool events_rewrite_left(const store *s);
 
 #endif

@@ -1,5 +1,6 @@
 /* The log's environment: its folder, and the file that reads pin so that another can take its
  * place while they are in it. */
+#include "base/crash.h"
 #include "index/store_internal.h"
 
 #include <errno.h>
@@ -23,6 +24,11 @@ const char *events_folder(const char *path)
     if (folder_exists(path, LIVE))
         return LIVE;
     return folder_exists(path, FRESH) ? FRESH : folder_exists(path, LEFT) ? LEFT : LIVE;
+}
+
+bool events_left(const char *path)
+{
+    return folder_exists(path, FRESH) || folder_exists(path, LEFT);
 }
 
 static sem_status remove_left(const char *path, const char *name, sem_log *log, sem_error *err)
@@ -49,6 +55,7 @@ sem_status events_settle(const char *path, sem_log *log, sem_error *err)
             status = files_join(to, err, "%s/%s", path, LIVE);
         if (status == SEM_OK && rename(from, to) != 0)
             status = sem_fail(err, SEM_INTERNAL, "cannot rename %s to %s: %s", from, to, strerror(errno));
+        crash_point("erase.settling");
         if (status == SEM_OK)
             status = files_sync_folder(path, err);
     }

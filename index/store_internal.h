@@ -476,6 +476,8 @@ sem_status space_forget_caches(store *s, uint32_t number, sem_error *err);
 /* Brings the folder of the log into its place, if a crash came while one took that of another, and
  * removes what else is left. Before it is opened. */
 sem_status events_settle(const char *path, sem_log *log, sem_error *err);
+/* Whether there is something that it would remove. */
+bool events_left(const char *path);
 /* The name of the folder below the store's that is the log, wherever a crash came. */
 const char *events_folder(const char *path);
 /* Opens an environment with the log's tables, of which *e gets all but the name; tables: their numbers. */

@@ -30,6 +30,8 @@ $(BUILD)/tests/index/test_vector_threads: TEST_LDFLAGS = -Wl,--wrap=kmeans_train
 # Where LMDB commits or writes, the test has it fail.
 $(BUILD)/tests/index/test_store_faults: TEST_LDFLAGS = -Wl,--wrap=mdb_txn_commit,--wrap=mdb_put
 $(BUILD)/tests/daemon/test_writer: TEST_LDFLAGS = -Wl,--wrap=mdb_txn_commit
+# Where a folder is removed.
+$(BUILD)/tests/index/test_events_upkeep: TEST_LDFLAGS = -Wl,--wrap=files_remove_folder
 # And where a write is handed over.
 $(BUILD)/tests/daemon/test_same_text: TEST_LDFLAGS = -Wl,--wrap=writer_create,--wrap=writer_submit
 

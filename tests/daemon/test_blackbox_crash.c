@@ -1,6 +1,7 @@
 /* A job is cut short by kill -9 at every labelled point of the code, each in a store of its own:
  * after a restart the old or the new generation is there, whole, the job has gone on to its end
- * or is gone, and nothing is left over. The labels are found in the sources: one that no job
+ * or is gone, and nothing is left over. So is an erasure from the event log: either its old or its new
+ * file is there. The labels are found in the sources: one that no job
  * reaches fails. Points are tried by this program anew, several at a time. */
 #include "tests/common/source_tree.h"
 #include "tests/daemon/job_box.h"
@@ -44,6 +45,7 @@ static const scenario scenarios[] = {
     {"towers.", "finetune", QUERY, 2, 3, false, true, NULL},
     {"shared.", "finetune", QUERY, 2, 3, false, true, NULL},
     {"shared.", "rollback", "{'generation': 2}", 3, 2, true, true, NULL},
+    {"erase.", "events.erase", "{'user': 'eve'}", 2, 2, false, false, NULL},
     {"training.lesson_written", "finetune", QUERY, 2, 3, true, true, NULL},
     {"model.named", "finetune", QUERY, 2, 3, true, true, NULL},
     {"gate.decided", "finetune", QUERY, 2, 3, true, true, NULL},
@@ -94,9 +96,10 @@ static void crash_again(box *b, const char *label)
 static const char *first_crash(const char *label)
 {
     static const char *const others[][2] = {
-        {"resume.embedding", "embed.committed"},        {"resume.", "training.step:8"},
-        {"training.step", "training.step:8"},           {"space.environment", "space.environment:4"},
-        {"commit.before_main", "commit.before_main:2"}, {"commit.after_main", "commit.after_main:2"}};
+        {"resume.embedding", "embed.committed"},      {"resume.", "training.step:8"},
+        {"erase.settling", "erase.left_synced"},      {"training.step", "training.step:8"},
+        {"space.environment", "space.environment:4"}, {"commit.before_main", "commit.before_main:2"},
+        {"commit.after_main", "commit.after_main:2"}};
     static char second[LABEL_MAX + 2];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (is_of(label, others[i][0]))
@@ -111,7 +114,7 @@ static void crash(box *b, const scenario *s, const char *label)
     const char *first = first_crash(label);
     snprintf(load, sizeof load, "{'path': '%s', 'gate': false}", b->model + strlen("model.path="));
     job_box_crash(b, first, s->method, s->params != NULL ? s->params : load);
-    if (is_of(label, "resume."))
+    if (is_of(label, "resume.") || strcmp(label, "erase.settling") == 0)
         crash_again(b, label);
 }
 
@@ -174,12 +177,103 @@ static void ck_survives(const char *label, const scenario *s, const char *prepar
     job_box_verify(&b);
 }
 
+/* --- an erasure */
+
+enum { ASKED = 20 /* searches of each user */ };
+static const char ANNS[] = "annsprivatewords", EVES[] = "evesprivatewords", BOBS[] = "bobsprivatewords";
+
+static void ask(box *b, const char *words, const char *user)
+{
+    char query_id[80];
+    for (unsigned i = 0; i < ASKED; i++) {
+        const msgpack_object *r = box_call(b, "search", "{'query': '%s %u', 'user': '%s'}", words, i, user);
+        const msgpack_object *id = object_get(r, "query_id");
+        const unsigned first = (unsigned)object_uint(object_get(box_at(object_get(r, "hits"), 0), "id"), 0);
+        snprintf(query_id, sizeof query_id, "%.*s", (int)id->via.str.size, id->via.str.ptr);
+        box_call(b, "click", "{'query_id': '%s', 'id': %u}", query_id, first); /* commits both */
+    }
+}
+
+static size_t logged(box *b, const char *kind, const char *words)
+{
+    const msgpack_object *page = box_call(b, "events", "{'kinds': ['%s'], 'limit': 1000}", kind);
+    const msgpack_object *all = object_get(page, "events");
+    size_t found = 0;
+    ck_assert_int_eq(object_get(page, "next")->type, MSGPACK_OBJECT_NIL);
+    for (size_t i = 0; i < box_count(all); i++) {
+        const msgpack_object *query = object_get(box_at(all, i), "query");
+        found += words == NULL ||
+                 (query->via.str.size > strlen(words) && memcmp(query->via.str.ptr, words, strlen(words)) == 0);
+    }
+    return found;
+}
+
+/* In any file below the storage path, or one that went while it was looked for. */
+static bool is_anywhere(const box *b, const char *words)
+{
+    char line[2 * FILES_PATH_MAX];
+    snprintf(line, sizeof line, "grep -rqa %s '%s' 2>/dev/null", words, job_box_data(b));
+    const int status = system(line);
+    ck_assert(WIFEXITED(status));
+    return WEXITSTATUS(status) != 1;
+}
+
+/* What the daemon makes up for by itself. */
+static void wait_erased(box *b, const char *words)
+{
+    for (int waited = 0; is_anywhere(b, words) || job_box_entries(b, "", "events.") > 0; waited += 50) {
+        ck_assert_msg(waited < JOB_BOX_PATIENCE_MS, "%s is still there; see %s", words, b->log);
+        usleep(50000);
+    }
+}
+
+static void check_bobs(box *b, size_t eves)
+{
+    ck_assert_uint_eq(logged(b, "search", EVES), eves);
+    ck_assert_uint_eq(logged(b, "search", BOBS), ASKED);
+    ck_assert_uint_eq(logged(b, "search", NULL), ASKED + eves);
+    ck_assert_uint_eq(logged(b, "click", NULL), ASKED + eves);
+}
+
+/* Ann's events are erased, and that was answered; Eve's are being erased at the kill. */
+static void ck_erasure_survives(const char *label, const scenario *s, const char *prepared)
+{
+    box b;
+    const size_t eves = strcmp(label, "erase.noted") == 0 ? ASKED
+                                                          : 0; /* nothing was removed yet, and nothing answered */
+    take_copy(&b, s, prepared, NULL);
+    box_start(&b);
+    ask(&b, ANNS, "ann");
+    ask(&b, BOBS, "bob");
+    ask(&b, EVES, "eve");
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "events.erase", "{'user': 'ann'}"), "erased"), 0), 2 * ASKED);
+    box_kill(&b);
+    ck_assert(!is_anywhere(&b, ANNS));
+    crash(&b, s, label);
+    ck_assert_int_eq(box_semctl("verify '%s'", job_box_data(&b)), 0);
+    ck_assert(!is_anywhere(&b, ANNS) && is_anywhere(&b, BOBS));
+    box_start(&b);
+    check_bobs(&b, eves);
+    if (eves == 0) /* the rest is made up for by itself */
+        wait_erased(&b, EVES);
+    ck_assert_uint_eq(object_uint(object_get(box_call(&b, "events.erase", "{'user': 'eve'}"), "erased"), 99), 2 * eves);
+    ck_assert(!is_anywhere(&b, EVES) && job_box_entries(&b, "", "events.") == 0);
+    check_bobs(&b, 0);
+    ck_assert(!is_anywhere(&b, ANNS) && is_anywhere(&b, BOBS));
+    job_box_check_files(&b);
+    job_box_verify(&b);
+}
+
 static const char *label_to_try, *store_to_copy;
 static size_t scenario_to_try;
 
 START_TEST(the_point_is_survived)
 {
-    ck_survives(label_to_try, &scenarios[scenario_to_try], store_to_copy);
+    const scenario *s = &scenarios[scenario_to_try];
+    if (is_of(label_to_try, "erase."))
+        ck_erasure_survives(label_to_try, s, store_to_copy);
+    else
+        ck_survives(label_to_try, s, store_to_copy);
 }
 END_TEST
 

@@ -82,8 +82,8 @@ static sem_status no_step(void *context, sem_error *err)
     return SEM_OK;
 }
 
-/* With `more` logged between the snapshot and the end, if it is given. */
-static void rewrite(store *s, void (*more)(store *s))
+/* With `more` logged between the snapshot and the end, if it is given. Returns what the removal of the old file came to. */
+static sem_status rewrite_and_end(store *s, void (*more)(store *s))
 {
     events_rewrite *e;
     store_read *r;
@@ -99,7 +99,13 @@ static void rewrite(store *s, void (*more)(store *s))
     ck_ok(events_rewrite_follow(e, store_write_view(w), &copied, &error));
     ck_ok(store_write_commit(w, &error));
     ck_ok(events_rewrite_finish(e, &error));
-    events_rewrite_end(e);
+    return events_rewrite_end(e, &error);
+}
+
+static void rewrite(store *s, void (*more)(store *s))
+{
+    ck_ok(rewrite_and_end(s, more));
+    ck_assert(!events_rewrite_left(s));
 }
 
 /* How often the bytes stand in the file. */
@@ -430,6 +436,33 @@ START_TEST(a_read_that_began_before_ends_in_the_old_file)
 }
 END_TEST
 
+/* The linker puts this in the place of the function that removes folders. */
+static bool removing_fails;
+sem_status __real_files_remove_folder(const char *path, sem_error *err);
+sem_status __wrap_files_remove_folder(const char *path, sem_error *err);
+
+sem_status __wrap_files_remove_folder(const char *path, sem_error *err)
+{
+    return removing_fails ? sem_fail(err, SEM_INTERNAL, "cannot remove %s", path)
+                          : __real_files_remove_folder(path, err);
+}
+
+START_TEST(an_old_file_that_cannot_be_removed_is_told_and_goes_with_the_next)
+{
+    store *s = store_with_secrets();
+    listed before = log_all(s);
+    removing_fails = true;
+    ck_assert_int_eq(rewrite_and_end(s, NULL), SEM_INTERNAL);
+    removing_fails = false;
+    ck_assert(events_rewrite_left(s) && exists("events.old"));
+    ck_assert_uint_eq(log_all(s).count, before.count);
+    rewrite(s, NULL);
+    ck_assert(!exists("events.old"));
+    ck_assert_uint_eq(log_all(s).count, before.count);
+    store_close(checked(s));
+}
+END_TEST
+
 START_TEST(a_rewriting_that_is_given_up_changes_nothing)
 {
     events_rewrite *e;
@@ -437,7 +470,7 @@ START_TEST(a_rewriting_that_is_given_up_changes_nothing)
     listed before = log_all(s);
     ck_ok(events_rewrite_begin(&e, s, no_step, NULL, &error));
     ck_assert(exists("events.new"));
-    events_rewrite_end(e);
+    ck_ok(events_rewrite_end(e, &error));
     ck_assert(!exists("events.new"));
     ck_assert_uint_eq(log_all(s).count, before.count);
     store_close(checked(s));
@@ -580,6 +613,7 @@ int main(void)
     tcase_add_test(tests, what_was_erased_is_nowhere_in_the_file_written_anew);
     tcase_add_test(tests, what_is_logged_meanwhile_is_in_the_new_file);
     tcase_add_test(tests, a_read_that_began_before_ends_in_the_old_file);
+    tcase_add_test(tests, an_old_file_that_cannot_be_removed_is_told_and_goes_with_the_next);
     tcase_add_test(tests, a_rewriting_that_is_given_up_changes_nothing);
     tcase_add_test(tests, readers_go_on_while_files_change_places);
     tcase_add_test(tests, a_crash_before_the_change_leaves_the_old_file);
