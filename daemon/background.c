@@ -71,6 +71,16 @@ static size_t ask_queries(void *context, float **out)
     return count;
 }
 
+/* Whether the generation is neither served nor made any more: its space may be removed under the training. */
+static bool is_left(const background *b, const serving *s)
+{
+    serving *now = serving_slot_acquire(&b->core->current), *next = serving_slot_acquire(&b->core->candidate);
+    const bool left = s != NULL && s != now && s != next;
+    serving_release(now);
+    serving_release(next);
+    return left;
+}
+
 /* s: whose index it is; NULL in the external space, where queries are vectors, which
  * are not logged. */
 static void train_index(background *b, serving *s, space_index *i)
@@ -82,7 +92,7 @@ static void train_index(background *b, serving *s, space_index *i)
     const vector_training how = {
         .cancel = &b->stop, .log = b->core->log, .queries = s != NULL ? ask_queries : NULL, .context = &a};
     sem_status status = vector_index_train(i->index, &how, &err);
-    if (status != SEM_OK && status != SEM_CANCELLED)
+    if (status != SEM_OK && status != SEM_CANCELLED && !is_left(b, s))
         log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
                   err.message);
 }
