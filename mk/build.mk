@@ -142,8 +142,8 @@ $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.c.o $(call objects,$(bench_shared_S
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
-# This one calls the daemon as the load generator does.
-$(BUILD)/bench_start: $(call objects,bench/server/caller.c)
+# These call the daemon as the load generator does.
+$(BUILD)/bench_start $(BUILD)/bench_flip: $(call objects,bench/server/caller.c)
 
 OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(semtrain_SRC) $(demo_SRC) $(bench_SRC) $(bench_shared_SRC) $(server_SRC))
 -include $(wildcard $(OBJECTS:.o=.d))

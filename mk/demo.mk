@@ -2,11 +2,11 @@
 
 MODEL := build/models/all-MiniLM-L6-v2
 
-.PHONY: model demo demo-texts bench-demo bench-socket bench-start
+.PHONY: model demo demo-texts bench-demo bench-socket bench-start bench-flip
 # make check goes on without the model where it cannot be fetched: the tests that
 # need it say that they were skipped.
 model:
-	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train bench-quality bench-ingredients bench-clicksim bench-online,$(GOALS)),,--optional) $(MODEL)
+	@PYTHON='$(PYTHON)' sh tools/fetch_model.sh $(if $(filter model demo bench-demo bench-socket bench-start bench-flip bench-encode bench-encode-quick bench-ann bench-ann-quick bench-server bench-server-quick bench-train bench-quality bench-ingredients bench-clicksim bench-online,$(GOALS)),,--optional) $(MODEL)
 
 demo-texts: $(BUILD)/semd-demo
 	@sh tools/demo/fetch_texts.sh build/demo $(BUILD)/semd-demo
@@ -38,6 +38,11 @@ bench-socket: $(BUILD)/semd $(BUILD)/bench_socket
 bench-start: $(BUILD)/semd $(BUILD)/bench_start
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
 	@$(BUILD)/bench_start $(OPTIONS) $(BUILD)/semd $(MODEL)
+
+# How long a flip within a space takes. OPTIONS: see the head of bench/bench_flip.c.
+bench-flip: $(BUILD)/semd $(BUILD)/bench_flip
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@$(BUILD)/bench_flip $(OPTIONS) $(BUILD)/semd $(MODEL)
 
 # The encoder against other software. OPTIONS: see bench/encode/driver.py --help.
 .PHONY: bench-encode bench-encode-quick
