@@ -2,11 +2,13 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/niceness.h"
 #include "model/towers.h"
 #include "daemon/job_folder.h"
 #include "daemon/job_record.h"
 #include "daemon/writer.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,23 +25,57 @@ static sem_status path_of(const job *j, const char *folder, char out[FILES_PATH_
     return job_folder_path(j->core->store, j->number, folder, out, err);
 }
 
-static sem_status open_tower(const job *j, const char *path, model_tower which, model **out, sem_error *err)
+/* One tower, opened by a helper: measuring is passes over hundreds of texts, which are not to be in the way of
+ * searches. */
+typedef struct tower_opening {
+    const job *job;
+    const char *path;
+    model_tower which;
+    model *opened; /* the helper's until it has ended */
+    sem_status status;
+    sem_error error;
+} tower_opening;
+
+static sem_status open_and_measure(const tower_opening *o, model **out, sem_error *err)
 {
-    const config *c = &j->core->settings;
+    const config *c = &o->job->core->settings;
     char dir[FILES_PATH_MAX];
     model *m;
-    sem_status status = towers_folder(dir, path, which, err);
+    sem_status status = towers_folder(dir, o->path, o->which, err);
     if (status == SEM_OK)
-        status = model_open_mapped(&m, dir, j->core->log, err);
+        status = model_open_mapped(&m, dir, o->job->core->log, err);
     if (status != SEM_OK)
         return status;
-    status = model_set_precision_kept(m, c->model.precision, c->model.min_cosine, j->core->log, err);
+    status =
+        model_set_precision_kept(m, c->model.precision, c->model.min_cosine, o->job->cancel, o->job->core->log, err);
     if (status != SEM_OK) {
         model_close(m);
         return status;
     }
     *out = m;
     return SEM_OK;
+}
+
+static void *tower_main(void *argument)
+{
+    tower_opening *o = argument;
+    (void)niceness_add(o->job->settings.train.nice, NULL); /* without the right to, it is opened all the same */
+    o->status = open_and_measure(o, &o->opened, &o->error);
+    return NULL;
+}
+
+static sem_status open_tower(const job *j, const char *path, model_tower which, model **out, sem_error *err)
+{
+    pthread_t helper;
+    tower_opening o = {.job = j, .path = path, .which = which};
+    if (pthread_create(&helper, NULL, tower_main, &o) != 0)
+        return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start a thread that opens a model");
+    pthread_join(helper, NULL);
+    if (o.status == SEM_OK)
+        *out = o.opened;
+    else if (err != NULL)
+        *err = o.error;
+    return o.status;
 }
 
 static sem_status check_width(const job_candidate *c, sem_error *err)

@@ -124,6 +124,7 @@ static sem_status load_model(job *j, sem_error *err)
 {
     job_candidate candidate = {0};
     bool promote = false;
+    job_enter(j, PHASE_LOADING, 0);
     sem_status status = copy_model(j, err);
     if (status == SEM_OK)
         status = job_candidate_open(&candidate, j, j->model, false, err);

@@ -9,8 +9,8 @@
 
 static const char *const state_names[] = {"queued", "running", "done", "failed", "cancelled"};
 static const char *const kind_names[] = {"finetune", "model.load", "rollback"};
-static const char *const phase_names[PHASE_COUNT] = {NULL,        "pairs",       "mining", "training", "evaluating",
-                                                     "embedding", "catching_up", "trial",  "flip"};
+static const char *const phase_names[PHASE_COUNT] = {NULL,         "loading",   "pairs",       "mining", "training",
+                                                     "evaluating", "embedding", "catching_up", "trial",  "flip"};
 
 const char *job_kind_name(job_kind kind)
 {

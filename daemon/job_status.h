@@ -14,6 +14,7 @@ typedef enum job_kind { JOB_FINETUNE, JOB_LOAD, JOB_ROLLBACK } job_kind;
 typedef enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED } job_state;
 typedef enum job_phase {
     PHASE_NONE,
+    PHASE_LOADING, /* model.load: the model is copied, opened and measured */
     PHASE_PAIRS,
     PHASE_MINING,
     PHASE_TRAINING,

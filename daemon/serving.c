@@ -32,7 +32,7 @@ static sem_status open_folder(model **out, const char *dir, const config *settin
     sem_status status = model_open_mapped(&m, dir, log, err);
     if (status != SEM_OK)
         return status;
-    status = model_set_precision_kept(m, settings->model.precision, settings->model.min_cosine, log, err);
+    status = model_set_precision_kept(m, settings->model.precision, settings->model.min_cosine, NULL, log, err);
     if (status == SEM_OK)
         status = model_try(m, err);
     if (status != SEM_OK) {

@@ -1,12 +1,10 @@
 #include "finetune/bulk_encode.h"
 
 #include "base/checked.h"
+#include "base/niceness.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 /* Tokens of one forward pass: enough for full speed, small enough that a cancel is felt. */
 enum { BATCH_TOKENS = 1024, BATCH_TEXTS = 64 };
@@ -76,20 +74,10 @@ static sem_status encode_share(helper *h)
     return status;
 }
 
-/* Without the right to lower itself the work is done all the same. */
-static void lower_priority(int nice_added)
-{
-    id_t thread = (id_t)gettid();
-    errno = 0;
-    int now = getpriority(PRIO_PROCESS, thread);
-    if (nice_added > 0 && (now != -1 || errno == 0))
-        (void)setpriority(PRIO_PROCESS, thread, now + nice_added < 19 ? now + nice_added : 19);
-}
-
 static void *helper_main(void *argument)
 {
     helper *h = argument;
-    lower_priority(h->shared->job->nice);
+    (void)niceness_add(h->shared->job->nice, NULL); /* without the right to, the work is done all the same */
     h->status = encode_share(h);
     if (h->status != SEM_OK)
         atomic_store(&h->shared->stop, true);

@@ -1,14 +1,13 @@
 #include "finetune/team.h"
 
-#include <errno.h>
+#include "base/niceness.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 typedef struct team_helper {
     team *team;
@@ -35,30 +34,12 @@ struct team {
     team_helper helper[];
 };
 
-static sem_status lower_priority(int nice_added, sem_error *err)
-{
-    if (nice_added == 0)
-        return SEM_OK;
-    id_t thread = (id_t)gettid();
-    errno = 0;
-    int now = getpriority(PRIO_PROCESS, thread);
-    if (now == -1 && errno != 0)
-        return sem_fail(err, SEM_INTERNAL, "cannot read the priority of a training thread: %s", strerror(errno));
-    int wanted = now + nice_added < 19 ? now + nice_added : 19;
-    if (wanted == now || setpriority(PRIO_PROCESS, thread, wanted) == 0)
-        return SEM_OK;
-    return sem_fail(err, SEM_INTERNAL,
-                    "cannot set the nice value of a training thread to %d: %s (a system call filter such as "
-                    "SystemCallFilter=~@resources forbids it)",
-                    wanted, strerror(errno));
-}
-
 /* The first round is not a job: it reports whether the priority could be set. */
 static void *helper_main(void *argument)
 {
     team_helper *me = argument;
     team *t = me->team;
-    sem_status status = lower_priority(t->nice_added, &me->error);
+    sem_status status = niceness_add(t->nice_added, &me->error);
 
     pthread_mutex_lock(&t->lock);
     for (uint64_t done = 0;;) {

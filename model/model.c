@@ -122,12 +122,11 @@ static sem_status tokenize_calibration(const model *m, token_batch *batch, sem_e
     return status == SEM_OK ? calibration_add_drawn(batch, m->config.vocab, m->config.max_tokens, err) : status;
 }
 
-static sem_status set_precision(model *m, const char *wanted, double min_cosine, precision_measured *measured,
-                                const token_batch *batch, sem_log *log, sem_error *err)
+static sem_status set_precision(model *m, const precision_request *request, precision_measured *measured,
+                                const token_batch *batch, sem_error *err)
 {
     precision_choice choice;
-    sem_status status =
-        precision_choose(m->encoder, batch, wanted, min_cosine, model_get_name(m), log, measured, &choice, err);
+    sem_status status = precision_choose(m->encoder, batch, request, measured, &choice, err);
     if (status != SEM_OK)
         return status;
     encoder_settle(m->encoder);
@@ -137,11 +136,13 @@ static sem_status set_precision(model *m, const char *wanted, double min_cosine,
 
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)
 {
+    const precision_request request = {
+        .wanted = wanted, .min_cosine = min_cosine, .name = model_get_name(m), .log = log};
     token_batch batch = {0};
     precision_measured measured = {.fresh = false};
     sem_status status = tokenize_calibration(m, &batch, err);
     if (status == SEM_OK)
-        status = set_precision(m, wanted, min_cosine, &measured, &batch, log, err);
+        status = set_precision(m, &request, &measured, &batch, err);
     token_batch_free(&batch);
     return status;
 }
@@ -155,8 +156,11 @@ static void keep_measured(const model *m, const precision_key *key, const precis
         log_event(log, LOG_LEVEL_WARNING, "precision_not_kept", "reason=%s", log_value(text, sizeof text, err.message));
 }
 
-sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err)
+sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, const atomic_bool *cancel,
+                                    sem_log *log, sem_error *err)
 {
+    const precision_request request = {
+        .wanted = wanted, .min_cosine = min_cosine, .name = model_get_name(m), .log = log, .cancel = cancel};
     token_batch batch = {0};
     precision_key key;
     precision_measured measured = {.fresh = false};
@@ -165,7 +169,7 @@ sem_status model_set_precision_kept(model *m, const char *wanted, double min_cos
         status = precision_key_create(&key, m->dir, m->encoder, &batch, err);
     if (status == SEM_OK) {
         measured = precision_store_read(m->dir, &key, m->encoder, log);
-        status = set_precision(m, wanted, min_cosine, &measured, &batch, log, err);
+        status = set_precision(m, &request, &measured, &batch, err);
         if (status == SEM_OK && measured.fresh)
             keep_measured(m, &key, &measured, log);
     }

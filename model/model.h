@@ -9,6 +9,8 @@
 #include "model/model_config.h"
 #include "model/tokenizer.h"
 
+#include <stdatomic.h>
+
 typedef struct model model;
 
 /* Reads and checks the whole directory. g must outlive the model; NULL chooses
@@ -34,8 +36,10 @@ sem_status model_check(const char *dir, size_t *dim, sem_error *err);
 sem_status model_set_precision(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
 /* The same for a directory that is the caller's to write: what is measured is kept in
  * its semd_precision.json, and read instead of measured while model, machine and
- * kernels are the same (model/precision_store.h). */
-sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, sem_log *log, sem_error *err);
+ * kernels are the same (model/precision_store.h). cancel: NULL, or ends the measuring when it becomes true, with
+ * SEM_CANCELLED, after which m can only be closed. */
+sem_status model_set_precision_kept(model *m, const char *wanted, double min_cosine, const atomic_bool *cancel,
+                                    sem_log *log, sem_error *err);
 /* Embeds one built-in text: an error where finite weights together give no embedding. */
 sem_status model_try(const model *m, sem_error *err);
 const char *model_precision(const model *m);

@@ -147,10 +147,21 @@ static sem_status try_all(const choosing *c, bool measures, precision_choice *ou
 static sem_status pass_once(const choosing *c, bool records, float *right, sem_error *err)
 {
     const token_batch *batch = c->texts.batch;
-    sem_status status = encoder_hold_rows(c->e, batch->ids, batch->tokens, err);
+    sem_status status = agreement_check(&c->texts, err);
+    if (status == SEM_OK)
+        status = encoder_hold_rows(c->e, batch->ids, batch->tokens, err);
     if (status == SEM_OK && records)
         status = encoder_record(c->e, err);
     return status != SEM_OK ? status : agreement_embed(c->e, batch, right, err);
+}
+
+/* It may take long, and nothing else tells of it before the end. */
+static void log_measuring(const choosing *c)
+{
+    char text[256];
+    log_event(c->log, LOG_LEVEL_INFO, "precision_measuring", "model=%s matrices=%zu texts=%zu",
+              log_value(text, sizeof text, c->name != NULL ? c->name : ""), encoder_matrices(c->e),
+              c->texts.batch->texts);
 }
 
 static sem_status choose(choosing *c, float *right, precision_choice *out, sem_error *err)
@@ -161,6 +172,7 @@ static sem_status choose(choosing *c, float *right, precision_choice *out, sem_e
     if (measures) {
         *c->measured = (precision_measured){.fresh = true};
         c->from = "measured";
+        log_measuring(c);
     }
     if (measures || taken == PACKED_INT8)
         status = pass_once(c, c->named != PACKED_BFLOAT16, right, err);
@@ -171,10 +183,10 @@ static sem_status choose(choosing *c, float *right, precision_choice *out, sem_e
     return status;
 }
 
-sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                            const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
-                            sem_error *err)
+sem_status precision_choose(encoder *e, const token_batch *batch, const precision_request *request,
+                            precision_measured *measured, precision_choice *out, sem_error *err)
 {
+    const char *wanted = request->wanted;
     packed_precision named = 0;
     while (named < PACKED_PRECISIONS && strcmp(wanted, packed_precision_name(named)) != 0)
         named++;
@@ -183,9 +195,10 @@ sem_status precision_choose(encoder *e, const token_batch *batch, const char *wa
                         wanted);
     choosing c = {.e = e,
                   .named = named,
-                  .min_cosine = named == PACKED_PRECISIONS ? 1 - CALIBRATION_SHARE * (1 - min_cosine) : INT8_COSINE,
-                  .name = name,
-                  .log = log,
+                  .min_cosine = named == PACKED_PRECISIONS ? 1 - CALIBRATION_SHARE * (1 - request->min_cosine)
+                                                           : INT8_COSINE,
+                  .name = request->name,
+                  .log = request->log,
                   .measured = measured,
                   .from = named == PACKED_FLOAT32 ? "nothing" : "stored"};
     *out = (precision_choice){.precision = PACKED_FLOAT32, .table = encoder_all_in(e, PACKED_FLOAT32), .cosine = 1};
@@ -198,7 +211,7 @@ sem_status precision_choose(encoder *e, const token_batch *batch, const char *wa
                                                                           : NULL;
     if (both == NULL)
         return sem_fail_memory(err, "the calibration's embeddings");
-    c.texts = (agreement){batch, both, both + count / 2};
+    c.texts = (agreement){.batch = batch, .right = both, .found = both + count / 2, .cancel = request->cancel};
     sem_status status = choose(&c, both, out, err);
     encoder_forget(e);
     encoder_release_rows(e);

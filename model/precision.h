@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "model/encoder.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -31,15 +32,24 @@ typedef struct precision_measured {
     bool fresh; /* they were measured just now */
 } precision_measured;
 
+/* What a choice goes by. */
+typedef struct precision_request {
+    const char *wanted;        /* see precision_choose() */
+    double min_cosine;         /* of auto */
+    const char *name;          /* of the model, for the log; may be NULL */
+    sem_log *log;              /* may be NULL */
+    const atomic_bool *cancel; /* may be NULL; measuring, which takes from parts of a second to minutes, ends by it with
+                                * SEM_CANCELLED, and the encoder is of no use then */
+} precision_request;
+
 /* wanted: "float32" and "bfloat16" are taken as they are, "int8" with as few matrices in
  * bfloat16 (float32 where the machine is not fast in that) as are needed for a cosine of
  * 0.995; "auto" takes the fastest that this machine has instructions for and whose
  * smallest cosine over the texts of batch is at least min_cosine, int8 with some wider
  * matrices among them. Where *measured suffices for the choice nothing is measured, else it
  * becomes what was; the encoder must be the one that was measured then. The encoder is in
- * float32 before and used by nothing else; name is for the log (may be NULL). */
-sem_status precision_choose(encoder *e, const token_batch *batch, const char *wanted, double min_cosine,
-                            const char *name, sem_log *log, precision_measured *measured, precision_choice *out,
-                            sem_error *err);
+ * float32 before and used by nothing else. */
+sem_status precision_choose(encoder *e, const token_batch *batch, const precision_request *request,
+                            precision_measured *measured, precision_choice *out, sem_error *err);
 
 #endif

@@ -14,6 +14,12 @@ enum { STEPS = 12 };
 
 /* --- agreement */
 
+sem_status agreement_check(const agreement *a, sem_error *err)
+{
+    const bool ends = a->cancel != NULL && atomic_load(a->cancel);
+    return ends ? sem_fail(err, SEM_CANCELLED, "cancelled while a model's precision was measured") : SEM_OK;
+}
+
 sem_status agreement_embed(const encoder *e, const token_batch *batch, float *out, sem_error *err)
 {
     encoder_scratch *s = NULL;
@@ -35,7 +41,9 @@ static double cosine_of(const float *x, const float *y, size_t width)
 sem_status agreement_measure(const encoder *e, const agreement *a, double *least, sem_error *err)
 {
     const size_t width = encoder_width(e);
-    sem_status status = agreement_embed(e, a->batch, a->found, err);
+    sem_status status = agreement_check(a, err);
+    if (status == SEM_OK)
+        status = agreement_embed(e, a->batch, a->found, err);
     *least = 1;
     for (size_t i = 0; i < a->batch->texts && status == SEM_OK; i++) {
         double cosine = cosine_of(a->found + i * width, a->right + i * width, width);
@@ -138,7 +146,9 @@ static sem_status find_matrix(search *s, size_t *found, sem_error *err)
         bool enough;
         if (s->table.letters[i] != packed_precision_name(PACKED_INT8)[0] || s->moved + size > s->most)
             continue;
-        sem_status status = encoder_try(s->e, i, s->wide, err);
+        sem_status status = agreement_check(s->a, err);
+        if (status == SEM_OK)
+            status = encoder_try(s->e, i, s->wide, err);
         if (status == SEM_OK)
             status = agreement_embed(s->e, &s->worst.batch, s->a->found, err);
         encoder_untry(s->e);

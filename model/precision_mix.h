@@ -5,12 +5,19 @@
 
 #include "model/encoder.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 /* Texts and what float32 makes of them. */
 typedef struct agreement {
     const token_batch *batch;
-    const float *right; /* [texts, E] float32's embeddings */
-    float *found;       /* [texts, E] room for the encoder's */
+    const float *right;        /* [texts, E] float32's embeddings */
+    float *found;              /* [texts, E] room for the encoder's */
+    const atomic_bool *cancel; /* may be NULL; asked before each pass over texts, which then ends with SEM_CANCELLED */
 } agreement;
+
+/* SEM_CANCELLED when it is time to end. */
+sem_status agreement_check(const agreement *a, sem_error *err);
 
 /* out[texts, E] = the encoder's embeddings of the batch. */
 sem_status agreement_embed(const encoder *e, const token_batch *batch, float *out, sem_error *err);

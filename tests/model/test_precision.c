@@ -77,7 +77,7 @@ static double mix(double target, encoder_precisions *table, double *all_int8, fl
     token_batch batch = make_texts();
     encoder *e = make_encoder();
     const encoder_precisions int8 = encoder_all_in(e, PACKED_INT8);
-    const agreement a = {&batch, right, out};
+    const agreement a = {.batch = &batch, .right = right, .found = out};
     double least;
     ck_ok(encoder_record(e, &error));
     ck_ok(agreement_embed(e, &batch, right, &error));

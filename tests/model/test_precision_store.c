@@ -63,7 +63,7 @@ static opened open_with(const char *precision, double min_cosine)
     model *m;
     log_init(&log, fileno(file), LOG_LEVEL_INFO);
     ck_ok(model_open_mapped(&m, dir, NULL, &error));
-    ck_ok(model_set_precision_kept(m, precision, min_cosine, &log, &error));
+    ck_ok(model_set_precision_kept(m, precision, min_cosine, NULL, &log, &error));
     snprintf(o.precision, sizeof o.precision, "%s", model_precision(m));
     ck_assert_ptr_nonnull(model_precision_reason(m, &o.cosine));
     ck_assert_uint_le(encoder_width(model_get_encoder(m)), 1024);
@@ -230,6 +230,20 @@ START_TEST(other_folders_are_never_written_to)
 }
 END_TEST
 
+START_TEST(a_measuring_that_is_cancelled_keeps_nothing)
+{
+    atomic_bool cancel = true;
+    model *m;
+    if (!copy_model())
+        return;
+    ck_ok(model_open_mapped(&m, dir, NULL, &error));
+    ck_fails(model_set_precision_kept(m, PRECISIONS[_i], 0.9, &cancel, NULL, &error), SEM_CANCELLED);
+    model_close(m);
+    ck_assert(!there());
+    ck_from(open_with(PRECISIONS[_i], 0.9), "measured");
+}
+END_TEST
+
 START_TEST(a_folder_that_cannot_be_written_costs_only_time)
 {
     if (!copy_model())
@@ -268,6 +282,7 @@ int main(void)
     TCase *tests = tcase_create("keeping");
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, what_was_measured_is_kept_and_believed, 0, 3);
+    tcase_add_loop_test(tests, a_measuring_that_is_cancelled_keeps_nothing, 0, 3);
     tcase_add_test(tests, what_is_stored_is_judged_by_the_bound_of_today);
     tcase_add_test(tests, what_does_not_suffice_is_measured_anew);
     tcase_add_loop_test(tests, what_is_not_of_this_model_is_ignored_and_replaced, 0, CHANGE_COUNT);

@@ -14,12 +14,14 @@ enum { POLL_MS = 150 };
 static const struct {
     const char *name, *doing, *done;
 } PHASES[] = {
+    {"loading", "loading", "loaded"},
     {"pairs", "reading clicks", "clicks read"},
     {"mining", "mining", "mined"},
     {"training", "training", "trained"},
     {"evaluating", "comparing", "compared"},
     {"embedding", "re-embedding", "re-embedded"},
     {"catching_up", "catching up", "caught up"},
+    {"trial", "trying on people", "tried"},
     {"flip", "flipping", "flipped"},
 };
 enum { PHASE_COUNT = sizeof PHASES / sizeof *PHASES, PHASE_NONE = PHASE_COUNT };
