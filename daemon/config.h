@@ -91,6 +91,7 @@ typedef struct config {
         propensity_options propensity;
         bool harvest;        /* propensities come from the log; else they are the prior's */
         double click_weight; /* most that a click counts for because of its rank */
+        bool agreement;      /* clicks count by how likely the log finds their documents right */
         trust_options trust;
         size_t skipped_negatives; /* of a pair, from the documents above a click */
         double document_focus;    /* of what is usual, that a document's queries must have; 0: off */

@@ -167,6 +167,8 @@ const config_key config_keys[] = {
      .help = "clicks that the prior counts for at each rank"},
     {"finetune", "click_weight", KEY_REAL, "10", REALS(1, 1000), PLACE(finetune.click_weight),
      .help = "most that a click counts for because of its rank; 1: position bias is left as it is"},
+    {"finetune", "agreement", KEY_BOOL, "true", PLACE(finetune.agreement),
+     .help = "whether clicks that are trained on count by how likely the log finds their documents right"},
     {"finetune", "user_share", KEY_REAL, "0.05", REALS(0, 1), PLACE(finetune.trust.user_share),
      .help = "share of all weight that one user has at most; 1: no bound"},
     {"finetune", "document_share", KEY_REAL, "0.05", REALS(0, 1), PLACE(finetune.trust.document_share),

@@ -14,6 +14,19 @@ static sem_status find_bias(const job *j, store_read *r, uint32_t collection, pr
     return SEM_OK;
 }
 
+/* Which clicks to believe. */
+static sem_status find_agreement(const job *j, store_read *r, uint32_t collection, const propensities *bias,
+                                 agreement *out, sem_error *err)
+{
+    sem_status status = harvest_agreement(out, r, collection, j->status->events, bias, err);
+    if (status == SEM_OK)
+        log_event(j->core->log, LOG_LEVEL_INFO, "agreement",
+                  "job=%u clicked=%zu right=%.3f wrong=%.4f share1=%.3f share2=%.3f share3=%.3f share10=%.3f",
+                  j->number, out->count, out->right, out->wrong, out->shares[0], out->shares[1], out->shares[2],
+                  out->shares[9]);
+    return status;
+}
+
 static void tell(const job *j, const propensities *p, const pair_set *set)
 {
     log_event(
@@ -35,6 +48,7 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
 {
     const config *c = &j->settings;
     propensities bias;
+    agreement agreed = {0};
     store_read *r;
     *out = (pair_set){0};
     sem_status status = store_read_begin(j->core->store, &r, err);
@@ -49,12 +63,16 @@ sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err)
                                   .key = store_user_key(j->core->store),
                                   .bias = &bias,
                                   .most_weight = c->finetune.click_weight,
+                                  .agreed = c->finetune.agreement ? &agreed : NULL,
                                   .trust = c->finetune.trust,
                                   .negatives = c->finetune.skipped_negatives};
     status = find_bias(j, r, collection, &bias, err);
+    if (status == SEM_OK && c->finetune.agreement)
+        status = find_agreement(j, r, collection, &bias, &agreed, err);
     if (status == SEM_OK)
         status = pair_set_collect(out, r, &options, err);
     store_read_end(r);
+    agreement_free(&agreed);
     crash_point("pairs.collected");
     /* A job of one collection leaves the others' pairs as new as they are. */
     j->trained_upto = status == SEM_OK && collection == 0 ? out->last : j->trained_before;

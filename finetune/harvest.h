@@ -1,9 +1,10 @@
-/* Propensities from the event log: which documents were shown for which query at which
- * rank, and which of them were clicked. */
+/* Propensities and agreement from the event log: which documents were shown for which query at
+ * which rank, and which of them were clicked. */
 #ifndef SEM_FINETUNE_HARVEST_H
 #define SEM_FINETUNE_HARVEST_H
 
 #include "index/store.h"
+#include "finetune/agreement.h"
 #include "finetune/propensity.h"
 
 enum { HARVEST_IMPRESSIONS = 2000000 /* the newest; about 64 MB while they are counted */ };
@@ -13,5 +14,13 @@ enum { HARVEST_IMPRESSIONS = 2000000 /* the newest; about 64 MB while they are c
  * one set of propensities for all. */
 sem_status harvest_propensities(propensities *out, store_read *r, uint32_t collection, uint64_t upto,
                                 const propensity_options *options, sem_error *err);
+
+/* Of the same searches, which of the clicked documents are likely right (agreement.h). */
+sem_status harvest_agreement(agreement *out, store_read *r, uint32_t collection, uint64_t upto,
+                             const propensities *bias, sem_error *err);
+
+/* How a query of a collection and a document of it are called in impressions. */
+uint64_t harvest_query(uint32_t collection, const char *query, size_t length);
+uint64_t harvest_document(const docid *id);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "finetune/harvest.h"
 #include "finetune/holdout.h"
 #include "finetune/shown.h"
 #include "finetune/text_pool.h"
@@ -217,12 +218,17 @@ static sem_status note_skips(collector *c, const event_judgement *j, uint32_t pa
     return status;
 }
 
-/* What the vote is worth before anybody asks whose it is. */
+/* What the vote is worth before anybody asks whose it is. The gate needs no agreement: among what was
+ * shown clicks by mistake cancel out (docs/learning.md), and what they take from a right document's votes
+ * at low ranks would be missing there. */
 static float vote_weight(const pair_options *o, const event_judgement *j)
 {
     double weight = fmin(j->weight, 1); /* one click is one vote however much it claims to weigh */
     if (o->bias != NULL && j->rank > 0)
         weight *= propensity_weight(o->bias, j->rank, o->most_weight);
+    if (o->agreed != NULL && j->rank > 0 && !is_held_out(o, j->query, j->query_length))
+        weight *= agreement_of(o->agreed, harvest_query(j->collection, j->query, j->query_length),
+                               harvest_document(&j->id), j->rank);
     return (float)weight;
 }
 

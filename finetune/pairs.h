@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "index/events.h"
 #include "index/store.h"
+#include "finetune/agreement.h"
 #include "finetune/propensity.h"
 #include "finetune/skipped.h"
 #include "finetune/trainer.h"
@@ -69,6 +70,8 @@ typedef struct pair_options {
     const unsigned char *key; /* 16 bytes for that hash */
     const propensities *bias; /* a click counts by its rank (propensity_weight); NULL: all alike */
     double most_weight;       /* of one click, with bias */
+    const agreement
+        *agreed; /* a click that is trained on counts by the chance that its document is right; NULL: by 1 */
     trust_options trust;
     size_t negatives; /* documents passed by above a clicked one that a pair has as hard negatives, at most */
     uint64_t trained; /* judgements up to this one were trained on before: pairs whose first vote is among them are

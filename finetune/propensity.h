@@ -33,6 +33,7 @@ typedef struct impression {
     uint64_t document; /* equal: the same document of that collection */
     uint32_t rank;     /* from 1 */
     bool clicked;
+    uint64_t user; /* who was shown it; 0: not given */
 } impression;
 
 typedef struct propensity_options {

@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "finetune/focus.h"
+#include "finetune/harvest.h"
 #include "finetune/text_vectors.h"
 #include "finetune/trainer.h"
 
@@ -207,11 +208,20 @@ static void forget_wrong(pair_set *set)
     set->count = kept;
 }
 
+static void agree(pairs_case *t, const propensities *bias, agreement *out)
+{
+    store_read *r = NULL;
+    ck_ok(store_read_begin(t->store, &r, &error));
+    ck_ok(harvest_agreement(out, r, t->collection, 0, bias, &error));
+    store_read_end(r);
+}
+
 /* As a job does, with the defaults of [finetune]. */
 static outcome learn(pairs_case *t, const model *base, lesson how)
 {
     focus_report focus;
     propensities bias;
+    agreement agreed;
     pair_set set;
     train_config config;
     train_report report;
@@ -225,14 +235,17 @@ static outcome learn(pairs_case *t, const model *base, lesson how)
                                   .burst_ms = 60000},
                         none = {.user_share = 1, .document_share = 1, .click_share = 1};
     propensity_prior(&bias, 1);
+    agree(t, &bias, &agreed);
     const pair_options options = {.heldout_share = HELD_OUT,
                                   .key = pairs_key,
                                   .bias = &bias,
                                   .most_weight = 10,
+                                  .agreed = &agreed,
                                   .trust = how == UNBOUNDED ? none : bounds,
                                   .negatives = 1};
     const focus_options look = {.least = how == UNBOUNDED ? 0 : 0.2, .model = base, .threads = 2};
     collect_with(t, &options, &set);
+    agreement_free(&agreed);
     if (how == HONEST_ONLY)
         forget_wrong(&set);
     ck_ok(focus_pairs(&set, &look, &focus, &error));

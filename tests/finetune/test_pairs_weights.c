@@ -100,6 +100,48 @@ START_TEST(propensities_come_from_the_log)
 }
 END_TEST
 
+/* Four ask "one": three click document 2, the fourth 4. The gate's votes are left as they are. */
+START_TEST(clicks_that_are_trained_on_count_by_agreement)
+{
+    pairs_case t;
+    pair_set set;
+    propensities bias;
+    agreement agreed;
+    store_read *r = NULL;
+    char query_id[16];
+    arrange(&t, texts, TEXTS);
+    for (uint64_t i = 0; i < 4; i++) {
+        snprintf(query_id, sizeof query_id, "q%d", (int)i);
+        search_of(&t, query_id, i + 1, "one", all_ids(), TEXTS);
+        click(&t, query_id, i < 3 ? 2 : 4, 1);
+    }
+    propensity_prior(&bias, 1);
+    ck_ok(store_read_begin(t.store, &r, &error));
+    ck_ok(harvest_agreement(&agreed, r, t.collection, 0, &bias, &error));
+    store_read_end(r);
+    ck_assert_uint_eq(agreed.count, 2);
+    const docid two = id_of(2), four = id_of(4);
+    const uint64_t query = harvest_query(t.collection, "one", 3);
+    const double often = agreement_of(&agreed, query, harvest_document(&two), 2),
+                 rarely = agreement_of(&agreed, query, harvest_document(&four), 4);
+    ck_assert_msg(rarely < often && often <= 1 && rarely > 0, "%g, %g", often, rarely);
+    pair_options options = {.key = pairs_key, .bias = &bias, .most_weight = 10, .agreed = &agreed};
+    collect_with(&t, &options, &set);
+    ck_assert_uint_eq(set.count, 2);
+    ck_assert_float_eq_tol(set.pairs[0].weight, (float)(3 * 2 * often), 1e-5);
+    ck_assert_float_eq_tol(set.pairs[1].weight, (float)(4 * rarely), 1e-5);
+    pair_set_free(&set);
+    options.heldout_share = 1;
+    collect_with(&t, &options, &set);
+    ck_assert_uint_eq(set.heldout_count, 2);
+    ck_assert_double_eq_tol(set.heldout[0].weight, 6, 1e-6);
+    ck_assert_double_eq_tol(set.heldout[1].weight, 4, 1e-6);
+    pair_set_free(&set);
+    agreement_free(&agreed);
+    store_close(t.store);
+}
+END_TEST
+
 static bool has_negative(const train_pair *p, const char *text)
 {
     for (size_t i = 0; i < p->negative_count; i++)
@@ -267,6 +309,7 @@ int main(void)
     tcase_add_test(tests, a_clicks_weight_is_over_its_ranks_propensity);
     tcase_add_test(tests, each_user_has_one_vote_for_a_query_and_document);
     tcase_add_test(tests, propensities_come_from_the_log);
+    tcase_add_test(tests, clicks_that_are_trained_on_count_by_agreement);
     tcase_add_test(tests, documents_passed_by_above_a_click_are_negatives_but_for_right_ones);
     tcase_add_test(tests, those_skipped_most_often_come_first_and_none_for_held_out_queries);
     tcase_add_test(tests, only_the_nearest_above_a_click_are_looked_at);

@@ -40,7 +40,7 @@ static impression *simulate(const simulated *s, uint64_t seed, size_t *count)
             for (size_t k = 0; k < s->documents; k++) {
                 double relevance = order[k] == q % s->documents ? s->relevant : s->other;
                 bool clicked = random_unit(&r) < s->truth[k] * relevance;
-                all[(*count)++] = (impression){q, order[k], (uint32_t)k + 1, clicked};
+                all[(*count)++] = (impression){q, order[k], (uint32_t)k + 1, clicked, 0};
             }
         }
     }
@@ -90,7 +90,7 @@ START_TEST(a_good_ranker_is_not_taken_for_position_bias)
             for (uint32_t k = 0; k < 3; k++) {
                 bool clicked = random_unit(&r) < truth[k] * relevance[order[k]];
                 clicks[k] += clicked;
-                all[n++] = (impression){q, order[k], k + 1, clicked};
+                all[n++] = (impression){q, order[k], k + 1, clicked, 0};
             }
         }
     }
@@ -107,9 +107,9 @@ END_TEST
 START_TEST(two_ranks_have_the_ratio_of_weighted_clicks)
 {
     impression all[] = {
-        {1, 1, 1, true},  {1, 1, 1, false}, {1, 1, 2, true}, {1, 1, 2, false}, {1, 1, 2, false}, {1, 1, 2, false},
-        {1, 2, 2, false}, {1, 2, 1, true},  {1, 2, 1, true}, {1, 2, 1, false}, {1, 2, 1, false}, {2, 2, 2, true},
-        {2, 2, 1, true},  {2, 2, 1, true},  {2, 3, 1, true}, {2, 3, 1, true},  {3, 3, 2, true},
+        {1, 1, 1, true, 0},  {1, 1, 1, false, 0}, {1, 1, 2, true, 0}, {1, 1, 2, false, 0}, {1, 1, 2, false, 0}, {1, 1, 2, false, 0},
+        {1, 2, 2, false, 0}, {1, 2, 1, true, 0},  {1, 2, 1, true, 0}, {1, 2, 1, false, 0}, {1, 2, 1, false, 0}, {2, 2, 2, true, 0},
+        {2, 2, 1, true, 0},  {2, 2, 1, true, 0},  {2, 3, 1, true, 0}, {2, 3, 1, true, 0},  {3, 3, 2, true, 0},
     };
     /* (1, 1): 1/2 and 1/4; (1, 2): 2/4 and 0; (2, 2): 1 and 1; the others at one rank only. */
     const double expected = (0.25 + 0 + 1) / (0.5 + 0.5 + 1);
@@ -123,7 +123,7 @@ END_TEST
 
 START_TEST(without_a_document_at_two_ranks_the_prior_stands)
 {
-    impression all[] = {{1, 1, 1, true}, {1, 2, 2, true}, {2, 1, 2, true}, {1, 1, 1, false}, {3, 1, 77, true}};
+    impression all[] = {{1, 1, 1, true, 0}, {1, 2, 2, true, 0}, {2, 1, 2, true, 0}, {1, 1, 1, false, 0}, {3, 1, 77, true, 0}};
     propensities p;
     estimate(&p, all, sizeof all / sizeof *all, 0.7, 100);
     for (uint32_t k = 1; k <= 200; k++)
