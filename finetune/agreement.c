@@ -201,8 +201,8 @@ static sem_status keep_pairs(fit *f, const impression *all, size_t count, sem_er
         if (!(p.clicks > 0))
             continue;
         const double passed = fmax(unclicked(f, all + first, end - first), log(LEAST_UNCLICKED));
-        a->pairs[a->count++] = (agreed){all[first].query, all[first].document,
-                                        logistic(f->prior[p.best] + p.clicks * f->clicked + passed)};
+        a->pairs[a->count++] = (agreed_pair){all[first].query, all[first].document,
+                                             logistic(f->prior[p.best] + p.clicks * f->clicked + passed)};
     }
     return SEM_OK;
 }
@@ -228,7 +228,7 @@ sem_status agreement_estimate(agreement *out, impression *impressions, size_t co
 
 static int compare_agreed(const void *left, const void *right)
 {
-    const agreed *a = left, *b = right;
+    const agreed_pair *a = left, *b = right;
     if (a->query != b->query)
         return a->query < b->query ? -1 : 1;
     return (a->document > b->document) - (a->document < b->document);
@@ -236,8 +236,9 @@ static int compare_agreed(const void *left, const void *right)
 
 double agreement_of(const agreement *a, uint64_t query, uint64_t document, uint32_t rank)
 {
-    const agreed wanted = {.query = query, .document = document};
-    const agreed *found = a->count > 0 ? bsearch(&wanted, a->pairs, a->count, sizeof wanted, compare_agreed) : NULL;
+    const agreed_pair wanted = {.query = query, .document = document};
+    const agreed_pair *found = a->count > 0 ? bsearch(&wanted, a->pairs, a->count, sizeof wanted, compare_agreed)
+                                            : NULL;
     if (found != NULL)
         return found->chance;
     const double share = a->shares[rank >= 1 && rank <= RANKS ? rank - 1 : RANKS - 1];

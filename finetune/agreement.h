@@ -19,15 +19,15 @@
 #include <stdint.h>
 
 /* A document that was clicked for a query. */
-typedef struct agreed {
+typedef struct agreed_pair {
     uint64_t query, document; /* as of its impressions */
     double chance;            /* that it is right */
-} agreed;
+} agreed_pair;
 
 typedef struct agreement {
     double right, wrong;             /* how often a right and a wrong document is clicked that is looked at */
     double shares[PROPENSITY_RANKS]; /* of documents at best at rank k that are right, at k - 1 */
-    agreed *pairs;                   /* [count] owned, in order of query and document */
+    agreed_pair *pairs;              /* [count] owned, in order of query and document */
     size_t count;
 } agreement;
 
