@@ -60,12 +60,15 @@ typedef struct job {
     size_t known_count;
 } job;
 
-/* job_run.c: the whole of a job of any kind, in the job thread. One that an earlier process began
- * goes on with what is there. */
-sem_status job_run(job *j, sem_error *err);
+void job_free(job *j);             /* accepts NULL */
+void job_ranks_free(job_ranks *r); /* leaves it empty */
 
 /* Enters a phase, and has the job's record tell so: should the daemon die in it, the next one knows where. */
 void job_enter(job *j, job_phase phase, size_t steps);
+
+/* job_run.c: the whole of a job of any kind, in the job thread. One that an earlier process began
+ * goes on with what is there. */
+sem_status job_run(job *j, sem_error *err);
 
 /* job_pairs.c: what the log teaches, by the settings; collection 0: of all. out is the caller's. */
 sem_status job_pairs(job *j, uint32_t collection, pair_set *out, sem_error *err);
@@ -96,8 +99,6 @@ typedef struct gate_contender {
  * what came of it. Metrics and reason are in the status. With candidate->stored NULL the
  * vectors that were made here are in j->known afterwards. */
 sem_status job_gate(job *j, const pair_set *pairs, const gate_contender *candidate, bool *promote, sem_error *err);
-
-void job_ranks_free(job_ranks *r); /* job_candidate.c; leaves it empty */
 
 /* job_room.c: vectors of all model collections, passages counted one by one, as the current generation
  * has them; and SEM_RESOURCE_EXHAUSTED with both numbers where the disk, or storage.max_size, has no room

@@ -1,24 +1,14 @@
 #include "daemon/job_candidate.h"
 
 #include "base/clock.h"
-#include "base/crash.h"
 #include "base/niceness.h"
 #include "model/towers.h"
 #include "daemon/job_folder.h"
-#include "daemon/job_record.h"
-#include "daemon/writer.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void job_ranks_free(job_ranks *r)
-{
-    free(r->before);
-    free(r->after);
-    *r = (job_ranks){0};
-}
 
 static sem_status path_of(const job *j, const char *folder, char out[FILES_PATH_MAX], sem_error *err)
 {
@@ -122,42 +112,6 @@ sem_status job_candidate_judge(const job_candidate *c, job *j, const pair_set *p
     const gate_contender contender = {
         .queries = c->query, .documents = keeps ? c->now->document : c->document, .stored = keeps ? c->now : NULL};
     return job_gate(j, pairs, &contender, promote, err);
-}
-
-/* --- its record */
-
-typedef struct recording {
-    job *job;
-    store_generation *record;
-    bool shares_space;
-} recording;
-
-static sem_status write_record(void *context, store_write *w, sem_error *err)
-{
-    const recording *o = context;
-    job *j = o->job;
-    sem_status status = store_generation_next(w, &o->record->number, o->shares_space ? NULL : &o->record->space, err);
-    if (status == SEM_OK)
-        status = store_generation_put(w, o->record, err);
-    if (status != SEM_OK)
-        return status;
-    j->candidate = o->record->number;
-    char *text = job_record_text(j, false);
-    status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
-    free(text);
-    crash_point("candidate.recording");
-    return status;
-}
-
-sem_status job_candidate_record(job *j, store_generation *record, bool shares_space, sem_error *err)
-{
-    recording o = {j, record, shares_space};
-    const write_call call = {.apply = write_record, .context = &o};
-    sem_status status = writer_run(j->core->writer, &call, err);
-    crash_point("candidate.recorded");
-    if (status != SEM_OK)
-        j->candidate = 0;
-    return status;
 }
 
 /* Beside the query model goes a copy of the model that it was made for: what semd learned can be

@@ -28,9 +28,4 @@ sem_status job_auto(job *j, pair_set *pairs, job_candidate *chosen, bool *promot
 /* Makes it current, and its generation's mode is that; closes it first, since its files may move. */
 sem_status job_candidate_promote(job_candidate *c, job *j, const char *mode, sem_error *err);
 
-/* Gives a new generation its number, and a space unless it shares that of the current one, which `record` then
- * names. The job's record names the generation in the same transaction: after a crash from here on the job goes
- * on with it. */
-sem_status job_candidate_record(job *j, store_generation *record, bool shares_space, sem_error *err);
-
 #endif

@@ -19,9 +19,9 @@
 #include "daemon/changes.h"
 #include "daemon/embed_batch.h"
 #include "daemon/job.h"
-#include "daemon/job_candidate.h"
-#include "daemon/jobs.h"
+#include "daemon/job_record.h"
 #include "daemon/trial.h"
+#include "daemon/write_log.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -240,7 +240,7 @@ static sem_status keep_up(void *context, sem_error *err)
 {
     embedding *e = context;
     sem_status status = catch_up(e, err);
-    return status == SEM_OK ? jobs_trim_log(e->core, e->log_seq, err) : status;
+    return status == SEM_OK ? write_log_trim(e->core, e->log_seq, err) : status;
 }
 
 static sem_status try_candidate(embedding *e, const store_generation *record, bool *won, sem_error *err)
@@ -396,7 +396,7 @@ static sem_status open_target(embedding *e, opening *o, sem_error *err)
     space *s;
     serving *next;
     if (o->is_new)
-        status = job_candidate_record(e->job, o->record, false, err);
+        status = job_record_candidate(e->job, o->record, false, err);
     if (status == SEM_OK)
         status = open_space(e, o->record, &s, err);
     if (status != SEM_OK)

@@ -4,10 +4,10 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "daemon/job.h"
-#include "daemon/job_candidate.h"
-#include "daemon/jobs.h"
+#include "daemon/job_record.h"
 #include "daemon/notices.h"
 #include "daemon/trial.h"
+#include "daemon/write_log.h"
 #include "daemon/writer.h"
 
 #include <stdlib.h>
@@ -80,7 +80,7 @@ static void swap_shared(void *context)
 /* What nobody needs of the write log goes while a trial runs, which may be days. */
 static sem_status keep_up(void *context, sem_error *err)
 {
-    return jobs_trim_log(context, UINT64_MAX, err);
+    return write_log_trim(context, UINT64_MAX, err);
 }
 
 static sem_status try_then_flip(shared_flip *f, job *j, sem_error *err)
@@ -106,7 +106,7 @@ sem_status job_flip_within_space(job *j, store_generation *record, bool is_new, 
     }
     sem_status status = SEM_OK;
     if (is_new && trial_wanted(j)) { /* events name it, and the job's next process has to find it */
-        status = job_candidate_record(j, record, true, err);
+        status = job_record_candidate(j, record, true, err);
         f.is_new = false;
     }
     if (status == SEM_OK)

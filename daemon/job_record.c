@@ -1,5 +1,6 @@
 #include "daemon/job_record.h"
 
+#include "base/crash.h"
 #include "daemon/config_keys.h"
 #include "daemon/writer.h"
 
@@ -184,4 +185,40 @@ bool job_record_restore(job *j, json_t *record)
     job_status_restore(j->status, record, j->kind);
     j->pairs = j->status->pairs;
     return true;
+}
+
+/* --- with a generation's record */
+
+typedef struct recording {
+    job *job;
+    store_generation *record;
+    bool shares_space;
+} recording;
+
+static sem_status write_record(void *context, store_write *w, sem_error *err)
+{
+    const recording *o = context;
+    job *j = o->job;
+    sem_status status = store_generation_next(w, &o->record->number, o->shares_space ? NULL : &o->record->space, err);
+    if (status == SEM_OK)
+        status = store_generation_put(w, o->record, err);
+    if (status != SEM_OK)
+        return status;
+    j->candidate = o->record->number;
+    char *text = job_record_text(j, false);
+    status = text != NULL ? store_job_put(w, j->number, text, err) : sem_fail_memory(err, "a job");
+    free(text);
+    crash_point("candidate.recording");
+    return status;
+}
+
+sem_status job_record_candidate(job *j, store_generation *record, bool shares_space, sem_error *err)
+{
+    recording o = {j, record, shares_space};
+    const write_call call = {.apply = write_record, .context = &o};
+    sem_status status = writer_run(j->core->writer, &call, err);
+    crash_point("candidate.recorded");
+    if (status != SEM_OK)
+        j->candidate = 0;
+    return status;
 }

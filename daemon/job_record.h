@@ -32,4 +32,9 @@ bool job_record_kind(const json_t *record, job_kind *out);
 /* Whether the job was not over. */
 bool job_record_is_open(const json_t *record);
 
+/* Gives a new generation its number, and a space unless it shares that of the current one, which `record` then
+ * names. The job's record names the generation in the same transaction: after a crash from here on the job goes
+ * on with it. */
+sem_status job_record_candidate(job *j, store_generation *record, bool shares_space, sem_error *err);
+
 #endif

@@ -61,27 +61,23 @@ static sem_status check_candidate(job *work, store_read *r, sem_error *err)
     return SEM_OK;
 }
 
-/* *reason: why it can't go on, else "". */
-static job *reopen(jobs *j, json_t *record, store_read *r, char reason[JOB_REASON_MAX])
+/* False: it can't go on; *reason says why. */
+static bool reopen(job *work, json_t *record, store_read *r, char reason[JOB_REASON_MAX])
 {
-    job_kind kind;
     if (job_record_is_cancelled(record)) {
         snprintf(reason, JOB_REASON_MAX, "cancelled");
-        return NULL;
+        return false;
     }
-    job *work = job_record_kind(record, &kind) ? jobs_make(j, kind, "") : NULL;
     snprintf(reason, JOB_REASON_MAX, "interrupted by a restart of the daemon");
-    if (work == NULL || !job_record_restore(work, record) || check_candidate(work, r, NULL) != SEM_OK) {
-        jobs_free(work);
-        return NULL;
-    }
+    if (!job_record_kind(record, &work->kind) || !job_record_restore(work, record) ||
+        check_candidate(work, r, NULL) != SEM_OK)
+        return false;
     if (work->crashes < JOB_CRASHES_MAX)
-        return work;
+        return true;
     const char *phase = job_phase_name(work->crashed_in);
     snprintf(reason, JOB_REASON_MAX, "the daemon was killed or crashed %u times one after the other %s%s: given up",
              work->crashes, phase[0] != '\0' ? "in this job's phase " : "as this job began", phase);
-    jobs_free(work);
-    return NULL;
+    return false;
 }
 
 /* The last job's record; NULL if there is none. */
@@ -96,21 +92,20 @@ static json_t *last_record(store_read *r, uint32_t *number)
     return record;
 }
 
-job *job_resume(jobs *j, core *c)
+bool job_resume(job *work)
 {
+    core *c = work->core;
     store_read *r;
     sem_error err;
     char reason[JOB_REASON_MAX];
     uint32_t number;
-    job *work = NULL;
     if (store_read_begin(c->store, &r, NULL) != SEM_OK)
-        return NULL;
+        return false;
     json_t *record = last_record(r, &number);
     const bool open = record != NULL && job_record_is_open(record);
-    if (open)
-        work = reopen(j, record, r, reason);
+    const bool resumed = open && reopen(work, record, r, reason);
     store_read_end(r);
-    if (work != NULL) {
+    if (resumed) {
         crash_point("resume.read");
         /* Before anything is done: a crash from here on counts. */
         if (job_record_save(work, false, &err) != SEM_OK)
@@ -119,9 +114,9 @@ job *job_resume(jobs *j, core *c)
         log_event(c->log, LOG_LEVEL_INFO, "job_resumed", "job=%u kind=%s crashes=%u candidate=%u", work->number,
                   job_kind_name(work->kind), work->crashes, work->candidate);
     } else if (open) {
-        job_status_clear(jobs_status(j));
+        job_status_clear(work->status);
         give_up(c, number, record, reason);
     }
     json_decref(record);
-    return work;
+    return resumed;
 }

@@ -3,12 +3,13 @@
 #define SEM_DAEMON_JOB_RESUME_H
 
 #include "daemon/job.h"
-#include "daemon/jobs.h"
+
+#include <stdbool.h>
 
 enum { JOB_CRASHES_MAX = 3 /* in one phase, one after the other: then it is given up */ };
 
-/* The job to go on with, which jobs_free() frees; NULL if there is none. One that can't go on is
- * marked as failed in the store. Before the job thread starts. */
-job *job_resume(jobs *j, core *c);
+/* Makes `work`, a job as jobs_make() has it, the one to go on with; false if there is none. One that can't
+ * go on is marked as failed in the store. Before the job thread starts. */
+bool job_resume(job *work);
 
 #endif

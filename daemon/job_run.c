@@ -4,23 +4,8 @@
 #include "daemon/job.h"
 #include "daemon/job_candidate.h"
 #include "daemon/job_folder.h"
-#include "daemon/job_record.h"
 
 #include <string.h>
-
-void job_enter(job *j, job_phase phase, size_t steps)
-{
-    sem_error err;
-    char text[SEM_ERROR_MESSAGE_MAX];
-    job_status_phase(j->status, phase, steps);
-    /* Catching up and flipping take turns, and a flip's record is its own: each phase is told once. */
-    if (phase <= j->saved || phase == PHASE_FLIP)
-        return;
-    j->saved = phase;
-    if (job_record_save(j, false, &err) != SEM_OK)
-        log_event(j->core->log, LOG_LEVEL_WARNING, "job_record", "job=%u message=%s", j->number,
-                  log_value(text, sizeof text, err.message));
-}
 
 /* Goes on with a generation that is in the store: a candidate's, or one to return to. */
 static sem_status embed_stored(job *j, uint32_t number, sem_error *err)

@@ -7,11 +7,11 @@
 #include "daemon/job_resume.h"
 #include "daemon/job_triggers.h"
 #include "daemon/job_waiters.h"
-#include "daemon/lexical_thread.h"
 #include "daemon/model_name.h"
 #include "daemon/notices.h"
 #include "daemon/retire.h"
 #include "daemon/trial.h"
+#include "daemon/write_log.h"
 #include "daemon/writer.h"
 
 #include <pthread.h>
@@ -158,43 +158,12 @@ static void run_job(jobs *j, job *work)
         end_job(j, work, before, status, &err);
 }
 
-void jobs_free(job *work)
-{
-    if (work == NULL)
-        return;
-    free(work->metrics);
-    job_ranks_free(&work->ranks);
-    free(work->known);
-    free(work->known_vectors);
-    free(work);
-}
-
 /* Only a job and the lexical index read the log; without a job nobody needs what
  * the index has applied. */
-typedef struct trimming {
-    core *core;
-    uint64_t upto;
-} trimming;
-
-static sem_status trim_log(void *context, store_write *w, sem_error *err)
-{
-    const trimming *t = context;
-    const uint64_t last = store_last_seq(store_write_view(w)), applied = lexical_thread_durable(t->core->lexical);
-    const uint64_t upto = t->upto < last ? t->upto : last;
-    return store_log_trim(w, applied < upto ? applied : upto, err);
-}
-
-sem_status jobs_trim_log(core *c, uint64_t upto, sem_error *err)
-{
-    trimming t = {c, upto};
-    const write_call call = {.apply = trim_log, .context = &t};
-    return writer_run(c->writer, &call, err);
-}
-
 static void trim_idle_log(jobs *j)
 {
     sem_error err;
-    if (jobs_trim_log(j->core, UINT64_MAX, &err) != SEM_OK)
+    if (write_log_trim(j->core, UINT64_MAX, &err) != SEM_OK)
         log_event(j->core->log, LOG_LEVEL_WARNING, "log_trim", "message=\"%s\"", err.message);
 }
 
@@ -246,7 +215,7 @@ static void start_rollback(jobs *j)
         return;
     log_event(j->core->log, LOG_LEVEL_WARNING, "rollback_refused", "generation=%u message=%s", r.work->target,
               log_value(text, sizeof text, err.message));
-    jobs_free(r.work);
+    job_free(r.work);
     if (r.task != NULL)
         task_fail(j->core, r.task, &err);
 }
@@ -266,7 +235,7 @@ static void *jobs_main(void *argument)
             j->next = NULL;
         pthread_cond_broadcast(&j->idle);
         pthread_mutex_unlock(&j->lock);
-        jobs_free(work);
+        job_free(work);
         start_rollback(j);
     }
     return NULL;
@@ -520,7 +489,7 @@ static sem_status start_by(jobs *j, const char *trigger, size_t *missing, sem_er
     if (status == SEM_OK)
         log_event(j->core->log, LOG_LEVEL_INFO, "job_triggered", "job=%u trigger=%s", number, trigger);
     else
-        jobs_free(work);
+        job_free(work);
     return status;
 }
 
@@ -594,7 +563,13 @@ static sem_status begin(jobs *j, sem_error *err)
     store_read_end(r);
     if (status != SEM_OK)
         return status;
-    j->next = job_resume(j, c);
+    job *work = jobs_make(j, JOB_FINETUNE, "");
+    if (work == NULL)
+        return sem_fail_memory(err, "a job");
+    if (job_resume(work))
+        j->next = work;
+    else
+        job_free(work);
     status = job_folders_clean(c->store, j->next != NULL ? j->next->number : 0, err);
     if (status == SEM_OK)
         retire_generations(c, c->settings.finetune.keep, 0, j->next != NULL ? j->next->candidate : 0);
@@ -608,7 +583,7 @@ static void job_changed(void *context, job_status *s)
 
 static void jobs_release(jobs *j)
 {
-    jobs_free(j->next);
+    job_free(j->next);
     job_status_free(&j->status);
     job_waiters_free(&j->waiters);
     pthread_cond_destroy(&j->wake);

@@ -31,9 +31,8 @@ void jobs_unclaim(jobs *j);
 /* Copies [finetune] as of now into out, and nothing else. Any thread. */
 void jobs_settings(jobs *j, config *out);
 
-/* A job with the settings of now; NULL when memory is out. mode NULL: finetune.mode. */
+/* A job with the settings of now, for job_free(); NULL when memory is out. mode NULL: finetune.mode. */
 job *jobs_make(jobs *j, job_kind kind, const char *mode);
-void jobs_free(job *work); /* accepts NULL */
 
 /* SEM_FAILED_PRECONDITION with both numbers when there are too few pairs or
  * held-out queries to train on; *missing: judgements that it takes at least until there are enough. */
@@ -65,9 +64,6 @@ bool jobs_cancel(jobs *j, uint32_t number);
 /* Every moment, from the ticker: answers those whose deadline is over while they
  * wait for a job, starts one when a trigger says so (daemon/job_triggers.h). */
 void jobs_tick(core *c);
-
-/* The job under way needs the write log no more up to this entry: what nobody needs goes. Job thread. */
-sem_status jobs_trim_log(core *c, uint64_t upto, sem_error *err);
 
 /* Loop thread: takes no more jobs and has the one under way stop. */
 void jobs_drain(jobs *j);

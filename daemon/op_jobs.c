@@ -22,7 +22,7 @@ static void start_for(worker *w, task *t, job *work, const char *base, bool wait
     sem_status status = jobs_start(j, work, base, wait ? t : NULL, wants_generation, &number, &err);
     jobs_unclaim(j);
     if (status != SEM_OK) {
-        jobs_free(work);
+        job_free(work);
         task_fail(w->core, t, &err);
     } else if (!wait) {
         job_answer_number(w->core, t, "job", number);
@@ -41,7 +41,7 @@ static void start_from_current(worker *w, task *t, job *work, bool wait)
 static void refuse(worker *w, task *t, job *work, const sem_error *err)
 {
     jobs_unclaim(w->core->jobs);
-    jobs_free(work);
+    job_free(work);
     task_fail(w->core, t, err);
 }
 
@@ -173,7 +173,7 @@ static void roll_back_over_trial(worker *w, task *t)
         status = jobs_start_over_trial(w->core->jobs, work, t, &err);
     if (status == SEM_OK)
         return;
-    jobs_free(work);
+    job_free(work);
     task_fail(w->core, t, &err);
 }
 

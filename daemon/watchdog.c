@@ -317,7 +317,7 @@ static sem_status start_rollback(watchdog *w, bool claimed, sem_error *err)
                                   : jobs_start_over_trial(j, work, NULL, err);
     serving_release(now);
     if (status != SEM_OK)
-        jobs_free(work);
+        job_free(work);
     else
         log_event(w->core->log, LOG_LEVEL_WARNING, "watchdog", "state=rolling_back generation=%u before=%u trial=%s",
                   w->generation, w->before, claimed ? "no" : "ended");
