@@ -118,7 +118,7 @@ static sem_status lock_store(const char *path, int *fd, sem_error *err)
     char name[FILES_PATH_MAX];
     sem_status status = files_join(name, err, "%s/main/data.mdb", path);
     if (status == SEM_OK && access(name, R_OK) != 0)
-        return sem_fail(err, SEM_FAILED_PRECONDITION, "%s is no data folder of semd: cannot read %s: %s", path, name,
+        return sem_fail(err, SEM_NOT_FOUND, "%s is no data folder of semd: cannot read %s: %s", path, name,
                         strerror(errno));
     if (status == SEM_OK)
         status = files_join(name, err, "%s/semd.lock", path);
@@ -127,10 +127,23 @@ static sem_status lock_store(const char *path, int *fd, sem_error *err)
     /* A folder that was just restored has none yet. */
     *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*fd < 0)
-        return sem_fail(err, SEM_FAILED_PRECONDITION, "cannot open %s: %s", name, strerror(errno));
+        return sem_fail(err, SEM_INTERNAL, "cannot open %s: %s", name, strerror(errno));
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
         return SEM_OK;
     return sem_fail(err, SEM_FAILED_PRECONDITION, "%s is in use by a running semd; stop it first", path);
+}
+
+/* LMDB would say of an empty file that its descriptor is bad. */
+static sem_status check_not_empty(const char *folder, sem_error *err)
+{
+    char path[FILES_PATH_MAX];
+    struct stat st;
+    sem_status status = files_join(path, err, "%s/data.mdb", folder);
+    if (status == SEM_OK && stat(path, &st) != 0)
+        status = sem_fail(err, SEM_INTERNAL, "cannot read %s: %s; restore a backup", path, strerror(errno));
+    else if (status == SEM_OK && st.st_size == 0)
+        status = sem_fail(err, SEM_INTERNAL, "%s is empty; restore a backup", path);
+    return status;
 }
 
 /* A file that ends before its last page would be a SIGBUS under the walk. */
@@ -178,6 +191,9 @@ static sem_status open_environment(verify *v, environment *e, const char *name, 
     char folder[FILES_PATH_MAX];
     snprintf(e->name, sizeof e->name, "%s", name);
     sem_status status = files_join(folder, err, "%s/%s", v->s.path, name);
+    if (status != SEM_OK)
+        return status;
+    status = check_not_empty(folder, err);
     if (status != SEM_OK)
         return status;
     int rc = mdb_env_create(&e->env);
@@ -247,15 +263,16 @@ static bool is_empty(MDB_txn *txn)
 static sem_status open_space(verify *v, uint32_t number, uint32_t dim, bool begun, sem_error *err)
 {
     char name[24], path[FILES_PATH_MAX];
+    struct stat st;
     size_t at = 0;
     for (; at < STORE_SPACES_MAX && v->s.spaces[at] != NULL; at++)
         if (v->s.spaces[at]->number == number)
             return SEM_OK;
     space_name(name, number);
     sem_status status = files_join(path, err, "%s/%s/data.mdb", v->s.path, name);
-    if (status == SEM_OK && access(path, R_OK) != 0) {
+    if (status == SEM_OK && (stat(path, &st) != 0 || st.st_size == 0)) {
         if (!begun || has_places(v, number))
-            verify_report(v, "%s: the folder is missing", name);
+            verify_report(v, "%s: the folder is missing, or its file is empty", name);
         return SEM_OK;
     }
     space *sp = status == SEM_OK && at < STORE_SPACES_MAX ? calloc(1, sizeof *sp) : NULL;
@@ -293,6 +310,9 @@ static sem_status open_all(verify *v, sem_error *err)
         if (v->generations[i].state != GENERATION_RETIRED)
             status = open_space(v, v->generations[i].space, v->generations[i].dim,
                                 v->generations[i].state == GENERATION_CANDIDATE, err);
+    /* Which says of a verification that a daemon has the folder, and nothing else. */
+    if (status == SEM_FAILED_PRECONDITION)
+        err->code = status = SEM_INTERNAL;
     return status;
 }
 

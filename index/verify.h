@@ -24,8 +24,8 @@ typedef struct verify_result {
     uint64_t collections, documents, vectors, events; /* that were looked at */
 } verify_result;
 
-/* SEM_FAILED_PRECONDITION when a daemon has it or it is none; an error where it cannot
- * be read to its end. Violations are no error. Reading is done by a child process, which
+/* SEM_FAILED_PRECONDITION when a daemon has it, SEM_NOT_FOUND when it is none; an error where
+ * it cannot be read to its end. Violations are no error. Reading is done by a child process, which
  * damaged pages may kill: that is a violation. The caller must have no other threads. */
 sem_status store_verify(const verify_options *options, verify_result *out, sem_error *err);
 

@@ -496,13 +496,21 @@ START_TEST(lost_and_cut_files_are_named)
     static findings f;
     sem_error error;
     make_store();
+    ck_assert_int_eq(truncate(below_store("space-1/data.mdb"), 0), 0);
+    ck_ok(verify_at(store_folder(), &f, &error));
+    ck_assert_ptr_nonnull(strstr(f.all, "space-1: the folder is missing, or its file is empty"));
     ck_ok(files_remove_folder(below_store("space-1"), &error));
     ck_ok(verify_at(store_folder(), &f, &error));
     ck_assert_ptr_nonnull(strstr(f.all, "space-1: the folder is missing"));
     ck_assert_int_eq(truncate(below_store("main/data.mdb"), 40960), 0);
     ck_assert_int_eq(verify_at(store_folder(), &f, &error), SEM_INTERNAL);
     ck_assert_ptr_nonnull(strstr(error.message, "main/data.mdb is cut short"));
-    ck_fails(verify_at(testing_folder(), &f, &error), SEM_FAILED_PRECONDITION);
+    ck_assert_int_eq(truncate(below_store("main/data.mdb"), 0), 0);
+    ck_assert_int_eq(verify_at(store_folder(), &f, &error), SEM_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(error.message, "main/data.mdb is empty"));
+    ck_ok(files_write(below_store("main/data.mdb"), "no environment", 14, &error));
+    ck_assert_int_eq(verify_at(store_folder(), &f, &error), SEM_INTERNAL);
+    ck_fails(verify_at(testing_folder(), &f, &error), SEM_NOT_FOUND);
 }
 END_TEST
 
