@@ -1,6 +1,7 @@
 #include "base/random.h"
 #include "index/store_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -26,6 +27,38 @@ static sem_status lock_folder(store *s, sem_error *err)
     return sem_fail(err, SEM_INTERNAL, "cannot lock %s: %s", path, strerror(errno));
 }
 
+/* Main comes first in a new store, whose other environments lie beside it. */
+static bool is_of_a_store(const char *name)
+{
+    return strcmp(name, "events") == 0 || strcmp(name, "external") == 0 || strncmp(name, "space-", 6) == 0;
+}
+
+/* A file that was lost must not pass for a store that is new: the start would remove, as
+ * left over, all vectors and models that main does not name. */
+static sem_status check_main_not_lost(store *s, sem_error *err)
+{
+    MDB_stat stat;
+    struct dirent *beside = NULL;
+    int rc = mdb_env_stat(s->main.env, &stat);
+    if (rc != 0)
+        return environment_fail(&s->main, "count its tables", rc, err);
+    if (stat.ms_entries > 0)
+        return SEM_OK;
+    DIR *folder = opendir(s->path);
+    if (folder == NULL)
+        return files_fail(err, "open", s->path);
+    while ((beside = readdir(folder)) != NULL && !is_of_a_store(beside->d_name))
+        ;
+    sem_status status = SEM_OK;
+    if (beside != NULL)
+        status = sem_fail(err, SEM_FAILED_PRECONDITION,
+                          "%s/main/data.mdb is empty or was lost, but there is %s beside it; put the file back or "
+                          "restore a backup",
+                          s->path, beside->d_name);
+    closedir(folder);
+    return status;
+}
+
 static sem_status open_main(store *s, sem_error *err)
 {
     const named_database list[] = {
@@ -34,6 +67,8 @@ static sem_status open_main(store *s, sem_error *err)
         {"generations", &s->generations}, {"jobs", &s->jobs},   {"deletes", &s->deletes}, {"old_texts", &s->old_texts},
     };
     sem_status status = environment_open(&s->main, s, "main", err);
+    if (status == SEM_OK)
+        status = check_main_not_lost(s, err);
     return status != SEM_OK ? status : environment_databases(&s->main, list, sizeof list / sizeof list[0], err);
 }
 

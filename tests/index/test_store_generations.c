@@ -105,6 +105,39 @@ START_TEST(a_space_whose_folder_was_lost_is_not_taken_for_empty)
 }
 END_TEST
 
+/* What lies beside it would be removed, since it names nothing. */
+START_TEST(a_main_file_that_was_lost_is_not_taken_for_a_new_store)
+{
+    sem_error error;
+    uint32_t c;
+    store_write *w;
+    store_options options = {.path = store_folder(), .map_size = MAP};
+    store *s = store_with_collection(&c);
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(put_text(w, c, number_id(1), "text", 1, NULL, NULL, &error));
+    ck_ok(store_write_commit(w, &error));
+    store_close(s);
+    make_folder("models");
+    make_folder("models/trained");
+    char *main_file;
+    size_t size;
+    ck_ok(files_read(below_store("main/data.mdb"), MAP, &main_file, &size, &error));
+    ck_assert_int_eq(truncate(below_store("main/data.mdb"), 0), 0);
+    /* The first try leaves an environment without tables. */
+    for (int i = 0; i < 2; i++) {
+        ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
+        ck_assert_ptr_nonnull(strstr(error.message, "main/data.mdb is empty or was lost"));
+    }
+    ck_ok(files_remove_folder(below_store("main"), &error));
+    ck_fails(store_open(&s, &options, NULL, &error), SEM_FAILED_PRECONDITION);
+    ck_assert(exists("space-1") && exists("models/trained"));
+    ck_ok(files_write(below_store("main/data.mdb"), main_file, size, &error));
+    free(main_file);
+    ck_ok(store_open(&s, &options, NULL, &error));
+    store_close(s);
+}
+END_TEST
+
 START_TEST(a_space_is_removed_when_nobody_reads_it)
 {
     sem_error error;
@@ -388,6 +421,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, opening_removes_what_no_generation_names);
     tcase_add_test(tests, a_space_whose_folder_was_lost_is_not_taken_for_empty);
+    tcase_add_test(tests, a_main_file_that_was_lost_is_not_taken_for_a_new_store);
     tcase_add_test(tests, a_space_is_removed_when_nobody_reads_it);
     tcase_add_test(tests, a_flip_is_one_step);
     tcase_add_test(tests, a_query_model_of_its_own_shares_the_space_until_nobody_names_it);
