@@ -211,7 +211,7 @@ void options_print_help(FILE *out)
     fputs("\noptions of every command:\n", out);
     print_options(out, GENERAL_OPTIONS, GENERAL_COUNT);
     fputs("\nsemctl COMMAND --help tells more. Exit status: 0 done, 1 something failed, 2 wrong usage,\n"
-          "3 refused because the time has not come.\n",
+          "3 refused because the time has not come, 4 it is there or under way already.\n",
           out);
 }
 
