@@ -16,8 +16,11 @@ enum { COPY_CHUNK = 1 << 20, OPEN_FOLDERS = 16, FOLDER_DEPTH_MAX = 16 };
 
 sem_status files_fail(sem_error *err, const char *what, const char *path)
 {
-    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    sem_status code = errno == ENOENT ? SEM_NOT_FOUND : full ? SEM_RESOURCE_EXHAUSTED : SEM_INTERNAL;
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG, bad = errno == ENAMETOOLONG;
+    sem_status code = errno == ENOENT ? SEM_NOT_FOUND
+                      : full          ? SEM_RESOURCE_EXHAUSTED
+                      : bad           ? SEM_INVALID_ARGUMENT
+                                      : SEM_INTERNAL;
     return sem_fail(err, code, "cannot %s %s: %s", what, path, strerror(errno));
 }
 

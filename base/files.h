@@ -54,7 +54,7 @@ sem_status files_write_all(int fd, const char *path, const void *data, size_t si
 sem_status files_room(const char *path, uint64_t *size, uint64_t *left, sem_error *err);
 
 /* "cannot WHAT PATH", by errno: SEM_NOT_FOUND, SEM_RESOURCE_EXHAUSTED where there is no
- * room, else SEM_INTERNAL. */
+ * room, SEM_INVALID_ARGUMENT where a name is too long, else SEM_INTERNAL. */
 sem_status files_fail(sem_error *err, const char *what, const char *path);
 
 /* Bytes that the folder takes on disk (st_blocks), links not followed; 0 if it is missing. */

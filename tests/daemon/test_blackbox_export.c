@@ -208,6 +208,8 @@ START_TEST(an_export_goes_where_it_may_and_over_no_file)
                    "there is no folder"));
     ck_assert(says(box_fails(b, "INVALID_ARGUMENT", "index.export", "{'collection': 'ext', 'path': '.'}"), "path"));
     ck_assert(says(box_fails(b, "INVALID_ARGUMENT", "index.export", "{'collection': 'ext', 'path': '~x'}"), "path"));
+    ck_assert(says(box_fails(b, "INVALID_ARGUMENT", "index.export", "{'collection': 'ext', 'path': '%0300d'}", 0),
+                   "too long"));
     ck_assert(says(box_fails(b, "FAILED_PRECONDITION", "index.export", "{'collection': 'ext', 'path': 'data/x'}"),
                    "storage.path"));
     ck_assert(says(box_fails(b, "NOT_FOUND", "index.export", "{'collection': 'none', 'path': 'none'}"), "none"));
