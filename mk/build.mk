@@ -86,9 +86,10 @@ say = @printf '  %-5s %s\n' $(1) $(2)
 endif
 
 # Everything depends on the flags it was built with, and a library on the list of
-# its files: the two stamps are rewritten only when their content changes.
+# its files: the two stamps are rewritten only when their content changes. (They are read
+# by cat: make 4.3's $(file <) at times reads another end than the file has.)
 ifneq ($(filter-out $(NO_DEPS_GOALS),$(GOALS)),)
-stamp = $(shell mkdir -p $(BUILD))$(if $(call same,$(file <$(1)),$(strip $(2))),,$(file >$(1),$(strip $(2))))
+stamp = $(shell mkdir -p $(BUILD))$(if $(call same,$(strip $(shell cat $(1) 2>/dev/null)),$(strip $(2))),,$(file >$(1),$(strip $(2))))
 same = $(and $(findstring x$(1)x,x$(2)x),$(findstring x$(2)x,x$(1)x))
 FLAGS := $(CC) $(CXX) $(CPPFLAGS) $(CFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LIBS)
 $(call stamp,$(BUILD)/flags,$(FLAGS))
