@@ -2,12 +2,71 @@
 
 #include "base/utf8.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- JSON to MessagePack */
+
+/* Jansson's integers end at 2^63 - 1, those of ids and meta at 2^64 - 1. It is handed a larger
+ * one as an object of this one member, which is nothing that a client may send otherwise. */
+static const char LARGE_OPEN[] = "{\"uint64\":\"", LARGE_CLOSE[] = "\"}";
+enum { LARGE_DIGITS = 20 };
+
+/* The integer that such an object stands for. */
+static bool is_large(json_t *value, uint64_t *number)
+{
+    json_t *digits = json_object_get(value, "uint64"); /* NULL for what is no object, too */
+    if (!json_is_string(digits) || json_object_size(value) != 1)
+        return false;
+    *number = strtoull(json_string_value(digits), NULL, 10);
+    return true;
+}
+
+static bool is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
+/* Whether the token is an integer that fits without a sign only. */
+static bool only_fits_unsigned(const char *token, size_t size)
+{
+    char digits[LARGE_DIGITS + 1] = "";
+    for (size_t i = 0; i < size && i < LARGE_DIGITS && is_one_of(token[i], "0123456789"); i++)
+        digits[i] = token[i];
+    errno = 0;
+    return strlen(digits) == size && strtoull(digits, NULL, 10) > INT64_MAX && errno == 0;
+}
+
+/* Bytes of the string or number at text; 1 for anything else. */
+static size_t token_size(const char *text, size_t left)
+{
+    size_t size = 1;
+    if (*text == '"') {
+        while (size < left && text[size] != '"')
+            size += text[size] == '\\' ? 2 : 1;
+        return size < left ? size + 1 : left;
+    }
+    while (is_one_of(*text, "-0123456789") && size < left && is_one_of(text[size], "+-.0123456789eE"))
+        size++;
+    return size;
+}
+
+/* A copy of the text with large integers as such objects; false when memory is out. */
+static bool mark_large(const char *text, size_t length, buffer *out)
+{
+    bool done = true;
+    for (size_t at = 0, size; at < length && done; at += size) {
+        size = token_size(text + at, length - at);
+        bool large = only_fits_unsigned(text + at, size);
+        done = (!large || buffer_append(out, LARGE_OPEN, sizeof LARGE_OPEN - 1)) &&
+               buffer_append(out, text + at, size) &&
+               (!large || buffer_append(out, LARGE_CLOSE, sizeof LARGE_CLOSE - 1));
+    }
+    return done;
+}
 
 static void pack_value(packer *p, json_t *value);
 
@@ -23,6 +82,11 @@ static void pack_members(packer *p, json_t *object)
 /* Integers stay integers, other numbers become float64. */
 static void pack_value(packer *p, json_t *value)
 {
+    uint64_t large;
+    if (is_large(value, &large)) {
+        pack_uint(p, large);
+        return;
+    }
     switch (json_typeof(value)) {
     case JSON_NULL: pack_nil(p); return;
     case JSON_TRUE: pack_bool(p, true); return;
@@ -40,8 +104,13 @@ static void pack_value(packer *p, json_t *value)
 
 sem_status convert_parse(json_t **out, const char *text, size_t length, sem_error *err)
 {
-    json_error_t where;
-    *out = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
+    static const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_error_t where, again;
+    buffer marked = {0};
+    *out = json_loadb(text, length, flags, &where);
+    if (*out == NULL && json_error_code(&where) == json_error_numeric_overflow && mark_large(text, length, &marked))
+        *out = json_loadb((const char *)marked.data, marked.size, flags, &again);
+    buffer_free(&marked);
     if (*out == NULL)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "no JSON: %s (column %d)", where.text, where.column);
     return SEM_OK;
@@ -88,7 +157,9 @@ sem_status convert_vector(packer *p, json_t *array, sem_error *err)
 
 sem_status convert_id(packer *p, json_t *value, sem_error *err)
 {
-    if (!json_is_string(value) && !(json_is_integer(value) && json_integer_value(value) >= 0))
+    uint64_t large;
+    if (!json_is_string(value) && !(json_is_integer(value) && json_integer_value(value) >= 0) &&
+        !is_large(value, &large))
         return sem_fail(err, SEM_INVALID_ARGUMENT, "id: must be a string or an integer that is not negative");
     pack_value(p, value);
     return SEM_OK;

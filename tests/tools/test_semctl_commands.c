@@ -130,6 +130,45 @@ START_TEST(batch_is_sent_again_when_the_server_is_full)
 }
 END_TEST
 
+/* An export has all that a document may hold, and what reads it is the same document. */
+START_TEST(a_line_holds_the_largest_integers_and_nul_characters)
+{
+    static const char line[] =
+        "{\"id\":18446744073709551615,\"text\":\"9223372036854775808 \\\" 18446744073709551615\","
+        "\"meta\":{\"large\":9223372036854775808,\"least\":-9223372036854775808,"
+        "\"nul\":\"a\\u0000b\",\"real\":1.5,\"tags\":[\"18446744073709551615\",\"\"]}}";
+    buffer doc = {0};
+    packer p;
+    size_t text_bytes, size;
+    char *written;
+    pack_init(&p, &doc);
+    ck_ok(convert_document(&p, line, sizeof line - 1, &text_bytes, &error));
+    ck_assert(!p.failed);
+    msgpack_unpacked u;
+    msgpack_unpacked_init(&u);
+    ck_assert_int_eq(msgpack_unpack_next(&u, (const char *)doc.data, doc.size, NULL), MSGPACK_UNPACK_SUCCESS);
+    FILE *out = open_memstream(&written, &size);
+    convert_write(out, &u.data, BIN_FLOAT32);
+    fclose(out);
+    ck_assert_str_eq(written, line);
+    free(written);
+    msgpack_unpacked_destroy(&u);
+    static const char *const wrong[] = {
+        "{\"id\":18446744073709551616,\"text\":\"\"}", "{\"id\":-9223372036854775809,\"text\":\"\"}",
+        "{\"id\":1,\"text\":18446744073709551615}", "18446744073709551615", "{\"id\":1844"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        /* An exact copy, so that a sanitizer sees a read beyond the end. */
+        char *copy = malloc(strlen(wrong[i]));
+        memcpy(copy, wrong[i], strlen(wrong[i]));
+        doc.size = 0;
+        pack_init(&p, &doc);
+        ck_fails(convert_document(&p, copy, strlen(wrong[i]), &text_bytes, &error), SEM_INVALID_ARGUMENT);
+        free(copy);
+    }
+    buffer_free(&doc);
+}
+END_TEST
+
 START_TEST(scroll_all_exports_every_page)
 {
     fake f;
@@ -389,6 +428,7 @@ int main(void)
     tcase_add_test(c, text_above_the_servers_limit_costs_only_itself);
     tcase_add_test(c, load_takes_folders_and_skips_what_is_no_text);
     tcase_add_test(c, batch_is_sent_again_when_the_server_is_full);
+    tcase_add_test(c, a_line_holds_the_largest_integers_and_nul_characters);
     tcase_add_test(c, scroll_all_exports_every_page);
     tcase_add_test(c, events_are_lines_and_all_of_them_with_all);
     tcase_add_test(c, watch_shows_what_comes_until_it_has_enough);
