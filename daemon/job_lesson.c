@@ -69,6 +69,15 @@ static sem_status look_at_focus(const job *j, const serving *base, pair_set *jud
     return status;
 }
 
+/* What was given them is gone with the lesson that it was given for. */
+static void forget_vectors(pair_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        set->pairs[i].document_vector = NULL;
+    for (size_t i = 0; i < set->negative_count; i++)
+        set->negatives[i].vector = NULL;
+}
+
 /* Negatives from the indices, for pairs that have none. What is right is told by the vectors that
  * searches go by, which an anchored document's need not be. */
 static sem_status mine(job_lesson *l, job *j, const serving *base, pair_set *judged, sem_error *err)
@@ -85,8 +94,7 @@ static sem_status mine(job_lesson *l, job *j, const serving *base, pair_set *jud
     sem_status status = pair_vectors_give(&l->judged_vectors, judged, &options, err);
     if (status == SEM_OK)
         status = job_mine(j, base, judged, err);
-    for (size_t i = 0; i < judged->count; i++)
-        judged->pairs[i].document_vector = NULL;
+    forget_vectors(judged);
     pair_vectors_free(&l->judged_vectors);
     return status;
 }
@@ -111,15 +119,6 @@ static sem_status put_together(job_lesson *l, const job *j, const pair_set *judg
     for (size_t i = 0; i < l->own.count; i++)
         l->pairs[l->count++] = l->own.pairs[i];
     return SEM_OK;
-}
-
-/* What another lesson of the job gave them is gone with that lesson. */
-static void forget_vectors(pair_set *set)
-{
-    for (size_t i = 0; i < set->count; i++)
-        set->pairs[i].document_vector = NULL;
-    for (size_t i = 0; i < set->negative_count; i++)
-        set->negatives[i].vector = NULL;
 }
 
 sem_status job_lesson_make(job_lesson *out, job *j, const serving *base, const train_config *how, pair_set *judged,

@@ -481,6 +481,7 @@ static sem_status add_to_set(mining *m, sem_error *err)
         const size_t begin = at, old = p->negative_count > 0 ? (size_t)(p->negatives - set->negatives) : 0;
         for (size_t k = 0; k < p->negative_count; k++, at++) {
             negatives[at] = set->negatives[old + k];
+            negatives[at].vector = NULL; /* as the new ones' */
             documents[at] = set->negative_documents[old + k];
         }
         for (; next < m->drawn_count && m->drawn[next].pair == i; next++, at++) {

@@ -241,6 +241,8 @@ START_TEST(pairs_keep_the_negatives_that_they_have)
     ck_assert_uint_eq(report.pairs, 4);
     ck_assert_uint_eq(set.negative_count, 1 + report.drawn);
     ck_assert_uint_eq(set.pairs[0].negative_count, 1);
+    for (size_t i = 0; i < set.negative_count; i++)
+        ck_assert_ptr_null(set.negatives[i].vector); /* which are about to be freed */
     ck_assert_uint_eq(note_of(&c, set.pairs[0].negatives[0].text, set.pairs[0].negatives[0].length), 3);
     ck_fails(pair_mine(&set, &o, &report, &error), SEM_FAILED_PRECONDITION);
     pair_vectors_free(&v);
