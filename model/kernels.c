@@ -20,7 +20,8 @@ void kernels_available(const kernels *out[KERNELS_MAX + 1])
         out[count++] = &kernels_avxvnni;
     if (wide)
         out[count++] = &kernels_avx512;
-    if (wide && processor_has_amx())
+    if (wide && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bf16") && processor_has_amx())
         out[count++] = &kernels_amx;
 #endif
     out[count] = NULL;

@@ -491,19 +491,23 @@ KERNEL void scale(float a, float *x, size_t n)
 #include "model/kernels_move.h"
 #include "model/kernels_spread.h"
 
-#define TABLE_OF(TITLE)                                                                                                \
+#ifndef UPPER_PAIR_ROWS
+#define UPPER_PAIR_ROWS pair_rows
+#endif
+
+#define TABLE_OF(TITLE, PAIR_ROWS)                                                                                     \
     {                                                                                                                  \
         .name = (TITLE), .multiply = multiply, .multiply_few = multiply_few, .gelu = gelu, .gelu_quick = gelu_quick,   \
         .gelu_backward = gelu_backward, .gelu_tanh = gelu_tanh, .gelu_tanh_backward = gelu_tanh_backward,              \
         .silu = silu, .silu_backward = silu_backward, .relu = relu, .relu_backward = relu_backward, .spread = spread,  \
         .layer_norm = layer_norm, .layer_norm_backward = layer_norm_backward, .scale_shift = scale_shift,              \
         .softmax = softmax, .softmax_backward = softmax_backward, .dropout = dropout, .rotate = rotate,                \
-        .times = times, .axpy = axpy, .scale = scale, .dot = dot, .transpose = transpose, .pair_rows = pair_rows,      \
+        .times = times, .axpy = axpy, .scale = scale, .dot = dot, .transpose = transpose, .pair_rows = PAIR_ROWS,      \
         .part_rows = part_rows,                                                                                        \
     }
 
-const kernels TABLE = TABLE_OF(TABLE_NAME);
+const kernels TABLE = TABLE_OF(TABLE_NAME, pair_rows);
 #ifdef UPPER_TABLE
-/* A level that differs in products only (packed.h). */
-const kernels UPPER_TABLE = TABLE_OF(UPPER_NAME);
+/* A level that differs in products only (packed.h), and in how pairs of bfloat16 are made. */
+const kernels UPPER_TABLE = TABLE_OF(UPPER_NAME, UPPER_PAIR_ROWS);
 #endif

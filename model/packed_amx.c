@@ -5,16 +5,30 @@
 
 #ifdef PACKED_X86
 
-#include <immintrin.h>
-
-#include <stdbool.h>
+#include "model/vectors_avx512.h"
 
 #define AMX_TARGET __attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 
-#define AMX_CONFIGURE(config)          _tile_loadconfig(config)
+/* gcc's intrinsics do not say what memory they read (gcc 12, amxtileintrin.h): what was written
+ * before could be left away. */
+static inline void amx_reads_memory(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+#define AMX_CONFIGURE(config)                                                                                          \
+    do {                                                                                                               \
+        amx_reads_memory();                                                                                            \
+        _tile_loadconfig(config);                                                                                      \
+    } while (0)
+#define AMX_FETCH_RESULT(address) __asm__ volatile("prefetchw %0" ::"m"(*(const char *)(address)))
+#define AMX_LOAD(t, from, stride)                                                                                      \
+    do {                                                                                                               \
+        amx_reads_memory();                                                                                            \
+        _tile_loadd(t, from, stride);                                                                                  \
+    } while (0)
 #define AMX_RELEASE()                  _tile_release()
 #define AMX_ZERO(t)                    _tile_zero(t)
-#define AMX_LOAD(t, from, stride)      _tile_loadd(t, from, stride)
 #define AMX_STORE(t, to, stride)       _tile_stored(t, to, stride)
 #define AMX_INT8(sum, left, right)     _tile_dpbusd(sum, left, right)
 #define AMX_BFLOAT16(sum, left, right) _tile_dpbf16ps(sum, left, right)
@@ -41,7 +55,7 @@ void packed_add_amx(packed_kernels *k)
         k->few_below[p] = AMX_ROWS_LEAST;
         k->name[p] = "amx";
         k->tile[p] = tiles[p];
-        k->tile_rows[p] = AMX_TILE_ROWS;
+        k->tile_rows[p] = PACKED_TILE_ROWS_MAX;
         k->fast[p] = true;
     }
 }

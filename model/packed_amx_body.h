@@ -1,14 +1,16 @@
-/* A tile of the product by AMX: up to 32 rows x 32 columns as two by two tile
- * registers of 16 rows x 16 columns, 64 bytes of k at a time (16 groups of 32 bits).
+/* Products by AMX: of up to 32 rows x 32 columns at a time, as two by two tile registers
+ * of 16 rows x 16 columns, 64 bytes of k at a time (16 groups of 32 bits).
  *
  * Included by packed_amx.c, which defines the operations on tile registers as the
  * processor's instructions, and by its test, which defines them in C, so that the
  * walk over rows, columns and k is tested on machines without AMX as well:
  *
  *   AMX_CONFIGURE(config), AMX_RELEASE(), AMX_ZERO(t), AMX_LOAD(t, from, stride),
- *   AMX_STORE(t, to, stride), AMX_INT8(sum, left, right), AMX_BFLOAT16(the same)
+ *   AMX_STORE(t, to, stride), AMX_INT8(sum, left, right), AMX_BFLOAT16(the same),
+ *   AMX_FETCH_RESULT(address)
  *
- * Register numbers are constants. No include guard, because there is no other use. */
+ * Register numbers are constants. The vectors of one level (vectors_<level>.h) are
+ * included before. No include guard, because there is no other use. */
 #include "model/packed_levels.h"
 
 #include <stdint.h>
@@ -40,16 +42,41 @@ static amx_config amx_shape(size_t rows)
 
 /* The last groups of k, with zeros up to a whole step of the loop. */
 typedef struct amx_rest {
+    size_t groups; /* 0: k has none */
     char rows[AMX_TILE_ROWS][64];
     char panel[AMX_GROUPS][PACKED_STEP];
 } amx_rest;
 
-static void amx_fill_rest(amx_rest *rest, size_t rows, size_t groups, const char *a, size_t stride, const char *panel)
+static void amx_rest_panel(amx_rest *rest, size_t groups, const char *panel)
 {
-    memset(rest, 0, sizeof *rest);
-    for (size_t r = 0; r < rows; r++)
-        memcpy(rest->rows[r], a + r * stride, groups * 4);
+    rest->groups = groups;
+    if (groups == 0)
+        return;
+    memset(rest->rows, 0, sizeof rest->rows);
     memcpy(rest->panel, panel, groups * PACKED_STEP);
+    memset(rest->panel[groups], 0, (AMX_GROUPS - groups) * PACKED_STEP);
+}
+
+static void amx_rest_rows(amx_rest *rest, size_t rows, const char *a, size_t stride)
+{
+    for (size_t r = 0; r < rows; r++)
+        memcpy(rest->rows[r], a + r * stride, rest->groups * 4);
+}
+
+/* Into the second-level cache. */
+static inline void amx_fetch(const char *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(from + i, 0, 2);
+}
+
+/* Where a tile's results go, or what they are added to: nothing else has been there for long. */
+static inline void amx_fetch_results(const packed_tile_out *out, size_t first, size_t rows)
+{
+    for (size_t r = first; r < first + rows; r++) {
+        AMX_FETCH_RESULT(out->y + r * out->stride);
+        AMX_FETCH_RESULT(out->y + r * out->stride + AMX_COLUMNS);
+    }
 }
 
 #define AMX_STEP(PRODUCT, a, a_stride, panel, lower)                                                                   \
@@ -66,58 +93,94 @@ static void amx_fill_rest(amx_rest *rest, size_t rows, size_t groups, const char
         }                                                                                                              \
     } while (0)
 
-/* sums: [32, 32] values of 32 bits. */
+/* sums: [32, 32] values of 32 bits, of as many rows as the registers are configured for. fetch_bytes
+ * are brought nearer in each step. */
 #define AMX_SUMS(NAME, TARGET, PRODUCT)                                                                                \
-    static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel, void *sums)    \
+    static TARGET void NAME(bool lower, size_t steps, const char *a, size_t stride, const char *panel,                 \
+                            const amx_rest *rest, const char *fetch, size_t fetch_bytes, char *sums)                   \
     {                                                                                                                  \
-        const amx_config config = amx_shape(rows);                                                                     \
-        const bool lower = rows > AMX_ROWS;                                                                            \
-        char *to = sums;                                                                                               \
-        AMX_CONFIGURE(&config);                                                                                        \
         AMX_ZERO(0);                                                                                                   \
         AMX_ZERO(1);                                                                                                   \
         if (lower) {                                                                                                   \
             AMX_ZERO(2);                                                                                               \
             AMX_ZERO(3);                                                                                               \
         }                                                                                                              \
-        for (; steps >= AMX_GROUPS; steps -= AMX_GROUPS, a += 64, panel += AMX_GROUPS * PACKED_STEP)                   \
+        for (; steps >= AMX_GROUPS; steps -= AMX_GROUPS, a += 64, panel += AMX_GROUPS * PACKED_STEP) {                 \
+            amx_fetch(fetch, fetch_bytes);                                                                             \
+            fetch += fetch_bytes;                                                                                      \
             AMX_STEP(PRODUCT, a, stride, panel, lower);                                                                \
-        if (steps > 0) {                                                                                               \
-            amx_rest rest;                                                                                             \
-            amx_fill_rest(&rest, rows, steps, a, stride, panel);                                                       \
-            AMX_STEP(PRODUCT, rest.rows[0], 64, rest.panel[0], lower);                                                 \
         }                                                                                                              \
-        AMX_STORE(0, to, PACKED_STEP);                                                                                 \
-        AMX_STORE(1, to + 64, PACKED_STEP);                                                                            \
+        if (rest->groups > 0)                                                                                          \
+            AMX_STEP(PRODUCT, rest->rows[0], 64, rest->panel[0], lower);                                               \
+        AMX_STORE(0, sums, PACKED_STEP);                                                                               \
+        AMX_STORE(1, sums + 64, PACKED_STEP);                                                                          \
         if (lower) {                                                                                                   \
-            AMX_STORE(2, to + AMX_ROWS * PACKED_STEP, PACKED_STEP);                                                    \
-            AMX_STORE(3, to + AMX_ROWS * PACKED_STEP + 64, PACKED_STEP);                                               \
+            AMX_STORE(2, sums + AMX_ROWS * PACKED_STEP, PACKED_STEP);                                                  \
+            AMX_STORE(3, sums + AMX_ROWS * PACKED_STEP + 64, PACKED_STEP);                                             \
         }                                                                                                              \
-        AMX_RELEASE();                                                                                                 \
     }
 
 AMX_SUMS(amx_sums_int8, AMX_TARGET, AMX_INT8)
 AMX_SUMS(amx_sums_bfloat16, AMX_TARGET, AMX_BFLOAT16)
 
-static AMX_TARGET void amx_tile_int8(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                     const packed_tile_out *out)
+/* Results of the tile's row r from its sums. The same bits as those of the kernels below, where
+ * sums are exact. */
+static AMX_TARGET void amx_row_int8(const packed_tile_out *out, size_t r, const char *sums)
 {
-    int32_t sums[AMX_TILE_ROWS][PACKED_COLUMNS];
-    amx_sums_int8(rows, steps, a, stride, panel, sums);
-    for (size_t r = 0; r < rows; r++) {
-        float *y = out->y + r * out->stride;
-        for (size_t j = 0; j < out->columns; j++)
-            y[j] = (float)(sums[r][j] - out->row_zero[r] * out->sums[j]) * (out->row_scale[r] * out->scale[j]) +
-                   out->bias[j];
+    const int32_t zero = out->row_zero[r], *sum = (const int32_t *)(const void *)sums;
+    const float scale = out->row_scale[r];
+    float *y = out->y + r * out->stride;
+    size_t j = 0;
+    for (; j + LANES <= out->columns; j += LANES) {
+        ivec exact, moved;
+        memcpy(&exact, sum + j, sizeof exact);
+        memcpy(&moved, out->sums + j, sizeof moved);
+        const vec real = __builtin_convertvector(exact - zero * moved, vec);
+        vec_store(y + j, vec_fma(real, vec_splat(scale) * vec_load(out->scale + j), vec_load(out->bias + j)));
     }
+    for (; j < out->columns; j++)
+        y[j] = fmaf((float)(sum[j] - zero * out->sums[j]), scale * out->scale[j], out->bias[j]);
 }
 
-static AMX_TARGET void amx_tile_bfloat16(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
-                                         const packed_tile_out *out)
+static AMX_TARGET void amx_row_bfloat16(const packed_tile_out *out, size_t r, const char *sums)
 {
-    float sums[AMX_TILE_ROWS][PACKED_COLUMNS];
-    amx_sums_bfloat16(rows, steps, a, stride, panel, sums);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t j = 0; j < out->columns; j++)
-            out->y[r * out->stride + j] = packed_result(out, r, j, sums[r][j]);
+    const float *sum = (const float *)(const void *)sums;
+    float *y = out->y + r * out->stride;
+    size_t j = 0;
+    for (; j + LANES <= out->columns; j += LANES) {
+        const vec v = vec_load(sum + j) + vec_load(out->bias + j);
+        vec_store(y + j, out->begun ? v + vec_load(y + j) : v);
+    }
+    for (; j < out->columns; j++)
+        y[j] = packed_result(out, r, j, sum[j]);
 }
+
+/* Registers are configured anew only where a tile has another height than the one before. */
+#define AMX_TILE(NAME, TARGET, SUMS, ROW)                                                                              \
+    static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
+                            const packed_tile_out *out)                                                                \
+    {                                                                                                                  \
+        _Alignas(64) char sums[AMX_TILE_ROWS * PACKED_STEP];                                                           \
+        const size_t whole = steps / AMX_GROUPS * AMX_GROUPS;                                                          \
+        amx_rest rest;                                                                                                 \
+        amx_rest_panel(&rest, steps - whole, panel + whole * PACKED_STEP);                                             \
+        for (size_t r = 0, shaped = 0, some; r < rows; r += some, a += some * stride) {                                \
+            some = rows - r < AMX_TILE_ROWS ? rows - r : AMX_TILE_ROWS;                                                \
+            if (some != shaped) {                                                                                      \
+                const amx_config config = amx_shape(some);                                                             \
+                AMX_CONFIGURE(&config);                                                                                \
+                shaped = some;                                                                                         \
+            }                                                                                                          \
+            if (rest.groups > 0)                                                                                       \
+                amx_rest_rows(&rest, some, a + 4 * whole, stride);                                                     \
+            amx_fetch_results(out, r, some);                                                                           \
+            SUMS(some > AMX_ROWS, steps, a, stride, panel, &rest, out->fetch,                                          \
+                 r == 0 ? AMX_GROUPS * out->fetch_step : 0, sums);                                                     \
+            for (size_t i = 0; i < some; i++)                                                                          \
+                ROW(out, r + i, sums + i * PACKED_STEP);                                                               \
+        }                                                                                                              \
+        AMX_RELEASE();                                                                                                 \
+    }
+
+AMX_TILE(amx_tile_int8, AMX_TARGET, amx_sums_int8, amx_row_int8)
+AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_sums_bfloat16, amx_row_bfloat16)

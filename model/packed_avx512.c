@@ -245,6 +245,21 @@ TARGET_F static void to_bfloat16(const float *x, size_t n, uint16_t *out)
     }
 }
 
+/* The same by one instruction, but for denormals, which become 0 as they do in the products. */
+TARGET_BF16 static void to_bfloat16_quick(const float *x, size_t n, uint16_t *out)
+{
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+        _mm512_storeu_si512(out + i, (__m512i)both);
+    }
+    for (; i < n; i += 16) {
+        const __mmask16 mask = columns_mask(n, i);
+        const __m256bh some = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + i));
+        _mm256_mask_storeu_epi16(out + i, mask, (__m256i)some);
+    }
+}
+
 /* The least and the greatest of 0 and x[n]. Four of each side by side, since each waits
  * for the one before. */
 INLINE TARGET_F void range_of(const float *x, size_t n, float *low, float *high)
@@ -326,6 +341,7 @@ void packed_add_avx512_bf16(packed_kernels *k)
     if (!__builtin_cpu_supports("avx512bf16"))
         return;
     take(k, PACKED_BFLOAT16, "avx512-bf16", tile_bfloat16);
+    k->to_bfloat16 = to_bfloat16_quick;
     k->reads_floats[PACKED_BFLOAT16] = false;
     k->fast[PACKED_BFLOAT16] = true;
 }

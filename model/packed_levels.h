@@ -14,7 +14,7 @@
 #include <float.h>
 #include <math.h>
 
-enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 32 };
+enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 192 };
 
 /* Where a tile of the product goes and how sums become results. */
 typedef struct packed_tile_out {
