@@ -1,21 +1,18 @@
 #include "model/attention.h"
 
+#include "model/attention_scores.h"
+
 #include <math.h>
 #include <string.h>
 
 /* Queries that share one pass over keys and values. */
 enum { QUERY_BLOCK = 16 };
 
-static size_t padded(size_t n)
-{
-    return (n + KERNEL_COLUMNS - 1) / KERNEL_COLUMNS * KERNEL_COLUMNS;
-}
-
 /* One head's columns of x (rows of `stride` floats) as rows of padded(width)
  * floats with zeros behind: the right factor of a product. */
 static void pack_rows(const float *x, size_t stride, size_t n, size_t width, float *out)
 {
-    size_t wide = padded(width);
+    size_t wide = attention_padded(width);
     for (size_t i = 0; i < n; i++, x += stride, out += wide) {
         memcpy(out, x, width * sizeof *out);
         memset(out + width, 0, (wide - width) * sizeof *out);
@@ -25,7 +22,7 @@ static void pack_rows(const float *x, size_t stride, size_t n, size_t width, flo
 /* The same, transposed: out[width, padded(n)]. */
 static void pack_columns(const kernels *k, const float *x, size_t stride, size_t n, size_t width, float *out)
 {
-    size_t wide = padded(n);
+    size_t wide = attention_padded(n);
     for (size_t d = 0; d < width && n < wide; d++)
         memset(out + d * wide + n, 0, (wide - n) * sizeof *out);
     k->transpose((const uint32_t *)(const void *)x, stride, n, width, (uint32_t *)(void *)out, wide);
@@ -36,7 +33,7 @@ static void pack_columns(const kernels *k, const float *x, size_t stride, size_t
 static void multiply_rows(const kernels *k, size_t n, size_t depth, const float *a, size_t a_row, size_t a_column,
                           const float *b, size_t width, float *x, size_t stride, float *room)
 {
-    const size_t wide = padded(width);
+    const size_t wide = attention_padded(width);
     if (wide == width) {
         k->multiply(n, wide, depth, a, a_row, a_column, b, wide, x, stride, 0);
         return;
@@ -46,64 +43,19 @@ static void multiply_rows(const kernels *k, size_t n, size_t depth, const float 
         memcpy(x, room, width * sizeof *x);
 }
 
-/* --- biases by distance */
-
-/* line[2n - 1] = one head's biases of distances -(n - 1) to n - 1, for scores
- * that are scaled only after they were added. */
-static void bias_line(const attention_shape *shape, size_t head, size_t n, float *line)
-{
-    const uint8_t *buckets = shape->buckets + shape->reach - n;
-    const float scale = sqrtf((float)shape->width);
-    for (size_t i = 0; i < 2 * n - 1; i++)
-        line[i] = scale * shape->bias[buckets[i] * shape->heads + head];
-}
-
-/* Adds to the rows [rows, N] of scores of the queries from `query` on. */
-static void add_bias(const kernels *k, const float *line, size_t n, size_t query, size_t rows, float *scores, size_t N)
-{
-    for (size_t r = 0; r < rows; r++)
-        k->axpy(1, line + (n - 1 - (query + r)), scores + r * N, n);
-}
-
-/* Takes the keys outside of the window from the rows [rows, N] of scores of the
- * queries from `query` on. What stands in their place is small enough to count for
- * nothing after softmax, forward and backward. */
-static void hide_distant(const attention_shape *shape, size_t n, size_t query, size_t rows, float *scores, size_t N)
-{
-    for (size_t i = query; i < query + rows; i++, scores += N) {
-        for (size_t j = 0; j + shape->window < i; j++)
-            scores[j] = -1e30f;
-        for (size_t j = i + shape->window + 1; j < n; j++)
-            scores[j] = -1e30f;
-    }
-}
-
-/* line[2n - 1] is overwritten; ds[n, N] are gradients of scores before scaling. */
-static void bias_backward(const kernels *k, const attention_shape *shape, size_t head, size_t n, const float *ds,
-                          size_t N, float *line, float *d_bias)
-{
-    const uint8_t *buckets = shape->buckets + shape->reach - n;
-    const float scale = sqrtf((float)shape->width);
-    memset(line, 0, (2 * n - 1) * sizeof *line);
-    for (size_t i = 0; i < n; i++)
-        k->axpy(1, ds + i * N, line + (n - 1 - i), n);
-    for (size_t i = 0; i < 2 * n - 1; i++)
-        d_bias[buckets[i] * shape->heads + head] += scale * line[i];
-}
-
 /* --- forward */
 
 size_t attention_forward_space(const attention_shape *shape, size_t n)
 {
-    size_t wide = padded(shape->width);
-    return shape->width * padded(n) + n * wide + QUERY_BLOCK * (padded(n) + wide) + 2 * n;
+    size_t wide = attention_padded(shape->width);
+    return shape->width * attention_padded(n) + n * wide + QUERY_BLOCK * (attention_padded(n) + wide) + 2 * n;
 }
 
 void attention_forward(const kernels *k, const attention_shape *shape, const float *qkv, size_t n,
                        const dropout_site *drop, size_t first, float *context, float *space)
 {
     const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
-    const size_t N = padded(n), W = padded(D);
+    const size_t N = attention_padded(n), W = attention_padded(D);
     const float scale = 1.0f / sqrtf((float)D);
     float *keys = space, *values = keys + D * N, *scores = values + n * W, *out = scores + QUERY_BLOCK * N;
     float *line = out + QUERY_BLOCK * W;
@@ -112,17 +64,13 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
         const float *queries = qkv + head * D;
         pack_columns(k, queries + H, stride, n, D, keys);
         pack_rows(queries + 2 * H, stride, n, D, values);
-        if (shape->bias != NULL)
-            bias_line(shape, head, n, line);
+        attention_bias_line(shape, head, n, line);
         for (size_t i = 0; i < n; i += QUERY_BLOCK) {
             size_t rows = n - i < QUERY_BLOCK ? n - i : QUERY_BLOCK;
             float inverse[QUERY_BLOCK], *to = context + i * H + head * D;
             kernel_mask mask;
             k->multiply(rows, N, D, queries + i * stride, stride, 1, keys, N, scores, N, 0);
-            if (shape->bias != NULL)
-                add_bias(k, line, n, i, rows, scores, N);
-            if (shape->window > 0)
-                hide_distant(shape, n, i, rows, scores, N);
+            attention_adjust(k, shape, line, n, i, rows, scores, N);
             for (size_t r = 0; r < rows; r++)
                 inverse[r] = 1.0f / k->softmax(scores + r * N, n, N, scale,
                                                dropout_mask(drop, (first + i + r) * A + head, &mask));
@@ -137,8 +85,8 @@ void attention_forward(const kernels *k, const attention_shape *shape, const flo
 
 size_t attention_backward_space(const attention_shape *shape, size_t n)
 {
-    size_t wide = padded(shape->width);
-    return 2 * shape->width * padded(n) + 5 * n * wide + 2 * n * padded(n) + 2 * n;
+    size_t wide = attention_padded(shape->width);
+    return 2 * shape->width * attention_padded(n) + 5 * n * wide + 2 * n * attention_padded(n) + 2 * n;
 }
 
 /* The working space of one head, cut up. */
@@ -165,17 +113,6 @@ static backward_space cut_space(float *space, size_t n, size_t N, size_t D, size
     return s;
 }
 
-/* From scores in p and gradients of the dropped probabilities in ds to dropped
- * probabilities in p and gradients of the scores in ds. */
-static void scores_backward(const kernels *k, const backward_space *s, size_t n, size_t N, float scale,
-                            const dropout_site *drop, size_t row, size_t row_step)
-{
-    for (size_t i = 0; i < n; i++, row += row_step) {
-        kernel_mask mask;
-        k->softmax_backward(s->p + i * N, s->ds + i * N, n, N, scale, dropout_mask(drop, row, &mask));
-    }
-}
-
 /* What backward reads of one head, before any of it is overwritten. */
 static void pack_head(const kernels *k, const attention_shape *shape, const float *queries, const float *d_out,
                       size_t n, const backward_space *s)
@@ -193,7 +130,7 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
                         const dropout_site *drop, size_t first, float *d_qkv, float *d_bias, float *space)
 {
     const size_t H = shape->hidden, A = shape->heads, D = shape->width, stride = 3 * H;
-    const size_t N = padded(n), W = padded(D);
+    const size_t N = attention_padded(n), W = attention_padded(D);
     const backward_space s = cut_space(space, n, N, D, W);
 
     for (size_t head = 0; head < A; head++) {
@@ -201,15 +138,11 @@ void attention_backward(const kernels *k, const attention_shape *shape, const fl
         pack_head(k, shape, qkv + head * D, out, n, &s);
         k->multiply(n, N, D, s.queries, W, 1, s.keys_t, N, s.p, N, 0);
         k->multiply(n, N, D, s.d_out, W, 1, s.values_t, N, s.ds, N, 0);
-        if (shape->bias != NULL) {
-            bias_line(shape, head, n, s.line);
-            add_bias(k, s.line, n, 0, n, s.p, N);
-        }
-        if (shape->window > 0)
-            hide_distant(shape, n, 0, n, s.p, N);
-        scores_backward(k, &s, n, N, 1.0f / sqrtf((float)D), drop, first * A + head, A);
+        attention_bias_line(shape, head, n, s.line);
+        attention_adjust(k, shape, s.line, n, 0, n, s.p, N);
+        attention_scores_backward(k, shape, s.p, s.ds, n, drop, first * A + head);
         if (shape->bias != NULL && d_bias != NULL)
-            bias_backward(k, shape, head, n, s.ds, N, s.line, d_bias);
+            attention_bias_backward(k, shape, head, n, s.ds, s.line, d_bias);
 
         multiply_rows(k, n, n, s.ds, N, 1, s.keys, D, d_queries, stride, s.room);
         multiply_rows(k, n, n, s.ds, 1, N, s.queries, D, d_queries + H, stride, s.room);

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/pages.h"
+#include "model/attention_products.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ void encoder_tape_destroy(encoder_tape *t)
     encoder_plan_free(&t->plan);
     free(t->layers);
     free(t->space);
+    free(t->gathered);
     area_free(&t->kept);
     area_free(&t->work);
     free(t->ids);
@@ -49,10 +51,17 @@ void encoder_tape_destroy(encoder_tape *t)
 sem_status encoder_tape_use(encoder_tape *t, const train_weights *w, sem_error *err)
 {
     void *space = checked_alloc_aligned(1, train_weights_space(w));
-    if (space == NULL)
+    char *gathered = checked_alloc_aligned(1, train_weights_gradient_bytes(w));
+    if (space == NULL || gathered == NULL) {
+        free(space);
+        free(gathered);
         return sem_fail_memory(err, "the matrix products of training");
+    }
     free(t->space);
+    free(t->gathered);
     t->space = space;
+    t->gathered = gathered;
+    train_weights_gradients(w, gathered, t->gradients);
     t->weights = w;
     return SEM_OK;
 }
@@ -84,6 +93,20 @@ static size_t kept_layers(const encoder_tape *t)
 static bool keeps_halves(const encoder_tape *t)
 {
     return t->weights != NULL && products_precision(train_weights_products(t->weights)) == PACKED_BFLOAT16;
+}
+
+const products *encoder_tape_attention(const encoder_tape *t)
+{
+    const products *p = t->weights != NULL ? train_weights_products(t->weights) : NULL;
+    return p != NULL && products_beat_float32(p) ? p : NULL;
+}
+
+static size_t attention_floats(const encoder_tape *t)
+{
+    const products *p = encoder_tape_attention(t);
+    const attention_shape *shape = &t->plan.attention;
+    const size_t n = t->size.longest;
+    return p != NULL ? attention_products_space(p, shape, n) / sizeof(float) + 1 : attention_backward_space(shape, n);
 }
 
 /* Floats that are kept of a layer for each token, about and at least. */
@@ -225,7 +248,7 @@ sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint3
                 checked_add(kept, 2 * T * (H + 1), &kept) &&
                 checked_mul(t->size.texts, c->dim + 1 + dense_head_space(&t->plan.head), &texts) &&
                 checked_add(kept, texts, &kept) && work_floats(t, &work) &&
-                checked_add(work, attention_backward_space(&t->plan.attention, t->size.longest), &work);
+                checked_add(work, attention_floats(t), &work);
     if (!fits)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "a batch of %zu tokens is too large", T);
     sem_status status = reserve_more(&t->kept, kept, err);

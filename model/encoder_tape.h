@@ -57,13 +57,15 @@ struct encoder_tape {
     /* [TAPE_BLOCK, H] of a block: what stands in the middle of a layer, the gradient behind a
      * dropout, one more, and a normalised sum on its way to the tape or from it */
     float *y, *d, *spare, *xhat_block;
-    float *wide, *up;   /* [TAPE_BLOCK, U] */
-    float *d_embedding; /* [2, max(E, dense_head_width)] */
-    float *attention;
-    const train_weights *weights; /* borrowed; NULL: products are g's, with the parameters themselves */
-    void *space;                  /* of products with weights, owned */
-    int32_t *ids;                 /* [T] */
-    uint32_t *lengths;            /* [B] */
+    float *wide, *up;                           /* [TAPE_BLOCK, U] */
+    float *d_embedding;                         /* [2, max(E, dense_head_width)] */
+    float *attention;                           /* its working space */
+    const train_weights *weights;               /* borrowed; NULL: products are g's, with the parameters themselves */
+    void *space;                                /* of products with weights, owned */
+    product_gradient gradients[LAYER_MATRICES]; /* of the layer under way; only with weights */
+    char *gathered;                             /* their memory, owned */
+    int32_t *ids;                               /* [T] */
+    uint32_t *lengths;                          /* [B] */
     size_t ids_capacity, lengths_capacity;
     batch_size size;
     size_t frozen_layers; /* the lowest ones get no gradient */
@@ -76,6 +78,8 @@ struct encoder_tape {
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err);
 /* Brings back what encoder_train_note has kept of a batch of t->size, for which there must be room. */
 sem_status encoder_outline_read(const encoder_outline *o, encoder_tape *t, sem_error *err);
+/* The products that attention takes too; NULL: the kernels'. Only where they are quicker is it worth rounding. */
+const products *encoder_tape_attention(const encoder_tape *t);
 /* Layers from here on are passed on the way back. */
 size_t encoder_tape_lowest(const encoder_tape *t);
 /* Floats of an embedding's gradient on its way through the Dense modules. */

@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens whose products are added to a weight's gradient at a time: their part of a panel
- * stays in the first-level cache, and their gradients in the second. */
-enum { TOKENS_AT_ONCE = PRODUCT_TOKENS };
-
 /* Behind a row of groups stands a line, so that the rows of a tile do not share a cache set. */
 enum { GROUP_BYTES = 4, LINE_BYTES = 64 };
+
+/* Outputs whose gathered gradients stay in the second-level cache while all panels of inputs pass by. */
+enum { OUTPUTS_AT_ONCE = PACKED_TILE_ROWS_MAX };
 
 struct products {
     packed_kernels kernels;
@@ -75,6 +74,11 @@ bool products_are_fast(const products *p)
     return p->kernels.vectors != packed_generic.vectors;
 }
 
+bool products_beat_float32(const products *p)
+{
+    return packed_is_fast(&p->kernels, p->precision);
+}
+
 /* --- sizes */
 
 /* Values of k that share a group. */
@@ -120,28 +124,41 @@ static size_t lines(size_t bytes)
     return (bytes + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 }
 
+/* Bytes of what turn_columns makes first where values are pairs. */
+static size_t pairs_bytes(const products *p, size_t m, size_t k)
+{
+    return reads_floats(p) ? 0 : steps_of(p, k) * lines(m * GROUP_BYTES);
+}
+
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
+/* Rows that pass over all panels together. Where products are quick the panels come too slowly for fewer. */
+static size_t rows_at_once(const products *p)
+{
+    return reads_floats(p) ? PACKED_BLOCK_ROWS : PRODUCT_TOKENS;
+}
+
 /* --- packing */
 
-/* A panel of columns that are rows of w: columns [first, first + count) of W^T, k values each.
- * Where values are pairs they are made in space first. */
-static void pack_rows(const products *p, const float *w, size_t k, size_t count, char *panel, char *space)
+/* A panel of columns that are rows of w, `stride` apart: columns [first, first + count) of W^T, k values
+ * each. Where values are pairs they are made in space first. */
+static void pack_rows(const products *p, const float *w, size_t stride, size_t k, size_t count, char *panel,
+                      char *space)
 {
     const kernels *v = p->kernels.vectors;
     uint32_t *to = (uint32_t *)(void *)panel;
     if (p->precision == PACKED_FLOAT32) {
-        v->transpose((const uint32_t *)(const void *)w, k, count, k, to, panel_columns(p));
+        v->transpose((const uint32_t *)(const void *)w, stride, count, k, to, panel_columns(p));
         return;
     }
     const size_t steps = steps_of(p, k);
     uint32_t *pairs = (uint32_t *)(void *)space;
     for (size_t j = 0; j < count; j++) {
         pairs[(j + 1) * steps - 1] = 0;
-        p->kernels.to_bfloat16(w + j * k, k, (uint16_t *)(void *)(pairs + j * steps));
+        p->kernels.to_bfloat16(w + j * stride, k, (uint16_t *)(void *)(pairs + j * steps));
     }
     v->transpose(pairs, steps, count, steps, to, panel_columns(p));
 }
@@ -182,8 +199,8 @@ void product_weights_pack(const product_weights *w, const products *p, const flo
 {
     const size_t O = w->outputs, I = w->inputs, columns = panel_columns(p);
     for (size_t i = part; i < panels_of(p, O); i += parts)
-        pack_rows(p, weight + i * columns * I, I, smaller(O - i * columns, columns), w->forward + i * panel_bytes(p, I),
-                  space);
+        pack_rows(p, weight + i * columns * I, I, I, smaller(O - i * columns, columns),
+                  w->forward + i * panel_bytes(p, I), space);
     for (size_t i = part; i < panels_of(p, I); i += parts)
         pack_columns(p, weight + i * columns, I, O, smaller(I - i * columns, columns), w->back + i * panel_bytes(p, O));
 }
@@ -191,10 +208,8 @@ void product_weights_pack(const product_weights *w, const products *p, const flo
 size_t products_space(const products *p, size_t inputs, size_t outputs)
 {
     const size_t widest = larger(inputs, outputs);
-    const size_t block = PACKED_BLOCK_ROWS * row_stride(p, widest); /* also of what pack_rows needs */
-    const size_t gradient = outputs * row_stride(p, TOKENS_AT_ONCE) + panel_bytes(p, TOKENS_AT_ONCE) +
-                            steps_of(p, TOKENS_AT_ONCE) * lines(outputs * GROUP_BYTES);
-    return larger(lines(block), lines(gradient));
+    const size_t block = rows_at_once(p) * row_stride(p, widest); /* also of what pack_rows needs */
+    return larger(lines(block), pairs_bytes(p, outputs, PRODUCT_TOKENS));
 }
 
 /* --- products */
@@ -228,19 +243,20 @@ static void multiply_panel(const products *p, const rows *a, size_t steps, const
     }
 }
 
-/* `count` rows of x[k] as the kernels read them: as they are, or copied to space. */
-static rows read_rows(const products *p, size_t count, size_t k, const float *x, char *space)
+/* `count` rows of k values of x, `apart` from each other, as the kernels read them: as they are, or
+ * copied to space. */
+static rows read_rows(const products *p, size_t count, size_t k, const float *x, size_t apart, char *space)
 {
     if (reads_floats(p) && k % group_values(p) == 0)
-        return (rows){(const char *)x, count, k * sizeof *x};
+        return (rows){(const char *)x, count, apart * sizeof *x};
     const size_t stride = row_stride(p, k);
     for (size_t r = 0; r < count; r++) {
         char *row = space + r * stride;
         memset(row + stride - 2 * LINE_BYTES, 0, 2 * LINE_BYTES);
         if (reads_floats(p))
-            memcpy(row, x + r * k, k * sizeof *x);
+            memcpy(row, x + r * apart, k * sizeof *x);
         else
-            p->kernels.to_bfloat16(x + r * k, k, (uint16_t *)(void *)row);
+            p->kernels.to_bfloat16(x + r * apart, k, (uint16_t *)(void *)row);
     }
     return (rows){space, count, stride};
 }
@@ -249,12 +265,12 @@ static rows read_rows(const products *p, size_t count, size_t k, const float *x,
 static void multiply(const products *p, size_t tokens, size_t k, size_t n, const float *x, const char *panels,
                      const float *bias, bool add, float *y, char *space)
 {
-    const size_t columns = panel_columns(p), whole = n / columns * columns;
+    const size_t columns = panel_columns(p), whole = n / columns * columns, at_once = rows_at_once(p);
     float last[PACKED_COLUMNS] = {0}; /* biases of a panel that is not full */
     if (bias != NULL)
         memcpy(last, bias + whole, (n - whole) * sizeof *last);
-    for (size_t t = 0; t < tokens; t += PACKED_BLOCK_ROWS) {
-        const rows a = read_rows(p, smaller(tokens - t, PACKED_BLOCK_ROWS), k, x + t * k, space);
+    for (size_t t = 0; t < tokens; t += at_once) {
+        const rows a = read_rows(p, smaller(tokens - t, at_once), k, x + t * k, k, space);
         for (size_t j = 0; j < n; j += columns) {
             const packed_tile_out out = {.y = y + t * n + j,
                                          .stride = n,
@@ -280,46 +296,143 @@ void products_backward_input(const products *p, const product_weights *w, size_t
     multiply(p, tokens, w->outputs, w->inputs, dy, w->back, NULL, add, dx, space);
 }
 
-/* Rows of outputs, each of the gradients of so many tokens, from dy[tokens, outputs]. */
-static rows turn_gradients(const products *p, size_t tokens, size_t outputs, const float *dy, char *space)
+/* The m columns of a, whose k rows are `apart` from each other, as rows `stride` bytes apart. Where values
+ * are pairs these are made in space first. */
+static void turn_columns(const products *p, size_t m, size_t k, const float *a, size_t apart, char *to, size_t stride,
+                         char *space)
 {
     const kernels *v = p->kernels.vectors;
-    const size_t stride = row_stride(p, TOKENS_AT_ONCE);
-    const size_t values = steps_of(p, tokens) * group_values(p);
+    const size_t values = steps_of(p, k) * group_values(p);
     if (reads_floats(p)) {
-        v->transpose((const uint32_t *)(const void *)dy, outputs, tokens, outputs, (uint32_t *)(void *)space,
-                     stride / GROUP_BYTES);
-        for (size_t j = 0; values > tokens && j < outputs; j++)
-            memset(space + j * stride + tokens * sizeof *dy, 0, sizeof *dy);
-        return (rows){space, outputs, stride};
+        v->transpose((const uint32_t *)(const void *)a, apart, k, m, (uint32_t *)(void *)to, stride / GROUP_BYTES);
+        for (size_t j = 0; values > k && j < m; j++)
+            memset(to + j * stride + k * sizeof *a, 0, sizeof *a);
+        return;
     }
-    const size_t wide = lines(outputs * GROUP_BYTES) / GROUP_BYTES;
-    uint32_t *pairs = (uint32_t *)(void *)(space + outputs * stride);
-    for (size_t t = 0; t < tokens; t += 2)
-        v->pair_rows(dy + t * outputs, t + 1 < tokens ? dy + (t + 1) * outputs : NULL, outputs, pairs + t / 2 * wide);
-    v->transpose(pairs, wide, steps_of(p, tokens), outputs, (uint32_t *)(void *)space, stride / GROUP_BYTES);
-    return (rows){space, outputs, stride};
+    const size_t wide = lines(m * GROUP_BYTES) / GROUP_BYTES;
+    uint32_t *pairs = (uint32_t *)(void *)space;
+    for (size_t i = 0; i < k; i += 2)
+        v->pair_rows(a + i * apart, i + 1 < k ? a + (i + 1) * apart : NULL, m, pairs + i / 2 * wide);
+    v->transpose(pairs, wide, steps_of(p, k), m, (uint32_t *)(void *)to, stride / GROUP_BYTES);
 }
 
-void products_backward_weight(const products *p, size_t tokens, size_t inputs, size_t outputs, const float *x,
-                              const float *dy, float *d_weight, float *d_bias, void *space)
+/* --- gradients of weights */
+
+/* Tokens that are gathered. Floats are multiplied so slowly that reading the gradient costs little. */
+static size_t gathered_tokens(const products *p)
 {
-    const size_t columns = panel_columns(p);
-    char *panel = (char *)space + outputs * row_stride(p, TOKENS_AT_ONCE) +
-                  steps_of(p, TOKENS_AT_ONCE) * lines(outputs * GROUP_BYTES);
-    for (size_t t = 0; t < tokens; t += TOKENS_AT_ONCE) {
-        const size_t some = smaller(tokens - t, TOKENS_AT_ONCE);
-        const rows a = turn_gradients(p, some, outputs, dy + t * outputs, space);
-        for (size_t i = t; i < t + some; i++)
-            p->kernels.vectors->axpy(1, dy + i * outputs, d_bias, outputs);
-        for (size_t j = 0; j < inputs; j += columns) {
-            const packed_tile_out out = {.y = d_weight + j,
-                                         .stride = inputs,
-                                         .columns = smaller(inputs - j, columns),
+    return reads_floats(p) ? PRODUCT_TOKENS : 2 * PRODUCT_TOKENS;
+}
+
+/* Bytes from a gathered output's row, or panel, to the next. */
+static size_t gathered_row(const products *p)
+{
+    return row_stride(p, gathered_tokens(p));
+}
+
+static size_t gathered_panel(const products *p)
+{
+    return panel_bytes(p, gathered_tokens(p));
+}
+
+size_t product_gradient_bytes(const products *p, size_t inputs, size_t outputs)
+{
+    return lines(outputs * gathered_row(p)) + panels_of(p, inputs) * gathered_panel(p);
+}
+
+void product_gradient_create(product_gradient *g, const products *p, size_t inputs, size_t outputs, char *memory)
+{
+    *g = (product_gradient){.inputs = inputs,
+                            .outputs = outputs,
+                            .most = gathered_tokens(p),
+                            .left = memory,
+                            .right = memory + lines(outputs * gathered_row(p))};
+}
+
+void product_gradient_add(product_gradient *g, const products *p, size_t tokens, const float *x, const float *dy,
+                          float *d_weight, float *d_bias, void *space)
+{
+    const size_t I = g->inputs, O = g->outputs, columns = panel_columns(p), before = steps_of(p, g->tokens);
+    const size_t value = reads_floats(p) ? sizeof(float) : sizeof(uint16_t);
+    turn_columns(p, O, tokens, dy, O, g->left + g->tokens * value, gathered_row(p), space);
+    for (size_t i = 0; i < tokens; i++)
+        p->kernels.vectors->axpy(1, dy + i * O, d_bias, O);
+    for (size_t j = 0; j < I; j += columns)
+        pack_columns(p, x + j, I, tokens, smaller(I - j, columns),
+                     g->right + j / columns * gathered_panel(p) + before * columns * GROUP_BYTES);
+    g->tokens += tokens;
+    if (g->tokens + PRODUCT_TOKENS > g->most)
+        product_gradient_finish(g, p, d_weight);
+}
+
+void product_gradient_finish(product_gradient *g, const products *p, float *d_weight)
+{
+    const size_t I = g->inputs, columns = panel_columns(p), stride = gathered_row(p);
+    for (size_t o = 0; o < g->outputs && g->tokens > 0; o += OUTPUTS_AT_ONCE) {
+        const rows a = {g->left + o * stride, smaller(g->outputs - o, OUTPUTS_AT_ONCE), stride};
+        for (size_t j = 0; j < I; j += columns) {
+            const packed_tile_out out = {.y = d_weight + o * I + j,
+                                         .stride = I,
+                                         .columns = smaller(I - j, columns),
                                          .begun = true,
                                          .bias = zeros};
-            pack_columns(p, x + t * inputs + j, inputs, some, out.columns, panel);
-            multiply_panel(p, &a, steps_of(p, some), panel, out);
+            multiply_panel(p, &a, steps_of(p, g->tokens), g->right + j / columns * gathered_panel(p), out);
         }
+    }
+    g->tokens = 0;
+}
+
+/* --- of two factors that are both new */
+
+size_t product_rows_bytes(const products *p, size_t m, size_t k)
+{
+    return lines(m * row_stride(p, k)) + pairs_bytes(p, m, k);
+}
+
+product_factor product_rows_of(const products *p, const float *a, size_t apart, size_t m, size_t k, char *memory)
+{
+    const rows r = read_rows(p, m, k, a, apart, memory);
+    return (product_factor){r.first, m, k, r.stride};
+}
+
+product_factor product_rows_of_columns(const products *p, const float *a, size_t apart, size_t m, size_t k,
+                                       char *memory)
+{
+    const size_t stride = row_stride(p, k);
+    turn_columns(p, m, k, a, apart, memory, stride, memory + lines(m * stride));
+    return (product_factor){memory, m, k, stride};
+}
+
+size_t product_panels_bytes(const products *p, size_t k, size_t n)
+{
+    return lines((panels_of(p, n) + 1) * panel_bytes(p, k)); /* one more for what pack_rows needs */
+}
+
+product_factor product_panels_of(const products *p, const float *b, size_t apart, size_t k, size_t n, char *memory)
+{
+    const size_t columns = panel_columns(p);
+    for (size_t j = 0; j < n; j += columns)
+        pack_columns(p, b + j, apart, k, smaller(n - j, columns), memory + j / columns * panel_bytes(p, k));
+    return (product_factor){memory, n, k, panel_bytes(p, k)};
+}
+
+product_factor product_panels_of_rows(const products *p, const float *b, size_t apart, size_t k, size_t n, char *memory)
+{
+    const size_t columns = panel_columns(p);
+    char *space = memory + panels_of(p, n) * panel_bytes(p, k);
+    for (size_t j = 0; j < n; j += columns)
+        pack_rows(p, b + j * apart, apart, k, smaller(n - j, columns), memory + j / columns * panel_bytes(p, k), space);
+    return (product_factor){memory, n, k, panel_bytes(p, k)};
+}
+
+void products_multiply(const products *p, const product_factor *left, const product_factor *right, float *y,
+                       size_t apart)
+{
+    const size_t columns = panel_columns(p), steps = steps_of(p, left->depth);
+    const rows a = {left->memory, left->count, left->stride};
+    for (size_t j = 0; j < right->count; j += columns) {
+        const packed_tile_out out = {
+            .y = y + j, .stride = apart, .columns = smaller(right->count - j, columns), .bias = zeros};
+        multiply_panel(p, &a, steps, right->memory + j / columns * right->stride, out);
     }
 }

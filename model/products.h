@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Tokens that products_backward_weight takes at a time: whoever calls it block by block should
- * make blocks of so many. A multiple of PACKED_BLOCK_ROWS. */
+/* Tokens of which gradients are gathered in one go: whoever calls products block by block should make blocks of
+ * at most so many. */
 enum { PRODUCT_TOKENS = 2 * PACKED_BLOCK_ROWS };
 
 typedef struct products products; /* immutable; shared by all threads */
@@ -28,6 +28,8 @@ void products_destroy(products *p); /* accepts NULL */
 packed_precision products_precision(const products *p);
 /* Whether the level has kernels of its own for this. */
 bool products_are_fast(const products *p);
+/* Whether they multiply faster than those of float32. */
+bool products_beat_float32(const products *p);
 
 /* One matrix W[O, I], packed for products with its transpose (forward) and itself (back). */
 typedef struct product_weights {
@@ -52,8 +54,48 @@ void products_forward(const products *p, const product_weights *w, size_t tokens
 /* dx[T, I] = dy[T, O] W, or dx += that. */
 void products_backward_input(const products *p, const product_weights *w, size_t tokens, const float *dy, bool add,
                              float *dx, void *space);
-/* d_weight[O, I] += dy[T, O]^T x[T, I], d_bias[O] += the sums of dy's columns. */
-void products_backward_weight(const products *p, size_t tokens, size_t inputs, size_t outputs, const float *x,
-                              const float *dy, float *d_weight, float *d_bias, void *space);
+/* d_weight[O, I] += dy[T, O]^T x[T, I]. Both factors are gathered block by block and multiplied together, so
+ * that d_weight, which is larger than caches are, is read and written once for all of them. */
+typedef struct product_gradient {
+    size_t inputs, outputs;
+    size_t tokens, most; /* gathered, and for how many there is room */
+    char *left, *right;  /* in what product_gradient_create was given */
+} product_gradient;
+
+/* Bytes that it takes, a multiple of 64. */
+size_t product_gradient_bytes(const products *p, size_t inputs, size_t outputs);
+/* In `memory`, aligned to 64 bytes, of the caller's. */
+void product_gradient_create(product_gradient *g, const products *p, size_t inputs, size_t outputs, char *memory);
+/* Gathers a block of at most PRODUCT_TOKENS tokens, multiplies what is gathered where another one might not fit, and
+ * adds the sums of dy's columns to d_bias[O]. Only the last block before product_gradient_finish may have an odd
+ * number. */
+void product_gradient_add(product_gradient *g, const products *p, size_t tokens, const float *x, const float *dy,
+                          float *d_weight, float *d_bias, void *space);
+/* Multiplies what is gathered still. */
+void product_gradient_finish(product_gradient *g, const products *p, float *d_weight);
+
+/* --- products of two matrices that are both new: left[M, K] right[K, N], sums over K */
+
+/* A factor as the kernels read it. */
+typedef struct product_factor {
+    const char *memory;  /* the caller's, or the matrix itself */
+    size_t count, depth; /* rows M of a left one, columns N of a right one; K */
+    size_t stride;       /* bytes from a row, or a panel, to the next */
+} product_factor;
+
+/* Bytes of memory, a multiple of 64 and aligned to so many, for a left and for a right factor. */
+size_t product_rows_bytes(const products *p, size_t m, size_t k);
+size_t product_panels_bytes(const products *p, size_t k, size_t n);
+/* The left factor whose rows are those of a, or whose columns are, `apart` floats from each other. */
+product_factor product_rows_of(const products *p, const float *a, size_t apart, size_t m, size_t k, char *memory);
+product_factor product_rows_of_columns(const products *p, const float *a, size_t apart, size_t m, size_t k,
+                                       char *memory);
+/* The right factor whose rows are those of b, or whose columns are. */
+product_factor product_panels_of(const products *p, const float *b, size_t apart, size_t k, size_t n, char *memory);
+product_factor product_panels_of_rows(const products *p, const float *b, size_t apart, size_t k, size_t n,
+                                      char *memory);
+/* y[M, N] = left right, rows of y `apart` floats from each other. */
+void products_multiply(const products *p, const product_factor *left, const product_factor *right, float *y,
+                       size_t apart);
 
 #endif

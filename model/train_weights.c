@@ -102,3 +102,22 @@ size_t train_weights_space(const train_weights *w)
 {
     return w->space;
 }
+
+size_t train_weights_gradient_bytes(const train_weights *w)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < LAYER_MATRICES; i++) {
+        const layer_matrix_shape s = shape_of(w, 0, i);
+        bytes += product_gradient_bytes(w->products, s.inputs, s.outputs);
+    }
+    return bytes;
+}
+
+void train_weights_gradients(const train_weights *w, char *memory, product_gradient out[LAYER_MATRICES])
+{
+    for (size_t i = 0; i < LAYER_MATRICES; i++) {
+        const layer_matrix_shape s = shape_of(w, 0, i);
+        product_gradient_create(&out[i], w->products, s.inputs, s.outputs, memory);
+        memory += product_gradient_bytes(w->products, s.inputs, s.outputs);
+    }
+}

@@ -29,5 +29,8 @@ const products *train_weights_products(const train_weights *w);
 const product_weights *train_weights_at(const train_weights *w, size_t layer, layer_matrix which);
 /* Bytes of working space for packing and for any product with them. */
 size_t train_weights_space(const train_weights *w);
+/* Bytes in which one layer's gradients are gathered, and these, in memory aligned to 64 bytes. */
+size_t train_weights_gradient_bytes(const train_weights *w);
+void train_weights_gradients(const train_weights *w, char *memory, product_gradient out[LAYER_MATRICES]);
 
 #endif

@@ -143,7 +143,17 @@ static void check_backward_weight(product_case *c, const char *level)
         c->wanted[i] += c->w[i];
     }
     memcpy(d_bias, c->bias, c->outputs * sizeof *d_bias);
-    products_backward_weight(c->products, c->tokens, c->inputs, c->outputs, c->x, c->dy, c->found, d_bias, c->space);
+    char *gathered = aligned_alloc(64, product_gradient_bytes(c->products, c->inputs, c->outputs));
+    ck_assert_ptr_nonnull(gathered);
+    product_gradient g;
+    product_gradient_create(&g, c->products, c->inputs, c->outputs, gathered);
+    for (size_t t = 0, n; t < c->tokens; t += n) {
+        n = c->tokens - t < PRODUCT_TOKENS ? c->tokens - t : PRODUCT_TOKENS;
+        product_gradient_add(&g, c->products, n, c->x + t * c->inputs, c->dy + t * c->outputs, c->found, d_bias,
+                             c->space);
+    }
+    product_gradient_finish(&g, c->products, c->found);
+    free(gathered);
     check(c, "backward weight", level, count);
     for (size_t j = 0; j < c->outputs; j++) {
         double sum = c->bias[j];
@@ -152,6 +162,31 @@ static void check_backward_weight(product_case *c, const char *level)
         ck_assert_double_eq_tol(d_bias[j], sum, 1e-4);
     }
     free(d_bias);
+}
+
+/* wanted[tokens, outputs], from factors that lie as rows or as columns, a few values apart. */
+static void check_factors(product_case *c, const char *level, bool turned)
+{
+    const size_t M = c->tokens, K = c->inputs, N = c->outputs;
+    char *left = aligned_alloc(64, product_rows_bytes(c->products, M, K));
+    char *right = aligned_alloc(64, product_panels_bytes(c->products, K, N));
+    ck_assert(left != NULL && right != NULL);
+    product_factor a, b;
+    if (turned) {
+        a = product_rows_of_columns(c->products, c->x, M, M, K, left);
+        b = product_panels_of_rows(c->products, c->w, K, K, N, right);
+        multiply(c, M, N, K, c->x, 1, M, c->w, K, 1);
+    } else {
+        a = product_rows_of(c->products, c->x, K, M, K, left);
+        b = product_panels_of(c->products, c->w, N, K, N, right);
+        multiply(c, M, N, K, c->x, K, 1, c->w, 1, N);
+    }
+    for (size_t i = 0; i < M * N; i++)
+        c->found[i] = NAN;
+    products_multiply(c->products, &a, &b, c->found, N);
+    check(c, turned ? "turned factors" : "factors", level, M * N);
+    free(left);
+    free(right);
 }
 
 START_TEST(products_are_those_of_the_definition_at_every_level)
@@ -166,6 +201,8 @@ START_TEST(products_are_those_of_the_definition_at_every_level)
             check_backward_input(&c, levels[l]->name, false);
             check_backward_input(&c, levels[l]->name, true);
             check_backward_weight(&c, levels[l]->name);
+            check_factors(&c, levels[l]->name, false);
+            check_factors(&c, levels[l]->name, true);
             release(&c);
         }
     }
