@@ -35,8 +35,8 @@ static inline void amx_reads_memory(void)
 
 #include "model/packed_amx_body.h"
 
-/* Below so many rows most of each tile register is empty, and what the level below has
- * is quicker. */
+/* Below so many rows most of each tile register is empty, and what the level below has is quicker. Only of bytes,
+ * whose sums are exact: a row of bfloat16 would have other bits alone than among many. */
 enum { AMX_ROWS_LEAST = 8 };
 
 void packed_add_amx(packed_kernels *k)
@@ -45,16 +45,16 @@ void packed_add_amx(packed_kernels *k)
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
         !__builtin_cpu_supports("avx512vnni") || !processor_has_amx())
         return;
-    packed_add_avx512_bf16(k); /* for few rows: AMX reads them as bfloat16 too */
+    packed_add_avx512_bf16(k); /* rows that are bfloat16 */
     if (k->reads_floats[PACKED_BFLOAT16])
         return;
-    static packed_tile *const tiles[] = {[PACKED_BFLOAT16] = amx_tile_bfloat16, [PACKED_INT8] = amx_tile_int8};
+    k->few[PACKED_INT8] = k->tile[PACKED_INT8];
+    k->few_rows[PACKED_INT8] = k->tile_rows[PACKED_INT8];
+    k->few_below[PACKED_INT8] = AMX_ROWS_LEAST;
+    k->tile[PACKED_INT8] = amx_tile_int8;
+    k->tile[PACKED_BFLOAT16] = amx_tile_bfloat16;
     for (packed_precision p = PACKED_BFLOAT16; p <= PACKED_INT8; p++) {
-        k->few[p] = k->tile[p];
-        k->few_rows[p] = k->tile_rows[p];
-        k->few_below[p] = AMX_ROWS_LEAST;
         k->name[p] = "amx";
-        k->tile[p] = tiles[p];
         k->tile_rows[p] = PACKED_TILE_ROWS_MAX;
         k->fast[p] = true;
     }

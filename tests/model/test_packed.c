@@ -146,6 +146,29 @@ START_TEST(every_level_gives_what_the_portable_one_gives)
 }
 END_TEST
 
+/* Else a text's vector would depend on what is encoded with it. */
+START_TEST(a_row_has_the_same_bits_alone_and_among_others)
+{
+    enum { MANY = 100, WIDTH = 75, OUT = 70 };
+    random_state r;
+    random_seed(&r, testing_seed());
+    fill(weight, OUT * WIDTH, &r, 0.5f);
+    fill(bias, OUT, &r, 1);
+    fill(x, MANY * WIDTH, &r, 3);
+    const char *name;
+    for (size_t i = 0; level(i, &name) != NULL; i++) {
+        for (packed_precision p = 0; p < PACKED_PRECISIONS; p++) {
+            multiply(level(i, &name), p, OUT, WIDTH, MANY, NULL, expected);
+            for (size_t few = 1; few < MANY; few += few < 17 ? 1 : 29) {
+                multiply(level(i, &name), p, OUT, WIDTH, few, NULL, found);
+                ck_assert_msg(memcmp(found, expected, few * OUT * sizeof *found) == 0,
+                              "%s: %zu rows in %s have other bits", name, few, packed_precision_name(p));
+            }
+        }
+    }
+}
+END_TEST
+
 /* Where products of bfloat16 are slow they are not chosen, and must be right all the same. */
 START_TEST(products_of_bfloat16_are_right_where_they_are_slow)
 {
@@ -362,6 +385,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, every_level_and_precision_comes_near_the_exact_product);
     tcase_add_test(c, every_level_gives_what_the_portable_one_gives);
+    tcase_add_test(c, a_row_has_the_same_bits_alone_and_among_others);
     tcase_add_test(c, products_of_bfloat16_are_right_where_they_are_slow);
     tcase_add_test(c, integer_sums_are_exact_at_every_level);
     tcase_add_test(c, weights_are_rounded_so_that_narrow_sums_suffice);
