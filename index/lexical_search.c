@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "index/lexical_db.h"
 #include "index/lexical_found.h"
 #include "index/lexical_terms.h"
@@ -265,19 +266,25 @@ static int gather_postings(const Fts5ExtensionApi *api, Fts5Context *row, void *
     return SQLITE_OK;
 }
 
-/* The term as FTS5's query language writes it: in quotes nothing has a meaning. */
+/* The term as FTS5's query language writes it: in quotes nothing has a meaning. One that was
+ * cut inside a character, which FTS5 would not read so, is what begins with its whole ones. */
 static char *quote(const lexical_term *t)
 {
     char *out = checked_realloc(NULL, t->length + 2, 2), *p = out;
+    size_t length = t->length;
     if (out == NULL)
         return NULL;
+    while (length > 0 && t->length == LEXICAL_TOKEN_MAX && !utf8_valid(t->bytes, length))
+        length--;
     *p++ = '"';
-    for (size_t i = 0; i < t->length; i++) {
+    for (size_t i = 0; i < length; i++) {
         if (t->bytes[i] == '"')
             *p++ = '"';
         *p++ = t->bytes[i];
     }
     *p++ = '"';
+    if (length < t->length)
+        *p++ = '*';
     *p = '\0';
     return out;
 }

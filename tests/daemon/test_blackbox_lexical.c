@@ -40,6 +40,31 @@ START_TEST(a_word_is_found_and_nothing_else)
 }
 END_TEST
 
+/* FTS5 cuts words at 32,768 bytes: behind a letter, or inside one. */
+START_TEST(a_word_that_is_cut_is_found)
+{
+    static const char *const letters[] = {"b", "\xce\xb1", "\xe6\xbc\xa2"};
+    enum { BYTES = 39000 };
+    if (!start())
+        return;
+    for (unsigned i = 0; i < 6; i++) {
+        static char word[BYTES + 4];
+        const char *letter = letters[i / 2];
+        size_t used = i % 2;
+        word[0] = 'a'; /* of each second one, which shifts the others by a byte */
+        for (; used + strlen(letter) <= BYTES; used += strlen(letter))
+            memcpy(word + used, letter, strlen(letter));
+        word[used] = '\0';
+        box_call(&b, "upsert", "{'docs': [{'id': %u, 'text': '%s'}]}", i, word);
+        const msgpack_object *hits =
+            object_get(box_call(&b, "search", "{'query': '%s', 'mode': 'lexical'}", word), "hits");
+        ck_assert_uint_eq(box_count(hits), 1);
+        ck_assert(hit_is(hits, 0, i));
+    }
+    box_stop(&b);
+}
+END_TEST
+
 /* Every write that was answered is seen by the next search, on any connection. */
 START_TEST(lexical_sees_acknowledged_writes)
 {
@@ -379,6 +404,7 @@ int main(void)
     TCase *tests = tcase_create("lexical");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, a_word_is_found_and_nothing_else);
+    tcase_add_test(tests, a_word_that_is_cut_is_found);
     tcase_add_test(tests, lexical_sees_acknowledged_writes);
     tcase_add_test(tests, hostile_queries_are_words);
     tcase_add_test(tests, hybrid_is_the_fusion_of_both_rankings);
