@@ -15,7 +15,7 @@ extern const char *const results_variants[];
 
 /* One round of one way of learning. Round 0 is before any. */
 typedef struct results_row {
-    char world[96]; /* set and click model, for people: rows of equal ones are drawn together */
+    char world[96]; /* set, click model and mode of the jobs, for people: rows of equal ones are drawn together */
     char variant[16];
     char heldout_is[48], kept_is[48]; /* kept_is: "" where nothing is */
     unsigned round;

@@ -149,8 +149,8 @@ static sem_status run_variant(run *r, const char *set, const char *variant, sem_
     const click_model *m = &r->o->model;
     size_t number = variant_number(variant);
     r->row = (results_row){0};
-    snprintf(r->row.world, sizeof r->row.world, "%s (%s, strength %g)", set,
-             m->kind == CLICK_PBM ? "position-based" : "cascade", m->strength);
+    snprintf(r->row.world, sizeof r->row.world, "%s (%s, strength %g, mode %s)", set,
+             m->kind == CLICK_PBM ? "position-based" : "cascade", m->strength, r->o->mode);
     snprintf(r->row.variant, sizeof r->row.variant, "%s", variant);
     snprintf(r->row.heldout_is, sizeof r->row.heldout_is, "%s", r->world.heldout_is);
     snprintf(r->row.kept_is, sizeof r->row.kept_is, "%s", r->world.kept_is != NULL ? r->world.kept_is : "");
