@@ -7,7 +7,6 @@ import random
 # Tokens of a text, special ones included: banking77's longest has 98, multi30k's about 60.
 TOKENS = {"banking77": 128, "medquad": 128, "multi30k": 64}
 STS = ("2012", "2013", "sick_test")
-STS_PAIRS = 500  # of each, about
 LANGUAGES = ("de", "fr")
 SEED = 7
 
@@ -92,12 +91,12 @@ def multi30k(folder, pairs, batch, tests, seed):
     return found[:pairs], [dict(zip(("en", *LANGUAGES), row)) for row in some(list(test), tests)]
 
 
-def sts(folder):
-    """Graded pairs of each file."""
+def sts(folder, pairs):
+    """About so many graded pairs of each file."""
     return [
         {"a": row["a"], "b": row["b"], "score": row["score"], "set": name}
         for name in STS
-        for row in some(lines(f"{folder}/sts/{name}.jsonl"), STS_PAIRS)
+        for row in some(lines(f"{folder}/sts/{name}.jsonl"), pairs)
     ]
 
 

@@ -70,7 +70,8 @@ class Quality:
         command = [sys.executable, f"{HERE}/peer.py", self.o.model, f"{folder}/pairs.jsonl", out]
         command.append(json.dumps(options_of(self.o, task, seed)))
         found = lines_of(command, f"{out}.log", self.o.wrap, self.environment)[-1]["losses"]
-        return found[0], found[-1]
+        tenth = max(1, len(found) // 10)  # as semtrain tells them
+        return statistics.mean(found[:tenth]), statistics.mean(found[-tenth:])
 
     def train(self, name, side, seed):
         """A model, if it has not been made with the same settings already: its folder."""
@@ -93,7 +94,7 @@ class Quality:
 
     def evaluate(self, name, models):
         folder = f"{self.o.work}/{name}"
-        data.write(f"{folder}/sts.jsonl", data.sts(self.o.source))
+        data.write(f"{folder}/sts.jsonl", data.sts(self.o.source, self.o.graded))
         shutil.copy(f"{folder}/{self.o.seeds[0]}/test.jsonl", f"{folder}/test.jsonl")
         command = [sys.executable, f"{HERE}/judge.py", folder, str(TASKS[name]["tokens"]), *models]
         return lines_of(command, f"{folder}/judge.log", self.o.wrap, self.environment)
@@ -153,6 +154,7 @@ def options():
     p.add_argument("--batch", type=int, default=64, help="pairs")
     p.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of both sides")
     p.add_argument("--tests", type=int, default=1000, help="texts or questions that are evaluated, about")
+    p.add_argument("--graded", type=int, default=500, help="pairs of each STS file that are evaluated, about")
     p.add_argument("--wrap", default="", help="command that each process is given to")
     o = p.parse_args()
     o.data = o.data.split(",")
