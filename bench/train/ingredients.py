@@ -218,7 +218,8 @@ def table(name, before, found):
 
 
 def report(o, results):
-    print(f"\n{o.seeds} seeds, {o.steps} steps of {o.batch} pairs, {o.tokens} tokens; means, and what a run gains over")
+    seeds = f"{o.seeds} seed" + ("s" if o.seeds > 1 else "")
+    print(f"\n{seeds}, {o.steps} steps of {o.batch} pairs, {o.tokens} tokens; means, and what a run gains over")
     print("its experiment's first one: mean of the seeds' differences ±standard error")
     for name, (before, found) in results.items():
         table(name, before, found)
