@@ -189,7 +189,7 @@ const config_key config_keys[] = {
     {"finetune", "skipped_ratio", KEY_REAL, "0.95", REALS(0.01, 10), PLACE(train.negative_ratio),
      .help = "those that train.guide scores above this times the clicked document's score are none; nor is what the "
              "current model scores so, of mined ones"},
-    {"finetune", "mined_negatives", KEY_INTEGER, "0", RANGE(0, 16), PLACE(finetune.mined_negatives),
+    {"finetune", "mined_negatives", KEY_INTEGER, "1", RANGE(0, 16), PLACE(finetune.mined_negatives),
      .help = "hard negatives of a pair that has no skipped ones, from the collection's indices, at most; 0: none"},
     {"finetune", "mine_top", KEY_INTEGER, "30", RANGE(1, 10000), PLACE(finetune.mine_top),
      .help = "best documents by words, and by the current model, among which they are drawn"},

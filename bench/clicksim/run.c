@@ -13,9 +13,10 @@
 #include <string.h>
 
 /* What the ways of learning set beside the daemon's defaults. */
-static const char *const NAIVE[] = {"finetune.click_weight=1", "finetune.harvest=false", "finetune.agreement=false",
-                                    "finetune.skipped_negatives=0", NULL};
-static const char *const DEBIASED[] = {"finetune.skipped_negatives=0", NULL};
+static const char *const NAIVE[] = {"finetune.click_weight=1",    "finetune.harvest=false",
+                                    "finetune.agreement=false",   "finetune.skipped_negatives=0",
+                                    "finetune.mined_negatives=0", NULL};
+static const char *const DEBIASED[] = {"finetune.skipped_negatives=0", "finetune.mined_negatives=0", NULL};
 static const char *const NEGATIVES[] = {"finetune.skipped_negatives=1", "finetune.mined_negatives=1", NULL};
 static const char *const *const VARIANT_OPTIONS[] = {NULL, NAIVE, DEBIASED, NEGATIVES};
 
