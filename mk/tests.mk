@@ -78,8 +78,9 @@ $(BUILD)/tests/model/test_hostile_texts: $(BUILD)/obj/tests/model/test_hostile_t
 	$(Q)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(COUNTED_CALLS)) $^ $(LIBS) $(CHECK_LIBS) -o $@
 
 .PHONY: check check-quick run-tests run-tests-quick test asan tsan
-check: run-tests
-check-quick: run-tests-quick
+# Compiles J files at a time, unless make was told otherwise by -j.
+check check-quick:
+	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(J)) $(@:check%=run-tests%)
 
 run-tests: $(TESTS) $(PROGRAMS) | model
 	@SEMD_BUILD=$(BUILD) J=$(J) bash tools/run_tests.sh $(BUILD) $(TESTS)
