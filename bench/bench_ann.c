@@ -22,6 +22,7 @@
  * sweep; "time single THREADS SECONDS POINT", the queries a second at one of them. */
 #include "base/log.h"
 #include "index/vector_index.h"
+#include "bench/numbers.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -406,22 +407,15 @@ static bool open_files(bench *b, const char *const paths[3], const char **step)
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, most;
-    } numbers[] = {{"dim=", &b->dim, 65536},
-                   {"rows=", &b->rows, 100000000},
-                   {"queries=", &b->asked, 10000000},
-                   {"threads=", &b->threads, THREADS_MAX},
-                   {"exact_below=", &b->exact_below, 100000000}};
+    const number_option numbers[] = {{"dim=", &b->dim, 1, 65536},
+                                     {"rows=", &b->rows, 1, 100000000},
+                                     {"queries=", &b->asked, 1, 10000000},
+                                     {"threads=", &b->threads, 1, THREADS_MAX},
+                                     {"exact_below=", &b->exact_below, 1, 100000000}};
     char *end = NULL;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, &end, 10);
-        return *end == '\0' && *numbers[i].value >= 1 && *numbers[i].value <= numbers[i].most;
-    }
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strcmp(argument, "turns=1") == 0)
         return b->turns = true;
     if (strcmp(argument, "log=1") == 0)

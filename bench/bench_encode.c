@@ -24,6 +24,7 @@
  * "tokenize", that alone; "vectors FILE"; "ids FILE", one JSON list a text; "memory". */
 #include "model/model.h"
 #include "bench/helpers.h"
+#include "bench/numbers.h"
 #include "bench/texts.h"
 
 #include <jansson.h>
@@ -501,21 +502,14 @@ static bool take_rounds(bench *b, sem_error *err)
 
 static bool set_option(bench *b, const char *argument, size_t *texts)
 {
-    const struct {
-        const char *name;
-        size_t *value, most;
-    } numbers[] = {{"threads=", &b->threads, THREADS_MAX},
-                   {"texts=", texts, 10000000},
-                   {"tokens=", &b->tokens_max, BATCH_MAX},
-                   {"batch=", &b->batch, BATCH_MAX},
-                   {"rounds=", &b->rounds, ROUNDS_MAX}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value >= 1 && *numbers[i].value <= numbers[i].most;
-    }
+    const number_option numbers[] = {{"threads=", &b->threads, 1, THREADS_MAX},
+                                     {"texts=", texts, 1, 10000000},
+                                     {"tokens=", &b->tokens_max, 1, BATCH_MAX},
+                                     {"batch=", &b->batch, 1, BATCH_MAX},
+                                     {"rounds=", &b->rounds, 1, ROUNDS_MAX}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "precision=", 10) == 0)
         b->precision = argument + 10;
     else if (strncmp(argument, "min_cosine=", 11) == 0)

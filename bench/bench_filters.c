@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "index/meta_columns.h"
 #include "index/vector_index.h"
+#include "bench/numbers.h"
 
 #include <msgpack.h>
 
@@ -286,19 +287,11 @@ static bool measure(bench *b, int kind, double share, sem_error *err)
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value;
-    } numbers[] = {
-        {"documents=", &b->documents}, {"dim=", &b->dim}, {"queries=", &b->queries}, {"rounds=", &b->rounds}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) == 0) {
-            *numbers[i].value = strtoul(argument + length, NULL, 10);
-            return *numbers[i].value >= 1;
-        }
-    }
-    return false;
+    const number_option numbers[] = {{"documents=", &b->documents, 1, SIZE_MAX},
+                                     {"dim=", &b->dim, 1, SIZE_MAX},
+                                     {"queries=", &b->queries, 1, SIZE_MAX},
+                                     {"rounds=", &b->rounds, 1, SIZE_MAX}};
+    return numbers_set(numbers, sizeof numbers / sizeof *numbers, argument) == NUMBER_SET;
 }
 
 int main(int argc, char **argv)

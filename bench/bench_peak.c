@@ -12,6 +12,7 @@
 #include "model/kernels.h"
 #include "model/packed_levels.h"
 #include "model/processor.h"
+#include "bench/numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,21 +213,11 @@ static bool measure(bench *b, packed_precision precision, double *peak, figures 
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, most;
-    } numbers[] = {{"rows=", &b->rows, 4096},
-                   {"hidden=", &b->hidden, 8192},
-                   {"intermediate=", &b->intermediate, 32768},
-                   {"seconds=", &b->seconds, 600}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value >= 1 && *numbers[i].value <= numbers[i].most;
-    }
-    return false;
+    const number_option numbers[] = {{"rows=", &b->rows, 1, 4096},
+                                     {"hidden=", &b->hidden, 1, 8192},
+                                     {"intermediate=", &b->intermediate, 1, 32768},
+                                     {"seconds=", &b->seconds, 1, 600}};
+    return numbers_set(numbers, sizeof numbers / sizeof *numbers, argument) == NUMBER_SET;
 }
 
 /* Values between -1 and 1 of which no two neighbours are alike. */

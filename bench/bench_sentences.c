@@ -12,6 +12,7 @@
  *   threads=2
  *   precision=bfloat16    or float32, int8, auto */
 #include "model/model.h"
+#include "bench/numbers.h"
 
 #include <jansson.h>
 
@@ -185,21 +186,13 @@ static bool write_vectors(const job *j, const char *path)
 
 static bool set_option(job *j, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, least, most;
-    } numbers[] = {{"first=", &j->first, 0, 100000000},
-                   {"texts=", &j->most, 1, 100000000},
-                   {"tokens=", &j->tokens_max, 2, TOKENS_MAX},
-                   {"threads=", &j->threads, 1, THREADS_MAX}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        char *end;
-        *numbers[i].value = strtoul(argument + length, &end, 10);
-        return *end == '\0' && *numbers[i].value >= numbers[i].least && *numbers[i].value <= numbers[i].most;
-    }
+    const number_option numbers[] = {{"first=", &j->first, 0, 100000000},
+                                     {"texts=", &j->most, 1, 100000000},
+                                     {"tokens=", &j->tokens_max, 2, TOKENS_MAX},
+                                     {"threads=", &j->threads, 1, THREADS_MAX}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "precision=", 10) != 0)
         return false;
     j->precision = argument + 10;

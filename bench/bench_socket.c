@@ -17,6 +17,7 @@
 #include "model/model.h"
 #include "proto/pack.h"
 #include "bench/helpers.h"
+#include "bench/numbers.h"
 #include "bench/texts.h"
 
 #include <arpa/inet.h>
@@ -458,20 +459,13 @@ static bool measure(bench *b)
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, most;
-    } numbers[] = {{"threads=", &b->threads, THREADS_MAX},
-                   {"texts=", &b->most, 10000000},
-                   {"clients=", &b->clients, CLIENTS_MAX},
-                   {"rounds=", &b->rounds, ROUNDS_MAX}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value >= 1 && *numbers[i].value <= numbers[i].most;
-    }
+    const number_option numbers[] = {{"threads=", &b->threads, 1, THREADS_MAX},
+                                     {"texts=", &b->most, 1, 10000000},
+                                     {"clients=", &b->clients, 1, CLIENTS_MAX},
+                                     {"rounds=", &b->rounds, 1, ROUNDS_MAX}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "precision=", 10) != 0)
         return false;
     b->precision = argument + 10;

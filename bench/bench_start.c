@@ -22,6 +22,7 @@
 #include "base/files.h"
 #include "base/process.h"
 #include "base/random.h"
+#include "bench/numbers.h"
 #include "bench/server/caller.h"
 #include "bench/start_data.h"
 
@@ -475,25 +476,18 @@ static sem_status run(bench *b, bool *kept, sem_error *err)
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, least, most;
-    } numbers[] = {{"documents=", &b->data.documents, START_QUERIES, 100000000},
-                   {"dim=", &b->data.dim, 16, 4096},
-                   {"clusters=", &b->data.clusters, 1, 100000},
-                   {"text=", &b->text, 1, 10000},
-                   {"lexical=", &b->lexical, 0, 1},
-                   {"starts=", &b->starts, 1, STARTS_MAX},
-                   {"limit_ms=", &b->limit_ms, 1, 1000000},
-                   {"damage=", &b->damage, 0, 1},
-                   {"keep=", &b->keep, 0, 1}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value >= numbers[i].least && *numbers[i].value <= numbers[i].most;
-    }
+    const number_option numbers[] = {{"documents=", &b->data.documents, START_QUERIES, 100000000},
+                                     {"dim=", &b->data.dim, 16, 4096},
+                                     {"clusters=", &b->data.clusters, 1, 100000},
+                                     {"text=", &b->text, 1, 10000},
+                                     {"lexical=", &b->lexical, 0, 1},
+                                     {"starts=", &b->starts, 1, STARTS_MAX},
+                                     {"limit_ms=", &b->limit_ms, 1, 1000000},
+                                     {"damage=", &b->damage, 0, 1},
+                                     {"keep=", &b->keep, 0, 1}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "folder=", 7) != 0)
         return false;
     b->folder = argument + 7;

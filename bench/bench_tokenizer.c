@@ -11,6 +11,7 @@
  * each MODEL, and a checksum (FNV-1a, 64 bits, of all ids as little-endian
  * 32-bit integers) by which the ids can be compared with another program's. */
 #include "model/tokenizer.h"
+#include "bench/numbers.h"
 #include "bench/texts.h"
 
 #include <jansson.h>
@@ -116,18 +117,11 @@ static bool print_ids(const bench *b, const char *dir, sem_error *err)
 
 static bool set_option(bench *b, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value;
-    } numbers[] = {{"texts=", &b->texts_max}, {"tokens=", &b->tokens_max}, {"rounds=", &b->rounds}, {"ids=", &b->ids}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value >= 1;
-    }
-    return false;
+    const number_option numbers[] = {{"texts=", &b->texts_max, 1, SIZE_MAX},
+                                     {"tokens=", &b->tokens_max, 1, SIZE_MAX},
+                                     {"rounds=", &b->rounds, 1, SIZE_MAX},
+                                     {"ids=", &b->ids, 1, SIZE_MAX}};
+    return numbers_set(numbers, sizeof numbers / sizeof *numbers, argument) == NUMBER_SET;
 }
 
 int main(int argc, char **argv)

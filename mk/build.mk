@@ -134,7 +134,7 @@ $(BUILD)/semd-demo: $(call objects,$(demo_SRC)) $(call lib,$(up_to_tools))
 	$(Q)$(CC) $(LDFLAGS) $^ $(SMALL_LIBS) -o $@
 
 # The load generator speaks to other servers through their own clients.
-$(BUILD)/bench_server: $(call objects,$(server_SRC)) $(call lib,proto base)
+$(BUILD)/bench_server: $(call objects,$(server_SRC) bench/numbers.c) $(call lib,proto base)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(SMALL_LIBS) $$(pkg-config --libs hiredis libpq) -o $@
 

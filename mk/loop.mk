@@ -1,7 +1,7 @@
 # Learning from clicks, shown on simulated people.
 
 clicksim_SRC := $(wildcard bench/clicksim/*.c)
-online_SRC := $(wildcard bench/online/*.c) bench/texts.c
+online_SRC := $(wildcard bench/online/*.c) bench/numbers.c bench/texts.c
 # Both speak to a daemon as the demonstration does.
 loop_shared_SRC := $(filter-out tools/demo/main.c,$(demo_SRC))
 LOOP_OBJECTS := $(call objects,$(clicksim_SRC) $(online_SRC) $(loop_shared_SRC))

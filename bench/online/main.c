@@ -9,6 +9,7 @@
 #include "tools/demo/loading.h"
 #include "tools/demo/rpc.h"
 #include "tools/demo/screen.h"
+#include "bench/numbers.h"
 #include "bench/online/memory.h"
 #include "bench/online/texts.h"
 
@@ -274,27 +275,16 @@ static bool all_kept(const online *o)
 
 /* --- the command line */
 
-static bool read_count(const char *text, size_t least, size_t most, size_t *out)
-{
-    char *end;
-    unsigned long long number = strtoull(text, &end, 10);
-    *out = (size_t)number;
-    return end != text && *end == '\0' && text[0] != '-' && number >= least && number <= most;
-}
-
 static bool set_option(online *o, const char *argument)
 {
     static const char *const modes[] = {"full", "query", "auto"};
-    const struct {
-        const char *name;
-        size_t *value, least, most;
-    } numbers[] = {{"documents=", &o->documents, 1, 100000000},
-                   {"searches=", &o->searches, 1, 10000000},
-                   {"seconds=", &o->seconds, 1, 3600},
-                   {"pairs=", &o->pairs, 1, CORPUS_CLICKED}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (strncmp(argument, numbers[i].name, strlen(numbers[i].name)) == 0)
-            return read_count(argument + strlen(numbers[i].name), numbers[i].least, numbers[i].most, numbers[i].value);
+    const number_option numbers[] = {{"documents=", &o->documents, 1, 100000000},
+                                     {"searches=", &o->searches, 1, 10000000},
+                                     {"seconds=", &o->seconds, 1, 3600},
+                                     {"pairs=", &o->pairs, 1, CORPUS_CLICKED}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "load=", 5) == 0)
         return (o->load = strtod(argument + 5, NULL)) > 0 && o->load <= 1;
     size_t place = 0;

@@ -11,6 +11,7 @@
  * text does. Standard output gets one line of JSON. */
 #include "bench/server/load.h"
 
+#include "bench/numbers.h"
 #include "bench/server/peer.h"
 #include "bench/server/text.h"
 
@@ -204,20 +205,13 @@ static sem_status load_all(load *l, sem_error *err)
 
 static bool set_option(load_options *o, const char *argument)
 {
-    const struct {
-        const char *name;
-        size_t *value, most;
-    } numbers[] = {{"clients=", &o->clients, CLIENTS_MAX},
-                   {"rows=", &o->rows, UINT32_MAX},
-                   {"first=", &o->first, UINT32_MAX},
-                   {"batch=", &o->batch, 1000}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        size_t length = strlen(numbers[i].name);
-        if (strncmp(argument, numbers[i].name, length) != 0)
-            continue;
-        *numbers[i].value = strtoul(argument + length, NULL, 10);
-        return *numbers[i].value <= numbers[i].most && (*numbers[i].value > 0 || numbers[i].value == &o->first);
-    }
+    const number_option numbers[] = {{"clients=", &o->clients, 1, CLIENTS_MAX},
+                                     {"rows=", &o->rows, 1, UINT32_MAX},
+                                     {"first=", &o->first, 0, UINT32_MAX},
+                                     {"batch=", &o->batch, 1, 1000}};
+    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
+    if (found != NUMBER_NONE)
+        return found == NUMBER_SET;
     if (strncmp(argument, "seconds=", 8) == 0)
         return (o->seconds = strtod(argument + 8, NULL)) > 0;
     if (strncmp(argument, "effort=", 7) == 0)
