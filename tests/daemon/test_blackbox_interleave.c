@@ -9,11 +9,7 @@ static char prepared[FILES_PATH_MAX];
 
 static void prepare(void)
 {
-    static const job_box_trial trials[] = {{"full", "full", NULL}, {"query", "query", NULL}, {NULL, NULL, NULL}};
-    sem_error error;
-    ck_ok(files_join(prepared, &error, "%s/prepared", testing_folder()));
-    if (!job_box_prepare(prepared, trials))
-        prepared[0] = '\0';
+    trial_prepare(prepared);
 }
 
 /* A daemon whose job is in its trial; false without the model. */

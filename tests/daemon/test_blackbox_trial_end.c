@@ -12,11 +12,7 @@ static char prepared[FILES_PATH_MAX];
 
 static void prepare(void)
 {
-    static const job_box_trial trials[] = {{"full", "full", NULL}, {"query", "query", NULL}, {NULL, NULL, NULL}};
-    sem_error error;
-    ck_ok(files_join(prepared, &error, "%s/prepared", testing_folder()));
-    if (!job_box_prepare(prepared, trials))
-        prepared[0] = '\0';
+    trial_prepare(prepared);
 }
 
 /* With the job's thread stopped at a point until go_on() where label is not NULL. */

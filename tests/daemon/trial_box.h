@@ -14,7 +14,18 @@ static inline void trial_options(box *b)
     job_box_option(b, "finetune.rollout_time=0");
 }
 
-/* Starts a daemon on a copy of the store in `prepared`, which job_box_prepare() made, with a job of this mode
+/* Makes a store that job_box_copy() copies, with a model that learns by jobs of modes full and query; its folder
+ * goes to prepared, "" without the model. */
+static inline void trial_prepare(char prepared[FILES_PATH_MAX])
+{
+    static const job_box_trial trials[] = {{"full", "full", NULL}, {"query", "query", NULL}, {NULL, NULL, NULL}};
+    sem_error error;
+    ck_ok(files_join(prepared, &error, "%s/prepared", testing_folder()));
+    if (!job_box_prepare(prepared, trials))
+        prepared[0] = '\0';
+}
+
+/* Starts a daemon on a copy of the store in `prepared`, which trial_prepare() made, with a job of this mode
  * whose candidate goes on trial. */
 static inline void trial_begin(box *b, const char *prepared, const char *name, const char *mode)
 {

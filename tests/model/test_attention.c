@@ -1,4 +1,4 @@
-#include "tests/common/testing.h"
+#include "tests/model/attention_inputs.h"
 
 #include "base/random.h"
 #include "model/attention_levels.h"
@@ -8,26 +8,6 @@
 #include <string.h>
 
 /* --- inputs and what must come out */
-
-static float *floats(size_t n)
-{
-    float *out = calloc(n, sizeof *out);
-    ck_assert_ptr_nonnull(out);
-    return out;
-}
-
-static float *random_floats(size_t n, random_state *r, float width)
-{
-    float *out = floats(n);
-    for (size_t i = 0; i < n; i++)
-        out[i] = width * 2 * (float)(random_unit(r) - 0.5);
-    return out;
-}
-
-static attention_shape shape_of(size_t heads, size_t width, size_t window)
-{
-    return (attention_shape){.hidden = heads * width, .heads = heads, .width = width, .window = window};
-}
 
 static double score(const attention_shape *s, const float *qkv, size_t i, size_t j, size_t head)
 {

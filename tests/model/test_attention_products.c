@@ -1,5 +1,5 @@
 /* Attention of training by products, beside the kernels'. */
-#include "tests/common/testing.h"
+#include "tests/model/attention_inputs.h"
 
 #include "base/random.h"
 #include "model/attention_products.h"
@@ -7,26 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static float *floats(size_t n)
-{
-    float *out = calloc(n, sizeof *out);
-    ck_assert_ptr_nonnull(out);
-    return out;
-}
-
-static float *random_floats(size_t n, random_state *r, float width)
-{
-    float *out = floats(n);
-    for (size_t i = 0; i < n; i++)
-        out[i] = width * 2 * (float)(random_unit(r) - 0.5);
-    return out;
-}
-
-static attention_shape shape_of(size_t heads, size_t width, size_t window)
-{
-    return (attention_shape){.hidden = heads * width, .heads = heads, .width = width, .window = window};
-}
 
 /* One text of n tokens, forward and backward, as the kernels and as products compute it. */
 typedef struct both_ways {
@@ -100,8 +80,8 @@ static void release_both(both_ways *w)
     free(w->d_out);
 }
 
-static void compare_ways(const attention_shape *shape, size_t n, const kernels *k, packed_precision precision,
-                         random_state *r)
+static void expect_ways_alike(const attention_shape *shape, size_t n, const kernels *k, packed_precision precision,
+                              random_state *r)
 {
     const dropout_site drop = dropout_make_site(n % 2 == 0 ? 0.1f : 0, 7, 1);
     const float tolerance = precision == PACKED_FLOAT32 ? 2e-5f : 3e-2f;
@@ -136,7 +116,7 @@ START_TEST(products_give_what_the_kernels_give_at_every_level)
     for (size_t l = 0; levels[l] != NULL; l++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
-                compare_ways(&shapes[s], tokens[i], levels[l], i % 2 == 0 ? PACKED_FLOAT32 : PACKED_BFLOAT16, &r);
+                expect_ways_alike(&shapes[s], tokens[i], levels[l], i % 2 == 0 ? PACKED_FLOAT32 : PACKED_BFLOAT16, &r);
 }
 END_TEST
 
