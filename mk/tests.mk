@@ -95,8 +95,13 @@ torture: $(BUILD)/tests/daemon/test_blackbox_model $(BUILD)/tests/daemon/test_bl
 	@SEMD_BUILD=$(BUILD) SEMD_TEST_ROUNDS=$${SEMD_TEST_ROUNDS:-40} $(BUILD)/tests/daemon/test_blackbox_random
 
 # One test program: make test T=model/test_tokenizer
+ifeq ($(T),)
+test:
+	@echo "make test runs one program and is told which: make test T=model/test_tokenizer" >&2; exit 2
+else
 test: $(BUILD)/tests/$(T) $(if $(filter $(BUILD)/tests/$(T),$(DAEMON_TESTS)),$(PROGRAMS))
 	@SEMD_BUILD=$(BUILD) $(BUILD)/tests/$(T)
+endif
 
 asan: export ASAN_OPTIONS = detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
 asan: export UBSAN_OPTIONS = print_stacktrace=1
