@@ -107,9 +107,10 @@ END_TEST
 START_TEST(two_ranks_have_the_ratio_of_weighted_clicks)
 {
     impression all[] = {
-        {1, 1, 1, true, 0},  {1, 1, 1, false, 0}, {1, 1, 2, true, 0}, {1, 1, 2, false, 0}, {1, 1, 2, false, 0}, {1, 1, 2, false, 0},
-        {1, 2, 2, false, 0}, {1, 2, 1, true, 0},  {1, 2, 1, true, 0}, {1, 2, 1, false, 0}, {1, 2, 1, false, 0}, {2, 2, 2, true, 0},
-        {2, 2, 1, true, 0},  {2, 2, 1, true, 0},  {2, 3, 1, true, 0}, {2, 3, 1, true, 0},  {3, 3, 2, true, 0},
+        {1, 1, 1, true, 0},  {1, 1, 1, false, 0}, {1, 1, 2, true, 0}, {1, 1, 2, false, 0}, {1, 1, 2, false, 0},
+        {1, 1, 2, false, 0}, {1, 2, 2, false, 0}, {1, 2, 1, true, 0}, {1, 2, 1, true, 0},  {1, 2, 1, false, 0},
+        {1, 2, 1, false, 0}, {2, 2, 2, true, 0},  {2, 2, 1, true, 0}, {2, 2, 1, true, 0},  {2, 3, 1, true, 0},
+        {2, 3, 1, true, 0},  {3, 3, 2, true, 0},
     };
     /* (1, 1): 1/2 and 1/4; (1, 2): 2/4 and 0; (2, 2): 1 and 1; the others at one rank only. */
     const double expected = (0.25 + 0 + 1) / (0.5 + 0.5 + 1);
@@ -123,7 +124,8 @@ END_TEST
 
 START_TEST(without_a_document_at_two_ranks_the_prior_stands)
 {
-    impression all[] = {{1, 1, 1, true, 0}, {1, 2, 2, true, 0}, {2, 1, 2, true, 0}, {1, 1, 1, false, 0}, {3, 1, 77, true, 0}};
+    impression all[] = {
+        {1, 1, 1, true, 0}, {1, 2, 2, true, 0}, {2, 1, 2, true, 0}, {1, 1, 1, false, 0}, {3, 1, 77, true, 0}};
     propensities p;
     estimate(&p, all, sizeof all / sizeof *all, 0.7, 100);
     for (uint32_t k = 1; k <= 200; k++)
