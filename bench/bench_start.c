@@ -45,6 +45,7 @@ typedef struct bench {
     start_data data;
     size_t text, lexical, starts, limit_ms, damage, keep;
     const char *folder, *semd, *model;
+    char place[FILES_PATH_MAX]; /* the folder's absolute path */
     process daemon;
     int notify; /* the service manager's socket */
     caller caller;
@@ -452,7 +453,8 @@ static sem_status run(bench *b, bool *kept, sem_error *err)
 {
     sem_status status = b->keep == 0 ? files_remove_folder(b->folder, err) : SEM_OK;
     if (status == SEM_OK)
-        status = files_make_folder(b->folder, err);
+        status = start_data_folder(b->folder, b->place, err);
+    b->folder = status == SEM_OK ? b->place : b->folder;
     if (status == SEM_OK)
         status = start_data_create(&b->data, err);
     if (status == SEM_OK)
