@@ -233,6 +233,30 @@ static bool look(writer *w, picture *out)
     return !w->wrong;
 }
 
+/* Whether the hits have the writer's document. */
+static bool has_hit(const writer *w, const msgpack_object *hits, int document)
+{
+    for (uint32_t k = 0; k < hits->via.array.size; k++)
+        if (parse_id(w, object_get(&hits->via.array.ptr[k], "id")) == document)
+            return true;
+    return false;
+}
+
+/* The same search again tells whether it is lost or came late. */
+static void complain_of_missing(writer *w, const char *json, int document, const msgpack_object *answer)
+{
+    char detail[256];
+    client_reply again;
+    const unsigned generation = (unsigned)object_uint(object_get(answer, "generation"), 0);
+    if (!call(w, "search", json, NULL, &again))
+        return;
+    snprintf(detail, sizeof detail, "document %d, by generation %u; again: %s, by generation %u; %.120s", document,
+             generation, has_hit(w, object_get(&again.value, "hits"), document) ? "found" : "not found",
+             (unsigned)object_uint(object_get(&again.value, "generation"), 0), json);
+    client_reply_free(&again);
+    complain(w, "acknowledged but not found", detail);
+}
+
 static void check_hits(writer *w, int collection, int asked, const msgpack_object *hits)
 {
     bool seen[IDS] = {false};
@@ -254,11 +278,6 @@ static void check_hits(writer *w, int collection, int asked, const msgpack_objec
             complain(w, "its vector is not made from its text by this model", detail);
         seen[i] = true;
     }
-    for (int i = 0; i < IDS; i++)
-        if (slots[i].text >= 0 && !seen[i]) {
-            snprintf(detail, sizeof detail, "document %d of %s", i, collection_name(w, collection));
-            complain(w, "acknowledged but not found", detail);
-        }
 }
 
 /* Exact search that asks for everything, by the text of one document. */
@@ -274,7 +293,11 @@ static bool do_search(writer *w, int collection, int text)
              collection_name(w, collection), query, WRITERS * IDS + 10, below(w, 2) == 0 ? "true" : "false", filter);
     if (!call(w, "search", json, NULL, &reply))
         return false;
-    check_hits(w, collection, text, object_get(&reply.value, "hits"));
+    const msgpack_object *hits = object_get(&reply.value, "hits");
+    check_hits(w, collection, text, hits);
+    for (int i = 0; i < IDS && !w->wrong; i++)
+        if (w->known.slots[collection][i].text >= 0 && !has_hit(w, hits, i))
+            complain_of_missing(w, json, i, &reply.value);
     client_reply_free(&reply);
     return !w->wrong;
 }
