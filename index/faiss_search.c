@@ -203,9 +203,8 @@ sem_status faiss_search(const rows_view *view, const faiss_cells *f, const vecto
             describe(plan, &s, began, fetched);
     }
     faiss_found_free(&s.found);
-    /* Fewer than k only where there are no more: the excluded document is one of those there are. */
-    size_t there = rows_live(view->rows);
-    if (status == SEM_OK && *count < q->k && *count + q->has_exclude < there) {
+    /* Fewer than k only where there are no more, which only looking at all of them tells. */
+    if (status == SEM_OK && *count < q->k) {
         s.reason = "the lists held too few hits";
         status = exactly(&s, options, scratch, hits, count, plan, err);
     }

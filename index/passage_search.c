@@ -11,6 +11,17 @@
  * times as many, and so does what has been done before at most half as much again. */
 enum { FIRST_ROWS = 3, MORE_ROWS = 4 };
 
+/* What a search for rows is told, beside the query. */
+typedef struct row_search {
+    const rows_view *view;
+    const lists *lists;
+    const faiss_cells *faiss; /* NULL: the lists are searched */
+    const vector_index_options *options;
+    const dot_kernel *kernel;
+    search_scratch *scratch;
+    vector_plan *plan; /* or NULL */
+} row_search;
+
 /* A row's score as the search would give it. */
 static float row_score(const rows_view *view, const dot_kernel *kernel, const float *query, uint32_t row)
 {
@@ -62,42 +73,61 @@ static sem_status keep_best(search_scratch *scratch, vector_hit *found, size_t f
 }
 
 /* Rows to ask for at first: a document has not more than all, and most have few near a query. */
-static size_t first_rows(size_t k, size_t live)
+static size_t first_rows(size_t k, size_t all)
 {
     size_t wanted;
-    return checked_mul(k, FIRST_ROWS, &wanted) && wanted < live ? wanted : live;
+    return checked_mul(k, FIRST_ROWS, &wanted) && wanted < all ? wanted : all;
+}
+
+/* Where each document has one row it is its hit. */
+static sem_status search_rows(const row_search *s, const vector_query *q, vector_hit *hits, size_t *count,
+                              sem_error *err)
+{
+    return s->faiss != NULL
+               ? faiss_search(s->view, s->faiss, s->options, s->kernel, s->scratch, q, hits, count, s->plan, err)
+               : vector_search(s->view, s->lists, s->options, s->kernel, s->scratch, q, hits, count, s->plan, err);
+}
+
+static sem_status search_documents(const row_search *s, const vector_query *q, vector_hit *hits, size_t *count,
+                                   sem_error *err)
+{
+    const rows *r = s->view->rows;
+    vector_query wide = *q;
+    vector_hit *found = NULL;
+    size_t found_count = 0;
+    sem_status status = SEM_OK;
+    wide.k = first_rows(q->k, rows_count(r));
+    for (bool more = true; more && status == SEM_OK;) {
+        vector_hit *grown = checked_realloc(found, wide.k + 1, sizeof *grown);
+        if (grown == NULL) {
+            status = sem_fail_memory(err, "hits");
+            break;
+        }
+        found = grown;
+        status = search_rows(s, &wide, found, &found_count, err);
+        if (status == SEM_OK)
+            status = keep_best(s->scratch, found, found_count, q->k, count, err);
+        /* Fewer rows than asked for: there are no more. Counted again, since the search may have seen new ones. */
+        const size_t all = rows_count(r);
+        more = *count < q->k && found_count == wide.k && wide.k < all;
+        wide.k = wide.k > all / MORE_ROWS ? all : MORE_ROWS * wide.k;
+    }
+    if (status == SEM_OK)
+        rank_documents(s->view, s->kernel, s->scratch->vector, q, found, *count, hits);
+    free(found);
+    return status;
 }
 
 sem_status passage_search(const rows_view *view, const lists *l, const faiss_cells *f,
                           const vector_index_options *options, const dot_kernel *kernel, search_scratch *scratch,
                           const vector_query *q, vector_hit *hits, size_t *count, vector_plan *plan, sem_error *err)
 {
-    size_t live = rows_live(view->rows), found = 0;
-    if (live == rows_documents(view->rows) || q->k == 0)
-        return f != NULL ? faiss_search(view, f, options, kernel, scratch, q, hits, count, plan, err)
-                         : vector_search(view, l, options, kernel, scratch, q, hits, count, plan, err);
-    vector_query wide = *q;
-    vector_hit *all = NULL;
-    sem_status status = SEM_OK;
+    const row_search s = {view, l, f, options, kernel, scratch, plan};
     *count = 0;
-    for (wide.k = first_rows(q->k, live); status == SEM_OK;
-         wide.k = wide.k > live / MORE_ROWS ? live : MORE_ROWS * wide.k) {
-        vector_hit *grown = checked_realloc(all, wide.k + 1, sizeof *all);
-        if (grown == NULL) {
-            status = sem_fail_memory(err, "hits");
-            break;
-        }
-        all = grown;
-        status = f != NULL ? faiss_search(view, f, options, kernel, scratch, &wide, all, &found, plan, err)
-                           : vector_search(view, l, options, kernel, scratch, &wide, all, &found, plan, err);
-        if (status == SEM_OK)
-            status = keep_best(scratch, all, found, q->k, count, err);
-        /* Fewer rows than asked for: there are no more. */
-        if (*count == q->k || found < wide.k || wide.k >= live)
-            break;
+    if (!rows_cut(view->rows) || q->k == 0) {
+        sem_status status = search_rows(&s, q, hits, count, err);
+        if (status != SEM_OK || !rows_cut(view->rows)) /* the first document of several may just have come */
+            return status;
     }
-    if (status == SEM_OK)
-        rank_documents(view, kernel, scratch->vector, q, all, *count, hits);
-    free(all);
-    return status;
+    return q->k == 0 ? SEM_OK : search_documents(&s, q, hits, count, err);
 }

@@ -154,6 +154,8 @@ void rows_publish(rows *r, uint32_t docno, size_t count)
 {
     uint32_t row = atomic_load_explicit(&r->count, memory_order_relaxed);
     place *where = find_place(r, docno);
+    if (count > 1)
+        atomic_store_explicit(&r->cut, true, memory_order_release);
     /* A reader that sees fewer rows than the new one's number goes on with the
      * old row; one that sees more finds it replaced: the order of these three
      * stores makes the count the one switch. */
@@ -185,6 +187,7 @@ sem_status rows_extend_slot(rows *r, uint32_t docno, uint32_t slot, const float 
         return s;
     rows_chunk *chunk = chunk_table_get(&r->chunks, first / ROWS_CHUNK);
     chunk->passages[first % ROWS_CHUNK]++;
+    atomic_store_explicit(&r->cut, true, memory_order_release);
     atomic_fetch_add_explicit(&r->live, 1, memory_order_relaxed);
     atomic_store_explicit(&r->count, row + 1, memory_order_release);
     return SEM_OK;

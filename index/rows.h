@@ -38,6 +38,7 @@ typedef struct rows {
     _Atomic uint32_t count; /* rows appended; published after the row is complete */
     atomic_size_t live;     /* rows that are not replaced or removed */
     atomic_size_t documents;
+    atomic_bool cut; /* some document has, or had, several rows; set before they are counted */
     atomic_size_t references;
     row_vectors *vectors; /* shared with copies of these rows, where a store has them */
     chunk_table chunks;   /* of rows_chunk */
@@ -78,6 +79,8 @@ static inline uint32_t rows_count(const rows *r)
     return atomic_load_explicit(&r->count, memory_order_acquire);
 }
 
+/* Beside a writer neither this nor rows_documents is of the same moment as anything else: they are
+ * to plan by, not to tell what a search has to find. */
 static inline size_t rows_live(const rows *r)
 {
     return atomic_load_explicit(&r->live, memory_order_relaxed);
@@ -86,6 +89,12 @@ static inline size_t rows_live(const rows *r)
 static inline size_t rows_documents(const rows *r)
 {
     return atomic_load_explicit(&r->documents, memory_order_relaxed);
+}
+
+/* False after a search: none of the rows that it saw were of one document. */
+static inline bool rows_cut(const rows *r)
+{
+    return atomic_load_explicit(&r->cut, memory_order_acquire);
 }
 
 static inline const rows_chunk *rows_chunk_of(const rows *r, uint32_t row)

@@ -96,6 +96,86 @@ START_TEST(retraining_never_blocks_a_reader)
 }
 END_TEST
 
+/* --- fewer documents than are asked for */
+
+enum { FEW = 60, FEW_SEARCHES = 20000, FRESH = 300, COMPACT_AFTER = 1500 };
+
+static void *replace_few(void *context)
+{
+    crowd *c = context;
+    sem_error error;
+    for (uint32_t i = 0; !atomic_load(&c->finished); i++) {
+        sem_status status = vector_index_put(c->w.index, i % FEW, c->w.vectors + (size_t)(i % FEW) * DIM, &error);
+        if (status == SEM_OK && i % COMPACT_AFTER == 0)
+            status = vector_index_train(c->w.index, NULL, &error);
+        if (status != SEM_OK)
+            atomic_fetch_add(&c->failed, 1);
+    }
+    return NULL;
+}
+
+START_TEST(search_finds_all_documents_while_each_is_replaced)
+{
+    crowd *c = calloc(1, sizeof *c);
+    ck_assert_ptr_nonnull(c);
+    pthread_t thread;
+    c->w = make_world(&usual, FEW);
+    ck_assert_int_eq(pthread_create(&thread, NULL, replace_few, c), 0);
+    size_t missing = 0;
+    for (int i = 0; i < FEW_SEARCHES; i++) {
+        sem_error error;
+        vector_hit hits[2 * FEW];
+        size_t count;
+        vector_query q = {.vector = c->w.vectors, .k = 2 * FEW, .exact = true};
+        ck_ok(vector_index_search(c->w.index, &q, hits, &count, NULL, &error));
+        missing += count != FEW;
+    }
+    atomic_store(&c->finished, true);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(missing, 0);
+    ck_assert_uint_eq(atomic_load(&c->failed), 0);
+    free_world(&c->w);
+    free(c);
+}
+END_TEST
+
+static void *put_cut_document(void *context)
+{
+    crowd *c = context;
+    sem_error error;
+    if (vector_index_put_passages(c->w.index, FEW, NULL, c->w.vectors, 3, &error) != SEM_OK)
+        atomic_fetch_add(&c->failed, 1);
+    atomic_store(&c->finished, true);
+    return NULL;
+}
+
+START_TEST(no_document_is_a_hit_twice_while_the_first_of_several_passages_comes)
+{
+    for (int i = 0; i < FRESH; i++) {
+        crowd *c = calloc(1, sizeof *c);
+        ck_assert_ptr_nonnull(c);
+        pthread_t thread;
+        c->w = make_world(&usual, FEW);
+        ck_assert_int_eq(pthread_create(&thread, NULL, put_cut_document, c), 0);
+        for (bool last = false; !last;) {
+            sem_error error;
+            vector_hit hits[2 * FEW];
+            size_t count;
+            vector_query q = {.vector = c->w.vectors, .k = 2 * FEW, .exact = true};
+            last = atomic_load(&c->finished);
+            ck_ok(vector_index_search(c->w.index, &q, hits, &count, NULL, &error));
+            ck_assert_uint_le(count, FEW + 1);
+            if (last)
+                ck_assert_uint_eq(count, FEW + 1);
+        }
+        pthread_join(thread, NULL);
+        ck_assert_uint_eq(atomic_load(&c->failed), 0);
+        free_world(&c->w);
+        free(c);
+    }
+}
+END_TEST
+
 int main(void)
 {
     openblas_set_num_threads(1);
@@ -104,6 +184,8 @@ int main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, writing_searching_and_training_go_on_at_once);
     tcase_add_test(tc, retraining_never_blocks_a_reader);
+    tcase_add_test(tc, search_finds_all_documents_while_each_is_replaced);
+    tcase_add_test(tc, no_document_is_a_hit_twice_while_the_first_of_several_passages_comes);
     suite_add_tcase(suite, tc);
     return testing_run(suite);
 }
