@@ -37,19 +37,16 @@ static bool is_of_a_store(const char *name)
  * left over, all vectors and models that main does not name. */
 static sem_status check_main_not_lost(store *s, sem_error *err)
 {
-    MDB_stat stat;
     struct dirent *beside = NULL;
-    int rc = mdb_env_stat(s->main.env, &stat);
-    if (rc != 0)
-        return environment_fail(&s->main, "count its tables", rc, err);
-    if (stat.ms_entries > 0)
-        return SEM_OK;
+    bool is_new;
+    sem_status status = environment_is_new(&s->main, &is_new, err);
+    if (status != SEM_OK || !is_new)
+        return status;
     DIR *folder = opendir(s->path);
     if (folder == NULL)
         return files_fail(err, "open", s->path);
     while ((beside = readdir(folder)) != NULL && !is_of_a_store(beside->d_name))
         ;
-    sem_status status = SEM_OK;
     if (beside != NULL)
         status = sem_fail(err, SEM_FAILED_PRECONDITION,
                           "%s/main/data.mdb is empty or was lost, but there is %s beside it; put the file back or "

@@ -120,6 +120,16 @@ sem_status environment_open(environment *e, store *s, const char *name, sem_erro
     return status;
 }
 
+sem_status environment_is_new(const environment *e, bool *is_new, sem_error *err)
+{
+    MDB_stat stat;
+    int rc = mdb_env_stat(e->env, &stat);
+    if (rc != 0)
+        return environment_fail(e, "count its tables", rc, err);
+    *is_new = stat.ms_entries == 0;
+    return SEM_OK;
+}
+
 void environment_close(environment *e)
 {
     if (e->env != NULL)

@@ -225,6 +225,8 @@ sem_status environment_damaged(const environment *e, const char *what, sem_error
 /* Opens or creates the environment below the store's folder and refuses a newer format. */
 sem_status environment_open(environment *e, store *s, const char *name, sem_error *err);
 void environment_close(environment *e); /* accepts a closed one */
+/* Whether it has no table: nothing of ours was ever committed to its file. */
+sem_status environment_is_new(const environment *e, bool *is_new, sem_error *err);
 /* Creates named databases in one transaction, `meta` with the format version among them. */
 typedef struct named_database {
     const char *name;
@@ -482,7 +484,9 @@ bool events_left(const char *path);
 const char *events_folder(const char *path);
 /* Opens an environment with the log's tables, of which *e gets all but the name; tables: their numbers. */
 sem_status events_open(store *s, const char *name, environment *e, MDB_dbi tables[3], sem_error *err);
-/* Opens the log. */
+/* Whether the store has been opened before, so that its log is there or was lost. */
+sem_status store_was_begun(const store *s, MDB_txn *main_txn, bool *begun, sem_error *err);
+/* Opens the log. SEM_FAILED_PRECONDITION where its file was lost and nobody has given it up. */
 sem_status events_open_first(store *s, sem_error *err);
 void events_close(store *s);
 /* The log's file of now, which stays open until it is unpinned. Any thread. */

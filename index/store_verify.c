@@ -113,7 +113,27 @@ sem_status verify_walk(verify *v, environment *e, MDB_txn *txn, MDB_dbi dbi, ver
 
 /* --- opening */
 
-static sem_status lock_store(const char *path, int *fd, sem_error *err)
+static sem_status lock_fail(const char *path, const char *name, sem_error *err)
+{
+    if (errno == EWOULDBLOCK)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "%s is in use by a running semd; stop it first", path);
+    return sem_fail(err, SEM_INTERNAL, "cannot lock %s: %s", name, strerror(errno));
+}
+
+/* Where we may not write a shared lock keeps a daemon out as well. Without the file there is none to keep
+ * out: it makes it first of all. Some file systems that are read-only know no locks. */
+static sem_status lock_read_only(const char *path, const char *name, int *fd, sem_error *err)
+{
+    *fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0 && errno == ENOENT)
+        return SEM_OK;
+    if (*fd < 0)
+        return sem_fail(err, SEM_INTERNAL, "cannot open %s: %s", name, strerror(errno));
+    return flock(*fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK ? SEM_OK : lock_fail(path, name, err);
+}
+
+/* read_only: where only reading is wanted; set when the folder cannot be written to. */
+static sem_status lock_store(const char *path, int *fd, bool *read_only, sem_error *err)
 {
     char name[FILES_PATH_MAX];
     sem_status status = files_join(name, err, "%s/main/data.mdb", path);
@@ -126,11 +146,13 @@ static sem_status lock_store(const char *path, int *fd, sem_error *err)
         return status;
     /* A folder that was just restored has none yet. */
     *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0 && read_only != NULL && (errno == EACCES || errno == EROFS)) {
+        *read_only = true;
+        return lock_read_only(path, name, fd, err);
+    }
     if (*fd < 0)
         return sem_fail(err, SEM_INTERNAL, "cannot open %s: %s", name, strerror(errno));
-    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-        return SEM_OK;
-    return sem_fail(err, SEM_FAILED_PRECONDITION, "%s is in use by a running semd; stop it first", path);
+    return flock(*fd, LOCK_EX | LOCK_NB) == 0 ? SEM_OK : lock_fail(path, name, err);
 }
 
 /* LMDB would say of an empty file that its descriptor is bad. */
@@ -222,18 +244,6 @@ static sem_status open_main(verify *v, sem_error *err)
                             &v->r.main, err);
 }
 
-static sem_status open_events(verify *v, sem_error *err)
-{
-    store *s = &v->s;
-    MDB_txn *txn = NULL;
-    const named_database tables[] = {{"events", &s->event_log}, {"queries", &s->queries}, {"clicks", &s->clicks}};
-    sem_status status =
-        open_environment(v, &s->events, events_folder(s->path), tables, sizeof tables / sizeof *tables, "", &txn, err);
-    if (txn != NULL)
-        v->r.parts[v->r.part_count++] = (read_part){.e = &s->events, .txn = txn};
-    return status;
-}
-
 /* Whether documents have places in a space. */
 static bool has_places(verify *v, uint32_t number)
 {
@@ -258,23 +268,64 @@ static bool is_empty(MDB_txn *txn)
            stat.ms_entries == 0;
 }
 
-/* begun: of a candidate, whose record is written before its space is made. A job that was cut off
- * between the two makes it when it goes on. */
-static sem_status open_space(verify *v, uint32_t number, uint32_t dim, bool begun, sem_error *err)
+/* Whether an environment's file is not there or holds nothing: the start would make it anew. */
+static sem_status is_missing(const verify *v, const char *name, bool *missing, sem_error *err)
 {
-    char name[24], path[FILES_PATH_MAX];
+    char path[FILES_PATH_MAX];
     struct stat st;
+    sem_status status = files_join(path, err, "%s/%s/data.mdb", v->s.path, name);
+    *missing = status == SEM_OK && (stat(path, &st) != 0 ? errno == ENOENT || errno == ENOTDIR : st.st_size == 0);
+    return status;
+}
+
+/* A store that was never opened to the end has none yet. */
+static sem_status report_lost_log(verify *v, sem_error *err)
+{
+    bool begun;
+    sem_status status = store_was_begun(&v->s, v->r.main, &begun, err);
+    if (status == SEM_OK && begun)
+        verify_report(v, "events: data.mdb is missing or empty: the log of searches, clicks and feedback was lost");
+    return status;
+}
+
+static sem_status open_events(verify *v, sem_error *err)
+{
+    store *s = &v->s;
+    MDB_txn *txn = NULL;
+    bool missing = false;
+    const char *name = events_folder(s->path);
+    const named_database tables[] = {{"events", &s->event_log}, {"queries", &s->queries}, {"clicks", &s->clicks}};
+    sem_status status = is_missing(v, name, &missing, err);
+    if (status == SEM_OK && missing)
+        return report_lost_log(v, err);
+    if (status == SEM_OK)
+        status = open_environment(v, &s->events, name, tables, sizeof tables / sizeof *tables, "", &txn, err);
+    if (txn != NULL)
+        v->r.parts[v->r.part_count++] = (read_part){.e = &s->events, .txn = txn};
+    return status == SEM_FAILED_PRECONDITION && is_empty(txn) ? report_lost_log(v, err) : status;
+}
+
+/* The start makes one anew that is missing or empty, which is right as long as no document has vectors in it: a
+ * generation's record is written before its space is made. */
+static sem_status report_lost_space(verify *v, const char *name, uint32_t number)
+{
+    if (has_places(v, number))
+        verify_report(v, "%s: the folder is missing, or its file is empty", name);
+    return SEM_OK;
+}
+
+static sem_status open_space(verify *v, uint32_t number, uint32_t dim, sem_error *err)
+{
+    char name[24];
+    bool missing = false;
     size_t at = 0;
     for (; at < STORE_SPACES_MAX && v->s.spaces[at] != NULL; at++)
         if (v->s.spaces[at]->number == number)
             return SEM_OK;
     space_name(name, number);
-    sem_status status = files_join(path, err, "%s/%s/data.mdb", v->s.path, name);
-    if (status == SEM_OK && (stat(path, &st) != 0 || st.st_size == 0)) {
-        if (!begun || has_places(v, number))
-            verify_report(v, "%s: the folder is missing, or its file is empty", name);
-        return SEM_OK;
-    }
+    sem_status status = is_missing(v, name, &missing, err);
+    if (status == SEM_OK && missing)
+        return report_lost_space(v, name, number);
     space *sp = status == SEM_OK && at < STORE_SPACES_MAX ? calloc(1, sizeof *sp) : NULL;
     if (sp == NULL)
         return status != SEM_OK ? status : sem_fail_memory(err, "a space");
@@ -287,11 +338,11 @@ static sem_status open_space(verify *v, uint32_t number, uint32_t dim, bool begu
     status = open_environment(v, &sp->in, name, tables, 3, "blocks dead", &txn, err);
     if (txn != NULL)
         v->r.parts[v->r.part_count++] = (read_part){.e = &sp->in, .sp = sp, .txn = txn};
-    if (status == SEM_FAILED_PRECONDITION && begun && is_empty(txn) && !has_places(v, number))
-        return SEM_OK;
+    if (status == SEM_FAILED_PRECONDITION && is_empty(txn))
+        return report_lost_space(v, name, number);
     if (status == SEM_OK)
         status = meta_get(&sp->in, txn, "dim", &stored, err);
-    if (status == SEM_OK && stored != dim && !(begun && stored == 0))
+    if (status == SEM_OK && stored != dim && (stored != 0 || has_places(v, number)))
         verify_report(v, "%s: its vectors have %llu floats, those of its generation %u", name,
                       (unsigned long long)stored, dim);
     return status;
@@ -305,11 +356,10 @@ static sem_status open_all(verify *v, sem_error *err)
     if (status == SEM_OK)
         status = store_generation_list(&v->r, &v->generations, &v->generation_count, err);
     if (status == SEM_OK)
-        status = open_space(v, STORE_SPACE_EXTERNAL, 0, false, err);
+        status = open_space(v, STORE_SPACE_EXTERNAL, 0, err);
     for (size_t i = 0; i < v->generation_count && status == SEM_OK; i++)
         if (v->generations[i].state != GENERATION_RETIRED)
-            status = open_space(v, v->generations[i].space, v->generations[i].dim,
-                                v->generations[i].state == GENERATION_CANDIDATE, err);
+            status = open_space(v, v->generations[i].space, v->generations[i].dim, err);
     /* Which says of a verification that a daemon has the folder, and nothing else. */
     if (status == SEM_FAILED_PRECONDITION)
         err->code = status = SEM_INTERNAL;
@@ -360,7 +410,7 @@ static sem_status run(const verify_options *options, verify_result *out, sem_err
     pthread_mutex_init(&v->s.lock, NULL);
     sem_status status = files_join(v->s.path, err, "%s", options->path);
     if (status == SEM_OK)
-        status = lock_store(options->path, &v->lock_fd, err);
+        status = lock_store(options->path, &v->lock_fd, &v->result.read_only, err);
     if (status == SEM_OK)
         status = open_all(v, err);
     if (status == SEM_OK)
@@ -389,7 +439,7 @@ sem_status store_remove_caches(const char *path, unsigned *removed, sem_error *e
     char folder[FILES_PATH_MAX];
     int fd = -1;
     *removed = 0;
-    sem_status status = lock_store(path, &fd, err);
+    sem_status status = lock_store(path, &fd, NULL, err);
     for (size_t i = 0; i < sizeof folders / sizeof *folders && status == SEM_OK; i++) {
         status = files_join(folder, err, "%s/%s", path, folders[i]);
         if (status == SEM_OK && access(folder, F_OK) == 0) {

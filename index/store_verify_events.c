@@ -197,8 +197,10 @@ sem_status verify_events(verify *v, sem_error *err)
     event_walk w = {.v = v};
     MDB_cursor *cursor;
     MDB_val key, value;
+    if (v->s.event_log == 0) /* lost, or not made yet */
+        return SEM_OK;
     sem_status status = read_txn(&v->r, &v->s.events, &w.txn, err);
-    if (status != SEM_OK || v->s.event_log == 0)
+    if (status != SEM_OK)
         return status;
     size_t left;
     int rc = verify_cursor(&v->s.events, w.txn, v->s.event_log, &cursor, &left);

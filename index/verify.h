@@ -1,6 +1,6 @@
 /* Whether a store is what docs/format.md says: every record of its form, and all of
  * them in agreement. No daemon may have the store open, and nothing is written but the
- * lock file, where there is none. */
+ * lock file, where there is none and the folder can be written to. */
 #ifndef SEM_INDEX_VERIFY_H
 #define SEM_INDEX_VERIFY_H
 
@@ -22,6 +22,7 @@ typedef struct verify_options {
 typedef struct verify_result {
     uint64_t violations;
     uint64_t collections, documents, vectors, events; /* that were looked at */
+    bool read_only; /* the store could not be written to: a daemon on another machine goes unnoticed */
 } verify_result;
 
 /* SEM_FAILED_PRECONDITION when a daemon has it, SEM_NOT_FOUND when it is none; an error where

@@ -379,7 +379,8 @@ const command COMMANDS[] = {
      .synopsis = "DATA",
      .summary = "Check a data folder that no server has open.",
      .details = "DATA is a storage.path. Prints each violation of what docs/format.md says, and ends\n"
-                "with status 1 when there is any. Nothing is written but what --rebuild removes.",
+                "with status 1 when there is any. Nothing is written but what --rebuild removes; a\n"
+                "folder that is read-only will do.",
      OPTIONS(VERIFY_OPTIONS),
      .least = 1,
      .most = 1,

@@ -135,6 +135,11 @@ sem_status run_verify(semctl *ctl, const command *c, const arguments *a, sem_err
         printf("%" PRIu64 " collections, %" PRIu64 " documents, %" PRIu64 " vectors, %" PRIu64 " events%s\n",
                r.collections, r.documents, r.vectors, r.events,
                removed > 0 ? "; caches were removed, the next start makes them anew" : "");
+    if (r.read_only)
+        fprintf(stderr,
+                "semctl: note: %s cannot be written to, so it was only read; whether a daemon on another machine "
+                "has it cannot be told\n",
+                a->words[0]);
     if (r.violations == 0)
         return SEM_OK;
     return sem_fail(err, SEM_INTERNAL, "%s is damaged: %" PRIu64 " violations; restore a backup", a->words[0],

@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { DOCUMENTS = 300, TABLES = 16, ROUNDS = 60, IDS = 400 };
@@ -534,6 +536,73 @@ START_TEST(store_in_use_is_left_alone)
 }
 END_TEST
 
+/* Nobody may write there, or to what lies there; anybody may read. */
+static void make_read_only(const char *folder, bool read_only)
+{
+    char command[FILES_PATH_MAX + 64];
+    snprintf(command, sizeof command, read_only ? "chmod -R a=rX '%s'" : "chmod -R u=rwX '%s'", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+enum { NOBODY = 65534, CHILD_SOUND = 10 };
+
+/* Permissions do not hold root. */
+static void become_nobody(void)
+{
+    if (geteuid() != 0)
+        return;
+    ck_assert_int_eq(setresgid(NOBODY, NOBODY, NOBODY), 0);
+    ck_assert_int_eq(setresuid(NOBODY, NOBODY, NOBODY), 0);
+}
+
+/* In a process of its own: what verifies, and as whom, is the child's. */
+static int verify_as_nobody(void)
+{
+    static findings f;
+    sem_error error;
+    verify_result result;
+    verify_options o = {.path = store_folder(), .found = note, .context = &f};
+    int status;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        become_nobody();
+        sem_status got = store_verify(&o, &result, &error);
+        if (got != SEM_OK)
+            fprintf(stderr, "%s\n", error.message);
+        _exit(got == SEM_OK && result.read_only && result.documents == DOCUMENTS && f.count == 0 ? CHILD_SOUND
+                                                                                                 : (int)got);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+START_TEST(store_that_nobody_may_write_to_is_verified)
+{
+    sem_error error;
+    char parent[FILES_PATH_MAX];
+    make_store();
+    ck_ok(files_join(parent, &error, "%s", testing_folder()));
+    ck_assert_int_eq(chmod(parent, 0755), 0);
+    make_read_only(store_folder(), true);
+    ck_assert_int_eq(verify_as_nobody(), CHILD_SOUND);
+    /* As a daemon has it that came first. */
+    int fd = open(below_store("semd.lock"), O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+    ck_assert_int_eq(verify_as_nobody(), SEM_FAILED_PRECONDITION);
+    close(fd);
+    /* As a copy of it is on a disk that was written elsewhere: without the file that is locked. */
+    make_read_only(store_folder(), false);
+    ck_assert_int_eq(unlink(below_store("semd.lock")), 0);
+    make_read_only(store_folder(), true);
+    ck_assert_int_eq(verify_as_nobody(), CHILD_SOUND);
+    ck_assert_int_ne(access(below_store("semd.lock"), F_OK), 0);
+    make_read_only(store_folder(), false);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_verify");
@@ -546,6 +615,7 @@ int main(void)
     tcase_add_test(tests, passages_lie_in_their_text);
     tcase_add_test(tests, lost_and_cut_files_are_named);
     tcase_add_test(tests, store_in_use_is_left_alone);
+    tcase_add_test(tests, store_that_nobody_may_write_to_is_verified);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
