@@ -15,9 +15,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/process.h"
-#include "bench/numbers.h"
-#include "bench/server/caller.h"
+#include "bench/server/bench_daemon.h"
 #include "bench/start_data.h"
 
 #include <pthread.h>
@@ -28,60 +26,19 @@
 
 #define COLLECTION "documents"
 
+/* The gate lets nearly everything through: what is measured is the flip. */
+static const char *const settings[] = {
+    "server.http=",           "finetune.enabled=false", "finetune.watchdog=false",    "finetune.min_pairs=50",
+    "finetune.min_heldout=1", "finetune.max_p=1",       "finetune.max_probe_loss=1",  "finetune.own_pairs=0",
+    "train.epochs=8",         "train.batch_size=16",    "train.learning_rate=0.0005", "train.dropout=0"};
+
 enum { BATCH = 500, LESSONS = 512, JUDGED = 256, JOBS_MAX = 9, FLIPS_MAX = 1000, LOG_BYTES_MAX = 64 << 20 };
 
 typedef struct bench {
     start_data data;
     size_t text, flips, limit_ms;
-    const char *folder, *semd, *model;
-    char place[FILES_PATH_MAX]; /* the folder's absolute path */
-    process daemon;
-    caller caller;
-    bool connected;
+    bench_daemon daemon;
 } bench;
-
-/* --- the daemon */
-
-static sem_status start_daemon(bench *b, sem_error *err)
-{
-    char storage[FILES_PATH_MAX], model[FILES_PATH_MAX], listen[FILES_PATH_MAX], log[FILES_PATH_MAX];
-    static const char *const settings[] = {
-        "server.http=",           "finetune.enabled=false", "finetune.watchdog=false",    "finetune.min_pairs=50",
-        "finetune.min_heldout=1", "finetune.max_p=1",       "finetune.max_probe_loss=1",  "finetune.own_pairs=0",
-        "train.epochs=8",         "train.batch_size=16",    "train.learning_rate=0.0005", "train.dropout=0"};
-    enum { SETTINGS = sizeof settings / sizeof *settings };
-    char *argv[2 * (SETTINGS + 3) + 2] = {(char *)(uintptr_t)b->semd};
-    size_t n = 1;
-    sem_status status = files_join(storage, err, "storage.path=%s/data", b->folder);
-    if (status == SEM_OK)
-        status = files_join(model, err, "model.path=%s", b->model);
-    if (status == SEM_OK)
-        status = files_join(listen, err, "server.listen=unix:%s/socket", b->folder);
-    if (status == SEM_OK)
-        status = files_join(log, err, "%s/log", b->folder);
-    if (status != SEM_OK)
-        return status;
-    char *const ours[] = {storage, model, listen};
-    for (size_t i = 0; i < 3 + SETTINGS; i++) {
-        argv[n++] = (char *)"-o";
-        argv[n++] = i < 3 ? ours[i] : (char *)(uintptr_t)settings[i - 3];
-    }
-    status = process_start(&b->daemon, argv, log, false, NULL, err);
-    if (status == SEM_OK)
-        status = caller_open(&b->caller, b->daemon.address, err);
-    b->connected = status == SEM_OK;
-    return status;
-}
-
-static sem_status stop_daemon(bench *b, sem_error *err)
-{
-    if (b->connected)
-        caller_close(&b->caller);
-    b->connected = false;
-    if (b->daemon.pid > 0 && !process_stop(&b->daemon))
-        return sem_fail(err, SEM_INTERNAL, "semd did not end in order; see %s", b->daemon.log);
-    return SEM_OK;
-}
 
 /* --- documents */
 
@@ -97,7 +54,7 @@ static void lesson(size_t n, bool query, char text[128])
 
 static sem_status put(bench *b, size_t from, size_t to, char *text, sem_error *err)
 {
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, from < LESSONS ? 2 : 3);
     pack_str(&p, "collection");
     pack_str(&p, COLLECTION);
@@ -121,13 +78,13 @@ static sem_status put(bench *b, size_t from, size_t to, char *text, sem_error *e
         pack_str(&p, "text");
         pack_str(&p, text);
     }
-    return caller_do(&b->caller, &p, "upsert", err);
+    return caller_do(&b->daemon.caller, &p, "upsert", err);
 }
 
 static sem_status judge(bench *b, sem_error *err)
 {
     char text[128];
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, 2);
     pack_str(&p, "collection");
     pack_str(&p, COLLECTION);
@@ -143,12 +100,12 @@ static sem_status judge(bench *b, sem_error *err)
         pack_str(&p, "label");
         pack_int(&p, 1);
     }
-    return caller_do(&b->caller, &p, "feedback", err);
+    return caller_do(&b->daemon.caller, &p, "feedback", err);
 }
 
 static sem_status create(bench *b, sem_error *err)
 {
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, 2);
     pack_str(&p, "name");
     pack_str(&p, COLLECTION);
@@ -156,7 +113,7 @@ static sem_status create(bench *b, sem_error *err)
     pack_map(&p, 1);
     pack_str(&p, "lexical");
     pack_bool(&p, false);
-    return caller_do(&b->caller, &p, "collection.create", err);
+    return caller_do(&b->daemon.caller, &p, "collection.create", err);
 }
 
 static sem_status load(bench *b, sem_error *err)
@@ -176,7 +133,7 @@ static sem_status load(bench *b, sem_error *err)
         status = judge(b, err);
     uint64_t count = 0;
     if (status == SEM_OK)
-        status = caller_settle(&b->caller, COLLECTION, &count, err);
+        status = caller_settle(&b->daemon.caller, COLLECTION, &count, err);
     if (status == SEM_OK)
         printf("load      %llu documents, at rest after %.1f s\n", (unsigned long long)count,
                (double)(clock_monotonic_ns() - began) / 1e9);
@@ -189,19 +146,19 @@ static sem_status train(bench *b, sem_error *err)
 {
     for (int i = 0; i < JOBS_MAX; i++) {
         client_reply reply = {0};
-        packer p = caller_begin(&b->caller);
+        packer p = caller_begin(&b->daemon.caller);
         pack_map(&p, 2);
         pack_str(&p, "mode");
         pack_str(&p, "query");
         pack_str(&p, "wait");
         pack_bool(&p, true);
-        sem_status status = caller_call(&b->caller, &p, "finetune", &reply, err);
+        sem_status status = caller_call(&b->daemon.caller, &p, "finetune", &reply, err);
         const bool promoted = status == SEM_OK && object_is(object_get(&reply.value, "decision"), "promoted");
         client_reply_free(&reply);
         if (status != SEM_OK || promoted)
             return status;
     }
-    return sem_fail(err, SEM_INTERNAL, "no query model was promoted; see %s", b->daemon.log);
+    return sem_fail(err, SEM_INTERNAL, "no query model was promoted; see %s", b->daemon.process.log);
 }
 
 /* --- searches beside it */
@@ -235,7 +192,7 @@ static void *searcher_main(void *context)
 {
     searcher *s = context;
     caller c = {0};
-    s->status = caller_open(&c, s->bench->daemon.address, &s->err);
+    s->status = caller_open(&c, s->bench->daemon.process.address, &s->err);
     while (s->status == SEM_OK && !atomic_load(&s->stop)) {
         const uint64_t began = clock_monotonic_ns();
         s->status = search_once(&c, s->count++, &s->err);
@@ -266,7 +223,7 @@ static sem_status read_flips(const bench *b, double ms[FLIPS_MAX], size_t *count
     char *log;
     size_t size;
     *count = 0;
-    sem_status status = files_read(b->daemon.log, LOG_BYTES_MAX, &log, &size, err);
+    sem_status status = files_read(b->daemon.process.log, LOG_BYTES_MAX, &log, &size, err);
     if (status != SEM_OK)
         return status;
     for (char *at = log; (at = strstr(at, "event=flip ")) != NULL; at++) {
@@ -276,20 +233,20 @@ static sem_status read_flips(const bench *b, double ms[FLIPS_MAX], size_t *count
     }
     free(log);
     *count = *count < FLIPS_MAX ? *count : FLIPS_MAX;
-    return *count > 0 ? SEM_OK : sem_fail(err, SEM_INTERNAL, "no flip stands in %s", b->daemon.log);
+    return *count > 0 ? SEM_OK : sem_fail(err, SEM_INTERNAL, "no flip stands in %s", b->daemon.process.log);
 }
 
 static sem_status roll_back(bench *b, uint64_t *before, double *ms, sem_error *err)
 {
     client_reply reply = {0};
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, *before != 0);
     if (*before != 0) {
         pack_str(&p, "generation");
         pack_uint(&p, *before);
     }
     const uint64_t began = clock_monotonic_ns();
-    sem_status status = caller_call(&b->caller, &p, "rollback", &reply, err);
+    sem_status status = caller_call(&b->daemon.caller, &p, "rollback", &reply, err);
     *ms = (double)(clock_monotonic_ns() - began) / 1e6;
     if (status == SEM_OK) /* from the first one, which asks for the previous, on: there and back */
         *before = object_uint(object_get(&reply.value, "generation"), 0) == 1 ? 2 : 1;
@@ -330,35 +287,20 @@ static sem_status measure(bench *b, bool *kept, sem_error *err)
 
 static sem_status run(bench *b, bool *kept, sem_error *err)
 {
-    sem_status status = files_remove_folder(b->folder, err);
+    sem_status status = files_remove_folder(b->daemon.folder, err);
     if (status == SEM_OK)
-        status = start_data_folder(b->folder, b->place, err);
-    b->folder = status == SEM_OK ? b->place : b->folder;
+        status = bench_daemon_place(&b->daemon, err);
     if (status == SEM_OK)
         status = start_data_create(&b->data, err);
     if (status == SEM_OK)
-        status = start_daemon(b, err);
+        status = bench_daemon_start(&b->daemon, settings, sizeof settings / sizeof *settings, err);
+    if (status == SEM_OK)
+        status = bench_daemon_connect(&b->daemon, err);
     if (status == SEM_OK)
         status = load(b, err);
     if (status == SEM_OK)
         status = train(b, err);
     return status == SEM_OK ? measure(b, kept, err) : status;
-}
-
-static bool set_option(bench *b, const char *argument)
-{
-    const number_option numbers[] = {{"documents=", &b->data.documents, 2 * LESSONS, 100000000},
-                                     {"dim=", &b->data.dim, 16, 4096},
-                                     {"text=", &b->text, 1, 10000},
-                                     {"flips=", &b->flips, 1, FLIPS_MAX},
-                                     {"limit_ms=", &b->limit_ms, 1, 1000000}};
-    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
-    if (found != NUMBER_NONE)
-        return found == NUMBER_SET;
-    if (strncmp(argument, "folder=", 7) != 0)
-        return false;
-    b->folder = argument + 7;
-    return true;
 }
 
 int main(int argc, char **argv)
@@ -367,27 +309,24 @@ int main(int argc, char **argv)
                .text = 40,
                .flips = 20,
                .limit_ms = 100,
-               .folder = "build/bench-flip"};
-    const char **paths[] = {&b.semd, &b.model};
-    size_t found = 0;
+               .daemon = {.folder = "build/bench-flip"}};
+    const number_option numbers[] = {{"documents=", &b.data.documents, 2 * LESSONS, 100000000},
+                                     {"dim=", &b.data.dim, 16, 4096},
+                                     {"text=", &b.text, 1, 10000},
+                                     {"flips=", &b.flips, 1, FLIPS_MAX},
+                                     {"limit_ms=", &b.limit_ms, 1, 1000000}};
     bool kept = false;
     sem_error err = {0}, ending = {0};
     setvbuf(stdout, NULL, _IOLBF, 0);
-    for (int i = 1; i < argc; i++) {
-        if (strchr(argv[i], '=') == NULL && found < 2)
-            *paths[found++] = argv[i];
-        else if (!set_option(&b, argv[i]))
-            found = 3;
-    }
-    if (found != 2) {
+    if (!bench_daemon_arguments(&b.daemon, numbers, sizeof numbers / sizeof *numbers, argc, argv)) {
         fprintf(stderr, "usage: bench_flip [option=value]... SEMD MODEL (options in the file's head)\n");
         return 2;
     }
     sem_status status = run(&b, &kept, &err);
     if (status != SEM_OK)
         fprintf(stderr, "bench_flip: %s\n", err.message);
-    (void)stop_daemon(&b, &ending);
-    if (status == SEM_OK && files_remove_folder(b.folder, &ending) != SEM_OK) /* else its log tells why */
+    (void)bench_daemon_stop(&b.daemon, &ending);
+    if (status == SEM_OK && files_remove_folder(b.daemon.folder, &ending) != SEM_OK) /* else its log tells why */
         fprintf(stderr, "bench_flip: %s\n", ending.message);
     start_data_free(&b.data);
     return status == SEM_OK && kept ? 0 : 1;

@@ -20,10 +20,8 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/process.h"
 #include "base/random.h"
-#include "bench/numbers.h"
-#include "bench/server/caller.h"
+#include "bench/server/bench_daemon.h"
 #include "bench/start_data.h"
 
 #include <dirent.h>
@@ -44,12 +42,8 @@ enum { BATCH = 500, IN_FLIGHT = 4, ANSWER_MS = 600000, STARTS_MAX = 100, MAKING_
 typedef struct bench {
     start_data data;
     size_t text, lexical, starts, limit_ms, damage, keep;
-    const char *folder, *semd, *model;
-    char place[FILES_PATH_MAX]; /* the folder's absolute path */
-    process daemon;
+    bench_daemon daemon;
     int notify; /* the service manager's socket */
-    caller caller;
-    bool connected;
 } bench;
 
 typedef struct took {
@@ -67,9 +61,9 @@ static double since(uint64_t began_ns)
 static sem_status open_notify(bench *b, sem_error *err)
 {
     struct sockaddr_un where = {.sun_family = AF_UNIX};
-    int n = snprintf(where.sun_path, sizeof where.sun_path, "%s/notify", b->folder);
+    int n = snprintf(where.sun_path, sizeof where.sun_path, "%s/notify", b->daemon.folder);
     if (n < 0 || (size_t)n >= sizeof where.sun_path)
-        return sem_fail(err, SEM_INVALID_ARGUMENT, "folder=%s is too long a path for a socket in it", b->folder);
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "folder=%s is too long a path for a socket in it", b->daemon.folder);
     unlink(where.sun_path);
     b->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (b->notify < 0 || bind(b->notify, (struct sockaddr *)&where, sizeof where) != 0)
@@ -94,39 +88,9 @@ static bool was_ready(const bench *b)
 
 static sem_status start_daemon(bench *b, sem_error *err)
 {
-    char storage[FILES_PATH_MAX], model[FILES_PATH_MAX], listen[FILES_PATH_MAX], log[FILES_PATH_MAX];
-    sem_status status = files_join(storage, err, "storage.path=%s/data", b->folder);
-    if (status == SEM_OK)
-        status = files_join(model, err, "model.path=%s", b->model);
-    if (status == SEM_OK)
-        status = files_join(listen, err, "server.listen=unix:%s/socket", b->folder);
-    if (status == SEM_OK)
-        status = files_join(log, err, "%s/log", b->folder);
-    if (status != SEM_OK)
-        return status;
-    char *argv[] = {
-        (char *)(uintptr_t)b->semd, (char *)"-o", storage, (char *)"-o", model, (char *)"-o", listen, (char *)"-o",
-        (char *)"server.http=",     NULL};
+    static const char *const settings[] = {"server.http="};
     (void)was_ready(b); /* what an earlier one said */
-    return process_start(&b->daemon, argv, log, false, NULL, err);
-}
-
-static sem_status connect_to(bench *b, sem_error *err)
-{
-    sem_status status = caller_open(&b->caller, b->daemon.address, err);
-    b->connected = status == SEM_OK;
-    return status;
-}
-
-static sem_status stop_daemon(bench *b, sem_error *err)
-{
-    if (b->connected)
-        caller_close(&b->caller);
-    b->connected = false;
-    b->caller = (caller){0};
-    if (b->daemon.pid > 0 && !process_stop(&b->daemon))
-        return sem_fail(err, SEM_INTERNAL, "semd did not end in order; see %s", b->daemon.log);
-    return SEM_OK;
+    return bench_daemon_start(&b->daemon, settings, 1, err);
 }
 
 /* Seconds of the processor since its start; below 0 where it has ended. */
@@ -134,7 +98,7 @@ static double cpu_seconds(const bench *b)
 {
     clockid_t clock;
     struct timespec t;
-    if (clock_getcpuclockid(b->daemon.pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
+    if (clock_getcpuclockid(b->daemon.process.pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
         return -1;
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
@@ -149,7 +113,7 @@ static sem_status wait_for_rest(const bench *b, sem_error *err)
         nanosleep(&pause, NULL);
         double now = cpu_seconds(b);
         if (now < 0)
-            return sem_fail(err, SEM_INTERNAL, "semd has ended; see %s", b->daemon.log);
+            return sem_fail(err, SEM_INTERNAL, "semd has ended; see %s", b->daemon.process.log);
         calm = now - before > 0.05 ? -1 : calm;
         before = now;
     }
@@ -181,7 +145,7 @@ static void pack_document(bench *b, packer *p, size_t n, char *text)
 static sem_status send_documents(bench *b, size_t from, size_t to, char *text, sem_error *err)
 {
     uint32_t id;
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, 2);
     pack_str(&p, "collection");
     pack_str(&p, COLLECTION);
@@ -191,13 +155,14 @@ static sem_status send_documents(bench *b, size_t from, size_t to, char *text, s
         pack_document(b, &p, n, text);
     if (p.failed)
         return sem_fail_memory(err, "a request");
-    return client_send(b->caller.client, "upsert", b->caller.request.data, b->caller.request.size, &id, err);
+    return client_send(b->daemon.caller.client, "upsert", b->daemon.caller.request.data, b->daemon.caller.request.size,
+                       &id, err);
 }
 
 static sem_status receive(bench *b, sem_error *err)
 {
     client_reply reply = {0};
-    sem_status status = client_receive(b->caller.client, ANSWER_MS, &reply, err);
+    sem_status status = client_receive(b->daemon.caller.client, ANSWER_MS, &reply, err);
     if (status == SEM_OK)
         status = client_reply_status(&reply, err);
     client_reply_free(&reply);
@@ -211,7 +176,7 @@ static sem_status load(bench *b, sem_error *err)
     size_t in_flight = 0, count = b->data.documents;
     sem_status status = text != NULL ? SEM_OK : sem_fail_memory(err, "a text");
     if (status == SEM_OK)
-        status = caller_create(&b->caller, COLLECTION, b->data.dim, b->lexical != 0, err);
+        status = caller_create(&b->daemon.caller, COLLECTION, b->data.dim, b->lexical != 0, err);
     for (size_t n = 0; status == SEM_OK && n < count; n += BATCH) {
         status = send_documents(b, n, n + BATCH < count ? n + BATCH : count, text, err);
         if (status == SEM_OK && ++in_flight == IN_FLIGHT) {
@@ -259,7 +224,7 @@ static sem_status check_answer(bench *b, size_t query, const msgpack_object *res
 static sem_status ask(bench *b, size_t query, bool *lists, size_t *found, sem_error *err)
 {
     client_reply reply = {0};
-    packer p = caller_begin(&b->caller);
+    packer p = caller_begin(&b->daemon.caller);
     pack_map(&p, 4);
     pack_str(&p, "collection");
     pack_str(&p, COLLECTION);
@@ -269,7 +234,7 @@ static sem_status ask(bench *b, size_t query, bool *lists, size_t *found, sem_er
     pack_uint(&p, START_K);
     pack_str(&p, "log");
     pack_bool(&p, false);
-    sem_status status = caller_call(&b->caller, &p, "explain", &reply, err);
+    sem_status status = caller_call(&b->daemon.caller, &p, "explain", &reply, err);
     if (status == SEM_OK)
         status = check_answer(b, query, &reply.value, lists, found, err);
     client_reply_free(&reply);
@@ -327,7 +292,7 @@ static sem_status start_once(bench *b, bool damaged, took *t, sem_error *err)
     if (status == SEM_OK && !was_ready(b))
         status = sem_fail(err, SEM_INTERNAL, "the service manager was not told that semd is ready");
     if (status == SEM_OK)
-        status = connect_to(b, err);
+        status = bench_daemon_connect(&b->daemon, err);
     for (size_t i = 0; status == SEM_OK && (i == 0 || (!lists && !damaged)); i++) {
         status = ask(b, i % START_QUERIES, &lists, &found, err);
         if (i == 0) {
@@ -335,7 +300,7 @@ static sem_status start_once(bench *b, bool damaged, took *t, sem_error *err)
             t->cpu = cpu_seconds(b);
         }
         if (status == SEM_OK && since(began) > MAKING_S)
-            status = sem_fail(err, SEM_INTERNAL, "no lists after %d s; see %s", MAKING_S, b->daemon.log);
+            status = sem_fail(err, SEM_INTERNAL, "no lists after %d s; see %s", MAKING_S, b->daemon.process.log);
     }
     t->lists = since(began);
     return status;
@@ -351,7 +316,7 @@ static sem_status measure(bench *b, bool *kept, sem_error *err)
 {
     took all[STARTS_MAX];
     char data[FILES_PATH_MAX];
-    sem_status status = files_join(data, err, "%s/data", b->folder);
+    sem_status status = files_join(data, err, "%s/data", b->daemon.folder);
     for (size_t i = 0; i < b->starts && status == SEM_OK; i++) {
         size_t by_lists = 0;
         read_files(data);
@@ -359,7 +324,7 @@ static sem_status measure(bench *b, bool *kept, sem_error *err)
         if (status == SEM_OK)
             status = ask_all(b, &by_lists, err);
         if (status == SEM_OK)
-            status = stop_daemon(b, err);
+            status = bench_daemon_stop(&b->daemon, err);
         if (status == SEM_OK)
             printf("start     ready %.2f s, first answer %.2f s (%.2f s of the processor), from lists %.2f s\n",
                    all[i].ready, all[i].first, all[i].cpu, all[i].lists);
@@ -381,7 +346,7 @@ static sem_status find_lists(const bench *b, char path[FILES_PATH_MAX], sem_erro
 {
     char folder[FILES_PATH_MAX];
     bool found = false;
-    sem_status status = files_join(folder, err, "%s/data/cache", b->folder);
+    sem_status status = files_join(folder, err, "%s/data/cache", b->daemon.folder);
     DIR *d = status == SEM_OK ? opendir(folder) : NULL;
     for (struct dirent *e; d != NULL && status == SEM_OK && !found && (e = readdir(d)) != NULL;) {
         size_t length = strlen(e->d_name);
@@ -431,7 +396,8 @@ static sem_status check_damage(bench *b, sem_error *err)
     for (double until = MAKING_S; status == SEM_OK && by_lists < START_QUERIES; answers += START_QUERIES) {
         status = ask_all(b, &by_lists, err);
         if (status == SEM_OK && since(began) > until)
-            status = sem_fail(err, SEM_INTERNAL, "lists were not made anew in %d s; see %s", MAKING_S, b->daemon.log);
+            status = sem_fail(err, SEM_INTERNAL, "lists were not made anew in %d s; see %s", MAKING_S,
+                              b->daemon.process.log);
     }
     if (status == SEM_OK) {
         printf("damaged   ready %.2f s, first answer %.2f s, lists anew after %.1f s, all of %zu answers right\n",
@@ -439,61 +405,40 @@ static sem_status check_damage(bench *b, sem_error *err)
         status = wait_for_rest(b, err);
     }
     if (status == SEM_OK)
-        status = stop_daemon(b, err);
+        status = bench_daemon_stop(&b->daemon, err);
     if (status == SEM_OK)
         status = start_once(b, false, &t, err);
     if (status == SEM_OK)
         printf("healed    ready %.2f s, first answer %.2f s, from lists %.2f s\n", t.ready, t.first, t.lists);
-    return status == SEM_OK ? stop_daemon(b, err) : status;
+    return status == SEM_OK ? bench_daemon_stop(&b->daemon, err) : status;
 }
 
 /* --- all of it */
 
 static sem_status run(bench *b, bool *kept, sem_error *err)
 {
-    sem_status status = b->keep == 0 ? files_remove_folder(b->folder, err) : SEM_OK;
+    sem_status status = b->keep == 0 ? files_remove_folder(b->daemon.folder, err) : SEM_OK;
     if (status == SEM_OK)
-        status = start_data_folder(b->folder, b->place, err);
-    b->folder = status == SEM_OK ? b->place : b->folder;
+        status = bench_daemon_place(&b->daemon, err);
     if (status == SEM_OK)
         status = start_data_create(&b->data, err);
     if (status == SEM_OK)
         status = open_notify(b, err);
     char data[FILES_PATH_MAX];
     if (status == SEM_OK)
-        status = files_join(data, err, "%s/data", b->folder);
+        status = files_join(data, err, "%s/data", b->daemon.folder);
     if (status == SEM_OK && access(data, F_OK) != 0) {
         status = start_daemon(b, err);
         if (status == SEM_OK)
-            status = connect_to(b, err);
+            status = bench_daemon_connect(&b->daemon, err);
         if (status == SEM_OK)
             status = load(b, err);
         if (status == SEM_OK)
-            status = stop_daemon(b, err);
+            status = bench_daemon_stop(&b->daemon, err);
     }
     if (status == SEM_OK)
         status = measure(b, kept, err);
     return status == SEM_OK && b->damage != 0 ? check_damage(b, err) : status;
-}
-
-static bool set_option(bench *b, const char *argument)
-{
-    const number_option numbers[] = {{"documents=", &b->data.documents, START_QUERIES, 100000000},
-                                     {"dim=", &b->data.dim, 16, 4096},
-                                     {"clusters=", &b->data.clusters, 1, 100000},
-                                     {"text=", &b->text, 1, 10000},
-                                     {"lexical=", &b->lexical, 0, 1},
-                                     {"starts=", &b->starts, 1, STARTS_MAX},
-                                     {"limit_ms=", &b->limit_ms, 1, 1000000},
-                                     {"damage=", &b->damage, 0, 1},
-                                     {"keep=", &b->keep, 0, 1}};
-    const number_found found = numbers_set(numbers, sizeof numbers / sizeof *numbers, argument);
-    if (found != NUMBER_NONE)
-        return found == NUMBER_SET;
-    if (strncmp(argument, "folder=", 7) != 0)
-        return false;
-    b->folder = argument + 7;
-    return true;
 }
 
 int main(int argc, char **argv)
@@ -504,30 +449,31 @@ int main(int argc, char **argv)
                .starts = 5,
                .limit_ms = 3000,
                .damage = 1,
-               .folder = "build/bench-start",
+               .daemon = {.folder = "build/bench-start"},
                .notify = -1};
-    const char **paths[] = {&b.semd, &b.model};
-    size_t found = 0;
+    const number_option numbers[] = {{"documents=", &b.data.documents, START_QUERIES, 100000000},
+                                     {"dim=", &b.data.dim, 16, 4096},
+                                     {"clusters=", &b.data.clusters, 1, 100000},
+                                     {"text=", &b.text, 1, 10000},
+                                     {"lexical=", &b.lexical, 0, 1},
+                                     {"starts=", &b.starts, 1, STARTS_MAX},
+                                     {"limit_ms=", &b.limit_ms, 1, 1000000},
+                                     {"damage=", &b.damage, 0, 1},
+                                     {"keep=", &b.keep, 0, 1}};
     bool kept = false;
     sem_error err = {0}, ending = {0};
     setvbuf(stdout, NULL, _IOLBF, 0);
-    for (int i = 1; i < argc; i++) {
-        if (strchr(argv[i], '=') == NULL && found < 2)
-            *paths[found++] = argv[i];
-        else if (!set_option(&b, argv[i]))
-            found = 3;
-    }
-    if (found != 2) {
+    if (!bench_daemon_arguments(&b.daemon, numbers, sizeof numbers / sizeof *numbers, argc, argv)) {
         fprintf(stderr, "usage: bench_start [option=value]... SEMD MODEL (options in the file's head)\n");
         return 2;
     }
     sem_status status = run(&b, &kept, &err);
     if (status != SEM_OK)
         fprintf(stderr, "bench_start: %s\n", err.message);
-    (void)stop_daemon(&b, &ending);
+    (void)bench_daemon_stop(&b.daemon, &ending);
     if (b.notify >= 0)
         close(b.notify);
-    if (b.keep == 0 && files_remove_folder(b.folder, &ending) != SEM_OK)
+    if (b.keep == 0 && files_remove_folder(b.daemon.folder, &ending) != SEM_OK)
         fprintf(stderr, "bench_start: %s\n", ending.message);
     start_data_free(&b.data);
     return status == SEM_OK && kept ? 0 : 1;

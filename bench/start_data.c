@@ -5,7 +5,6 @@
 #include "index/dot.h"
 #include "index/topk.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,16 +154,4 @@ sem_status start_data_check(start_data *d, size_t query, const uint32_t ids[STAR
             *right += d->nearest[query * START_K + k] == ids[i];
     }
     return SEM_OK;
-}
-
-sem_status start_data_folder(const char *folder, char out[FILES_PATH_MAX], sem_error *err)
-{
-    sem_status status = files_make_folder(folder, err);
-    char *path = status == SEM_OK ? realpath(folder, NULL) : NULL;
-    if (status == SEM_OK && path == NULL)
-        return sem_fail(err, SEM_NOT_FOUND, "%s: %s", folder, strerror(errno));
-    if (status == SEM_OK)
-        status = files_join(out, err, "%s", path);
-    free(path);
-    return status;
 }

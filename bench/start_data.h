@@ -2,7 +2,6 @@
 #ifndef SEM_BENCH_START_DATA_H
 #define SEM_BENCH_START_DATA_H
 
-#include "base/files.h"
 #include "base/status.h"
 
 #include <stddef.h>
@@ -33,8 +32,5 @@ void start_data_text(size_t n, char *text, size_t bytes);
  * in their order. *right: how many of the nearest they are. */
 sem_status start_data_check(start_data *d, size_t query, const uint32_t ids[START_K], const float scores[START_K],
                             size_t *right, sem_error *err);
-
-/* Makes the folder and gives its absolute path: the daemon takes no other for a socket in it. */
-sem_status start_data_folder(const char *folder, char out[FILES_PATH_MAX], sem_error *err);
 
 #endif

@@ -141,10 +141,10 @@ $(BUILD)/bench_server: $(call objects,$(server_SRC) bench/numbers.c) $(call lib,
 # Benchmarks stand beside the daemon's libraries: bench/bench_x.c -> build/bench_x.
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.c.o $(call objects,$(bench_shared_SRC)) $(call lib,$(up_to_daemon))
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
 
 # These call the daemon as the load generator does.
-$(BUILD)/bench_start $(BUILD)/bench_flip: $(call objects,bench/server/caller.c)
+$(BUILD)/bench_start $(BUILD)/bench_flip: $(call objects,bench/server/caller.c bench/server/bench_daemon.c)
 
 OBJECTS := $(call objects,$(foreach f,$(FOLDERS),$($(f)_SRC)) daemon/main.c $(semctl_SRC) $(semtrain_SRC) $(demo_SRC) $(bench_SRC) $(bench_shared_SRC) $(server_SRC))
 -include $(wildcard $(OBJECTS:.o=.d))
