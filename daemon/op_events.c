@@ -18,6 +18,7 @@ enum {
 _Static_assert((int)KIND_SEARCH == EVENT_SEARCH && (int)KIND_CLICK == EVENT_CLICK &&
                    (int)KIND_FEEDBACK == EVENT_FEEDBACK,
                "the bits of a request are those of the log");
+_Static_assert(WITH_TEXT == 1 && WITH_META == 2 && WITH_VECTOR == 4, "and those of what comes with a hit");
 
 typedef struct listing {
     worker *worker;
@@ -105,13 +106,81 @@ static void pack_hits(packer *p, const event_listed *e)
     }
 }
 
+/* How well it was asked to search, where that was asked. */
+static void pack_effort(packer *p, const event_asked *a)
+{
+    switch (a->effort) {
+    case EFFORT_USUAL: break;
+    case EFFORT_RECALL:
+        pack_str(p, "recall");
+        pack_double(p, a->measure);
+        break;
+    case EFFORT_NPROBE:
+        pack_str(p, "nprobe");
+        pack_uint(p, (uint64_t)a->measure);
+        break;
+    case EFFORT_EXACT:
+        pack_str(p, "exact");
+        pack_bool(p, true);
+        break;
+    }
+}
+
+static void pack_with(packer *p, unsigned with)
+{
+    static const char *const names[] = {"text", "meta", "vector"}; /* WITH_ bits from the lowest on */
+    if (with == 0)
+        return;
+    pack_str(p, "with");
+    pack_array(p, (size_t)__builtin_popcount(with));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (with >> i & 1)
+            pack_str(p, names[i]);
+}
+
+static bool filter_left_out(const event_asked *a)
+{
+    return a->filter == NULL && a->filter_size > 0;
+}
+
+/* Entries that there are only where they were asked for. */
+static size_t count_given(const event_asked *a)
+{
+    return (a->effort != EFFORT_USUAL) + (a->with != 0) + filter_left_out(a);
+}
+
+static void pack_asked(packer *p, const event_asked *a)
+{
+    pack_str(p, "k");
+    if (a->k != 0)
+        pack_uint(p, a->k);
+    else
+        pack_nil(p);
+    pack_str(p, "filter");
+    if (a->filter != NULL)
+        pack_raw(p, a->filter, a->filter_size);
+    else
+        pack_nil(p);
+    if (filter_left_out(a)) {
+        pack_str(p, "filter_bytes");
+        pack_uint(p, a->filter_size);
+    }
+    pack_effort(p, a);
+    pack_with(p, a->with);
+}
+
+static const char *mode_of(const event_listed *e)
+{
+    static const char *const modes[] = {
+        [RANKING_DENSE] = "dense", [RANKING_LEXICAL] = "lexical", [RANKING_HYBRID] = "hybrid"};
+    return e->ranking == RANKING_UNKNOWN ? NULL : modes[e->ranking];
+}
+
 static void pack_search(listing *l, const event_listed *e)
 {
     static const char *const by[] = {[QUERY_TEXT] = "query", [QUERY_VECTOR] = "vector", [QUERY_LIKE] = "like"};
-    static const char *const modes[] = {
-        [RANKING_DENSE] = "dense", [RANKING_LEXICAL] = "lexical", [RANKING_HYBRID] = "hybrid"};
     packer *p = &l->pack;
-    pack_head(l, e, "search", 9);
+    pack_head(l, e, "search", 11 + count_given(&e->asked));
     pack_text(p, "query_id", e->query_id, e->query_id_length);
     pack_collection(l, e->collection);
     pack_str(p, "generation");
@@ -119,21 +188,21 @@ static void pack_search(listing *l, const event_listed *e)
     pack_str(p, "by");
     pack_str(p, by[e->query_kind]);
     pack_str(p, "mode");
-    if (e->ranking != RANKING_UNKNOWN)
-        pack_str(p, modes[e->ranking]);
+    if (mode_of(e) != NULL)
+        pack_str(p, mode_of(e));
     else
         pack_nil(p);
-    if (e->query_kind == QUERY_TEXT) {
-        pack_text(p, "query", e->query, e->query_length);
-    } else {
-        pack_str(p, "query");
+    pack_str(p, "query");
+    if (e->query_kind == QUERY_TEXT)
+        pack_strn(p, e->query, e->query_length);
+    else
         pack_nil(p);
-    }
     pack_str(p, "like");
     if (e->by_id)
         pack_id(p, &e->id);
     else
         pack_nil(p);
+    pack_asked(p, &e->asked);
     pack_user(p, e->user_hash);
     pack_hits(p, e);
 }

@@ -97,6 +97,12 @@ sem_status search_find(search *s, const float *encoded, sem_error *err);
  * since that snapshot, so that the search must be done anew. */
 sem_status search_answer(search *s, sem_error *err);
 
+/* --- the log (search_record.c) */
+
+/* What the event log keeps of a search that showed documents shown[s->count]; NULL: out of memory. The caller owns
+ * it until it hands it to writer_log_search. */
+struct search_record *search_record_make(const search *s, const docid *shown, const char *query_id);
+
 /* --- where documents are cut into passages (search_passages.c) */
 
 /* Sets s->hits to the k documents that are nearest to any passage of the document

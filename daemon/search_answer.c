@@ -96,77 +96,6 @@ static sem_status pack_hits(search *s, packer *p, docid *shown, sem_error *err)
     return SEM_OK;
 }
 
-/* Copies what the log keeps into one block. */
-static search_record *make_record(const search *s, const docid *shown, const char *query_id)
-{
-    static const event_ranking rankings[] = {
-        [SEARCH_DENSE] = RANKING_DENSE, [SEARCH_LEXICAL] = RANKING_LEXICAL, [SEARCH_HYBRID] = RANKING_HYBRID};
-    const request *q = s->request;
-    const docid *like = q->u.search.has_like ? &q->u.search.like : NULL;
-    size_t bytes = s->count * (sizeof(docid) + sizeof(float)) + q->u.search.query.size + 1;
-    bytes += like != NULL && !like->is_integer ? like->length : 0;
-    bytes += s->drafted != NULL ? s->count * sizeof(bool) : 0;
-    for (size_t i = 0; i < s->count; i++)
-        bytes += shown[i].is_integer ? 0 : shown[i].length;
-    search_record *r = pool_take_cleared(s->worker->core->hooks.memory, 1, sizeof *r);
-    char *memory = pool_take(s->worker->core->hooks.memory, bytes);
-    if (r == NULL || memory == NULL) {
-        pool_give(r);
-        pool_give(memory);
-        return NULL;
-    }
-    docid *ids = (docid *)(void *)memory;
-    float *scores = (float *)(void *)(ids + s->count);
-    char *text = (char *)(scores + s->count);
-    bool *rivals = NULL;
-    if (s->drafted != NULL && s->count > 0) {
-        rivals = (bool *)(void *)text;
-        memcpy(rivals, s->drafted, s->count * sizeof *rivals);
-        text += s->count * sizeof *rivals;
-    }
-    for (size_t i = 0; i < s->count; i++) {
-        ids[i] = shown[i];
-        scores[i] = s->hits[i].score;
-        if (!ids[i].is_integer) {
-            memcpy(text, shown[i].string, shown[i].length);
-            ids[i].string = text;
-            text += shown[i].length;
-        }
-    }
-    if (q->u.search.query.size > 0)
-        memcpy(text, q->u.search.query.data, q->u.search.query.size);
-    memcpy(r->query_id, query_id, strlen(query_id) + 1);
-    r->memory = memory;
-    r->memory_bytes = bytes;
-    r->event = (event_search){
-        .query_id = r->query_id,
-        .time_ms = clock_wall_ms(),
-        .collection = s->collection.number,
-        .generation = s->serving->generation,
-        .kind = q->u.search.query.data != NULL ? QUERY_TEXT
-                : q->u.search.has_like         ? QUERY_LIKE
-                                               : QUERY_VECTOR,
-        .ranking = rankings[q->u.search.mode],
-        .query = text,
-        .query_length = q->u.search.query.size,
-        .shown = ids,
-        .scores = scores,
-        .shown_count = s->count,
-        .rival = rivals != NULL ? s->rival->serving->generation : 0,
-        .rivals = rivals,
-    };
-    if (like != NULL)
-        r->event.like = *like;
-    if (like != NULL && !like->is_integer) {
-        memcpy(text, like->string, like->length);
-        r->event.like.string = text;
-    }
-    const span *user = &q->u.search.user;
-    if (user->data != NULL)
-        r->event.user_hash = event_user_hash(s->worker->core->store, user->data, user->size);
-    return r;
-}
-
 /* Sends, unless a hit was deleted meanwhile. A search by `like` depends on that document
  * too. record: of the search, or NULL; taken if it was sent. It must be with the writer
  * before the client can click. */
@@ -215,7 +144,7 @@ static sem_status answer_hits(search *s, sem_error *err)
     pack_array(&a.pack, s->count);
     search_record *record = NULL;
     sem_status status = pack_hits(s, &a.pack, shown, err);
-    if (status == SEM_OK && log && (record = make_record(s, shown, query_id)) == NULL)
+    if (status == SEM_OK && log && (record = search_record_make(s, shown, query_id)) == NULL)
         status = sem_fail_memory(err, "the event log");
     pool_give(shown);
     if (status == SEM_OK)

@@ -7,13 +7,38 @@ static double bits_double(uint64_t bits)
     return v;
 }
 
+/* Takes the fields of the request from *p on, up to end. */
+static bool take_asked(const unsigned char **p, const unsigned char *end, event_asked *out)
+{
+    if (end - *p < EVENT_ASKED_FIXED)
+        return false;
+    const unsigned effort = (*p)[4] & EVENT_EFFORT_MASK, with = (*p)[4] >> EVENT_EFFORT_BITS;
+    const uint32_t length = get_u32(*p + 13);
+    *out = (event_asked){.k = get_u32(*p),
+                         .effort = (event_effort)effort,
+                         .measure = bits_double(get_u64(*p + 5)),
+                         .with = with,
+                         .filter_size = length & ~EVENT_FILTER_LEFT_OUT};
+    *p += EVENT_ASKED_FIXED;
+    if (with > EVENT_WITH_MAX || out->k == 0)
+        return false;
+    if (out->filter_size == 0 || (length & EVENT_FILTER_LEFT_OUT) != 0)
+        return true;
+    if ((size_t)(end - *p) < out->filter_size)
+        return false;
+    out->filter = *p;
+    *p += out->filter_size;
+    return true;
+}
+
 bool event_record_search(const MDB_val *value, event_search_view *out)
 {
     const unsigned char *p = value->mv_data, *end = p + value->mv_size;
     if (value->mv_size < EVENT_SEARCH_FIXED || p[0] != EVENT_SEARCH)
         return false;
     const bool has_rival = (p[17] & EVENT_HAS_RIVAL) != 0;
-    const unsigned kind = p[17] & ((1u << EVENT_QUERY_BITS) - 1);
+    const bool has_asked = (p[17] & EVENT_HAS_ASKED) != 0;
+    const unsigned kind = p[17] & ((1u << EVENT_QUERY_BITS) - 1) & ~(unsigned)EVENT_HAS_ASKED;
     const unsigned ranking = (p[17] & ~(unsigned)EVENT_HAS_RIVAL) >> EVENT_QUERY_BITS;
     if (kind > QUERY_LIKE || ranking > RANKING_HYBRID)
         return false;
@@ -36,7 +61,7 @@ bool event_record_search(const MDB_val *value, event_search_view *out)
         out->rival = get_u32(out->shown);
         out->shown += EVENT_RIVAL;
     }
-    return true;
+    return !has_asked || take_asked(&out->shown, end, &out->asked);
 }
 
 bool event_record_click(const MDB_val *value, event_click_view *out)

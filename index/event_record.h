@@ -14,6 +14,8 @@ enum {
     EVENT_FEEDBACK_FIXED = EVENT_HEAD + 10, /* collection u32, label u8, by id u8, query length u32 */
     EVENT_SHOWN_FIXED = 6,                  /* score f32, key length u16: 0 where the document was erased */
     EVENT_RIVAL = 4,                        /* generation u32, before what was shown, with EVENT_HAS_RIVAL */
+    EVENT_ASKED_FIXED = 17,                 /* behind it, with EVENT_HAS_ASKED: k u32, effort and with u8, measure f64,
+                                             * filter length u32; the filter follows */
     EVENT_SEQ = 8
 };
 
@@ -24,6 +26,7 @@ typedef struct event_search_view {
     uint32_t rival; /* 0: none */
     query_kind kind;
     event_ranking ranking;
+    event_asked asked;
     uint64_t user_hash;
     const char *query_id;
     size_t query_id_length;
@@ -55,7 +58,11 @@ typedef struct event_feedback_view {
 
 /* The byte that says what a search asked by, and in its upper half what ranked; and the bit of the
  * first byte of a key's length, which has no use for it. */
-enum { EVENT_QUERY_BITS = 4, EVENT_HAS_RIVAL = 0x80, EVENT_OF_RIVAL = 0x80 };
+enum { EVENT_QUERY_BITS = 4, EVENT_HAS_ASKED = 4, EVENT_HAS_RIVAL = 0x80, EVENT_OF_RIVAL = 0x80 };
+
+/* The byte of effort, and in its upper bits `with`; and the bit of a filter's length that says that it was left out. */
+enum { EVENT_EFFORT_MASK = 3, EVENT_EFFORT_BITS = 2, EVENT_WITH_MAX = 7 };
+#define EVENT_FILTER_LEFT_OUT (UINT32_C(1) << 31)
 
 /* False: the record is damaged, or of another kind. */
 bool event_record_search(const MDB_val *value, event_search_view *out);

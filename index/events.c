@@ -94,12 +94,32 @@ typedef struct query_bytes {
     unsigned char key[DOCID_KEY_MAX];
 } query_bytes;
 
+/* Of what event_asked takes, with k 0 (nobody has asked so) nothing. */
+static size_t asked_size(const event_asked *a)
+{
+    return a->k == 0 ? 0 : EVENT_ASKED_FIXED + (a->filter_size <= EVENT_FILTER_MAX ? a->filter_size : 0);
+}
+
+static void put_asked(unsigned char **p, const event_asked *a)
+{
+    const bool left_out = a->filter_size > EVENT_FILTER_MAX;
+    if (a->k == 0)
+        return;
+    put_u32(*p, a->k);
+    (*p)[4] = (unsigned char)((unsigned)a->effort | a->with << EVENT_EFFORT_BITS);
+    put_u64(*p + 5, double_bits(a->measure));
+    put_u32(*p + 13, (uint32_t)a->filter_size | (left_out ? EVENT_FILTER_LEFT_OUT : 0));
+    *p += EVENT_ASKED_FIXED;
+    copy(p, a->filter, left_out ? 0 : a->filter_size);
+}
+
 static void fill_search(unsigned char *p, const event_search *e, const query_bytes *query, size_t id_length)
 {
     p = put_head(p, EVENT_SEARCH, e->time_ms);
     put_u32(p, e->collection);
     put_u32(p + 4, e->generation);
-    p[8] = (unsigned char)(e->kind | (unsigned)e->ranking << EVENT_QUERY_BITS | (e->rival != 0 ? EVENT_HAS_RIVAL : 0));
+    p[8] = (unsigned char)(e->kind | (unsigned)e->ranking << EVENT_QUERY_BITS | (e->rival != 0 ? EVENT_HAS_RIVAL : 0) |
+                           (e->asked.k != 0 ? EVENT_HAS_ASKED : 0));
     put_u64(p + 9, e->user_hash);
     p[17] = (unsigned char)id_length;
     put_u32(p + 18, (uint32_t)query->size);
@@ -110,6 +130,7 @@ static void fill_search(unsigned char *p, const event_search *e, const query_byt
         put_u32(p, e->rival);
         p += EVENT_RIVAL;
     }
+    put_asked(&p, &e->asked);
     for (size_t i = 0; i < e->shown_count; i++) {
         unsigned char key[DOCID_KEY_MAX];
         size_t length = docid_to_key(&e->shown[i], key);
@@ -174,7 +195,10 @@ static sem_status check_and_put(store_write *w, const event_search *e, sem_error
     sem_status status = find_query(e, &query, err);
     if (status != SEM_OK)
         return status;
+    if (e->asked.filter_size >= EVENT_FILTER_LEFT_OUT)
+        return sem_fail(err, SEM_INVALID_ARGUMENT, "a filter of %zu bytes is too long to log", e->asked.filter_size);
     size_t size = EVENT_SEARCH_FIXED + id_length + query.size + (e->rival != 0 ? EVENT_RIVAL : 0);
+    size += asked_size(&e->asked);
     for (size_t i = 0; i < e->shown_count; i++)
         size += EVENT_SHOWN_FIXED + (e->shown[i].is_integer ? 9 : 1 + e->shown[i].length);
     return put_search(w, e, &query, id_length, size, err);

@@ -15,6 +15,23 @@ typedef enum query_kind { QUERY_TEXT, QUERY_VECTOR, QUERY_LIKE } query_kind;
 /* What ranked what a search showed. Unknown: it was logged before this was kept. */
 typedef enum event_ranking { RANKING_UNKNOWN, RANKING_DENSE, RANKING_LEXICAL, RANKING_HYBRID } event_ranking;
 
+/* How well a search was asked to search. */
+typedef enum event_effort { EFFORT_USUAL, EFFORT_RECALL, EFFORT_NPROBE, EFFORT_EXACT } event_effort;
+
+/* A longer filter is left out of the log, which says how long it was: filters of many values would fill it, and
+ * clicks on their searches tell no less. As much as a document's meta may have. */
+enum { EVENT_FILTER_MAX = 16 << 10 /* bytes */ };
+
+/* The fields of a search's request that nothing else in the log tells. */
+typedef struct event_asked {
+    uint32_t k; /* 0: it was logged before these were kept */
+    event_effort effort;
+    double measure;     /* the recall, or nprobe */
+    unsigned with;      /* bits as in the request: 1 text, 2 meta, 4 vector */
+    const void *filter; /* MessagePack as it came; NULL: none, or left out */
+    size_t filter_size; /* bytes, of one that is left out as well; 0: none was given */
+} event_asked;
+
 /* Makes a new query id: time and random bytes in hexadecimal, NUL-terminated. */
 bool query_id_make(char out[QUERY_ID_LENGTH + 1], int64_t now_ms);
 
@@ -35,6 +52,7 @@ typedef struct event_search {
     const docid *shown;  /* [shown_count], in order of rank */
     const float *scores; /* [shown_count] */
     size_t shown_count;
+    event_asked asked;
     uint32_t rival;     /* a second generation whose hits are among these, by a draft; 0: none, and then: */
     const bool *rivals; /* [shown_count] which of them are the rival's; NULL */
 } event_search;
@@ -170,6 +188,7 @@ typedef struct event_listed {
     query_kind query_kind;
     event_ranking ranking;
     uint64_t user_hash; /* 0: none given */
+    event_asked asked;
     event_hits hits;
     size_t hit_count;
     /* a click */

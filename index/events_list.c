@@ -22,6 +22,7 @@ static sem_status read_search(store_read *r, const MDB_val *value, event_listed 
     e->query_kind = v.kind;
     e->ranking = v.ranking;
     e->user_hash = v.user_hash;
+    e->asked = v.asked;
     e->query_id = v.query_id;
     e->query_id_length = v.query_id_length;
     if (v.kind == QUERY_TEXT) {

@@ -17,7 +17,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors on disk are l
 _Static_assert(sizeof(float) == 4, "vectors on disk are float32");
 
 enum {
-    STORE_FORMAT = 4,      /* version of the format that is written, and the newest that is read */
+    STORE_FORMAT = 5,      /* version of the format that is written, and the newest that is read */
     STORE_SPACES_MAX = 64, /* spaces open at a time; generations share them and few are kept */
     SPACE_IDLE_MAX = 16,   /* transactions kept for the next reads of a space */
     STORE_DIM_MAX = 65536,

@@ -13,8 +13,13 @@ enum {
     FEEDBACK_FIXED = 19,
     SHOWN_FIXED = 6,
     RIVAL = 4,
-    RIVAL_BIT = 0x80
+    RIVAL_BIT = 0x80,
+    ASKED = 17,
+    ASKED_BIT = 4,
+    QUERY_BITS = 3,
+    WITH_END = 32 /* of the byte with what was asked for with each hit */
 };
+#define LEFT_OUT (UINT32_C(1) << 31)
 
 typedef struct event_counts {
     uint64_t searches, clicks, judgements, last;
@@ -38,10 +43,31 @@ static bool leads_to(const MDB_val *value, bool found, uint64_t seq)
     return found && value->mv_size == 8 && get_u64(value->mv_data) == seq;
 }
 
+/* Where the fields of the request stand, with ASKED_BIT. */
+static size_t asked_from(const unsigned char *p)
+{
+    return (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27) + (p[17] & RIVAL_BIT ? RIVAL : 0);
+}
+
+static bool asked_is_whole(const unsigned char *p, size_t size)
+{
+    const size_t at = asked_from(p);
+    if (!(p[17] & ASKED_BIT))
+        return true;
+    if (at > size || size - at < ASKED || get_u32(p + at) == 0 || p[at + 4] >= WITH_END)
+        return false;
+    const uint32_t filter = get_u32(p + at + 13);
+    return (filter & LEFT_OUT) != 0 || filter <= size - at - ASKED;
+}
+
 /* Where what was shown begins, and the length of the key of what is shown at a place. */
 static size_t shown_from(const unsigned char *p)
 {
-    return (size_t)SEARCH_FIXED + p[26] + get_u32(p + 27) + (p[17] & RIVAL_BIT ? RIVAL : 0);
+    const size_t at = asked_from(p);
+    if (!(p[17] & ASKED_BIT))
+        return at;
+    const uint32_t filter = get_u32(p + at + 13);
+    return at + ASKED + ((filter & LEFT_OUT) != 0 ? 0 : filter);
 }
 
 static size_t key_length(const unsigned char *p, size_t at)
@@ -53,10 +79,9 @@ static size_t key_length(const unsigned char *p, size_t at)
 static bool rival_is_possible(const unsigned char *p, size_t size)
 {
     const bool has_rival = (p[17] & RIVAL_BIT) != 0;
-    size_t at = shown_from(p);
     if (has_rival)
-        return at <= size && get_u32(p + at - RIVAL) != 0;
-    for (; at < size && size - at >= SHOWN_FIXED; at += SHOWN_FIXED + key_length(p, at))
+        return asked_from(p) <= size && get_u32(p + asked_from(p) - RIVAL) != 0;
+    for (size_t at = shown_from(p); at < size && size - at >= SHOWN_FIXED; at += SHOWN_FIXED + key_length(p, at))
         if (p[at + 4] & RIVAL_BIT)
             return false;
     return true;
@@ -64,10 +89,10 @@ static bool rival_is_possible(const unsigned char *p, size_t size)
 
 static bool search_is_whole(const unsigned char *p, size_t size)
 {
-    if (size < SEARCH_FIXED || (p[17] & 15) > QUERY_LIKE || (p[17] & ~RIVAL_BIT) >> 4 > RANKING_HYBRID || p[26] == 0 ||
-        p[26] > QUERY_ID_MAX)
+    if (size < SEARCH_FIXED || (p[17] & 15 & ~ASKED_BIT) > QUERY_LIKE || (p[17] & ~RIVAL_BIT) >> 4 > RANKING_HYBRID ||
+        p[26] == 0 || p[26] > QUERY_ID_MAX)
         return false;
-    if (!rival_is_possible(p, size))
+    if (!asked_is_whole(p, size) || !rival_is_possible(p, size))
         return false;
     size_t at = shown_from(p);
     while (at < size && size - at >= SHOWN_FIXED)
@@ -133,7 +158,7 @@ static sem_status check_click(event_walk *w, uint64_t seq, const unsigned char *
     if (rank == 0 || rank != get_u32(p + 17))
         verify_report(w->v, "events: click %" PRIu64 " has rank %u, search %" PRIu64 " showed its document at %u", seq,
                       get_u32(p + 17), get_u64(key), rank);
-    w->n.judgements += (q[17] & 15) == QUERY_TEXT;
+    w->n.judgements += (q[17] & QUERY_BITS) == QUERY_TEXT;
     return SEM_OK;
 }
 

@@ -83,6 +83,59 @@ START_TEST(events_tell_what_was_searched_clicked_and_judged)
 }
 END_TEST
 
+static bool is_true(const msgpack_object *o)
+{
+    return o != NULL && o->type == MSGPACK_OBJECT_BOOLEAN && o->via.boolean;
+}
+
+/* A filter of so many strings of 15 bytes. */
+static char *long_filter(size_t count)
+{
+    char *text = malloc(count * 24 + 256), *p = text;
+    ck_assert_ptr_nonnull(text);
+    p += sprintf(p, "{'query': 'card', 'filter': {'not': {'field': 'f', 'in': [");
+    for (size_t i = 0; i < count; i++)
+        p += sprintf(p, "%s'%015zu'", i > 0 ? ", " : "", i);
+    sprintf(p, "]}}}");
+    return text;
+}
+
+START_TEST(a_search_tells_all_that_its_request_asked_for)
+{
+    enum { KEPT = 1000, TOO_MANY = 1100 /* strings: of 16 bytes each, of 16 KiB that are kept */ };
+    if (!start())
+        return;
+    ask("'query': 'card', 'k': 1, 'filter': {'any': [{'field': 'n', 'gte': 2.5, 'lt': 7}, {'field': 'f', 'exists': "
+        "false}]}, 'recall': 0.9, 'with': ['meta', 'text']");
+    ask("'like': 'b', 'nprobe': 3");
+    ask("'query': 'card', 'exact': true");
+    char *kept = long_filter(KEPT), *left_out = long_filter(TOO_MANY);
+    box_call(&b, "search", "%s", kept);
+    box_call(&b, "search", "%s", left_out);
+    box_call(&b, "click", "{'query_id': '%s', 'id': 7}", ask("'query': 'card'"));
+    free(kept);
+    free(left_out);
+    const msgpack_object *all = object_get(box_call(&b, "events", NULL), "events"), *e = box_at(all, 0);
+    const msgpack_object *any = object_get(object_get(e, "filter"), "any");
+    ck_assert(number(e, "k") == 1 && object_double(object_get(e, "recall"), 0) == 0.9);
+    ck_assert(box_count(any) == 2 && is_text(box_at(any, 0), "field", "n") && number(box_at(any, 0), "lt") == 7);
+    ck_assert(object_double(object_get(box_at(any, 0), "gte"), 0) == 2.5);
+    ck_assert(box_count(object_get(e, "with")) == 2 && object_is(box_at(object_get(e, "with"), 0), "text"));
+    ck_assert(object_get(e, "exact") == NULL && object_get(e, "filter_bytes") == NULL);
+    e = box_at(all, 1);
+    ck_assert(number(e, "k") == 10 && number(e, "nprobe") == 3 && is_nil(e, "filter"));
+    ck_assert(object_get(e, "recall") == NULL && object_get(e, "with") == NULL);
+    e = box_at(all, 2);
+    ck_assert(is_true(object_get(e, "exact")));
+    e = box_at(all, 3);
+    ck_assert_uint_eq(box_count(object_get(object_get(object_get(e, "filter"), "not"), "in")), KEPT);
+    ck_assert_ptr_null(object_get(e, "filter_bytes"));
+    e = box_at(all, 4);
+    ck_assert(is_nil(e, "filter") && number(e, "filter_bytes") > TOO_MANY * 16);
+    box_stop(&b);
+}
+END_TEST
+
 START_TEST(events_come_in_pages_and_go_on_after_a_restart)
 {
     if (!start())
@@ -136,6 +189,7 @@ int main(void)
     TCase *tests = tcase_create("events");
     tcase_set_timeout(tests, 240);
     tcase_add_test(tests, events_tell_what_was_searched_clicked_and_judged);
+    tcase_add_test(tests, a_search_tells_all_that_its_request_asked_for);
     tcase_add_test(tests, events_come_in_pages_and_go_on_after_a_restart);
     tcase_add_test(tests, events_of_a_dropped_collection_name_none);
     suite_add_tcase(suite, tests);

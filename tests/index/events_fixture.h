@@ -109,6 +109,7 @@ static inline void log_put(store_write *w, const char *query_id, const char *tex
                             .query = text,
                             .query_length = strlen(text),
                             .user_hash = user,
+                            .asked = {.k = 3, .filter = "\x81\xa3not\x80", .filter_size = 6},
                             .shown = shown,
                             .scores = scores,
                             .shown_count = 3};

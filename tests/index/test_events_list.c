@@ -70,6 +70,109 @@ START_TEST(every_event_is_listed_with_what_was_asked)
 }
 END_TEST
 
+static char filter_bytes[EVENT_FILTER_MAX + 1];
+
+/* drafted: with a rival's number before those fields and its mark behind them. */
+static void put_asked(store_write *w, const char *query_id, event_asked asked, bool drafted)
+{
+    sem_error error;
+    const docid shown[2] = {number_id(7), string_id("7")};
+    const float scores[2] = {0.75f, 0.5f};
+    const bool rivals[2] = {false, true};
+    const event_search e = {.query_id = query_id,
+                            .time_ms = LOG_NOW,
+                            .collection = LOG_COLLECTION,
+                            .generation = 3,
+                            .ranking = RANKING_LEXICAL,
+                            .query = "warm",
+                            .query_length = 4,
+                            .asked = asked,
+                            .shown = shown,
+                            .scores = scores,
+                            .shown_count = 2,
+                            .rival = drafted ? 4 : 0,
+                            .rivals = drafted ? rivals : NULL};
+    const event_search *one = &e;
+    ck_ok(events_put_searches(w, &one, 1, &error));
+}
+
+typedef struct asked_list {
+    event_asked all[16];
+    char filters[16][64]; /* the first bytes */
+    size_t count;
+} asked_list;
+
+static bool take_asked(void *context, const event_listed *e)
+{
+    asked_list *l = context;
+    event_hits hits = e->hits;
+    event_hit hit;
+    ck_assert_uint_lt(l->count, 16);
+    if (e->asked.filter != NULL)
+        memcpy(l->filters[l->count], e->asked.filter, e->asked.filter_size < 63 ? e->asked.filter_size : 63);
+    l->all[l->count++] = e->asked;
+    ck_assert(e->hit_count == 2 && e->query_length == 4 && memcmp(e->query, "warm", 4) == 0);
+    ck_assert(event_hit_next(&hits, &hit) && hit.id.is_integer && hit.id.integer == 7);
+    ck_assert(event_hit_next(&hits, &hit) && !hit.id.is_integer && hit.of_rival == (e->rival == 4));
+    return true;
+}
+
+/* With what a version before the fifth wrote, which has nothing of it, among them. */
+START_TEST(a_search_is_listed_with_the_fields_of_its_request)
+{
+    sem_error error;
+    store_write *w;
+    store_read *r;
+    uint64_t last;
+    bool more;
+    static asked_list l;
+    const char filter[] = "\x81\xa3not\x80"; /* what it means is not the log's */
+    store *s = new_store(MAP);
+    ck_ok(store_write_begin(s, &w, &error));
+    for (int i = 0; i < 2; i++) {
+        put_asked(w, i == 0 ? "a" : "A", (event_asked){0}, i == 1);
+        put_asked(w, i == 0 ? "b" : "B", (event_asked){.k = 10}, i == 1);
+        put_asked(w, i == 0 ? "c" : "C",
+                  (event_asked){.k = 10000,
+                                .effort = EFFORT_NPROBE,
+                                .measure = UINT32_MAX,
+                                .with = 5,
+                                .filter = filter,
+                                .filter_size = sizeof filter - 1},
+                  i == 1);
+        put_asked(w, i == 0 ? "d" : "D",
+                  (event_asked){.k = 1,
+                                .effort = EFFORT_RECALL,
+                                .measure = 0.8,
+                                .filter = filter_bytes,
+                                .filter_size = EVENT_FILTER_MAX},
+                  i == 1);
+        put_asked(
+            w, i == 0 ? "e" : "E",
+            (event_asked){.k = 2, .effort = EFFORT_EXACT, .filter = filter_bytes, .filter_size = EVENT_FILTER_MAX + 1},
+            i == 1);
+    }
+    ck_ok(store_write_commit(w, &error));
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(events_list(r, 0, LOG_ALL, LOG_PLENTY, take_asked, &l, &last, &more, &error));
+    store_read_end(r);
+    ck_assert_uint_eq(l.count, 10);
+    for (size_t i = 0; i < 10; i += 5) {
+        const event_asked *a = &l.all[i];
+        ck_assert(a[0].k == 0 && a[0].filter == NULL && a[0].filter_size == 0);
+        ck_assert(a[1].k == 10 && a[1].effort == EFFORT_USUAL && a[1].with == 0 && a[1].filter_size == 0);
+        ck_assert(a[2].k == 10000 && a[2].effort == EFFORT_NPROBE && a[2].measure == UINT32_MAX && a[2].with == 5);
+        ck_assert(a[2].filter_size == sizeof filter - 1);
+        ck_assert_mem_eq(l.filters[i + 2], filter, sizeof filter - 1);
+        ck_assert(a[3].k == 1 && a[3].effort == EFFORT_RECALL && a[3].measure == 0.8);
+        ck_assert(a[3].filter != NULL && a[3].filter_size == EVENT_FILTER_MAX);
+        ck_assert(a[4].k == 2 && a[4].effort == EFFORT_EXACT);
+        ck_assert(a[4].filter == NULL && a[4].filter_size == EVENT_FILTER_MAX + 1);
+    }
+    store_close(s);
+}
+END_TEST
+
 START_TEST(pages_follow_each_other_without_gap_or_repeat)
 {
     store *s = store_with_log();
@@ -109,6 +212,7 @@ int main(void)
     TCase *tests = tcase_create("events_list");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, every_event_is_listed_with_what_was_asked);
+    tcase_add_test(tests, a_search_is_listed_with_the_fields_of_its_request);
     tcase_add_test(tests, pages_follow_each_other_without_gap_or_repeat);
     tcase_add_test(tests, kinds_that_are_not_wanted_are_passed_over);
     suite_add_tcase(suite, tests);

@@ -76,6 +76,7 @@ static void put_events(store_write *w, uint32_t collection)
                            .kind = QUERY_TEXT,
                            .query = "words",
                            .query_length = 5,
+                           .asked = {.k = 10, .with = 1, .filter = "\x81\xa3not\x80", .filter_size = 6},
                            .shown = shown,
                            .scores = scores,
                            .shown_count = 2};
@@ -288,6 +289,9 @@ static const damage damages[] = {
     {"events", "clicks", NULL, TAKE_AWAY, 0, NULL, "click 2 is not found by its search and document"},
     {"events", "events", NULL, TAKE_AWAY, 0, NULL, "click 2 is of event 1, which is no search"},
     {"events", "events", NULL, SET_BYTES, 27, "0fffffff", "search 1 is damaged"},
+    {"events", "events", NULL, SET_BYTES, 38, "00000000", "search 1 is damaged"}, /* k */
+    {"events", "events", NULL, SET_BYTES, 42, "ff", "search 1 is damaged"},       /* with */
+    {"events", "events", NULL, SET_BYTES, 51, "00ffffff", "search 1 is damaged"}, /* bytes of the filter */
     {"events", "events", "0000000000000002", SET_BYTES, 17, "00000001", "showed its document at 2"},
     {"events", "events", "0000000000000003", SET_BYTES, 14, "07", "feedback 3 is damaged"},
     {"events", "events", "0000000000000003", SET_BYTES, 0, "09", "event 3 is of kind 9"},
