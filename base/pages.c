@@ -134,6 +134,21 @@ void pages_drop(void *memory, size_t from, size_t to)
         (void)mprotect((char *)memory + from, to - from, PROT_NONE);
 }
 
+void pages_clear(void *memory, size_t from, size_t to)
+{
+    char *bytes = memory;
+    size_t kept_to = to, kept_from = to; /* what is given back lies between them */
+#ifndef __SANITIZE_ADDRESS__             /* under which memory is malloc's */
+    const size_t page = page_size(), first = (from + page - 1) / page * page, end = to - to % page;
+    if (first < end && madvise(bytes + first, end - first, MADV_DONTNEED) == 0) {
+        kept_to = first;
+        kept_from = end;
+    }
+#endif
+    memset(bytes + from, 0, kept_to - from);
+    memset(bytes + kept_from, 0, to - kept_from);
+}
+
 void pages_trim(void)
 {
 #ifdef __GLIBC__

@@ -31,6 +31,10 @@ bool pages_open(void *memory, size_t from, size_t to);
  * neighbours; a touch of what was given back ends the process. */
 void pages_drop(void *memory, size_t from, size_t to);
 
+/* Makes bytes [from, to) of memory from pages_alloc zero and gives their memory back but for pages
+ * that it shares with its neighbours: they take some again when they are touched. */
+void pages_clear(void *memory, size_t from, size_t to);
+
 /* Gives back what malloc keeps of memory that was freed, in all threads' heaps: after
  * much was freed that will not be needed again. Takes some milliseconds. */
 void pages_trim(void);

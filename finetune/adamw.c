@@ -294,23 +294,43 @@ void adamw_catch_up(adamw *a, const param *p, size_t row, float *params)
 
 /* --- checkpoints: moments of what is frozen, and of rows that no step touched, are 0 and left out */
 
+enum { PIECE_ROWS = 2048 /* of a token table that are copied at a time: a few megabytes */ };
+
+/* What one section has of a kind of moments: those of a dense parameter, or of some rows of a token table. */
+typedef struct adamw_piece {
+    size_t item;     /* of the layout */
+    size_t from, to; /* rows */
+} adamw_piece;
+
+/* The first of them where *at is all 0, else the next; false behind the last. */
+static bool next_piece(const adamw *a, adamw_piece *at)
+{
+    const param_layout *l = a->layout;
+    for (; at->item < l->count; *at = (adamw_piece){.item = at->item + 1}) {
+        const param *p = &l->items[at->item];
+        if (at->to == p->rows || !(factor_of(a, p) > 0))
+            continue;
+        at->from = at->to;
+        at->to = p->rows_sparse && p->rows - at->from > PIECE_ROWS ? at->from + PIECE_ROWS : p->rows;
+        return true;
+    }
+    return false;
+}
+
 /* Copies the moments that are kept from their places to a row without gaps (pack), or
  * back; returns how many they are. Only counts where to is NULL. */
-static size_t move_moments(const adamw *a, bool pack, const float *from, float *to)
+static size_t move_piece(const adamw *a, const adamw_piece *at, bool pack, const float *from, float *to)
 {
+    const param *p = &a->layout->items[at->item];
+    const adamw_rows *rows = p->rows_sparse ? rows_of(a, p) : NULL;
     size_t kept = 0;
-    for (size_t i = 0; i < a->layout->count; i++) {
-        const param *p = &a->layout->items[i];
-        const adamw_rows *rows = p->rows_sparse ? rows_of(a, p) : NULL;
-        const size_t learning = factor_of(a, p) > 0 ? p->rows : 0;
-        for (size_t row = 0; row < learning; row++) {
-            const size_t place = p->offset + row * p->cols;
-            if (rows != NULL && !rows->touched[row])
-                continue;
-            if (to != NULL)
-                memcpy(to + (pack ? kept : place), from + (pack ? place : kept), p->cols * sizeof *to);
-            kept += p->cols;
-        }
+    for (size_t row = at->from; row < at->to; row++) {
+        const size_t place = p->offset + row * p->cols;
+        if (rows != NULL && !rows->touched[row])
+            continue;
+        if (to != NULL)
+            memcpy(to + (pack ? kept : place), from + (pack ? place : kept), p->cols * sizeof *to);
+        kept += p->cols;
     }
     return kept;
 }
@@ -345,46 +365,67 @@ static sem_status save_touched(const adamw *a, const char *prefix, checkpoint_wr
     return status;
 }
 
+static sem_status save_piece(const adamw *a, const adamw_piece *at, const float *moments, checkpoint_writer *w,
+                             const char *name, sem_error *err)
+{
+    const param *p = &a->layout->items[at->item];
+    const size_t count = move_piece(a, at, true, moments, NULL);
+    if (!p->rows_sparse)
+        return checkpoint_put(w, name, moments + p->offset, count * sizeof *moments, err);
+    float *kept = checked_alloc_floats(count + 1, 1);
+    if (kept == NULL)
+        return sem_fail_memory(err, "a checkpoint of the optimiser");
+    move_piece(a, at, true, moments, kept);
+    sem_status status = checkpoint_put(w, name, kept, count * sizeof *kept, err);
+    free(kept);
+    return status;
+}
+
 sem_status adamw_save(const adamw *a, const char *prefix, checkpoint_writer *w, sem_error *err)
 {
     char name[CHECKPOINT_NAME_MAX];
-    const float *const moments[] = {a->mean, a->square};
-    const size_t count = move_moments(a, true, a->mean, NULL);
     const uint64_t step = a->step;
-    float *kept = checked_alloc_aligned(count, sizeof *kept);
-    if (kept == NULL)
-        return sem_fail_memory(err, "a checkpoint of the optimiser");
+    adamw_piece at = {0};
     sem_status status = checkpoint_put(w, section_of(name, prefix, "step", 0), &step, sizeof step, err);
     if (status == SEM_OK)
         status = save_touched(a, prefix, w, err);
-    for (size_t i = 0; i < 2 && status == SEM_OK; i++) {
-        move_moments(a, true, moments[i], kept);
-        status = checkpoint_put(w, section_of(name, prefix, "moment", i + 1), kept, count * sizeof *kept, err);
+    for (size_t i = 0; status == SEM_OK && next_piece(a, &at); i++) {
+        status = save_piece(a, &at, a->mean, w, section_of(name, prefix, "mean", i), err);
+        if (status == SEM_OK)
+            status = save_piece(a, &at, a->square, w, section_of(name, prefix, "square", i), err);
     }
-    free(kept);
     if (status == SEM_OK && a->average != NULL)
         status = checkpoint_put(w, section_of(name, prefix, "average", 0), a->average,
                                 a->layout->total * sizeof *a->average, err);
     return status;
 }
 
+static sem_status load_piece(const adamw *a, const adamw_piece *at, float *moments, const checkpoint_reader *c,
+                             const char *name, sem_error *err)
+{
+    const void *kept = NULL;
+    size_t size = 0;
+    const size_t wanted = move_piece(a, at, false, moments, NULL) * sizeof *moments;
+    sem_status status = checkpoint_view(c, name, &kept, &size, err);
+    if (status == SEM_OK && size != wanted)
+        return sem_fail(err, SEM_FAILED_PRECONDITION, "a checkpoint with %zu bytes in %s, expected %zu", size, name,
+                        wanted);
+    if (status == SEM_OK)
+        move_piece(a, at, false, kept, moments);
+    return status;
+}
+
 static sem_status load_moments(adamw *a, const char *prefix, const checkpoint_reader *c, sem_error *err)
 {
     char name[CHECKPOINT_NAME_MAX];
-    float *const moments[] = {a->mean, a->square};
-    const size_t wanted = move_moments(a, true, a->mean, NULL) * sizeof(float);
-    for (size_t i = 0; i < 2; i++) {
-        const void *kept = NULL;
-        size_t size = 0;
-        sem_status status = checkpoint_view(c, section_of(name, prefix, "moment", i + 1), &kept, &size, err);
-        if (status != SEM_OK)
-            return status;
-        if (size != wanted)
-            return sem_fail(err, SEM_FAILED_PRECONDITION, "a checkpoint with %zu bytes in %s, expected %zu", size, name,
-                            wanted);
-        move_moments(a, false, kept, moments[i]);
+    adamw_piece at = {0};
+    sem_status status = SEM_OK;
+    for (size_t i = 0; status == SEM_OK && next_piece(a, &at); i++) {
+        status = load_piece(a, &at, a->mean, c, section_of(name, prefix, "mean", i), err);
+        if (status == SEM_OK)
+            status = load_piece(a, &at, a->square, c, section_of(name, prefix, "square", i), err);
     }
-    return SEM_OK;
+    return status;
 }
 
 sem_status adamw_load(adamw *a, const char *prefix, const checkpoint_reader *c, sem_error *err)

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char MAGIC[8] = "SEMTRN01";
+static const char MAGIC[8] = "SEMTRN02";
 
 /* Stands before a section's bytes, which are followed by zeros up to a multiple of 8. */
 typedef struct section {

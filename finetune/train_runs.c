@@ -1,13 +1,19 @@
 #include "base/checked.h"
+#include "base/pages.h"
 #include "base/random.h"
 #include "finetune/train_step_internal.h"
 
 #include <string.h>
 
-void train_helper_free(step_helper *h)
+static size_t gradient_bytes(const train_step *s)
+{
+    return s->options.layout->total * sizeof(float);
+}
+
+void train_helper_free(const train_step *s, step_helper *h)
 {
     encoder_tape_destroy(h->tape);
-    free(h->grads);
+    pages_free(h->grads, gradient_bytes(s));
     free(h->touched);
     token_batch_free(&h->run);
     for (size_t i = 0; i < h->outlines_made; i++)
@@ -46,7 +52,7 @@ sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *e
     sem_status status = train_tape_create(s, &h->tape, err);
     if (status != SEM_OK)
         return status;
-    h->grads = calloc(o->layout->total + 1, sizeof *h->grads);
+    h->grads = pages_alloc(gradient_bytes(s));
     h->touched = calloc(o->config->vocab, sizeof *h->touched);
     h->out = checked_realloc(NULL, texts * o->config->dim, sizeof *h->out);
     h->run_end = checked_realloc(NULL, texts, sizeof *h->run_end);

@@ -12,7 +12,7 @@ void train_step_destroy(train_step *s)
         return;
     team_destroy(s->team);
     for (unsigned i = 0; i < s->helper_count; i++)
-        train_helper_free(&s->helpers[i]);
+        train_helper_free(s, &s->helpers[i]);
     train_shapes_destroy(s->shapes);
     train_update_free(s);
     train_weights_destroy(s->weights);
@@ -187,6 +187,18 @@ static float gradient_scale(const train_step *s, double norm)
     return (float)((s->options.clip_norm > 0 && clip < 1 ? clip : 1) / s->batches);
 }
 
+/* Most rows of a token table are rare: a run of many steps touches nearly all, and each step few. */
+enum { ROWS_HELD_SHARE = 8 /* of the vocabulary, this part */ };
+
+static sem_status release_rows(train_step *s, sem_error *err)
+{
+    s->rows_held += s->row_count;
+    if (s->rows_held < s->options.config->vocab / ROWS_HELD_SHARE)
+        return SEM_OK;
+    s->rows_held = 0;
+    return team_run(s->team, train_part_release, s, err);
+}
+
 sem_status train_step_update(train_step *s, double learning_rate, train_step_result *result, sem_error *err)
 {
     if (s->batches == 0)
@@ -205,7 +217,8 @@ sem_status train_step_update(train_step *s, double learning_rate, train_step_res
     s->batches = 0;
     adamw_begin(s->optimiser, learning_rate);
     train_update_learned(s, learning_rate);
-    return team_run(s->team, train_part_update, s, err);
+    status = team_run(s->team, train_part_update, s, err);
+    return status == SEM_OK ? release_rows(s, err) : status;
 }
 
 sem_status train_step_run(train_step *s, const train_batch *batch, double learning_rate, train_step_result *result,

@@ -20,7 +20,7 @@ typedef struct param_block {
 /* What one helper owns. */
 typedef struct step_helper {
     encoder_tape *tape;
-    float *grads;      /* [total], all 0 between steps; rows that were never touched take no memory */
+    float *grads;      /* [total] of pages, all 0 between steps; rows that were not touched lately take no memory */
     uint32_t *touched; /* [vocab] the last step in which this helper touched the row */
     token_batch run;   /* the texts of one run, end to end */
     float *out;        /* [max_texts, E] embeddings of one run, or their gradient */
@@ -58,6 +58,7 @@ struct train_step {
     uint32_t *rows; /* [row_count] rows that the step has touched */
     size_t row_count;
     size_t first_row;  /* in rows: those of the batch under way begin here */
+    size_t rows_held;  /* touched by the steps since gradients of rows gave their memory back, or more */
     double *row_norm;  /* [row_count] */
     uint32_t *lengths; /* [max_texts] */
     float *embeddings; /* [max_texts, E] */
@@ -82,7 +83,7 @@ static inline size_t train_batch_computed(const train_batch *batch)
 /* --- train_runs.c */
 
 sem_status train_helper_create(const train_step *s, step_helper *h, sem_error *err);
-void train_helper_free(step_helper *h);
+void train_helper_free(const train_step *s, step_helper *h);
 /* A tape as all helpers have them. */
 sem_status train_tape_create(const train_step *s, encoder_tape **out, sem_error *err);
 /* Masks repeat for the same seed, step, batch of the step, helper and run. */
@@ -107,6 +108,8 @@ team_part train_part_finish;
 team_part train_part_sum;
 /* Moves the parameters and clears the gradients. */
 team_part train_part_update;
+/* Has the helper's gradients of rows, which are 0, give their memory back. */
+team_part train_part_release;
 /* Of the sum of all gradients, what the loss learns included. */
 double train_gradient_norm(const train_step *s);
 /* Moves what the loss learns. */

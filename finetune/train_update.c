@@ -1,4 +1,5 @@
 #include "base/checked.h"
+#include "base/pages.h"
 #include "finetune/train_step_internal.h"
 
 #include <math.h>
@@ -164,6 +165,18 @@ sem_status train_part_update(void *context, unsigned helper, sem_error *err)
             adamw_update_row(s->optimiser, p, s->rows[i], s->params, grads, s->grad_scale);
             memset(grads + p->offset + s->rows[i] * p->cols, 0, p->cols * sizeof *grads);
         }
+    }
+    return SEM_OK;
+}
+
+sem_status train_part_release(void *context, unsigned helper, sem_error *err)
+{
+    train_step *s = context;
+    (void)err;
+    for (size_t t = 0; t < s->table_count; t++) {
+        const param *p = s->tables[t];
+        pages_clear(s->helpers[helper].grads, p->offset * sizeof(float),
+                    (p->offset + p->rows * p->cols) * sizeof(float));
     }
     return SEM_OK;
 }

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -57,6 +58,26 @@ START_TEST(huge_pages_are_zeroed_and_aligned_and_end_where_they_should)
     ck_assert_uint_eq(other, 0);
     memory[0] = memory[bytes - 1] = 1;
     pages_free(memory, bytes);
+}
+END_TEST
+
+START_TEST(what_is_cleared_is_zero_and_takes_no_memory)
+{
+    const size_t page = page_size(), from = 2 * page + 100, to = 10 * page - 100;
+    unsigned char *memory = pages_alloc(PAGES * page);
+    ck_assert_ptr_nonnull(memory);
+    memset(memory, 7, PAGES * page);
+    pages_clear(memory, from, to);
+#ifndef __SANITIZE_ADDRESS__
+    ck_assert_uint_eq(resident(memory), PAGES - 6); /* two of the eight pages have other bytes too */
+#endif
+    for (size_t i = 0; i < PAGES * page; i++)
+        ck_assert_uint_eq(memory[i], i >= from && i < to ? 0 : 7);
+    memset(memory, 7, PAGES * page);
+    pages_clear(memory, page + 10, page + 20);
+    for (size_t i = 0; i < PAGES * page; i++)
+        ck_assert_uint_eq(memory[i], i >= page + 10 && i < page + 20 ? 0 : 7);
+    pages_free(memory, PAGES * page);
 }
 END_TEST
 
@@ -120,6 +141,7 @@ int main(void)
     TCase *all = tcase_create("all");
     tcase_add_test(all, what_is_allocated_is_zeroed_and_aligned);
     tcase_add_loop_test(all, huge_pages_are_zeroed_and_aligned_and_end_where_they_should, 0, 6);
+    tcase_add_test(all, what_is_cleared_is_zero_and_takes_no_memory);
     tcase_add_test(all, reserved_pages_take_memory_only_while_they_are_open);
     tcase_add_test(all, a_part_of_a_page_is_not_dropped);
 #ifndef __SANITIZE_ADDRESS__

@@ -5,6 +5,8 @@
 #include "finetune/schedule.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A token table of 7 rows of 5, a matrix of 3 x 7 and a bias of 6: no width is
@@ -178,6 +180,56 @@ START_TEST(rows_touched_long_ago_end_with_the_bits_of_a_dense_update)
 }
 END_TEST
 
+/* One step of a table of many rows, of which every third is touched, and of a frozen and a learning matrix. */
+static void large_step(adamw *a, const param_layout *of, const float *grads, float *params)
+{
+    adamw_begin(a, 0.001);
+    for (size_t row = 0; row < of->items[0].rows; row += 3)
+        adamw_update_row(a, &of->items[0], row, params, grads, 1);
+    adamw_update(a, &of->items[2], of->items[2].offset, 21, params, grads, 1);
+    for (size_t row = 0; row < of->items[0].rows; row++)
+        adamw_catch_up(a, &of->items[0], row, params);
+}
+
+START_TEST(a_saved_optimiser_goes_on_with_the_same_bits)
+{
+    enum { MANY = 5000, WIDE = 3, LARGE = MANY * WIDE + 42 };
+    static float params[LARGE], others[LARGE], grads[LARGE];
+    static const double factors[] = {1, 0, 0.5};
+    const param large[] = {
+        {.name = "table", .rows = MANY, .cols = WIDE, .offset = 0, .decay = true, .rows_sparse = true},
+        {.name = "frozen", .rows = 3, .cols = 7, .offset = MANY * WIDE},
+        {.name = "matrix", .rows = 3, .cols = 7, .offset = MANY * WIDE + 21, .decay = true}};
+    const param_layout of = {.items = (param *)(uintptr_t)large, .count = 3, .total = LARGE};
+    adamw *one = NULL, *other = NULL;
+    adamw_options o = adamw_defaults();
+    checkpoint_writer *w = NULL;
+    checkpoint_reader *c = NULL;
+    random_state r;
+    char path[600];
+    o.factors = factors;
+    snprintf(path, sizeof path, "%s/optimiser", testing_folder());
+    random_seed(&r, 11);
+    fill(&r, params, LARGE, 2);
+    fill(&r, grads, LARGE, 1);
+    ck_ok(adamw_create(&one, &of, &o, params, 10, &error));
+    large_step(one, &of, grads, params);
+    ck_ok(checkpoint_create(&w, path, &error));
+    ck_ok(adamw_save(one, "a", w, &error));
+    ck_ok(checkpoint_commit(w, &error));
+    memcpy(others, params, sizeof params);
+    ck_ok(adamw_create(&other, &of, &o, others, 10, &error));
+    ck_ok(checkpoint_open(&c, path, &error));
+    ck_ok(adamw_load(other, "a", c, &error));
+    checkpoint_close(c);
+    large_step(one, &of, grads, params);
+    large_step(other, &of, grads, others);
+    ck_assert(memcmp(params, others, sizeof params) == 0);
+    adamw_destroy(one);
+    adamw_destroy(other);
+}
+END_TEST
+
 START_TEST(rate_rises_then_falls_and_is_never_zero)
 {
     size_t warmup = schedule_warmup(40, 0.1);
@@ -236,6 +288,7 @@ int main(void)
     tcase_add_test(tests, untouched_rows_end_with_the_bits_of_a_dense_update);
     tcase_add_test(tests, biases_do_not_decay);
     tcase_add_test(tests, rows_touched_long_ago_end_with_the_bits_of_a_dense_update);
+    tcase_add_test(tests, a_saved_optimiser_goes_on_with_the_same_bits);
     tcase_add_test(tests, rate_rises_then_falls_and_is_never_zero);
     tcase_add_test(tests, rate_falls_along_a_cosine_or_stays);
     tcase_add_test(tests, shapes_have_names);
