@@ -34,9 +34,13 @@ enum {
     CODES_LINE = 64,       /* bytes in a line, and what rows of bytes are padded to */
     CODES_MOST = 63,       /* of a query's dimension: four of them fit into a byte */
     CODES_TABLES = 128,    /* bytes of tables for a line */
-    CODES_DIM_MAX = 65535, /* so that sums are exact as floats */
+    CODES_DIM_MAX = 65536, /* so that sums fit, see below */
     CODES_BATCH = 8        /* rows of bytes or nibbles that a kernel takes best at a time */
 };
+
+/* Of bits a float holds the sum exactly, of bytes an int32_t holds it. */
+_Static_assert((int64_t)CODES_DIM_MAX *CODES_MOST <= 1 << 24 && (int64_t)CODES_DIM_MAX * 127 * 255 <= INT32_MAX,
+               "the widest vectors have sums that fit");
 
 /* What a block holds besides bits, by lane. An empty lane has the offset -INFINITY. The rows, which
  * only those who passed are asked for, lie last: their line is not read ahead. */

@@ -172,6 +172,55 @@ START_TEST(every_level_gives_the_same_codes)
 }
 END_TEST
 
+/* Of all that are as large as can be, in every place. */
+START_TEST(sums_of_the_widest_vectors_fit)
+{
+    enum { WIDEST = CODES_DIM_MAX };
+    float *ones = aligned(WIDEST * sizeof *ones), *none = aligned(WIDEST * sizeof *none);
+    uint8_t *bytes = aligned(codes_width(WIDEST)), *nibbles = aligned(codes_nibbles_width(WIDEST));
+    uint8_t *block = aligned((1 + 8) * codes_block_size(codes_lines(WIDEST))), *most = aligned(codes_width(WIDEST));
+    int8_t *most_bytes = aligned(codes_query_width(WIDEST));
+    code_query q;
+    memset(most, 255, codes_width(WIDEST));
+    memset(most_bytes, 127, codes_query_width(WIDEST));
+    for (size_t i = 0; i < WIDEST; i++)
+        ones[i] = 1;
+    ck_assert(codes_query_reserve(&q, WIDEST));
+    codes_prepare(&q, ones, WIDEST);
+    const float byte_scale = codes_scale(codes_to_bytes(ones, WIDEST, bytes));
+    const uint16_t scale = codes_to_nibbles(&code_generic, ones, WIDEST, nibbles);
+    codes_clear_block(block, codes_lines(WIDEST));
+    codes_write_lane(&code_generic, block, 0, ones, none, WIDEST, 7, scale);
+    const code_kernel *const all[] = {&code_generic, &code_avx2, &code_avx512};
+    const code_run run = {.blocks = block, .count = 1};
+    for (size_t l = 0; l < 3; l++) {
+        code_candidate found[LANES + 8];
+        const uint8_t *byte_row = bytes, *nibble_row = nibbles, *most_row = most;
+        int32_t sum;
+        if (!all[l]->available())
+            continue;
+        all[l]->bytes(most_bytes, &most_row, 1, codes_width(WIDEST), &sum);
+        ck_assert_int_eq(sum, 127 * 255 * WIDEST);
+        all[l]->nibbles(most_bytes, &most_row, 1, codes_nibbles_width(WIDEST), &sum);
+        ck_assert_int_eq(sum, 127 * 15 * WIDEST);
+        all[l]->bytes(q.bytes, &byte_row, 1, codes_width(WIDEST), &sum);
+        ck_assert_float_eq_tol(codes_byte_score(&q, sum, byte_scale), WIDEST, WIDEST * 0.02f);
+        all[l]->nibbles(q.bytes, &nibble_row, 1, codes_nibbles_width(WIDEST), &sum);
+        ck_assert_float_eq_tol(codes_nibble_score(&q, sum, codes_scale(scale)), WIDEST, WIDEST * 0.02f);
+        ck_assert_uint_eq(all[l]->scan(&q, &run, 0, found), 1);
+        ck_assert_float_eq_tol(found[0].score, WIDEST, WIDEST * 0.02f);
+    }
+    codes_query_free(&q);
+    free(block);
+    free(nibbles);
+    free(bytes);
+    free(most);
+    free(most_bytes);
+    free(none);
+    free(ones);
+}
+END_TEST
+
 /* What a lane holds, by its definition. */
 START_TEST(lanes_hold_signs_and_their_numbers)
 {
@@ -282,6 +331,7 @@ int main(void)
     tcase_add_test(tc, every_level_finds_the_same_candidates);
     tcase_add_test(tc, every_level_sums_the_same_bytes_and_nibbles);
     tcase_add_test(tc, every_level_gives_the_same_codes);
+    tcase_add_test(tc, sums_of_the_widest_vectors_fit);
     tcase_add_test(tc, lanes_hold_signs_and_their_numbers);
     tcase_add_test(tc, estimates_are_near_the_products);
     tcase_add_test(tc, empty_lanes_are_never_candidates);

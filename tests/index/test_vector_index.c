@@ -69,6 +69,40 @@ START_TEST(what_makes_no_sense_is_refused)
 }
 END_TEST
 
+/* As wide as a collection's vectors may be. */
+START_TEST(the_widest_vectors_get_lists)
+{
+    enum { WIDEST = 65536, ROWS = 300, NEAREST = 5 };
+    sem_error error;
+    random_state random;
+    vector_index *index;
+    vector_index_options options = {.dim = WIDEST, .exact_below = 100, .threads = 2};
+    random_seed(&random, testing_seed());
+    float *all = clustered_points(&random, ROWS, WIDEST, 12, 0.8f);
+    ck_ok(vector_index_create(&index, &options, &error));
+    for (uint32_t i = 0; i < ROWS; i++)
+        ck_ok(vector_index_put(index, i, all + (size_t)i * WIDEST, &error));
+    ck_ok(vector_index_train(index, NULL, &error));
+    size_t same = 0;
+    for (uint32_t i = 0; i < ROWS; i += 10) {
+        vector_hit hits[NEAREST], exact[NEAREST];
+        vector_plan plan;
+        size_t count;
+        vector_query q = {.vector = all + (size_t)i * WIDEST, .k = NEAREST, .recall = 0.95};
+        ck_ok(vector_index_search(index, &q, hits, &count, &plan, &error));
+        ck_assert_str_eq(plan.kind, "ivf");
+        ck_assert(count == NEAREST && hits[0].docno == i);
+        q.exact = true;
+        ck_ok(vector_index_search(index, &q, exact, &count, NULL, &error));
+        for (size_t n = 0; n < NEAREST * NEAREST; n++)
+            same += hits[n / NEAREST].docno == exact[n % NEAREST].docno;
+    }
+    ck_assert_uint_ge(same, (size_t)(0.9 * NEAREST * ROWS / 10));
+    vector_index_destroy(index);
+    free(all);
+}
+END_TEST
+
 /* Later with some that are longer than all that was trained. */
 START_TEST(dot_metric_keeps_the_recall_asked)
 {
@@ -295,6 +329,7 @@ int main(void)
     Suite *suite = suite_create("vector_index");
     TCase *tc = tcase_create("vector_index");
     tcase_set_timeout(tc, 300);
+    tcase_add_test(tc, the_widest_vectors_get_lists);
     tcase_add_test(tc, exact_search_equals_brute_force);
     tcase_add_test(tc, an_empty_index_and_k_0_answer_nothing);
     tcase_add_test(tc, what_makes_no_sense_is_refused);
