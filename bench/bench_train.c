@@ -189,8 +189,8 @@ static sem_status next_in_order(void *context, train_batch *batch, sem_error *er
     sem_status status = SEM_OK;
     token_batch_clear(&o->tokens);
     for (size_t i = 0; i < 2 * n && status == SEM_OK; i++) {
-        const train_pair *p = &pairs[i % n];
         const bool query = i < n;
+        const train_pair *p = &pairs[query ? i : i - n];
         status = model_tokenize_within(o->base, NULL, query ? p->query : p->document,
                                        query ? p->query_length : p->document_length, o->config->max_tokens, &o->tokens,
                                        NULL, err);

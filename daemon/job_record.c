@@ -155,7 +155,7 @@ static bool copy_text(const json_t *object, const char *key, char *out, size_t s
     const char *text = json_string_value(json_object_get(object, key));
     if (text == NULL || strlen(text) >= size)
         return false;
-    strcpy(out, text);
+    memcpy(out, text, strlen(text) + 1);
     return true;
 }
 

@@ -48,7 +48,7 @@ double mnrl_scheduled_scale(size_t step, size_t steps)
 double loss_mnrl_scale(const loss *l)
 {
     const mnrl *m = (const mnrl *)l;
-    return m->options.scale_kind == MNRL_SCALE_LEARNED ? exp(m->log_scale.value) : m->scale;
+    return m->options.scale_kind == MNRL_SCALE_LEARNED ? exp((double)m->log_scale.value) : m->scale;
 }
 
 static double cosine(const mnrl_pass *p, size_t i, size_t j)

@@ -84,14 +84,15 @@ static void draw_axes(plot *p, const plot_axis *x, const plot_axis *y, const cha
 {
     char text[32];
     plot_say(p, "<rect width=\"%d\" height=\"%d\" class=\"frame\"/>\n", PLOT_WIDTH, PLOT_HEIGHT);
-    for (double k = ceil(x->from / x->tick); k * x->tick <= x->to * (1 + 1e-9); k++) {
-        const double at = plot_place(x, k * x->tick, PLOT_WIDTH);
+    const long last_x = lround(floor(x->to * (1 + 1e-9) / x->tick)), last_y = lround(y->to / y->tick);
+    for (long k = lround(ceil(x->from / x->tick)); k <= last_x; k++) {
+        const double value = (double)k * x->tick, at = plot_place(x, value, PLOT_WIDTH);
         plot_say(p, "<line x1=\"%.1f\" x2=\"%.1f\" y2=\"%d\" class=\"grid\"/>", at, at, PLOT_HEIGHT);
         plot_say(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", at, PLOT_HEIGHT + 16,
-                 number(text, k * x->tick));
+                 number(text, value));
     }
-    for (double k = round(y->from / y->tick); k <= round(y->to / y->tick); k++) {
-        const double value = k * y->tick, at = PLOT_HEIGHT - plot_place(y, value, PLOT_HEIGHT);
+    for (long k = lround(y->from / y->tick); k <= last_y; k++) {
+        const double value = (double)k * y->tick, at = PLOT_HEIGHT - plot_place(y, value, PLOT_HEIGHT);
         plot_say(p, "<line x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>", PLOT_WIDTH, at, at);
         plot_say(p, "<text x=\"-6\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", at + 4, number(text, value));
     }

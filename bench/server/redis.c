@@ -77,7 +77,7 @@ static sem_status insert(peer_session *s, uint64_t first, const float *vectors, 
     sem_status status = SEM_OK;
     size_t sent = 0;
     for (; sent < count; sent++)
-        if (redisAppendCommand(s->c, "HSET d:%llu v %b", (unsigned long long)(first + sent), vectors + sent * s->dim,
+        if (redisAppendCommand(s->c, "HSET d:%llu v %b", (unsigned long long)first + sent, vectors + sent * s->dim,
                                s->dim * sizeof *vectors) != REDIS_OK)
             return sem_fail(err, SEM_UNAVAILABLE, "redis: %s", s->c->errstr);
     for (size_t i = 0; i < sent && status == SEM_OK; i++) {
