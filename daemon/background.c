@@ -1,6 +1,7 @@
 #include "daemon/background.h"
 
 #include "base/clock.h"
+#include "base/niceness.h"
 #include "daemon/jobs.h"
 #include "daemon/logged_queries.h"
 #include "daemon/meta_catalog.h"
@@ -19,7 +20,8 @@ enum {
     TICK_INTERVAL_MS = 250,
     PACK_BLOCKS = 16,      /* in one group of writes: some 20 ms that others wait */
     PACK_RETRY_MS = 60000, /* after there was no room for it */
-    SLOW_TICKS = 40        /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
+    INDEX_NICE = 10, /* a tenth of a core that searches and writes want: what it does takes seconds, and nobody waits */
+    SLOW_TICKS = 40  /* the size on disk is asked of every file: not at each tick, nor by the loop thread */
 };
 
 struct background {
@@ -157,6 +159,7 @@ static void pack_vectors(background *b)
 static void *index_main(void *argument)
 {
     background *b = argument;
+    (void)niceness_add(INDEX_NICE, NULL); /* without the right to, the work is done all the same */
     do {
         pack_vectors(b);
         train_serving(b, &b->core->current);

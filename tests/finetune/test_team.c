@@ -1,8 +1,10 @@
 #include "tests/common/testing.h"
 
+#include "base/niceness.h"
 #include "finetune/team.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,7 +16,7 @@ static sem_error error;
 
 typedef struct counts {
     unsigned parts[HELPERS];
-    int nice[HELPERS];
+    int nice[HELPERS], policy[HELPERS];
     unsigned failing; /* bit of each helper that fails */
 } counts;
 
@@ -24,6 +26,7 @@ static sem_status count_part(void *context, unsigned helper, sem_error *err)
     c->parts[helper]++;
     errno = 0;
     c->nice[helper] = getpriority(PRIO_PROCESS, (id_t)gettid());
+    c->policy[helper] = sched_getscheduler(0);
     if (c->failing >> helper & 1)
         return sem_fail(err, SEM_UNAVAILABLE, "helper %u failed", helper);
     return SEM_OK;
@@ -71,6 +74,20 @@ START_TEST(helpers_are_nicer_than_their_leader)
 }
 END_TEST
 
+START_TEST(idle_helpers_run_where_nobody_else_wants_to)
+{
+    team *t = NULL;
+    counts c = {0};
+    const int mine = sched_getscheduler(0);
+    ck_ok(team_create(&t, HELPERS, NICENESS_IDLE, &error));
+    ck_ok(team_run(t, count_part, &c, &error));
+    for (unsigned i = 0; i < HELPERS; i++)
+        ck_assert_int_eq(c.policy[i], SCHED_IDLE);
+    ck_assert_int_eq(sched_getscheduler(0), mine);
+    team_destroy(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("team");
@@ -79,6 +96,7 @@ int main(void)
     tcase_add_test(tests, every_helper_does_its_part_once_a_round);
     tcase_add_test(tests, error_is_that_of_the_first_helper_and_does_not_stick);
     tcase_add_test(tests, helpers_are_nicer_than_their_leader);
+    tcase_add_test(tests, idle_helpers_run_where_nobody_else_wants_to);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

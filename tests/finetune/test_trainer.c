@@ -494,7 +494,7 @@ START_TEST(settings_out_of_range_are_refused_by_name)
     REFUSED(max_tokens, 2);
     REFUSED(threads, 0);
     REFUSED(threads, 100000);
-    REFUSED(nice, 20);
+    REFUSED(nice, 21);
     REFUSED(nice, -1);
 #undef REFUSED
 }
