@@ -188,7 +188,13 @@ sem_status files_remove_folder(const char *path, sem_error *err)
     return SEM_OK;
 }
 
-sem_status files_copy_file(const char *from, const char *to, sem_error *err)
+static bool cancelled(const atomic_bool *cancel)
+{
+    return cancel != NULL && atomic_load(cancel);
+}
+
+/* cancel may be NULL. */
+static sem_status copy_file(const char *from, const char *to, const atomic_bool *cancel, sem_error *err)
 {
     int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
@@ -200,7 +206,9 @@ sem_status files_copy_file(const char *from, const char *to, sem_error *err)
         ssize_t n = read(in, chunk, COPY_CHUNK);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (cancelled(cancel))
+            status = sem_fail(err, SEM_CANCELLED, "cancelled while %s was copied", from);
+        else if (n < 0)
             status = files_fail(err, "read", from);
         else if (n == 0)
             break;
@@ -216,18 +224,26 @@ sem_status files_copy_file(const char *from, const char *to, sem_error *err)
     return status;
 }
 
-static sem_status link_file(const char *from, const char *to, sem_error *err)
+sem_status files_copy_file(const char *from, const char *to, sem_error *err)
+{
+    return copy_file(from, to, NULL, err);
+}
+
+static sem_status link_file(const char *from, const char *to, const atomic_bool *cancel, sem_error *err)
 {
     if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
         return SEM_OK;
     const bool other_disk = errno == EXDEV || errno == EPERM || errno == EMLINK || errno == EOPNOTSUPP;
-    return other_disk ? files_copy_file(from, to, err) : files_fail(err, "create", to);
+    return other_disk ? copy_file(from, to, cancel, err) : files_fail(err, "create", to);
 }
+
+typedef sem_status file_copier(const char *from, const char *to, const atomic_bool *cancel, sem_error *err);
 
 /* A folder that is being copied, and those that it lies in. */
 typedef struct copied {
     const struct copied *outer;
-    sem_status (*file)(const char *from, const char *to, sem_error *err); /* copies one */
+    file_copier *file;
+    const atomic_bool *cancel; /* or NULL */
     dev_t device;
     ino_t number;
     int depth;
@@ -247,7 +263,7 @@ static sem_status copy_entry(const char *from, const char *to, const char *name,
     if (stat(source, &st) != 0)
         return files_fail(err, "stat", source);
     if (S_ISREG(st.st_mode))
-        return outer->file(source, target, err);
+        return outer->file(source, target, outer->cancel, err);
     if (S_ISDIR(st.st_mode))
         return copy_folder(source, target, outer, err);
     return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: neither a file nor a folder", source);
@@ -259,7 +275,7 @@ static sem_status enter_folder(copied *now, DIR *folder, const char *from, const
     struct stat st;
     if (fstat(dirfd(folder), &st) != 0)
         return files_fail(err, "stat", from);
-    *now = (copied){outer, outer->file, st.st_dev, st.st_ino, outer->depth + 1};
+    *now = (copied){outer, outer->file, outer->cancel, st.st_dev, st.st_ino, outer->depth + 1};
     if (now->depth > FOLDER_DEPTH_MAX)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "%s: folders nested deeper than %d", from, FOLDER_DEPTH_MAX);
     for (const copied *o = outer; o->outer != NULL; o = o->outer)
@@ -306,11 +322,10 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
     return status;
 }
 
-/* how: copies one file. */
-static sem_status copy_new(const char *from, const char *to,
-                           sem_status (*how)(const char *from, const char *to, sem_error *err), sem_error *err)
+static sem_status copy_new(const char *from, const char *to, file_copier *how, const atomic_bool *cancel,
+                           sem_error *err)
 {
-    const copied nothing = {.file = how, .depth = -1};
+    const copied nothing = {.file = how, .cancel = cancel, .depth = -1};
     char parent[FILES_PATH_MAX];
     bool inside = false;
     sem_status status = files_parent(to, parent, err);
@@ -326,12 +341,17 @@ static sem_status copy_new(const char *from, const char *to,
 
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err)
 {
-    return copy_new(from, to, files_copy_file, err);
+    return copy_new(from, to, copy_file, NULL, err);
+}
+
+sem_status files_copy_folder_unless(const char *from, const char *to, const atomic_bool *cancel, sem_error *err)
+{
+    return copy_new(from, to, copy_file, cancel, err);
 }
 
 sem_status files_link_folder(const char *from, const char *to, sem_error *err)
 {
-    return copy_new(from, to, link_file, err);
+    return copy_new(from, to, link_file, NULL, err);
 }
 
 static uint64_t folder_bytes(int parent, const char *name, int depth)

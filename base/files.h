@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,8 @@ sem_status files_lies_in(const char *path, const char *folder, bool *inside, sem
  * that leads back to a folder around it and other kinds are refused, and so is
  * a new path that lies in the folder. */
 sem_status files_copy_folder(const char *from, const char *to, sem_error *err);
+/* The same, and SEM_CANCELLED soon after *cancel (which may be NULL) was set: what was copied until then stays. */
+sem_status files_copy_folder_unless(const char *from, const char *to, const atomic_bool *cancel, sem_error *err);
 
 /* The same with links to the files instead of copies, where the disk can do that: for files that
  * are replaced and never changed. */

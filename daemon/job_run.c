@@ -100,7 +100,8 @@ static sem_status copy_model(job *j, sem_error *err)
     sem_status status = job_folder_begin(s, j->number, j->model, dir, err);
     crash_point("load.copying");
     if (status == SEM_OK)
-        status = towers_are(j->path) ? towers_copy(j->path, dir, err) : files_copy_folder(j->path, dir, err);
+        status = towers_are(j->path) ? towers_copy(j->path, dir, j->cancel, err)
+                                     : files_copy_folder_unless(j->path, dir, j->cancel, err);
     crash_point("load.copied");
     return status == SEM_OK ? job_folder_keep(s, j->number, j->model, err) : status;
 }

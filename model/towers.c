@@ -364,7 +364,8 @@ static sem_status copy_prompts(const char *from, const char *tower, sem_error *e
     return status == SEM_OK ? save(tower, "config_sentence_transformers.json", config, err) : status;
 }
 
-static sem_status copy_tower(const json_t *config, const char *from, const char *to, model_tower which, sem_error *err)
+static sem_status copy_tower(const json_t *config, const char *from, const char *to, model_tower which,
+                             const atomic_bool *cancel, sem_error *err)
 {
     char source[FILES_PATH_MAX], target[FILES_PATH_MAX], modules[FILES_PATH_MAX];
     const char *id, *type;
@@ -374,7 +375,7 @@ static sem_status copy_tower(const json_t *config, const char *from, const char 
     if (status == SEM_OK)
         status = files_join(target, err, "%s/%s", to, NAMES[which]);
     if (status == SEM_OK)
-        status = files_copy_folder(source, target, err);
+        status = files_copy_folder_unless(source, target, cancel, err);
     if (status == SEM_OK)
         status = files_join(modules, err, "%s/modules.json", target);
     if (status != SEM_OK || access(modules, F_OK) == 0) /* there: a model directory of its own, as ours are */
@@ -383,7 +384,7 @@ static sem_status copy_tower(const json_t *config, const char *from, const char 
     return status == SEM_OK ? copy_prompts(from, target, err) : status;
 }
 
-sem_status towers_copy(const char *from, const char *to, sem_error *err)
+sem_status towers_copy(const char *from, const char *to, const atomic_bool *cancel, sem_error *err)
 {
     json_t *config = NULL;
     sem_status status = towers_check(from, err);
@@ -392,7 +393,7 @@ sem_status towers_copy(const char *from, const char *to, sem_error *err)
     if (status == SEM_OK && mkdir(to, 0700) != 0)
         status = files_fail(err, "create folder", to);
     for (int which = TOWER_QUERY; which <= TOWER_DOCUMENT && status == SEM_OK; which++)
-        status = copy_tower(config, from, to, (model_tower)which, err);
+        status = copy_tower(config, from, to, (model_tower)which, cancel, err);
     if (status == SEM_OK)
         status = finish(to, err);
     if (status == SEM_OK)

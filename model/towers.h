@@ -29,7 +29,8 @@ sem_status towers_join(const char *dir, const char *documents, sem_error *err);
  * there. What is in them is not looked at. SEM_INVALID_ARGUMENT names what is wrong. */
 sem_status towers_check(const char *dir, sem_error *err);
 
-/* Copies such a directory, whoever wrote it, to a new path in the form that towers_folder() knows. */
-sem_status towers_copy(const char *from, const char *to, sem_error *err);
+/* Copies such a directory, whoever wrote it, to a new path in the form that towers_folder() knows. SEM_CANCELLED soon
+ * after *cancel (which may be NULL) was set: what was copied until then stays. */
+sem_status towers_copy(const char *from, const char *to, const atomic_bool *cancel, sem_error *err);
 
 #endif

@@ -70,6 +70,21 @@ START_TEST(a_linked_folder_has_the_same_files_and_keeps_what_is_replaced)
 }
 END_TEST
 
+START_TEST(a_cancelled_copy_ends_with_no_further_file)
+{
+    atomic_bool cancel = true;
+    create_source();
+    ck_assert_int_eq(files_copy_folder_unless(source, target, &cancel, &error), SEM_CANCELLED);
+    const bool one = access(inside(target, "one"), F_OK) == 0, two = access(inside(target, "below/two"), F_OK) == 0;
+    ck_assert(!one || !two);
+    ck_ok(files_remove_folder(target, &error));
+    atomic_store(&cancel, false);
+    ck_ok(files_copy_folder_unless(source, target, &cancel, &error));
+    check_file("one", "1");
+    check_file("below/two", "22");
+}
+END_TEST
+
 START_TEST(a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again)
 {
     static const char *const links[] = {".", "below/..", ".."}, *const names[] = {"loop", "loop", "below/loop"};
@@ -137,6 +152,7 @@ int main(void)
     TCase *tests = tcase_create("files");
     tcase_add_test(tests, a_folder_is_copied_with_what_its_links_lead_to);
     tcase_add_test(tests, a_linked_folder_has_the_same_files_and_keeps_what_is_replaced);
+    tcase_add_test(tests, a_cancelled_copy_ends_with_no_further_file);
     tcase_add_loop_test(tests, a_link_back_to_a_folder_around_it_is_refused_before_all_is_copied_again, 0, 3);
     tcase_add_test(tests, a_folder_is_not_copied_into_itself_whatever_its_path_looks_like);
     tcase_add_test(tests, a_path_lies_in_a_folder_by_where_it_leads);

@@ -87,7 +87,7 @@ START_TEST(a_query_model_and_a_document_model_become_one_directory)
     ck_assert(a.st_ino == b.st_ino); /* on disk once */
     ck_assert_int_ne(access(testing_path("both-towers"), F_OK), 0);
     ck_assert_int_ne(access(testing_path("document/modules.json"), F_OK), 0); /* the other's is as it was */
-    ck_ok(towers_copy(testing_path("both"), testing_path("again"), &error));
+    ck_ok(towers_copy(testing_path("both"), testing_path("again"), NULL, &error));
     ck_assert(are_alike(testing_path("again/query"), testing_path("query")));
     ck_assert(are_alike(testing_path("again/document"), testing_path("document")));
 }
@@ -136,7 +136,7 @@ START_TEST(what_others_have_saved_becomes_two_models)
         return;
     ck_assert(towers_are(testing_path("router")));
     ck_ok(towers_check(testing_path("router"), &error));
-    ck_ok(towers_copy(testing_path("router"), testing_path("taken"), &error));
+    ck_ok(towers_copy(testing_path("router"), testing_path("taken"), NULL, &error));
     ck_assert(are_alike(testing_path("taken/query"), testing_path("query")));
     ck_assert(are_alike(testing_path("taken/document"), testing_path("document")));
     ck_ok(model_config_read(&config, testing_path("taken/query"), &error));
@@ -169,7 +169,7 @@ START_TEST(a_directory_that_is_no_two_models_is_refused_by_what_is_wrong)
     write_text("router/router_config.json", changed);
     ck_assert_int_eq(towers_check(testing_path("router"), &error), SEM_INVALID_ARGUMENT);
     ck_assert_msg(strstr(error.message, WRONG[_i].said) != NULL, "%s", error.message);
-    ck_assert_int_eq(towers_copy(testing_path("router"), testing_path("taken"), &error), SEM_INVALID_ARGUMENT);
+    ck_assert_int_eq(towers_copy(testing_path("router"), testing_path("taken"), NULL, &error), SEM_INVALID_ARGUMENT);
     free(text);
 }
 END_TEST
