@@ -106,6 +106,11 @@ sem_status search_drop_unknown(search *s, sem_error *err)
     return status;
 }
 
+bool search_ran_short(const search *s)
+{
+    return s->more && s->count < s->request->u.search.k;
+}
+
 /* --- the scan */
 
 /* One search may take several scans. */

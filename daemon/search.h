@@ -48,6 +48,8 @@ typedef struct search {
     bool has_exclude;
     uint32_t exclude;
     size_t spare;     /* hits asked for beyond k */
+    bool more;        /* the index may have further ones behind those that it found */
+    bool thorough;    /* by words: what has any of them is a candidate, however frequent it is */
     bool again;       /* an answer was given up because a hit of it was deleted before it went out */
     vector_hit *hits; /* owned */
     size_t count;
@@ -74,6 +76,9 @@ uint32_t search_space(const search *s);
 sem_status search_knows(search *s, uint32_t docno, bool *known, sem_error *err);
 /* Leaves out the hits that it does not know. */
 sem_status search_drop_unknown(search *s, sem_error *err);
+/* Whether hits are missing that there may be: of those that an index found too many were left out, since the
+ * snapshot does not know them. */
+bool search_ran_short(const search *s);
 /* Takes the newest snapshot, unless same_snapshot; SEM_NOT_FOUND when the collection is gone in it. */
 sem_status search_renew(search *s, sem_error *err);
 /* Orders documents by their ids in the worker's snapshot; context: a search. */

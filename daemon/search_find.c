@@ -6,7 +6,8 @@
 
 enum {
     SNAPSHOT_TRIES = 4, /* documents can come faster than one search takes; then: */
-    SPARE_HITS = 256    /* so many more than k are asked for, and those that the snapshot does not know left out */
+    SPARE_HITS = 256,   /* so many more than k are asked for, and those that the snapshot does not know left out; */
+    SPARE_FACTOR = 4    /* where that leaves too few so many times as many, until there are no more */
 };
 
 /* Whether that holds for every hit: a document that was written after the
@@ -54,16 +55,21 @@ static sem_status try_once(search *s, const float *encoded, bool *whole, sem_err
 static sem_status find_nearest(search *s, const float *encoded, sem_error *err)
 {
     const search asked = *s;
+    size_t spare = SPARE_HITS;
     for (int tries = 1;; tries++) {
-        bool whole = true, last = s->again || tries == SNAPSHOT_TRIES || (s->same_snapshot && tries > 1);
-        s->spare = last ? SPARE_HITS : 0;
+        bool whole = true, last = s->again || tries >= SNAPSHOT_TRIES || (s->same_snapshot && tries > 1);
+        s->spare = last ? spare : 0;
         sem_status status = task_check_deadline(s->task, err);
         if (status == SEM_OK)
             status = try_once(s, encoded, &whole, err);
-        if (last)
-            return status == SEM_OK ? settle(s, err) : status;
-        if ((status != SEM_OK && status != SEM_NOT_FOUND) || whole)
+        if (last && status == SEM_OK)
+            status = settle(s, err);
+        const bool short_of = status == SEM_OK && search_ran_short(s);
+        if (last && !short_of)
             return status;
+        if (!last && ((status != SEM_OK && status != SEM_NOT_FOUND) || (whole && !short_of)))
+            return status;
+        spare *= last ? SPARE_FACTOR : 1;
         search_free(s);
         *s = asked;
     }

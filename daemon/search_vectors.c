@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { COME_MEANWHILE = 64 /* documents; where it were more the search is done again, with more room */ };
+
 /* --- the query's vector */
 
 static sem_status check_generation(const search *s, sem_error *err)
@@ -91,15 +93,18 @@ static sem_status take_vector(search *s, const float *encoded, sem_error *err)
 
 static sem_status scan(search *s, sem_error *err)
 {
-    size_t live = vector_index_count(s->index->index), wanted = s->request->u.search.k + s->spare;
-    size_t k = wanted < live + 64 ? wanted : live + 64;
+    /* Beside a writer there are soon more than were counted. */
+    size_t room = vector_index_count(s->index->index) + COME_MEANWHILE + s->spare;
+    size_t wanted = s->request->u.search.k + s->spare, k = wanted < room ? wanted : room;
     s->hits = pool_take_array(s->worker->core->hooks.memory, k, sizeof *s->hits);
     if (s->hits == NULL)
         return sem_fail_memory(err, "hits");
     if (s->explain != NULL)
         s->explain->plan = (vector_plan){0};
     bool like = s->request->u.search.has_like && s->collection.passage_tokens > 0;
-    return like ? search_like_passages(s, k, err) : search_scan(s, k, s->hits, &s->count, err);
+    sem_status status = like ? search_like_passages(s, k, err) : search_scan(s, k, s->hits, &s->count, err);
+    s->more = status == SEM_OK && s->count == k;
+    return status;
 }
 
 sem_status search_vectors(search *s, const float *encoded, sem_error *err)

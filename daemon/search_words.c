@@ -11,7 +11,11 @@
 /* Documents of each ranking that are fused: at least, and times k. */
 enum { DEPTH_LEAST = 100, DEPTH_FACTOR = 2 };
 
-enum { TRIES = 2 /* the index may be found damaged, and is then made anew */ };
+enum {
+    TRIES = 2,       /* the index may be found damaged, and is then made anew */
+    SHORT_TRIES = 2, /* hits may be deleted as fast as they are found; from then on with all that there is: */
+    SPARE_FACTOR = 4 /* so many times as many by vectors, each time */
+};
 
 static bool within_deadline(void *context)
 {
@@ -47,6 +51,7 @@ static sem_status gather(search *s, size_t k, sem_error *err)
         .allowed_bits = s->allowed_bits,
         .listed = s->listed,
         .listed_count = s->listed_count,
+        .thorough = s->thorough,
         .text_bytes = c->documents > 0 ? (double)c->bytes / (double)c->documents : 0,
         .go_on = within_deadline,
         .context = s,
@@ -112,7 +117,7 @@ static sem_status search_both(search *s, const float *encoded, sem_error *err)
 {
     size_t k = s->request->u.search.k, count;
     size_t depth = k * DEPTH_FACTOR > DEPTH_LEAST ? k * DEPTH_FACTOR : DEPTH_LEAST;
-    s->spare = depth - k;
+    s->spare += depth - k;
     sem_status status = search_vectors(s, encoded, err);
     if (status == SEM_OK)
         status = gather(s, depth, err);
@@ -152,15 +157,28 @@ static sem_status run(search *s, const float *encoded, sem_error *err)
     return status;
 }
 
+/* Of both rankings only what is left over can be told to be too few: each has documents that the other has not. */
+static bool ran_short(const search *s)
+{
+    const size_t k = s->request->u.search.k;
+    return s->count < k && (s->more || (s->words != NULL && lexical_ran_short(s->words, s->count)));
+}
+
 sem_status search_find_words(search *s, const float *encoded, sem_error *err)
 {
-    const search asked = *s;
-    for (int tries = 1;; tries++) {
+    search asked = *s;
+    for (int tries = 1, shortages = 0;;) {
         sem_status status = task_check_deadline(s->task, err);
         if (status == SEM_OK)
             status = run(s, encoded, err);
-        if (status == SEM_OK || !lexical_thread_report(s->worker->core->lexical, &s->worker->lexical) || tries == TRIES)
+        if (status == SEM_OK && !ran_short(s))
+            return SEM_OK;
+        if (status == SEM_OK) {
+            asked.thorough = ++shortages >= SHORT_TRIES;
+            asked.spare = asked.spare * SPARE_FACTOR + DEPTH_LEAST;
+        } else if (!lexical_thread_report(s->worker->core->lexical, &s->worker->lexical) || tries++ == TRIES) {
             return status;
+        }
         search_free(s);
         *s = asked;
     }

@@ -48,6 +48,7 @@ struct lexical_candidates {
     const lexical_term *driver;                 /* the term under way */
     lexical_found found;
     bool scans;           /* all allowed documents are candidates */
+    bool cut;             /* what has frequent terms only is none, since there are k without */
     bool stopped, failed; /* go_on said so; memory was out */
     /* ranking */
     store_read *read;
@@ -342,7 +343,10 @@ static sem_status drive_terms(lexical_candidates *c, sqlite3_stmt *s, sem_error 
     for (size_t i = 0; i < c->used && status == SEM_OK; i++) {
         lexical_term *t = lexical_terms_at(c->terms, i);
         bool frequent = t->documents > limit || i >= DRIVERS;
-        if (frequent && (c->found.count >= c->query->k || c->found.count >= allowed))
+        if (frequent && c->found.count >= allowed)
+            break;
+        c->cut = frequent && c->found.count >= c->query->k && !c->query->thorough;
+        if (c->cut)
             break;
         if (allowed != SIZE_MAX && (i == 0 || frequent) &&
             scan_is_cheaper(c, allowed, frequent ? (double)t->documents : postings_from(c, i, limit))) {
@@ -555,6 +559,11 @@ static sem_status rank_allowed(lexical_candidates *c, const filter *passes, topk
         for (uint64_t bits = q->allowed[w]; bits != 0 && status == SEM_OK; bits &= bits - 1)
             status = rank_one(c, (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits)), passes, best, err);
     return status;
+}
+
+bool lexical_ran_short(const lexical_candidates *c, size_t count)
+{
+    return c->cut && count < c->query->k;
 }
 
 sem_status lexical_rank(lexical_candidates *c, store_read *r, const filter *passes, vector_hit *hits, size_t *count,

@@ -37,6 +37,7 @@ typedef struct lexical_query {
     size_t allowed_bits;     /* docnos at or above it are not allowed */
     const uint32_t *listed;  /* in place of a bitmap: the docnos that are allowed, ascending; or NULL */
     size_t listed_count;
+    bool thorough;                /* frequent terms lead to candidates too, though rarer ones have led to k */
     double text_bytes;            /* of a document of the collection, on average */
     bool (*go_on)(void *context); /* asked now and then; false ends the search with SEM_CANCELLED; NULL: goes on */
     void *context;
@@ -78,6 +79,10 @@ lexical_word lexical_candidates_word(lexical_candidates *c, size_t i);
  * passes: NULL, or what a document's meta has to pass in this snapshot as well. */
 sem_status lexical_rank(lexical_candidates *c, store_read *r, const filter *passes, vector_hit *hits, size_t *count,
                         sem_error *err);
+
+/* After lexical_rank: whether there may be hits that are missing, because candidates were none by then and
+ * frequent terms were not gone through. */
+bool lexical_ran_short(const lexical_candidates *c, size_t count);
 
 /* The score that a text, or a part of one, would have; 0 when it holds no term. After
  * lexical_rank. */

@@ -262,8 +262,9 @@ static void scan_cells(search *s, plan *p, size_t *probed)
         if (p->enough > 0)
             passing += count_passing(s, cell);
     }
-    /* Hits may have died since they were candidates, and a filter may leave fewer. */
-    if (!p->exact && best->count < best->k && (double)best->count < fmin(s->allowed, s->live))
+    /* Hits may have died since they were candidates. Whether a filter leaves so few only looking at all that it
+     * leaves tells: numbers of rows are of no one moment. */
+    if (!p->exact && best->count < best->k)
         *p = exactly("the lists held too few hits");
     if (p->exact)
         scan_exactly(s);

@@ -25,6 +25,8 @@ $(BUILD)/tests/daemon/test_request_memory: TEST_LDFLAGS = $(patsubst %,-Wl$(comm
 
 # Where an answer is about to be sent, the test waits.
 $(BUILD)/tests/daemon/test_deleted: TEST_LDFLAGS = -Wl,--wrap=deletes_enter
+# Where a search looks into an index.
+$(BUILD)/tests/daemon/test_meanwhile: TEST_LDFLAGS = -Wl,--wrap=vector_index_search,--wrap=lexical_gather
 # Where k-means begins.
 $(BUILD)/tests/index/test_vector_threads: TEST_LDFLAGS = -Wl,--wrap=kmeans_train
 # Where LMDB commits or writes, the test has it fail.
