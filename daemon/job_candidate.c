@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/niceness.h"
+#include "base/patience.h"
 #include "model/towers.h"
 #include "daemon/job_folder.h"
 
@@ -49,7 +50,8 @@ static sem_status open_and_measure(const tower_opening *o, model **out, sem_erro
 static void *tower_main(void *argument)
 {
     tower_opening *o = argument;
-    (void)niceness_add(o->job->settings.train.nice, NULL); /* without the right to, it is opened all the same */
+    (void)niceness_add(patience_nice(o->job->settings.train.nice),
+                       NULL); /* without the right to, it is opened all the same */
     o->status = open_and_measure(o, &o->opened, &o->error);
     return NULL;
 }

@@ -1,6 +1,7 @@
 #include "finetune/team.h"
 
 #include "base/niceness.h"
+#include "base/patience.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -29,8 +30,8 @@ struct team {
     team_part *part;
     void *context;
 
-    int nice_added;
-    unsigned helpers; /* threads that run */
+    int nice_wanted, nice_added; /* what was asked for, and what the threads have (base/patience.h) */
+    unsigned wanted, helpers;    /* threads that were asked for, and those that run */
     team_helper helper[];
 };
 
@@ -39,6 +40,7 @@ static void *helper_main(void *argument)
 {
     team_helper *me = argument;
     team *t = me->team;
+    const bool patient = t->nice_wanted >= NICENESS_IDLE;
     sem_status status = niceness_add(t->nice_added, &me->error);
 
     pthread_mutex_lock(&t->lock);
@@ -52,7 +54,10 @@ static void *helper_main(void *argument)
             break;
         done = t->round;
         pthread_mutex_unlock(&t->lock);
+        const patience_times began = patient ? patience_now() : (patience_times){0};
         status = t->part(t->context, me->number, &me->error);
+        if (patient)
+            patience_note_since(began);
         pthread_mutex_lock(&t->lock);
     }
     pthread_mutex_unlock(&t->lock);
@@ -74,16 +79,19 @@ static sem_status wait_for_all(team *t, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status start_helpers(team *t, unsigned helpers, sem_error *err)
+/* Called with the lock held, while none runs. */
+static sem_status start_helpers(team *t, sem_error *err)
 {
     sigset_t all, before;
     sigfillset(&all);
     if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
         return sem_fail(err, SEM_INTERNAL, "cannot block signals in training threads");
     int failed = 0;
-    for (unsigned i = 0; i < helpers && failed == 0; i++) {
-        t->helper[i].team = t;
-        t->helper[i].number = i;
+    t->nice_added = patience_nice(t->nice_wanted);
+    t->closing = false;
+    t->round = 0;
+    for (unsigned i = 0; i < t->wanted && failed == 0; i++) {
+        t->helper[i] = (team_helper){.team = t, .number = i};
         t->busy++;
         failed = pthread_create(&t->helper[i].thread, NULL, helper_main, &t->helper[i]);
         if (failed == 0)
@@ -95,7 +103,7 @@ static sem_status start_helpers(team *t, unsigned helpers, sem_error *err)
     sem_status status = wait_for_all(t, err);
     if (failed != 0)
         return sem_fail(err, SEM_RESOURCE_EXHAUSTED, "cannot start training thread %u of %u: %s", t->helpers + 1,
-                        helpers, strerror(failed));
+                        t->wanted, strerror(failed));
     return status;
 }
 
@@ -105,14 +113,15 @@ sem_status team_create(team **out, unsigned helpers, int nice_added, sem_error *
     team *t = calloc(1, sizeof *t + helpers * sizeof t->helper[0]);
     if (t == NULL)
         return sem_fail_memory(err, "the training threads");
-    t->nice_added = nice_added;
+    t->nice_wanted = nice_added;
+    t->wanted = helpers;
     /* With default attributes these cannot fail on Linux. */
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->begin, NULL);
     pthread_cond_init(&t->end, NULL);
 
     pthread_mutex_lock(&t->lock);
-    sem_status status = start_helpers(t, helpers, err);
+    sem_status status = start_helpers(t, err);
     pthread_mutex_unlock(&t->lock);
     if (status != SEM_OK) {
         team_destroy(t);
@@ -122,31 +131,52 @@ sem_status team_create(team **out, unsigned helpers, int nice_added, sem_error *
     return SEM_OK;
 }
 
-void team_destroy(team *t)
+static void end_helpers(team *t)
 {
-    if (t == NULL)
-        return;
     pthread_mutex_lock(&t->lock);
     t->closing = true;
     pthread_cond_broadcast(&t->begin);
     pthread_mutex_unlock(&t->lock);
     for (unsigned i = 0; i < t->helpers; i++)
         pthread_join(t->helper[i].thread, NULL);
+    t->helpers = 0;
+}
+
+void team_destroy(team *t)
+{
+    if (t == NULL)
+        return;
+    end_helpers(t);
     pthread_cond_destroy(&t->begin);
     pthread_cond_destroy(&t->end);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
 
+/* Threads can't become less nice than they are, so others take their places. */
+static sem_status follow_patience(team *t, sem_error *err)
+{
+    if (t->helpers == t->wanted && t->nice_added == patience_nice(t->nice_wanted))
+        return SEM_OK;
+    end_helpers(t);
+    pthread_mutex_lock(&t->lock);
+    sem_status status = start_helpers(t, err);
+    pthread_mutex_unlock(&t->lock);
+    return status;
+}
+
 sem_status team_run(team *t, team_part *part, void *context, sem_error *err)
 {
+    sem_status status = follow_patience(t, err);
+    if (status != SEM_OK)
+        return status;
     pthread_mutex_lock(&t->lock);
     t->part = part;
     t->context = context;
     t->busy = t->helpers;
     t->round++;
     pthread_cond_broadcast(&t->begin);
-    sem_status status = wait_for_all(t, err);
+    status = wait_for_all(t, err);
     pthread_mutex_unlock(&t->lock);
     return status;
 }

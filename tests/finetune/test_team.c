@@ -1,6 +1,7 @@
 #include "tests/common/testing.h"
 
 #include "base/niceness.h"
+#include "base/patience.h"
 #include "finetune/team.h"
 
 #include <errno.h>
@@ -74,6 +75,31 @@ START_TEST(helpers_are_nicer_than_their_leader)
 }
 END_TEST
 
+static void check_helpers(team *t, int policy)
+{
+    counts c = {0};
+    ck_ok(team_run(t, count_part, &c, &error));
+    for (unsigned i = 0; i < HELPERS; i++) {
+        ck_assert_uint_eq(c.parts[i], 1);
+        ck_assert_int_eq(c.policy[i], policy);
+    }
+}
+
+START_TEST(helpers_that_starve_are_replaced_by_nice_ones_until_all_is_well)
+{
+    const uint64_t long_ns = 10000000000;
+    team *t = NULL;
+    ck_ok(team_create(&t, HELPERS, NICENESS_IDLE, &error));
+    check_helpers(t, SCHED_IDLE);
+    patience_note(0, long_ns);
+    check_helpers(t, SCHED_OTHER);
+    check_helpers(t, SCHED_OTHER);
+    patience_note(long_ns, 0);
+    check_helpers(t, SCHED_IDLE);
+    team_destroy(t);
+}
+END_TEST
+
 START_TEST(idle_helpers_run_where_nobody_else_wants_to)
 {
     team *t = NULL;
@@ -96,6 +122,7 @@ int main(void)
     tcase_add_test(tests, every_helper_does_its_part_once_a_round);
     tcase_add_test(tests, error_is_that_of_the_first_helper_and_does_not_stick);
     tcase_add_test(tests, helpers_are_nicer_than_their_leader);
+    tcase_add_test(tests, helpers_that_starve_are_replaced_by_nice_ones_until_all_is_well);
     tcase_add_test(tests, idle_helpers_run_where_nobody_else_wants_to);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
