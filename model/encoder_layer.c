@@ -34,11 +34,11 @@ static void attend(encoder_tape *t, const layer_params *at, const layer_tape *l)
     const encoder_plan *p = &t->plan;
     const size_t H = p->config->hidden;
     const attention_shape shape = encoder_layer_attention(p, at);
-    const products *rounded = encoder_tape_attention(t);
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
         const float *qkv = t->qkv + first * 3 * H;
         float *context = t->context + first * H;
+        const products *rounded = encoder_tape_attention(t, t->lengths[b]);
         if (rounded != NULL)
             attention_products_forward(rounded, p->k, &shape, qkv, t->lengths[b], &l->drop_p, first, context,
                                        t->attention);
@@ -260,11 +260,11 @@ static void attend_backward(encoder_tape *t, const layer_params *at, const layer
     t->qkv = block_keep_again(t, &l->qkv, 0, t->size.tokens * 3 * H, t->qkv);
     const attention_shape shape = encoder_layer_attention(p, at);
     const rotary_table *rotary = encoder_layer_rotary(p, at);
-    const products *rounded = encoder_tape_attention(t);
     float *d_bias = p->buckets != NULL && !t->frozen_embeddings ? dw + p->relative_bias : NULL;
     size_t first = 0;
     for (size_t b = 0; b < t->size.texts; b++) {
         float *qkv = t->qkv + first * 3 * H, *context = t->context + first * H;
+        const products *rounded = encoder_tape_attention(t, t->lengths[b]);
         if (rounded != NULL)
             attention_products_backward(rounded, p->k, &shape, qkv, context, t->lengths[b], &l->drop_p, first, qkv,
                                         d_bias, t->attention);

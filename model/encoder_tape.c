@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Tokens from which on attention's products are quicker rounded: a shorter text's are too small for what it costs to
+ * round and reorder their factors. */
+enum { ROUNDED_LEAST = 65 };
+
 static void area_free(tape_area *area)
 {
     pages_free(area->data, area->capacity * sizeof *area->data);
@@ -95,18 +99,22 @@ static bool keeps_halves(const encoder_tape *t)
     return t->weights != NULL && products_precision(train_weights_products(t->weights)) == PACKED_BFLOAT16;
 }
 
-const products *encoder_tape_attention(const encoder_tape *t)
+const products *encoder_tape_attention(const encoder_tape *t, size_t n)
 {
     const products *p = t->weights != NULL ? train_weights_products(t->weights) : NULL;
-    return p != NULL && products_beat_float32(p) ? p : NULL;
+    return p != NULL && n >= ROUNDED_LEAST && products_beat_float32(p) ? p : NULL;
 }
 
+/* For texts of both kinds. */
 static size_t attention_floats(const encoder_tape *t)
 {
-    const products *p = encoder_tape_attention(t);
     const attention_shape *shape = &t->plan.attention;
-    const size_t n = t->size.longest;
-    return p != NULL ? attention_products_space(p, shape, n) / sizeof(float) + 1 : attention_backward_space(shape, n);
+    const size_t longest = t->size.longest;
+    const products *p = encoder_tape_attention(t, longest);
+    const size_t exact = p == NULL ? longest : ROUNDED_LEAST - 1;
+    const size_t rounded = p != NULL ? attention_products_space(p, shape, longest) / sizeof(float) + 1 : 0;
+    const size_t floats = attention_backward_space(shape, exact);
+    return floats > rounded ? floats : rounded;
 }
 
 /* Floats that are kept of a layer for each token, about and at least. */

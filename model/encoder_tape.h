@@ -78,8 +78,9 @@ struct encoder_tape {
 sem_status encoder_tape_reserve(encoder_tape *t, const int32_t *ids, const uint32_t *lengths, sem_error *err);
 /* Brings back what encoder_train_note has kept of a batch of t->size, for which there must be room. */
 sem_status encoder_outline_read(const encoder_outline *o, encoder_tape *t, sem_error *err);
-/* The products that attention takes too; NULL: the kernels'. Only where they are quicker is it worth rounding. */
-const products *encoder_tape_attention(const encoder_tape *t);
+/* The products that attention takes too for a text of n tokens; NULL: the kernels'. Only where they are quicker is it
+ * worth rounding. */
+const products *encoder_tape_attention(const encoder_tape *t, size_t n);
 /* Layers from here on are passed on the way back. */
 size_t encoder_tape_lowest(const encoder_tape *t);
 /* Floats of an embedding's gradient on its way through the Dense modules. */

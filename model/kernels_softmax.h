@@ -41,14 +41,27 @@ KERNEL void dropout(float *x, size_t n, const kernel_mask *mask)
 
 /* --- softmax */
 
-/* The largest of s[n]. Behind n it puts what is small enough to count for nothing. */
-INLINE float top_score(float *s, size_t n, size_t padded)
+/* All bits where a value is one of the first n. */
+INLINE uvec before(uvec position, size_t n)
 {
-    for (size_t i = n; i < padded; i++)
-        s[i] = -1e30f;
-    vec largest = vec_load(s);
-    for (size_t i = LANES; i < padded; i += LANES)
-        largest = vec_max(largest, vec_load(s + i));
+    return (uvec)((ivec)position < (ivec)((uint32_t)n - (uvec){0}));
+}
+
+/* Those of s[n], and what is small enough to count for nothing behind them. */
+INLINE vec load_scores(const float *s, uvec inside)
+{
+    const uvec little = (uvec)vec_splat(-1e30f);
+    return (vec)(((uvec)vec_load(s) & inside) | (little & ~inside));
+}
+
+INLINE float top_score(const float *s, size_t n, size_t padded)
+{
+    uvec position = first_positions();
+    vec largest = load_scores(s, before(position, n));
+    for (size_t i = LANES; i < padded; i += LANES) {
+        position += LANES;
+        largest = vec_max(largest, load_scores(s + i, before(position, n)));
+    }
     return vec_largest(largest);
 }
 
@@ -58,12 +71,11 @@ INLINE float exponents(float *s, size_t n, size_t padded, float scale, const boo
     uvec position = first_positions();
     vec sums = {0};
     for (size_t i = 0; i < padded; i += LANES, position += LANES) {
-        const vec e = vec_exp((vec_load(s + i) - top) * scales);
+        const uvec inside = before(position, n);
+        const vec e = (vec)((uvec)vec_exp((load_scores(s + i, inside) - top) * scales) & inside);
         sums += e;
         vec_store(s + i, drops ? drop(e, kept_positions(position, mask), mask) : e);
     }
-    for (size_t i = n; i < padded; i++)
-        s[i] = 0;
     return vec_sum(sums);
 }
 
@@ -81,17 +93,16 @@ INLINE void exponents_backward(float *s, float *d, size_t n, size_t padded, floa
     const uvec sign = (uvec)vec_splat(-0.0f);
     uvec position = first_positions();
     vec sums = {0}, products = {0};
-    for (size_t i = n; i < padded; i++)
-        d[i] = 0;
     for (size_t i = 0; i < padded; i += LANES, position += LANES) {
-        const vec e = vec_exp((vec_load(s + i) - top) * scales);
-        vec g = vec_load(d + i);
+        const uvec inside = before(position, n);
+        const vec e = (vec)((uvec)vec_exp((load_scores(s + i, inside) - top) * scales) & inside);
+        vec g = (vec)((uvec)vec_load(d + i) & inside);
         uvec keep = {0};
         if (drops) {
             keep = kept_positions(position, mask);
             g = drop(g, keep, mask);
-            vec_store(d + i, g);
         }
+        vec_store(d + i, g);
         sums += e;
         products = vec_fma(e, g, products);
         vec_store(s + i, drops ? (vec)((uvec)e | (sign & ~keep)) : e);

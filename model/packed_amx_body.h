@@ -70,10 +70,10 @@ static inline void amx_fetch(const char *from, size_t bytes)
         __builtin_prefetch(from + i, 0, 2);
 }
 
-/* Where a tile's results go, or what they are added to: nothing else has been there for long. */
+/* Where a tile's results go: nothing else has been there for long. What they are added to is read at once. */
 static inline void amx_fetch_results(const packed_tile_out *out, size_t first, size_t rows)
 {
-    for (size_t r = first; r < first + rows; r++) {
+    for (size_t r = first; r < first + rows && !out->begun; r++) {
         AMX_FETCH_RESULT(out->y + r * out->stride);
         AMX_FETCH_RESULT(out->y + r * out->stride + AMX_COLUMNS);
     }
@@ -93,18 +93,11 @@ static inline void amx_fetch_results(const packed_tile_out *out, size_t first, s
         }                                                                                                              \
     } while (0)
 
-/* sums: [32, 32] values of 32 bits, of as many rows as the registers are configured for. fetch_bytes
- * are brought nearer in each step. */
-#define AMX_SUMS(NAME, TARGET, PRODUCT)                                                                                \
+/* All products of a tile, added to what its registers hold. fetch_bytes are brought nearer in each step. */
+#define AMX_STEPS(NAME, TARGET, PRODUCT)                                                                               \
     static TARGET void NAME(bool lower, size_t steps, const char *a, size_t stride, const char *panel,                 \
-                            const amx_rest *rest, const char *fetch, size_t fetch_bytes, char *sums)                   \
+                            const amx_rest *rest, const char *fetch, size_t fetch_bytes)                               \
     {                                                                                                                  \
-        AMX_ZERO(0);                                                                                                   \
-        AMX_ZERO(1);                                                                                                   \
-        if (lower) {                                                                                                   \
-            AMX_ZERO(2);                                                                                               \
-            AMX_ZERO(3);                                                                                               \
-        }                                                                                                              \
         for (; steps >= AMX_GROUPS; steps -= AMX_GROUPS, a += 64, panel += AMX_GROUPS * PACKED_STEP) {                 \
             amx_fetch(fetch, fetch_bytes);                                                                             \
             fetch += fetch_bytes;                                                                                      \
@@ -112,16 +105,41 @@ static inline void amx_fetch_results(const packed_tile_out *out, size_t first, s
         }                                                                                                              \
         if (rest->groups > 0)                                                                                          \
             AMX_STEP(PRODUCT, rest->rows[0], 64, rest->panel[0], lower);                                               \
-        AMX_STORE(0, sums, PACKED_STEP);                                                                               \
-        AMX_STORE(1, sums + 64, PACKED_STEP);                                                                          \
-        if (lower) {                                                                                                   \
-            AMX_STORE(2, sums + AMX_ROWS * PACKED_STEP, PACKED_STEP);                                                  \
-            AMX_STORE(3, sums + AMX_ROWS * PACKED_STEP + 64, PACKED_STEP);                                             \
-        }                                                                                                              \
     }
 
-AMX_SUMS(amx_sums_int8, AMX_TARGET, AMX_INT8)
-AMX_SUMS(amx_sums_bfloat16, AMX_TARGET, AMX_BFLOAT16)
+AMX_STEPS(amx_steps_int8, AMX_TARGET, AMX_INT8)
+AMX_STEPS(amx_steps_bfloat16, AMX_TARGET, AMX_BFLOAT16)
+
+static inline AMX_TARGET void amx_zero(bool lower)
+{
+    AMX_ZERO(0);
+    AMX_ZERO(1);
+    if (lower) {
+        AMX_ZERO(2);
+        AMX_ZERO(3);
+    }
+}
+
+/* Sums from [32, 32] values of 32 bits, rows `stride` bytes apart (0: all are the first), and to them. */
+static inline AMX_TARGET void amx_load_sums(bool lower, const char *from, size_t stride)
+{
+    AMX_LOAD(0, from, stride);
+    AMX_LOAD(1, from + 64, stride);
+    if (lower) {
+        AMX_LOAD(2, from + AMX_ROWS * stride, stride);
+        AMX_LOAD(3, from + AMX_ROWS * stride + 64, stride);
+    }
+}
+
+static inline AMX_TARGET void amx_store_sums(bool lower, char *to, size_t stride)
+{
+    AMX_STORE(0, to, stride);
+    AMX_STORE(1, to + 64, stride);
+    if (lower) {
+        AMX_STORE(2, to + AMX_ROWS * stride, stride);
+        AMX_STORE(3, to + AMX_ROWS * stride + 64, stride);
+    }
+}
 
 /* Results of the tile's row r from its sums. The same bits as those of the kernels below, where
  * sums are exact. */
@@ -155,32 +173,86 @@ static AMX_TARGET void amx_row_bfloat16(const packed_tile_out *out, size_t r, co
         y[j] = packed_result(out, r, j, sum[j]);
 }
 
+/* Whether registers can begin with what the results begin with, biases or what is there, and go to their place as
+ * they are. */
+static bool amx_goes_straight(const packed_tile_out *out)
+{
+    static const float none[PACKED_COLUMNS];
+    return out->columns == PACKED_COLUMNS && (!out->begun || memcmp(out->bias, none, sizeof none) == 0);
+}
+
+/* A tile's rows from number r on. */
+typedef struct amx_part {
+    const packed_tile_out *out;
+    size_t r, rows;
+    bool straight;
+    char *sums; /* room for them */
+} amx_part;
+
+static AMX_TARGET void amx_begin_int8(const amx_part *p)
+{
+    amx_zero(p->rows > AMX_ROWS);
+}
+
+static AMX_TARGET void amx_end_int8(const amx_part *p)
+{
+    amx_store_sums(p->rows > AMX_ROWS, p->sums, PACKED_STEP);
+    for (size_t i = 0; i < p->rows; i++)
+        amx_row_int8(p->out, p->r + i, p->sums + i * PACKED_STEP);
+}
+
+static AMX_TARGET void amx_begin_bfloat16(const amx_part *p)
+{
+    const packed_tile_out *out = p->out;
+    const bool lower = p->rows > AMX_ROWS;
+    if (p->straight && out->begun)
+        amx_load_sums(lower, (const char *)(out->y + p->r * out->stride), out->stride * sizeof(float));
+    else if (p->straight)
+        amx_load_sums(lower, (const char *)out->bias, 0);
+    else
+        amx_zero(lower);
+}
+
+static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
+{
+    const packed_tile_out *out = p->out;
+    const bool lower = p->rows > AMX_ROWS;
+    if (p->straight) {
+        amx_store_sums(lower, (char *)(out->y + p->r * out->stride), out->stride * sizeof(float));
+        return;
+    }
+    amx_store_sums(lower, p->sums, PACKED_STEP);
+    for (size_t i = 0; i < p->rows; i++)
+        amx_row_bfloat16(out, p->r + i, p->sums + i * PACKED_STEP);
+}
+
 /* Registers are configured anew only where a tile has another height than the one before. */
-#define AMX_TILE(NAME, TARGET, SUMS, ROW)                                                                              \
+#define AMX_TILE(NAME, TARGET, STEPS, BEGIN, END)                                                                      \
     static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
                             const packed_tile_out *out)                                                                \
     {                                                                                                                  \
         _Alignas(64) char sums[AMX_TILE_ROWS * PACKED_STEP];                                                           \
         const size_t whole = steps / AMX_GROUPS * AMX_GROUPS;                                                          \
+        amx_part p = {.out = out, .straight = amx_goes_straight(out), .sums = sums};                                   \
         amx_rest rest;                                                                                                 \
         amx_rest_panel(&rest, steps - whole, panel + whole * PACKED_STEP);                                             \
-        for (size_t r = 0, shaped = 0, some; r < rows; r += some, a += some * stride) {                                \
-            some = rows - r < AMX_TILE_ROWS ? rows - r : AMX_TILE_ROWS;                                                \
-            if (some != shaped) {                                                                                      \
-                const amx_config config = amx_shape(some);                                                             \
+        for (size_t shaped = 0; p.r < rows; p.r += p.rows, a += p.rows * stride) {                                     \
+            p.rows = rows - p.r < AMX_TILE_ROWS ? rows - p.r : AMX_TILE_ROWS;                                          \
+            if (p.rows != shaped) {                                                                                    \
+                const amx_config config = amx_shape(p.rows);                                                           \
                 AMX_CONFIGURE(&config);                                                                                \
-                shaped = some;                                                                                         \
+                shaped = p.rows;                                                                                       \
             }                                                                                                          \
             if (rest.groups > 0)                                                                                       \
-                amx_rest_rows(&rest, some, a + 4 * whole, stride);                                                     \
-            amx_fetch_results(out, r, some);                                                                           \
-            SUMS(some > AMX_ROWS, steps, a, stride, panel, &rest, out->fetch,                                          \
-                 r == 0 ? AMX_GROUPS * out->fetch_step : 0, sums);                                                     \
-            for (size_t i = 0; i < some; i++)                                                                          \
-                ROW(out, r + i, sums + i * PACKED_STEP);                                                               \
+                amx_rest_rows(&rest, p.rows, a + 4 * whole, stride);                                                   \
+            amx_fetch_results(out, p.r, p.rows);                                                                       \
+            BEGIN(&p);                                                                                                 \
+            STEPS(p.rows > AMX_ROWS, steps, a, stride, panel, &rest, out->fetch,                                       \
+                  p.r == 0 ? AMX_GROUPS * out->fetch_step : 0);                                                        \
+            END(&p);                                                                                                   \
         }                                                                                                              \
         AMX_RELEASE();                                                                                                 \
     }
 
-AMX_TILE(amx_tile_int8, AMX_TARGET, amx_sums_int8, amx_row_int8)
-AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_sums_bfloat16, amx_row_bfloat16)
+AMX_TILE(amx_tile_int8, AMX_TARGET, amx_steps_int8, amx_begin_int8, amx_end_int8)
+AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_steps_bfloat16, amx_begin_bfloat16, amx_end_bfloat16)

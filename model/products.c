@@ -12,6 +12,9 @@ enum { GROUP_BYTES = 4, LINE_BYTES = 64 };
 /* Outputs whose gathered gradients stay in the second-level cache while all panels of inputs pass by. */
 enum { OUTPUTS_AT_ONCE = PACKED_TILE_ROWS_MAX };
 
+/* Columns that are turned at a time, so that pairs of them stay in the first-level cache. */
+enum { TURNED_AT_ONCE = 64 };
+
 struct products {
     packed_kernels kernels;
     packed_precision precision;
@@ -125,9 +128,9 @@ static size_t lines(size_t bytes)
 }
 
 /* Bytes of what turn_columns makes first where values are pairs. */
-static size_t pairs_bytes(const products *p, size_t m, size_t k)
+static size_t pairs_bytes(const products *p, size_t k)
 {
-    return reads_floats(p) ? 0 : steps_of(p, k) * lines(m * GROUP_BYTES);
+    return reads_floats(p) ? 0 : steps_of(p, k) * TURNED_AT_ONCE * GROUP_BYTES;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -209,7 +212,7 @@ size_t products_space(const products *p, size_t inputs, size_t outputs)
 {
     const size_t widest = larger(inputs, outputs);
     const size_t block = rows_at_once(p) * row_stride(p, widest); /* also of what pack_rows needs */
-    return larger(lines(block), pairs_bytes(p, outputs, PRODUCT_TOKENS));
+    return larger(lines(block), pairs_bytes(p, PRODUCT_TOKENS));
 }
 
 /* --- products */
@@ -309,11 +312,15 @@ static void turn_columns(const products *p, size_t m, size_t k, const float *a, 
             memset(to + j * stride + k * sizeof *a, 0, sizeof *a);
         return;
     }
-    const size_t wide = lines(m * GROUP_BYTES) / GROUP_BYTES;
     uint32_t *pairs = (uint32_t *)(void *)space;
-    for (size_t i = 0; i < k; i += 2)
-        v->pair_rows(a + i * apart, i + 1 < k ? a + (i + 1) * apart : NULL, m, pairs + i / 2 * wide);
-    v->transpose(pairs, wide, steps_of(p, k), m, (uint32_t *)(void *)to, stride / GROUP_BYTES);
+    for (size_t j = 0; j < m; j += TURNED_AT_ONCE) {
+        const size_t some = smaller(m - j, TURNED_AT_ONCE);
+        for (size_t i = 0; i < k; i += 2)
+            v->pair_rows(a + i * apart + j, i + 1 < k ? a + (i + 1) * apart + j : NULL, some,
+                         pairs + i / 2 * TURNED_AT_ONCE);
+        v->transpose(pairs, TURNED_AT_ONCE, steps_of(p, k), some, (uint32_t *)(void *)(to + j * stride),
+                     stride / GROUP_BYTES);
+    }
 }
 
 /* --- gradients of weights */
@@ -386,7 +393,7 @@ void product_gradient_finish(product_gradient *g, const products *p, float *d_we
 
 size_t product_rows_bytes(const products *p, size_t m, size_t k)
 {
-    return lines(m * row_stride(p, k)) + pairs_bytes(p, m, k);
+    return lines(m * row_stride(p, k)) + pairs_bytes(p, k);
 }
 
 product_factor product_rows_of(const products *p, const float *a, size_t apart, size_t m, size_t k, char *memory)

@@ -6,6 +6,22 @@
 
 #include <immintrin.h>
 
+INLINE __m256i vec_first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* The last n < LANES values of a row, 0 behind them. */
+INLINE vec vec_load_part(const float *p, size_t n)
+{
+    return (vec)_mm256_maskload_ps(p, vec_first_lanes(n));
+}
+
+INLINE void vec_store_part(float *p, vec v, size_t n)
+{
+    _mm256_maskstore_ps(p, vec_first_lanes(n), (__m256)v);
+}
+
 INLINE vec vec_splat(float x)
 {
     return (vec)_mm256_set1_ps(x);

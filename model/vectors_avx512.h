@@ -6,6 +6,22 @@
 
 #include <immintrin.h>
 
+INLINE __mmask16 vec_first_lanes(size_t n)
+{
+    return (__mmask16)((UINT32_C(1) << n) - 1);
+}
+
+/* The last n < LANES values of a row, 0 behind them. */
+INLINE vec vec_load_part(const float *p, size_t n)
+{
+    return (vec)_mm512_maskz_loadu_ps(vec_first_lanes(n), p);
+}
+
+INLINE void vec_store_part(float *p, vec v, size_t n)
+{
+    _mm512_mask_storeu_ps(p, vec_first_lanes(n), (__m512)v);
+}
+
 INLINE vec vec_splat(float x)
 {
     return (vec)_mm512_set1_ps(x);

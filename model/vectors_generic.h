@@ -5,6 +5,19 @@
 
 #include "model/vectors_types.h"
 
+/* The last n < LANES values of a row, 0 behind them. */
+INLINE vec vec_load_part(const float *p, size_t n)
+{
+    vec v = {0};
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+}
+
+INLINE void vec_store_part(float *p, vec v, size_t n)
+{
+    memcpy(p, &v, n * sizeof *p);
+}
+
 INLINE vec vec_splat(float x)
 {
     return x - (vec){0};
