@@ -85,34 +85,44 @@ static void feed(const encoder_tape *t, const float *w, const layer_tape *l, blo
         dropout_rows(p->k, &l->drop_down, b.first, y, n, H);
 }
 
-static void post_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
+/* Whether the layer's queries, keys and values are computed from what a LayerNorm of its own gives. */
+static bool norms_input(const encoder_tape *t, const layer_params *at)
 {
-    const size_t T = t->size.tokens, H = t->plan.config->hidden;
-    take_qkv(t, l);
-    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
-        block_multiply(t, w, l, MATRIX_QKV, b.count, block_rows(b, t->x, H), block_rows(b, t->qkv, 3 * H));
-    }
-    finish_qkv(t, at, l);
-    attend(t, at, l);
-    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
-        float *x = block_rows(b, t->x, H);
-        attention_out(t, w, l, b, t->y);
-        block_norm_forward(t, w, block_norm1(at, l), b, t->y, x, t->y);
-        feed(t, w, l, b, t->y, x);
-        block_norm_forward(t, w, block_norm2(at, l), b, x, t->y, x);
-    }
+    return t->plan.config->prenorm && at->norm1_weight != PARAM_NOWHERE;
 }
 
-static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l)
+/* From context to the layer's output, where LayerNorms stand behind the sums. */
+static void post_norm_rest(const encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, block b)
 {
+    float *x = block_rows(b, t->x, t->plan.config->hidden);
+    attention_out(t, w, l, b, t->y);
+    block_norm_forward(t, w, block_norm1(at, l), b, t->y, x, t->y);
+    feed(t, w, l, b, t->y, x);
+    block_norm_forward(t, w, block_norm2(at, l), b, x, t->y, x);
+}
+
+/* The same where they stand before. */
+static void pre_norm_rest(const encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, block b)
+{
+    const size_t H = t->plan.config->hidden;
+    float *x = block_rows(b, t->x, H);
+    attention_out(t, w, l, b, t->y);
+    t->plan.k->axpy(1, t->y, x, b.count * H);
+    block_norm_forward(t, w, block_norm2(at, l), b, x, NULL, t->d);
+    feed(t, w, l, b, t->d, t->y);
+    t->plan.k->axpy(1, t->y, x, b.count * H);
+}
+
+void layer_forward(encoder_tape *t, const float *w, size_t i)
+{
+    const layer_params *at = &t->plan.layers[i];
+    const layer_tape *l = &t->layers[i];
     const size_t T = t->size.tokens, H = t->plan.config->hidden;
     take_qkv(t, l);
     for (size_t first = 0; first < T; first += TAPE_BLOCK) {
         const block b = block_next(t, first);
         const float *input = block_rows(b, t->x, H);
-        if (at->norm1_weight != PARAM_NOWHERE) {
+        if (norms_input(t, at)) {
             block_norm_forward(t, w, block_norm1(at, l), b, input, NULL, t->y);
             input = t->y;
         }
@@ -120,20 +130,8 @@ static void pre_norm_forward(encoder_tape *t, const float *w, const layer_params
     }
     finish_qkv(t, at, l);
     attend(t, at, l);
-    for (size_t first = 0; first < T; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
-        float *x = block_rows(b, t->x, H);
-        attention_out(t, w, l, b, t->y);
-        t->plan.k->axpy(1, t->y, x, b.count * H);
-        block_norm_forward(t, w, block_norm2(at, l), b, x, NULL, t->d);
-        feed(t, w, l, b, t->d, t->y);
-        t->plan.k->axpy(1, t->y, x, b.count * H);
-    }
-}
-
-void layer_forward(encoder_tape *t, const float *w, size_t i)
-{
-    (t->plan.config->prenorm ? pre_norm_forward : post_norm_forward)(t, w, &t->plan.layers[i], &t->layers[i]);
+    for (size_t first = 0; first < T; first += TAPE_BLOCK)
+        (t->plan.config->prenorm ? pre_norm_rest : post_norm_rest)(t, w, at, l, block_next(t, first));
 }
 
 /* --- forward again, from an outline */
@@ -152,6 +150,16 @@ static void input_again(const encoder_tape *t, const float *w, size_t i, block b
     dropout_rows(p->k, &t->drop_embedding, b.first, t->y, b.count, p->config->hidden);
 }
 
+/* y[n, H] = what the layer's queries, keys and values are computed from. */
+static void qkv_input_again(const encoder_tape *t, const float *w, size_t i, block b)
+{
+    const layer_params *at = &t->plan.layers[i];
+    if (norms_input(t, at))
+        block_norm_again(t, w, block_norm1(at, &t->layers[i]), b, t->y);
+    else
+        input_again(t, w, i, b);
+}
+
 void layer_again(encoder_tape *t, const float *w, size_t i)
 {
     const layer_params *at = &t->plan.layers[i];
@@ -161,10 +169,7 @@ void layer_again(encoder_tape *t, const float *w, size_t i)
     take_qkv(t, l);
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = block_next(t, first);
-        if (prenorm && at->norm1_weight != PARAM_NOWHERE)
-            block_norm_again(t, w, block_norm1(at, l), b, t->y);
-        else
-            input_again(t, w, i, b);
+        qkv_input_again(t, w, i, b);
         block_multiply(t, w, l, MATRIX_QKV, b.count, t->y, block_rows(b, t->qkv, 3 * H));
     }
     finish_qkv(t, at, l);
@@ -276,87 +281,67 @@ static void attend_backward(encoder_tape *t, const layer_params *at, const layer
     }
 }
 
-/* From the gradient of queries, keys and values, for a layer that reads what the one before gave:
- * adds to dx that of what it reads. */
+/* From the gradient of queries, keys and values: adds to dx that of what the layer reads. */
 static void qkv_backward(encoder_tape *t, const float *w, size_t i, float *dw)
 {
     const size_t H = t->plan.config->hidden;
+    const layer_params *at = &t->plan.layers[i];
     const layer_tape *l = &t->layers[i];
     for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
         const block b = block_next(t, first);
         const float *d = block_rows(b, t->qkv, 3 * H);
-        out_weight_backward(t, l, b, dw);
-        input_again(t, w, i, b);
-        block_weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
-        if (i > encoder_tape_lowest(t) || !t->frozen_embeddings)
-            block_input_backward(t, w, l, MATRIX_QKV, b.count, d, true, block_rows(b, t->dx, H));
-    }
-}
-
-/* dx, the gradient of the layer's output, becomes that of its input. */
-static void post_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
-{
-    const layer_params *at = &t->plan.layers[i];
-    const layer_tape *l = &t->layers[i];
-    const size_t H = t->plan.config->hidden;
-
-    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
         float *dx = block_rows(b, t->dx, H);
-        block_norm_backward(t, w, block_norm2(at, l), b, dx, dw);
-        memcpy(t->d, dx, b.count * H * sizeof *dx);
-        dropout_rows(t->plan.k, &l->drop_down, b.first, t->d, b.count, H);
-        block_norm_again(t, w, block_norm1(at, l), b, t->y);
-        feed_backward(t, w, l, b, t->y, true, dx, dw);
-        block_norm_backward(t, w, block_norm1(at, l), b, dx, dw);
-        out_input_backward(t, w, l, b);
-    }
-    attend_backward(t, at, l, dw);
-    qkv_backward(t, w, i, dw);
-}
-
-/* qkv_backward for a layer that normalises what it reads. */
-static void normed_qkv_backward(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, float *dw)
-{
-    const size_t H = t->plan.config->hidden;
-    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
-        const float *d = block_rows(b, t->qkv, 3 * H);
         out_weight_backward(t, l, b, dw);
-        block_norm_again(t, w, block_norm1(at, l), b, t->y);
+        qkv_input_again(t, w, i, b);
         block_weight_backward(t, l, MATRIX_QKV, b.count, t->y, d, dw);
-        block_input_backward(t, w, l, MATRIX_QKV, b.count, d, false, t->spare);
-        block_norm_backward(t, w, block_norm1(at, l), b, t->spare, dw);
-        t->plan.k->axpy(1, t->spare, block_rows(b, t->dx, H), b.count * H);
+        if (norms_input(t, at)) {
+            block_input_backward(t, w, l, MATRIX_QKV, b.count, d, false, t->spare);
+            block_norm_backward(t, w, block_norm1(at, l), b, t->spare, dw);
+            t->plan.k->axpy(1, t->spare, dx, b.count * H);
+        } else if (i > encoder_tape_lowest(t) || !t->frozen_embeddings) {
+            block_input_backward(t, w, l, MATRIX_QKV, b.count, d, true, dx);
+        }
     }
 }
 
-/* The same as post_norm_backward where layers normalise what they read. */
-static void pre_norm_backward(encoder_tape *t, const float *w, size_t i, float *dw)
+/* From dx, the gradient of the layer's output, to that of what attention's matrix gave, where LayerNorms stand
+ * behind the sums. */
+static void post_norm_back(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, block b,
+                           float *dw)
 {
-    const layer_params *at = &t->plan.layers[i];
-    const layer_tape *l = &t->layers[i];
     const size_t H = t->plan.config->hidden;
+    float *dx = block_rows(b, t->dx, H);
+    block_norm_backward(t, w, block_norm2(at, l), b, dx, dw);
+    memcpy(t->d, dx, b.count * H * sizeof *dx);
+    dropout_rows(t->plan.k, &l->drop_down, b.first, t->d, b.count, H);
+    block_norm_again(t, w, block_norm1(at, l), b, t->y);
+    feed_backward(t, w, l, b, t->y, true, dx, dw);
+    block_norm_backward(t, w, block_norm1(at, l), b, dx, dw);
+}
 
-    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
-        const block b = block_next(t, first);
-        float *dx = block_rows(b, t->dx, H);
-        memcpy(t->d, dx, b.count * H * sizeof *dx);
-        block_norm_again(t, w, block_norm2(at, l), b, t->y);
-        feed_backward(t, w, l, b, t->y, false, t->spare, dw);
-        block_norm_backward(t, w, block_norm2(at, l), b, t->spare, dw);
-        t->plan.k->axpy(1, t->spare, dx, b.count * H);
-        out_input_backward(t, w, l, b);
-    }
-    attend_backward(t, at, l, dw);
-    if (at->norm1_weight == PARAM_NOWHERE) /* the first layer, which reads the embedding */
-        qkv_backward(t, w, i, dw);
-    else
-        normed_qkv_backward(t, w, at, l, dw);
+/* The same where they stand before. */
+static void pre_norm_back(encoder_tape *t, const float *w, const layer_params *at, const layer_tape *l, block b,
+                          float *dw)
+{
+    const size_t H = t->plan.config->hidden;
+    float *dx = block_rows(b, t->dx, H);
+    memcpy(t->d, dx, b.count * H * sizeof *dx);
+    block_norm_again(t, w, block_norm2(at, l), b, t->y);
+    feed_backward(t, w, l, b, t->y, false, t->spare, dw);
+    block_norm_backward(t, w, block_norm2(at, l), b, t->spare, dw);
+    t->plan.k->axpy(1, t->spare, dx, b.count * H);
 }
 
 void layer_backward(encoder_tape *t, const float *w, size_t i, float *dw)
 {
-    (t->plan.config->prenorm ? pre_norm_backward : post_norm_backward)(t, w, i, dw);
-    block_weights_finish(t, &t->layers[i], dw);
+    const layer_params *at = &t->plan.layers[i];
+    const layer_tape *l = &t->layers[i];
+    for (size_t first = 0; first < t->size.tokens; first += TAPE_BLOCK) {
+        const block b = block_next(t, first);
+        (t->plan.config->prenorm ? pre_norm_back : post_norm_back)(t, w, at, l, b, dw);
+        out_input_backward(t, w, l, b);
+    }
+    attend_backward(t, at, l, dw);
+    qkv_backward(t, w, i, dw);
+    block_weights_finish(t, l, dw);
 }
