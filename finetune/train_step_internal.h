@@ -3,6 +3,7 @@
 #ifndef SEM_FINETUNE_TRAIN_STEP_INTERNAL_H
 #define SEM_FINETUNE_TRAIN_STEP_INTERNAL_H
 
+#include "model/kernels.h"
 #include "model/train_weights.h"
 #include "finetune/split.h"
 #include "finetune/team.h"
@@ -36,6 +37,7 @@ struct train_step {
     float *params;   /* the caller's */
     double *factors; /* [layout->count] of the learning rate; 0: frozen */
     adamw *optimiser;
+    const kernels *kernels;
     team *team;
     split split;
     train_shapes *shapes;   /* NULL: nothing is padded */

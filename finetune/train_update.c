@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK_FLOATS = 1 << 14 };
+enum { BLOCK_FLOATS = 1 << 14, PIECE_FLOATS = 1 << 10 };
 
 static void add_blocks(train_step *s, const param *p)
 {
@@ -59,7 +59,9 @@ sem_status train_update_create(train_step *s, sem_error *err)
     s->factors = checked_realloc(NULL, o->layout->count, sizeof *s->factors);
     if (s->factors == NULL)
         return sem_fail_memory(err, "the learning rates of parameters");
-    sem_status status = param_group_factors(&o->groups, o->layout, o->config->layers, s->factors, err);
+    sem_status status = kernels_choose(&s->kernels, err);
+    if (status == SEM_OK)
+        status = param_group_factors(&o->groups, o->layout, o->config->layers, s->factors, err);
     if (status == SEM_OK)
         status = create_blocks(s, err);
     if (status == SEM_OK)
@@ -103,33 +105,32 @@ sem_status train_part_finish(void *context, unsigned helper, sem_error *err)
     return SEM_OK;
 }
 
-/* Moves what helper `from` found for count floats into helper 0's sum. */
-static void move_gradient(const train_step *s, unsigned from, size_t start, size_t count)
+/* Moves what the other helpers found for count floats into helper 0's sum, those alone that touched *row (NULL: all),
+ * and returns the sum of the squares. A piece is still in the first-level cache when these are taken. */
+static double move_gradients(const train_step *s, size_t start, size_t count, const uint32_t *row)
 {
-    float *sum = s->helpers[0].grads + start, *part = s->helpers[from].grads + start;
-    for (size_t i = 0; i < count; i++)
-        sum[i] += part[i];
-    memset(part, 0, count * sizeof *part);
-}
-
-static double sum_of_squares(const float *values, size_t count)
-{
-    double sum[4] = {0};
-    for (size_t i = 0; i < count; i++)
-        sum[i % 4] += (double)values[i] * values[i];
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    double squares = 0;
+    for (const size_t end = start + count; start < end; start += PIECE_FLOATS) {
+        const size_t some = end - start < PIECE_FLOATS ? end - start : PIECE_FLOATS;
+        float *sum = s->helpers[0].grads + start;
+        for (unsigned from = 1; from < s->helper_count; from++) {
+            const step_helper *h = &s->helpers[from];
+            if (row != NULL && h->touched[*row] != s->step)
+                continue;
+            s->kernels->axpy(1, h->grads + start, sum, some);
+            memset(h->grads + start, 0, some * sizeof *h->grads);
+        }
+        squares += s->kernels->dot(sum, sum, some);
+    }
+    return squares;
 }
 
 static double sum_row(const train_step *s, uint32_t row)
 {
     double squares = 0;
     for (size_t t = 0; t < s->table_count; t++) {
-        size_t cols = s->tables[t]->cols, start = s->tables[t]->offset + row * cols;
-        for (unsigned from = 1; from < s->helper_count; from++) {
-            if (s->helpers[from].touched[row] == s->step)
-                move_gradient(s, from, start, cols);
-        }
-        squares += sum_of_squares(s->helpers[0].grads + start, cols);
+        const size_t cols = s->tables[t]->cols;
+        squares += move_gradients(s, s->tables[t]->offset + row * cols, cols, &row);
     }
     return squares;
 }
@@ -139,11 +140,8 @@ sem_status train_part_sum(void *context, unsigned helper, sem_error *err)
 {
     train_step *s = context;
     (void)err;
-    for (size_t b = helper; b < s->block_count; b += s->helper_count) {
-        for (unsigned from = 1; from < s->helper_count; from++)
-            move_gradient(s, from, s->blocks[b].start, s->blocks[b].count);
-        s->block_norm[b] = sum_of_squares(s->helpers[0].grads + s->blocks[b].start, s->blocks[b].count);
-    }
+    for (size_t b = helper; b < s->block_count; b += s->helper_count)
+        s->block_norm[b] = move_gradients(s, s->blocks[b].start, s->blocks[b].count, NULL);
     for (size_t i = helper; i < s->row_count; i += s->helper_count)
         s->row_norm[i] = sum_row(s, s->rows[i]);
     return SEM_OK;

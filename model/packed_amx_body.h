@@ -70,6 +70,13 @@ static inline void amx_fetch(const char *from, size_t bytes)
         __builtin_prefetch(from + i, 0, 2);
 }
 
+/* What is fetched in each step of AMX_GROUPS, whole lines, so that all of it comes evenly while all rows pass. */
+static inline size_t amx_fetch_bytes(const packed_tile_out *out, size_t rows)
+{
+    const size_t parts = (rows + AMX_TILE_ROWS - 1) / AMX_TILE_ROWS;
+    return (AMX_GROUPS * out->fetch_step / parts + 63) / 64 * 64;
+}
+
 /* Where a tile's results go: nothing else has been there for long. What they are added to is read at once. */
 static inline void amx_fetch_results(const packed_tile_out *out, size_t first, size_t rows)
 {
@@ -236,6 +243,8 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         amx_part p = {.out = out, .straight = amx_goes_straight(out), .sums = sums};                                   \
         amx_rest rest;                                                                                                 \
         amx_rest_panel(&rest, steps - whole, panel + whole * PACKED_STEP);                                             \
+        const size_t fetch_bytes = amx_fetch_bytes(out, rows);                                                         \
+        const char *fetch = out->fetch;                                                                                \
         for (size_t shaped = 0; p.r < rows; p.r += p.rows, a += p.rows * stride) {                                     \
             p.rows = rows - p.r < AMX_TILE_ROWS ? rows - p.r : AMX_TILE_ROWS;                                          \
             if (p.rows != shaped) {                                                                                    \
@@ -247,8 +256,8 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
                 amx_rest_rows(&rest, p.rows, a + 4 * whole, stride);                                                   \
             amx_fetch_results(out, p.r, p.rows);                                                                       \
             BEGIN(&p);                                                                                                 \
-            STEPS(p.rows > AMX_ROWS, steps, a, stride, panel, &rest, out->fetch,                                       \
-                  p.r == 0 ? AMX_GROUPS * out->fetch_step : 0);                                                        \
+            STEPS(p.rows > AMX_ROWS, steps, a, stride, panel, &rest, fetch, fetch_bytes);                              \
+            fetch += steps / AMX_GROUPS * fetch_bytes;                                                                 \
             END(&p);                                                                                                   \
         }                                                                                                              \
         AMX_RELEASE();                                                                                                 \
