@@ -324,6 +324,8 @@ static void look_at_newer(matching *m, const meta_block *b, const filter *f, uin
         set_bits(pass, &b->newer[i].low, 1);
         count++;
     }
+    if (m->stopped) /* not all of them are among the bits */
+        return;
     docset_add_bits(replaced, block, m->bits, b->count);
     docset_add_bits(passing, block, pass, count);
 }
