@@ -85,6 +85,17 @@ static sem_status check_format(environment *e, sem_error *err)
     return status;
 }
 
+/* LMDB ends the process where a page is not what it has to be. Whoever restarts it is told what it was. */
+static void on_damaged_page(MDB_env *env, const char *what)
+{
+    const store *s = mdb_env_get_userctx(env);
+    const char *path = "";
+    char quoted_path[FILES_PATH_MAX], quoted[256];
+    mdb_env_get_path(env, &path);
+    log_event(s->log, LOG_LEVEL_ERROR, "store_damaged", "path=%s message=%s advice=\"restore a backup\"",
+              log_value(quoted_path, sizeof quoted_path, path), log_value(quoted, sizeof quoted, what));
+}
+
 sem_status environment_open(environment *e, store *s, const char *name, sem_error *err)
 {
     char path[FILES_PATH_MAX];
@@ -100,6 +111,8 @@ sem_status environment_open(environment *e, store *s, const char *name, sem_erro
     int rc = mdb_env_create(&e->env);
     if (rc != 0)
         return environment_fail(e, "create the environment", rc, err);
+    (void)mdb_env_set_userctx(e->env, s); /* of an environment that there is neither can fail */
+    (void)mdb_env_set_assert(e->env, on_damaged_page);
     if ((rc = mdb_env_set_maxdbs(e->env, ENVIRONMENT_TABLES_MAX)) == 0 &&
         (rc = mdb_env_set_maxreaders(e->env, STORE_READERS_MAX)) == 0 &&
         (rc = mdb_env_set_mapsize(e->env, e->map_size)) == 0 &&

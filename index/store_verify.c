@@ -24,6 +24,17 @@ void verify_report(verify *v, const char *format, ...)
     v->options->found(v->options->context, text);
 }
 
+void verify_report_cache(verify *v, const char *format, ...)
+{
+    char text[VERIFY_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    v->result.caches++;
+    v->options->found(v->options->context, text);
+}
+
 /* --- names for people */
 
 const store_collection *verify_collection(const verify *v, uint32_t number)
@@ -132,6 +143,15 @@ static sem_status lock_read_only(const char *path, const char *name, int *fd, se
     return flock(*fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK ? SEM_OK : lock_fail(path, name, err);
 }
 
+/* What root makes in a daemon's folder is to be the daemon's, who could not open it else. */
+static void give_to_owner(const char *path, int fd)
+{
+    struct stat folder, file;
+    if (geteuid() == 0 && stat(path, &folder) == 0 && fstat(fd, &file) == 0 && file.st_uid != folder.st_uid &&
+        fchown(fd, folder.st_uid, folder.st_gid) != 0)
+        return; /* the start then says which file it cannot open */
+}
+
 /* read_only: where only reading is wanted; set when the folder cannot be written to. */
 static sem_status lock_store(const char *path, int *fd, bool *read_only, sem_error *err)
 {
@@ -152,6 +172,7 @@ static sem_status lock_store(const char *path, int *fd, bool *read_only, sem_err
     }
     if (*fd < 0)
         return sem_fail(err, SEM_INTERNAL, "cannot open %s: %s", name, strerror(errno));
+    give_to_owner(path, *fd);
     return flock(*fd, LOCK_EX | LOCK_NB) == 0 ? SEM_OK : lock_fail(path, name, err);
 }
 
@@ -417,6 +438,8 @@ static sem_status run(const verify_options *options, verify_result *out, sem_err
         status = run_part(v, "documents", verify_main, err);
     if (status == SEM_OK)
         status = run_part(v, "vectors", verify_vectors, err);
+    if (status == SEM_OK)
+        status = run_part(v, "saved lists", verify_lists, err);
     if (status == SEM_OK)
         status = run_part(v, "events", verify_events, err);
     if (status == SEM_OK && options->models)

@@ -41,6 +41,9 @@ sem_status verify_in_child(const verify_options *options, verify_run *run, verif
 /* Reports a violation. */
 void verify_report(verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same of what the next start makes anew. */
+void verify_report_cache(verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* The record, as far as it can be told. For one message at a time: static per call site. */
 enum { VERIFY_NAME = 640 };
 /* `notes/"id"` or `notes/7`. */
@@ -63,6 +66,7 @@ sem_status verify_walk(verify *v, environment *e, MDB_txn *txn, MDB_dbi dbi, ver
 /* The parts. */
 sem_status verify_main(verify *v, sem_error *err);    /* store_verify_main.c */
 sem_status verify_vectors(verify *v, sem_error *err); /* store_verify_vectors.c */
+sem_status verify_lists(verify *v, sem_error *err);   /* store_verify_lists.c, behind the vectors */
 sem_status verify_events(verify *v, sem_error *err);  /* store_verify_events.c */
 sem_status verify_models(verify *v, sem_error *err);  /* store_verify_models.c */
 

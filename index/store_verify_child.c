@@ -163,7 +163,7 @@ sem_status verify_in_child(const verify_options *options, verify_run *run, verif
     if (!ended)
         report_death(&r, status);
     *out = r.end.result;
-    out->violations = r.violations;
+    out->violations = r.violations - r.end.result.caches; /* all that was found, less those */
     if (ended && r.end.status != SEM_OK && err != NULL)
         *err = r.end.error;
     return ended ? r.end.status : SEM_OK;

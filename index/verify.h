@@ -12,7 +12,7 @@
 typedef struct verify_options {
     const char *path; /* the store's folder */
     bool models;      /* the model directories as well */
-    /* Called with each violation, one sentence. */
+    /* Called with each violation, and with what is wrong with a cache; one sentence. */
     void (*found)(void *context, const char *text);
     /* Called when a part is begun; may be NULL. */
     void (*begun)(void *context, const char *part);
@@ -21,7 +21,8 @@ typedef struct verify_options {
 
 typedef struct verify_result {
     uint64_t violations;
-    uint64_t collections, documents, vectors, events; /* that were looked at */
+    uint64_t caches; /* things that are wrong with saved lists, which may be removed: no violations */
+    uint64_t collections, documents, vectors, lists, events; /* that were looked at */
     bool read_only; /* the store could not be written to: a daemon on another machine goes unnoticed */
 } verify_result;
 

@@ -129,8 +129,9 @@ sem_status run_verify(semctl *ctl, const command *c, const arguments *a, sem_err
         return status;
     if (ctl->json)
         printf("{\"violations\": %" PRIu64 ", \"collections\": %" PRIu64 ", \"documents\": %" PRIu64
-               ", \"vectors\": %" PRIu64 ", \"events\": %" PRIu64 ", \"caches_removed\": %u}\n",
-               r.violations, r.collections, r.documents, r.vectors, r.events, removed);
+               ", \"vectors\": %" PRIu64 ", \"lists\": %" PRIu64 ", \"events\": %" PRIu64
+               ", \"caches_damaged\": %" PRIu64 ", \"caches_removed\": %u}\n",
+               r.violations, r.collections, r.documents, r.vectors, r.lists, r.events, r.caches, removed);
     else
         printf("%" PRIu64 " collections, %" PRIu64 " documents, %" PRIu64 " vectors, %" PRIu64 " events%s\n",
                r.collections, r.documents, r.vectors, r.events,
@@ -140,6 +141,11 @@ sem_status run_verify(semctl *ctl, const command *c, const arguments *a, sem_err
                 "semctl: note: %s cannot be written to, so it was only read; whether a daemon on another machine "
                 "has it cannot be told\n",
                 a->words[0]);
+    if (r.violations == 0 && r.caches > 0 && removed == 0)
+        return sem_fail(err, SEM_INTERNAL,
+                        "saved lists of %s are damaged; semctl verify --rebuild removes them, and the next start makes "
+                        "them anew",
+                        a->words[0]);
     if (r.violations == 0)
         return SEM_OK;
     return sem_fail(err, SEM_INTERNAL, "%s is damaged: %" PRIu64 " violations; restore a backup", a->words[0],

@@ -607,6 +607,24 @@ START_TEST(store_that_nobody_may_write_to_is_verified)
 }
 END_TEST
 
+START_TEST(a_lock_that_root_makes_is_the_folders_owners)
+{
+    static findings f;
+    sem_error error;
+    struct stat st;
+    if (geteuid() != 0) {
+        printf("skipped: only root makes files for others\n");
+        return;
+    }
+    make_store();
+    ck_assert_int_eq(unlink(below_store("semd.lock")), 0);
+    ck_assert_int_eq(chown(store_folder(), NOBODY, NOBODY), 0);
+    ck_ok(verify_at(store_folder(), &f, &error));
+    ck_assert_int_eq(stat(below_store("semd.lock"), &st), 0);
+    ck_assert(st.st_uid == NOBODY && st.st_gid == NOBODY);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_verify");
@@ -620,6 +638,7 @@ int main(void)
     tcase_add_test(tests, lost_and_cut_files_are_named);
     tcase_add_test(tests, store_in_use_is_left_alone);
     tcase_add_test(tests, store_that_nobody_may_write_to_is_verified);
+    tcase_add_test(tests, a_lock_that_root_makes_is_the_folders_owners);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
