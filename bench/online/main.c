@@ -25,7 +25,8 @@ static const char USAGE[] =
     "Loads documents, measures how many searches a second there can be, then searches at a constant share\n"
     "of that, each sent when it is due: alone, while a job learns, re-embeds and flips, and afterwards.\n"
     "Ends with status 1 when a search failed, when p99 while learning is more than 1.5 times that without,\n"
-    "or when the daemon's anonymous memory grew by more than 600 MB.\n"
+    "when the daemon's anonymous memory grew by more than 600 MB, or when there was no flip to measure: the\n"
+    "gate is open, finetune.max_p and finetune.max_probe_loss are 1.\n"
     "\n"
     "  documents=100000   searches=100000 at least   load=0.5 of the capacity\n"
     "  seconds=30  of searching alone, and of measuring the capacity a third of that\n"
@@ -266,6 +267,10 @@ static bool all_kept(const online *o)
         printf("\nNOT KEPT: %zu searches failed: %s\n", o->report.all.failed, o->report.first_failure);
         good = false;
     }
+    if (o->report.new_answers == 0) {
+        printf("\nNOT KEPT: no search was answered by a new model: there was no flip\n");
+        good = false;
+    }
     if ((double)o->learning_bytes > (double)o->serving_bytes + MEMORY_MOST) {
         printf("\nNOT KEPT: learning takes more than %.0f MB beside serving\n", MEMORY_MOST / 1e6);
         good = false;
@@ -320,14 +325,14 @@ static bool parse(online *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    /* No query comes twice, and the capacity is that of encoding. */
+    /* No query comes twice, and the capacity is that of encoding. Whatever the candidate is worth, it is re-embedded. */
     online o = {.documents = 100000,
                 .searches = 100000,
                 .seconds = 30,
                 .pairs = CORPUS_CLICKED,
                 .load = 0.5,
                 .mode = "full",
-                .options = {"encode.cache_bytes=0"}};
+                .options = {"encode.cache_bytes=0", "finetune.max_p=1", "finetune.max_probe_loss=1"}};
     sem_error err = {0};
     setvbuf(stdout, NULL, _IOLBF, 0); /* also where it goes through a pipe */
     signal(SIGPIPE, SIG_IGN);
