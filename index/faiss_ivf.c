@@ -356,7 +356,8 @@ static sem_status reserve(faiss_found *found, size_t k, size_t cells, sem_error 
     found->nearness = checked_realloc(NULL, cells, sizeof *found->nearness);
     if (found->ids == NULL || found->scores == NULL || found->probed == NULL || found->nearness == NULL) {
         faiss_found_free(found);
-        return sem_fail_memory(err, "FAISS hits");
+        (void)sem_fail_memory(err, "FAISS hits");
+        return SEM_RESOURCE_EXHAUSTED; /* for analysers, which do not see what that returns */
     }
     found->room = k;
     found->cells = cells;

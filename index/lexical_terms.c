@@ -132,6 +132,7 @@ static bool grow(lexical_terms *t)
     }
     if (t->count * 2 < t->slot_count)
         return true;
+    // NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): there are FIRST_SLOTS at least
     slot *slots = calloc(t->slot_count * 2, sizeof *slots);
     if (slots == NULL)
         return false;

@@ -330,11 +330,13 @@ static bool merge_all(maker *m, meta_segment *out, const meta_segment *old, cons
         else
             live[sources[i].low / 64] |= bit;
     }
-    m->replaced = replaced;
     if (!meta_set_make(&out->live, live))
         return false;
+    m->replaced = replaced;
     out->bytes = sizeof *out + set_bytes(&out->live);
-    return merge_fields(m, out, old);
+    const bool merged = merge_fields(m, out, old);
+    m->replaced = NULL;
+    return merged;
 }
 
 sem_status meta_segment_merge(meta_segment **out, const meta_segment *old, const meta_source *sources, size_t count,
