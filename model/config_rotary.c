@@ -176,8 +176,9 @@ static sem_status read_shape(model_config *out, const char *const *unsupported, 
         status = config_read_sizes(sizes, sizeof sizes / sizeof sizes[0], c, where, err);
     if (status == SEM_OK)
         status = check_heads(out, where, err);
+    const size_t head = status == SEM_OK ? out->hidden / out->heads : 0;
     if (status == SEM_OK)
-        status = refuse_other("head_dim", (double)(out->hidden / out->heads), c, where, err);
+        status = refuse_other("head_dim", (double)head, c, where, err);
     return status == SEM_OK ? config_read_activation(&out->activation, activation_key, activation, c, where, err)
                             : status;
 }

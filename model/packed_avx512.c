@@ -195,6 +195,7 @@ INLINE TARGET_F void fetch_results(size_t rows, const packed_tile_out *out)
     }
 }
 
+// NOLINTBEGIN(readability-function-size): their statements are those of the macros
 INLINE TARGET_F void rows_float32(const size_t rows, size_t steps, const char *a, size_t stride, const char *panel,
                                   const packed_tile_out *out)
 {
@@ -225,6 +226,7 @@ INLINE TARGET_VNNI void rows_int8(const size_t rows, size_t steps, const char *a
         EACH_ROW(INT_STORE_PART)
     }
 }
+// NOLINTEND(readability-function-size)
 
 TILE_FUNCTION(tile_float32, TARGET_F, rows_float32)
 TILE_FUNCTION(tile_bfloat16, TARGET_BF16, rows_bfloat16)

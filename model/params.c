@@ -213,11 +213,11 @@ static bool add_layer(param_layout *l, const model_config *c, size_t layer)
     const family_names *names = &FAMILIES[c->family];
     bool fits = true;
     for (const layer_part *part = names->parts; part->name != NULL && fits; part++) {
-        size_t rows, cols, share = 0;
+        size_t rows, cols, share = 1;
         if (!is_there(c, part->role, layer))
             continue;
         for (const layer_part *other = names->parts; other->name != NULL; other++)
-            share += other->role == part->role;
+            share += other != part && other->role == part->role;
         role_shape(c, part->role, &rows, &cols);
         rows /= share;
         fits = add_param(l, part->role, cols == 0, cols == 0 ? 1 : rows, cols == 0 ? rows : cols, "%s.%zu.%s",

@@ -104,7 +104,7 @@ static sem_status add_word(growing *g, const char *text, bool *was_there, sem_er
         g->cut.count = 0;
         token_sink_put(&g->cut, g->words.unknown);
     }
-    if (json_object_set_new(g->vocab, text, json_integer((json_int_t)(g->out->first + g->out->count))) != 0)
+    if (json_object_set_new(g->vocab, text, json_integer((json_int_t)g->out->first + (json_int_t)g->out->count)) != 0)
         return sem_fail_memory(err, "the new pieces");
     return note(g, err);
 }
