@@ -327,7 +327,7 @@ int main(int argc, char **argv)
     settings s = {0};
     sem_error error;
     train_config_defaults(&s.config);
-    s.config.nice = 0;
+    s.config.nice.added = 0;
     s.config.threads = 2;
     int next = 1;
     while (next < argc && set_option(&s, argv[next]))

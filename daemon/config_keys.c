@@ -138,7 +138,7 @@ const config_key config_keys[] = {
      .help = "held-out queries below which no job starts"},
     {"finetune", "threads", KEY_INTEGER, "0", RANGE(0, TRAIN_THREADS_MAX), PLACE(finetune.threads),
      .help = "threads that train; 0: one a core"},
-    {"finetune", "nice", KEY_INTEGER, "20", RANGE(0, 20), PLACE(train.nice),
+    {"finetune", "nice", KEY_INTEGER, "20", RANGE(0, 20), PLACE(train.nice.added),
      .help = "added to the nice value of the threads that train and re-embed; beside a busy thread 10 leaves them a "
              "tenth of a core, 19 a hundredth; at 20 they run where no other thread wants to"},
     {"finetune", "heldout_share", KEY_REAL, "0.1", REALS(0.001, 0.5), PLACE(finetune.heldout_share),

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/niceness.h"
-#include "base/patience.h"
 #include "model/towers.h"
 #include "daemon/job_folder.h"
 

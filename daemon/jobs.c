@@ -43,6 +43,7 @@ struct jobs {
     bool reloaded;         /* and the triggers have not heard of it */
     job_start last;
     atomic_bool cancel;
+    thread_patience patience; /* of the threads of all jobs */
     atomic_int trial; /* a trial_state; left under the lock only, entered and settled by the thread without it */
     job_status status;
     job_waiters waiters;
@@ -407,6 +408,7 @@ job *jobs_make(jobs *j, job_kind kind, const char *mode)
     work->kind = kind;
     pthread_mutex_lock(&j->lock);
     work->settings = j->settings;
+    work->settings.train.nice.patience = &j->patience;
     pthread_mutex_unlock(&j->lock);
     snprintf(work->mode, sizeof work->mode, "%s", mode != NULL ? mode : work->settings.finetune.mode);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "base/niceness.h"
-#include "base/patience.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -78,11 +77,10 @@ static sem_status encode_share(helper *h)
 static void *helper_main(void *argument)
 {
     helper *h = argument;
-    const int nice = h->shared->job->nice;
+    const niceness nice = h->shared->job->nice;
     (void)niceness_add(patience_nice(nice), NULL); /* without the right to, the work is done all the same */
     h->status = encode_share(h);
-    if (nice >= NICENESS_IDLE)
-        patience_note_since((patience_times){0}); /* this thread did nothing else */
+    patience_end(nice, (patience_times){0}); /* this thread did nothing else */
     if (h->status != SEM_OK)
         atomic_store(&h->shared->stop, true);
     return NULL;

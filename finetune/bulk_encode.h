@@ -2,6 +2,7 @@
 #ifndef SEM_FINETUNE_BULK_ENCODE_H
 #define SEM_FINETUNE_BULK_ENCODE_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 
@@ -18,9 +19,9 @@ typedef struct bulk_job {
     const char *prompt;     /* put before each text */
     const bulk_text *texts; /* [count] */
     size_t count;
-    size_t max_tokens;         /* of a text; 0: the model's own limit */
-    unsigned threads;          /* at least 1 */
-    int nice;                  /* added to the threads' nice value */
+    size_t max_tokens; /* of a text; 0: the model's own limit */
+    unsigned threads;  /* at least 1 */
+    niceness nice;
     const atomic_bool *cancel; /* may be NULL */
     float *out;                /* [count, dim], unit length */
 } bulk_job;

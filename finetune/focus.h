@@ -4,6 +4,7 @@
 #ifndef SEM_FINETUNE_FOCUS_H
 #define SEM_FINETUNE_FOCUS_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/pairs.h"
@@ -20,7 +21,7 @@ typedef struct focus_options {
     double least;       /* what a document must have of the focus that is usual; 0: off */
     const model *model; /* encodes queries; borrowed */
     unsigned threads;
-    int nice;
+    niceness nice;
     const atomic_bool *cancel; /* may be NULL */
 } focus_options;
 

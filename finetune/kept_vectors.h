@@ -7,6 +7,7 @@
 #ifndef SEM_FINETUNE_KEPT_VECTORS_H
 #define SEM_FINETUNE_KEPT_VECTORS_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "finetune/data_example.h"
 
@@ -21,7 +22,7 @@ typedef struct kept_options {
     const char *model; /* directory */
     const char *path;  /* of the file; NULL: nothing is kept, all is computed each time */
     unsigned threads;
-    int nice;                  /* added to the threads' nice value */
+    niceness nice;
     const atomic_bool *cancel; /* may be NULL */
     /* Told, for people, that a file is damaged or of another model, and computed anew; may be NULL. */
     void (*tell)(void *context, const char *message);

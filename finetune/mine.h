@@ -7,6 +7,7 @@
 #ifndef SEM_FINETUNE_MINE_H
 #define SEM_FINETUNE_MINE_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/data_example.h"
@@ -30,7 +31,7 @@ typedef struct mine_options {
     const model *guide;   /* NULL: that rule is off */
     double guide_ratio;   /* candidates that it scores above this times the positive's score are left out */
     unsigned threads;
-    int nice; /* added to the threads' nice value */
+    niceness nice;
 } mine_options;
 
 /* By words, 100 candidates, 4 negatives, seed 1, ratio 0.95, 1 thread. */

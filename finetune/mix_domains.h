@@ -2,6 +2,7 @@
 #ifndef SEM_FINETUNE_MIX_DOMAINS_H
 #define SEM_FINETUNE_MIX_DOMAINS_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/mix.h"
@@ -12,7 +13,7 @@ typedef struct mix_domains_options {
     const model *model; /* borrowed */
     size_t domains;     /* at least 2 */
     unsigned threads;
-    int nice; /* added to the threads' nice value */
+    niceness nice;
     uint64_t seed;
 } mix_domains_options;
 

@@ -5,6 +5,7 @@
 #ifndef SEM_FINETUNE_PAIR_MINE_H
 #define SEM_FINETUNE_PAIR_MINE_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "index/lexical_search.h"
@@ -30,7 +31,7 @@ typedef struct pair_mine_options {
                            * are most likely right (mine_guide_limit) */
     uint64_t seed;        /* of the drawing */
     unsigned threads;     /* that encode queries; one searches */
-    int nice;
+    niceness nice;
     const atomic_bool *cancel; /* may be NULL */
     pair_mine_open *open;
     void (*progress)(void *context, size_t done, size_t all); /* queries; may be NULL */

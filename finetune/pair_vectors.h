@@ -3,6 +3,7 @@
 #ifndef SEM_FINETUNE_PAIR_VECTORS_H
 #define SEM_FINETUNE_PAIR_VECTORS_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "index/store.h"
@@ -19,7 +20,7 @@ typedef struct pair_vectors_options {
     size_t max_tokens;  /* texts are cut to so many, and a longer document's stored vector is not taken; 0: as the
                          * store has them */
     unsigned threads;
-    int nice;
+    niceness nice;
     const atomic_bool *cancel; /* may be NULL */
 } pair_vectors_options;
 

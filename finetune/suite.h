@@ -2,6 +2,7 @@
 #ifndef SEM_FINETUNE_SUITE_H
 #define SEM_FINETUNE_SUITE_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/data_set.h"
@@ -13,7 +14,7 @@
 typedef struct suite_options {
     const model *model;
     unsigned threads;
-    int nice; /* added to the threads' nice value */
+    niceness nice;
     size_t k; /* hits of a query that count */
 } suite_options;
 

@@ -1,7 +1,6 @@
 #include "finetune/team.h"
 
 #include "base/niceness.h"
-#include "base/patience.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -30,8 +29,9 @@ struct team {
     team_part *part;
     void *context;
 
-    int nice_wanted, nice_added; /* what was asked for, and what the threads have (base/patience.h) */
-    unsigned wanted, helpers;    /* threads that were asked for, and those that run */
+    niceness nice;            /* what was asked for */
+    int nice_added;           /* and what the threads have */
+    unsigned wanted, helpers; /* threads that were asked for, and those that run */
     team_helper helper[];
 };
 
@@ -40,7 +40,6 @@ static void *helper_main(void *argument)
 {
     team_helper *me = argument;
     team *t = me->team;
-    const bool patient = t->nice_wanted >= NICENESS_IDLE;
     sem_status status = niceness_add(t->nice_added, &me->error);
 
     pthread_mutex_lock(&t->lock);
@@ -54,10 +53,9 @@ static void *helper_main(void *argument)
             break;
         done = t->round;
         pthread_mutex_unlock(&t->lock);
-        const patience_times began = patient ? patience_now() : (patience_times){0};
+        const patience_times began = patience_begin(t->nice);
         status = t->part(t->context, me->number, &me->error);
-        if (patient)
-            patience_note_since(began);
+        patience_end(t->nice, began);
         pthread_mutex_lock(&t->lock);
     }
     pthread_mutex_unlock(&t->lock);
@@ -87,7 +85,7 @@ static sem_status start_helpers(team *t, sem_error *err)
     if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
         return sem_fail(err, SEM_INTERNAL, "cannot block signals in training threads");
     int failed = 0;
-    t->nice_added = patience_nice(t->nice_wanted);
+    t->nice_added = patience_nice(t->nice);
     t->closing = false;
     t->round = 0;
     for (unsigned i = 0; i < t->wanted && failed == 0; i++) {
@@ -107,13 +105,13 @@ static sem_status start_helpers(team *t, sem_error *err)
     return status;
 }
 
-sem_status team_create(team **out, unsigned helpers, int nice_added, sem_error *err)
+sem_status team_create(team **out, unsigned helpers, niceness nice, sem_error *err)
 {
     *out = NULL;
     team *t = calloc(1, sizeof *t + helpers * sizeof t->helper[0]);
     if (t == NULL)
         return sem_fail_memory(err, "the training threads");
-    t->nice_wanted = nice_added;
+    t->nice = nice;
     t->wanted = helpers;
     /* With default attributes these cannot fail on Linux. */
     pthread_mutex_init(&t->lock, NULL);
@@ -156,7 +154,7 @@ void team_destroy(team *t)
 /* Threads can't become less nice than they are, so others take their places. */
 static sem_status follow_patience(team *t, sem_error *err)
 {
-    if (t->helpers == t->wanted && t->nice_added == patience_nice(t->nice_wanted))
+    if (t->helpers == t->wanted && t->nice_added == patience_nice(t->nice))
         return SEM_OK;
     end_helpers(t);
     pthread_mutex_lock(&t->lock);

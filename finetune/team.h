@@ -3,6 +3,7 @@
 #ifndef SEM_FINETUNE_TEAM_H
 #define SEM_FINETUNE_TEAM_H
 
+#include "base/patience.h"
 #include "base/status.h"
 
 typedef struct team team;
@@ -10,9 +11,9 @@ typedef struct team team;
 /* A helper's part: helper counts from 0 to helpers - 1. */
 typedef sem_status team_part(void *context, unsigned helper, sem_error *err);
 
-/* Starts the helpers and adds nice_added to the nice value of each. Signals are
+/* Starts the helpers, as nice as that: they are replaced where their patience is at an end. Signals are
  * left to other threads. */
-sem_status team_create(team **out, unsigned helpers, int nice_added, sem_error *err);
+sem_status team_create(team **out, unsigned helpers, niceness nice, sem_error *err);
 
 /* Ends the helpers; accepts NULL. */
 void team_destroy(team *t);

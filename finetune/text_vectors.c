@@ -2,8 +2,8 @@
 
 #include "base/checked.h"
 
-sem_status text_vectors(const model *m, const data_text *texts, size_t count, bool as_query, unsigned threads, int nice,
-                        float **out, sem_error *err)
+sem_status text_vectors(const model *m, const data_text *texts, size_t count, bool as_query, unsigned threads,
+                        niceness nice, float **out, sem_error *err)
 {
     const model_config *c = model_get_config(m);
     bulk_text *listed = checked_realloc(NULL, count + 1, sizeof *listed);

@@ -39,7 +39,7 @@ void train_config_defaults(train_config *config)
         .epochs = 1,
         .max_tokens = 64,
         .threads = 1,
-        .nice = NICENESS_IDLE,
+        .nice = {.added = NICENESS_IDLE},
         .tape_bytes = (size_t)TAPE_MIB << 20,
         .checkpoint_every = 100,
         .negative_ratio = 0.95,
@@ -83,7 +83,7 @@ static sem_status check_numbers(const train_config *config, sem_error *err)
         {"temperature", config->temperature, 1, false, 1e6},
         {"mixed_share", config->mixed_share, 0, false, 1},
         {"anchor_weight", config->anchor_weight, 0, false, 1e6},
-        {"nice", config->nice, 0, false, NICENESS_IDLE},
+        {"nice", config->nice.added, 0, false, NICENESS_IDLE},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         sem_status status =

@@ -13,6 +13,7 @@
 #ifndef SEM_FINETUNE_TRAIN_STEP_H
 #define SEM_FINETUNE_TRAIN_STEP_H
 
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/encoder.h"
 #include "model/model_config.h"
@@ -44,7 +45,7 @@ typedef struct train_step_options {
     size_t max_steps;
     size_t tape_bytes; /* for kept activations, over all helpers, about */
     unsigned threads;
-    int nice;
+    niceness nice;
 } train_step_options;
 
 typedef struct train_text {

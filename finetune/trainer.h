@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "base/patience.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "finetune/loss_matryoshka.h"
@@ -91,7 +92,7 @@ typedef struct train_config {
     size_t max_tokens;  /* of a text in training; 0: the model's */
     train_shape shape;  /* of what is computed: packed, or padded to a few lengths */
     unsigned threads;
-    int nice;                /* added to the helpers' nice value, 0 to 20 (base/niceness.h) */
+    niceness nice;           /* of the helpers: `added` 0 to 20 (base/niceness.h) */
     size_t tape_bytes;       /* about, for activations kept for the backward pass, over all threads: a batch
                               * that needs more is computed in pieces, to the same gradients, a quarter slower */
     const char *checkpoint;  /* path of the run's state, from which it goes on if it is there; NULL: none. The

@@ -48,7 +48,7 @@ sem_status semtrain_mix_set(semtrain *t, const recipe *r, const model *base, con
     const mix_domains_options options = {.model = base,
                                          .domains = set->domains,
                                          .threads = r->train.threads,
-                                         .nice = (int)r->train.nice,
+                                         .nice = {.added = (int)r->train.nice},
                                          .seed = r->daemon.train.seed};
     progress_show(&t->bar, "finding domains", -1, "%s", set->name);
     sem_status status = mix_domains_train(domains, &options, &set->data, err);

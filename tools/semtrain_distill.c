@@ -19,7 +19,7 @@ sem_status semtrain_kept(semtrain *t, const recipe *r, const char *dir, const ch
     const kept_options options = {.model = dir,
                                   .path = path,
                                   .threads = r->train.threads,
-                                  .nice = (int)r->train.nice,
+                                  .nice = {.added = (int)r->train.nice},
                                   .cancel = t->cancel,
                                   .tell = tell_kept,
                                   .context = t};

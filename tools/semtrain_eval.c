@@ -56,7 +56,8 @@ static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *s
 sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
                              sem_error *err)
 {
-    const suite_options o = {.model = m, .threads = r->train.threads, .nice = (int)r->train.nice, .k = set->k};
+    const suite_options o = {
+        .model = m, .threads = r->train.threads, .nice = {.added = (int)r->train.nice}, .k = set->k};
     *out = (eval_result){.set = set->name, .kind = set->kind};
     progress_show(&t->bar, "evaluating", -1, "%s", set->name);
     if (strcmp(set->kind, "retrieval") == 0)

@@ -181,7 +181,7 @@ static sem_status mine_all(semtrain *t, recipe *r, sem_error *err)
                       .keep_same_text = r->mine.keep_same_text,
                       .guide_ratio = r->mine.guide_ratio,
                       .threads = r->train.threads,
-                      .nice = (int)r->train.nice};
+                      .nice = {.added = (int)r->train.nice}};
     const recipe_set *set;
     if (recipe_set_at(r, false, 0) == NULL)
         return sem_fail(err, SEM_INVALID_ARGUMENT, "the recipe has no [data NAME] section");

@@ -300,7 +300,7 @@ static sem_status resolve_train(recipe *r, sem_error *err)
     r->daemon.finetune.threads = r->train.threads;
     sem_status status = config_resolve_train(&r->daemon, err);
     r->train.threads = r->daemon.train.threads;
-    r->daemon.train.nice = (int)r->train.nice;
+    r->daemon.train.nice.added = (int)r->train.nice;
     r->daemon.train.checkpoint = r->train.checkpoint[0] != '\0' ? r->train.checkpoint : NULL;
     r->daemon.train.checkpoint_every = r->train.checkpoint_every;
     return status;

@@ -99,7 +99,8 @@ void online_texts_document(void *context, size_t number, packer *p)
     }
     buffer joined = {0};
     const char *other = t->packages->packages[(at + 31 * round) % CORPUS_DOCUMENTS].english;
-    if (buffer_print(&joined, "%s, %zu. %s", other, round, text))
+    /* Behind the text: its first sentence is to go with the rest, since jobs learn from that. */
+    if (buffer_print(&joined, "%s %s, %zu.", text, other, round))
         pack_strn(p, (const char *)joined.data, joined.size);
     else
         p->failed = true;

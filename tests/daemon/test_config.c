@@ -81,7 +81,7 @@ START_TEST(train_defaults_are_those_of_the_trainer)
     ck_assert_uint_eq(c.train.max_steps, trainer.max_steps);
     ck_assert_uint_eq(c.train.max_tokens, trainer.max_tokens);
     ck_assert_uint_eq(c.train.seed, trainer.seed);
-    ck_assert_int_eq(c.train.nice, trainer.nice);
+    ck_assert_int_eq(c.train.nice.added, trainer.nice.added);
     ck_assert_int_eq(c.train.scale_kind, trainer.scale_kind);
     ck_assert_double_eq(c.train.margin, trainer.margin);
     ck_assert(c.train.precision == trainer.precision);

@@ -182,8 +182,8 @@ static outcome measure(const model *m)
         heldout[count++] = (data_text){queries[q], strlen(queries[q])};
     }
     ck_assert_uint_gt(count, QUERIES / 10);
-    ck_ok(text_vectors(m, texts, DOCUMENTS, false, 2, 0, &vectors, &error));
-    ck_ok(text_vectors(m, heldout, count, true, 2, 0, &points, &error));
+    ck_ok(text_vectors(m, texts, DOCUMENTS, false, 2, (niceness){0}, &vectors, &error));
+    ck_ok(text_vectors(m, heldout, count, true, 2, (niceness){0}, &points, &error));
     for (size_t i = 0; i < count; i++) {
         const size_t rank = rank_at(points + i * dim, vectors, dim, right[i]);
         out.mrr += rank <= 10 ? 1 / (double)rank / (double)count : 0;

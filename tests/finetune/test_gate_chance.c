@@ -123,7 +123,7 @@ static model *train(chance *t, uint64_t seed, size_t epochs)
     config.batch_size = 32;
     config.epochs = epochs;
     config.threads = 1;
-    config.nice = 0;
+    config.nice.added = 0;
     ck_ok(train_mnrl(t->base, t->pairs, TRAINED, &config, &control, &params, &report, &error));
     ck_ok(model_open_over(&candidate, t->base, params, &error));
     return candidate;

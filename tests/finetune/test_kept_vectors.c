@@ -75,7 +75,7 @@ static float *expected_vectors(const kept_case *c)
     for (size_t i = 0; i < TEXTS; i++)
         texts[i] = c->texts[i].text;
     ck_ok(model_open(&m, testing_shared("golden/tiny-bert"), NULL, NULL, &error));
-    ck_ok(text_vectors(m, texts, TEXTS, false, 1, 0, &out, &error));
+    ck_ok(text_vectors(m, texts, TEXTS, false, 1, (niceness){0}, &out, &error));
     model_close(m);
     return out;
 }

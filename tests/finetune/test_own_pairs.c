@@ -208,7 +208,7 @@ START_TEST(stored_vectors_are_taken_where_they_are_of_the_very_text)
     ck_ok(pair_vectors_give(&v, &set, &how, &error));
     ck_assert(v.stored == 2 && v.encoded == 2);
     const data_text texts[] = {{"soon another", 12}, {"of no document", 14}};
-    ck_ok(text_vectors(m, texts, 2, false, 1, 0, &made, &error));
+    ck_ok(text_vectors(m, texts, 2, false, 1, (niceness){0}, &made, &error));
     for (size_t k = 0; k < WIDTH; k++) {
         ck_assert_float_eq(set.pairs[0].document_vector[k], k == 3);
         ck_assert_float_eq(set.pairs[1].document_vector[k], k == 3);

@@ -37,7 +37,7 @@ static void put_notes(mine_case *c)
                  i % 3 == 0 ? "card" : "ship");
         texts[i] = (data_text){c->texts[i], strlen(c->texts[i])};
     }
-    ck_ok(text_vectors(c->m, texts, NOTES, false, 1, 0, &c->vectors, &error));
+    ck_ok(text_vectors(c->m, texts, NOTES, false, 1, (niceness){0}, &c->vectors, &error));
     ck_ok(store_space_open(c->t.store, SPACE + 1, WIDTH, &error));
     ck_ok(store_write_begin(c->t.store, &w, &error));
     ck_ok(store_collection_create(w, &notes, &created, &error));
@@ -143,7 +143,7 @@ static double cosine(const mine_case *c, const train_pair *p, size_t note)
 {
     const data_text query = {p->query, p->query_length};
     float *vector = NULL;
-    ck_ok(text_vectors(c->m, &query, 1, true, 1, 0, &vector, &error));
+    ck_ok(text_vectors(c->m, &query, 1, true, 1, (niceness){0}, &vector, &error));
     const double found = text_vectors_cosine(vector, c->vectors + note * WIDTH, WIDTH);
     free(vector);
     return found;

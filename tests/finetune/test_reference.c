@@ -45,7 +45,7 @@ static void fill_guide(reference *r)
     }
     snprintf(name, sizeof name, "%s", json_string_value(json_object_get(r->root, "guide")));
     ck_ok(model_open(&m, golden_path(name), NULL, NULL, &error));
-    ck_ok(text_vectors(m, texts, TEXTS, false, 1, 0, &vectors, &error));
+    ck_ok(text_vectors(m, texts, TEXTS, false, 1, (niceness){0}, &vectors, &error));
     const size_t dim = model_get_config(m)->dim, candidates = TEXTS - ROWS;
     for (size_t i = 0; i < ROWS * candidates; i++) {
         const float *a = vectors + i / candidates * dim, *b = vectors + (ROWS + i % candidates) * dim;

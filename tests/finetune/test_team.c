@@ -1,7 +1,6 @@
 #include "tests/common/testing.h"
 
 #include "base/niceness.h"
-#include "base/patience.h"
 #include "finetune/team.h"
 
 #include <errno.h>
@@ -37,7 +36,7 @@ START_TEST(every_helper_does_its_part_once_a_round)
 {
     team *t = NULL;
     counts c = {0};
-    ck_ok(team_create(&t, HELPERS, 0, &error));
+    ck_ok(team_create(&t, HELPERS, (niceness){0}, &error));
     for (unsigned round = 1; round <= ROUNDS; round++) {
         ck_ok(team_run(t, count_part, &c, &error));
         for (unsigned i = 0; i < HELPERS; i++)
@@ -51,7 +50,7 @@ START_TEST(error_is_that_of_the_first_helper_and_does_not_stick)
 {
     team *t = NULL;
     counts c = {.failing = 1 << 3 | 1 << 1};
-    ck_ok(team_create(&t, HELPERS, 0, &error));
+    ck_ok(team_create(&t, HELPERS, (niceness){0}, &error));
     ck_fails(team_run(t, count_part, &c, &error), SEM_UNAVAILABLE);
     ck_assert_str_eq(error.message, "helper 1 failed");
     c.failing = 0;
@@ -65,7 +64,7 @@ START_TEST(helpers_are_nicer_than_their_leader)
     team *t = NULL;
     counts c = {0};
     int mine = getpriority(PRIO_PROCESS, (id_t)gettid());
-    ck_ok(team_create(&t, HELPERS, 5, &error));
+    ck_ok(team_create(&t, HELPERS, (niceness){.added = 5}, &error));
     ck_ok(team_run(t, count_part, &c, &error));
     for (unsigned i = 0; i < HELPERS; i++)
         ck_assert_int_eq(c.nice[i], mine + 5 < 19 ? mine + 5 : 19);
@@ -88,13 +87,14 @@ static void check_helpers(team *t, int policy)
 START_TEST(helpers_that_starve_are_replaced_by_nice_ones_until_all_is_well)
 {
     const uint64_t long_ns = 10000000000;
+    thread_patience p = {0};
     team *t = NULL;
-    ck_ok(team_create(&t, HELPERS, NICENESS_IDLE, &error));
+    ck_ok(team_create(&t, HELPERS, (niceness){NICENESS_IDLE, &p}, &error));
     check_helpers(t, SCHED_IDLE);
-    patience_note(0, long_ns);
+    patience_note(&p, 0, long_ns);
     check_helpers(t, SCHED_OTHER);
     check_helpers(t, SCHED_OTHER);
-    patience_note(long_ns, 0);
+    patience_note(&p, long_ns, 0);
     check_helpers(t, SCHED_IDLE);
     team_destroy(t);
 }
@@ -105,7 +105,7 @@ START_TEST(idle_helpers_run_where_nobody_else_wants_to)
     team *t = NULL;
     counts c = {0};
     const int mine = sched_getscheduler(0);
-    ck_ok(team_create(&t, HELPERS, NICENESS_IDLE, &error));
+    ck_ok(team_create(&t, HELPERS, (niceness){.added = NICENESS_IDLE}, &error));
     ck_ok(team_run(t, count_part, &c, &error));
     for (unsigned i = 0; i < HELPERS; i++)
         ck_assert_int_eq(c.policy[i], SCHED_IDLE);

@@ -110,7 +110,7 @@ START_TEST(a_batch_has_the_guides_cosines_of_all_candidates)
     for (size_t i = 0; i < 8; i++)
         texts[i] = (data_text){words[i], 2};
     ck_ok(model_open(&m, testing_shared("golden/tiny-bert-max"), NULL, NULL, &error));
-    ck_ok(text_vectors(m, texts, 8, false, 1, 0, &vectors, &error));
+    ck_ok(text_vectors(m, texts, 8, false, 1, (niceness){0}, &vectors, &error));
     /* Which pair stands where goes by its key. */
     size_t place[8];
     for (size_t i = 0; i < 8; i++)

@@ -40,7 +40,7 @@ static bool make(targets *t)
         for (size_t side = 0; side < 2; side++)
             documents[side * PAIRS + i] = text_at(t, side * PAIRS + i);
     }
-    ck_ok(text_vectors(t->m, documents, 2 * PAIRS, false, 1, 0, &t->vectors, &error));
+    ck_ok(text_vectors(t->m, documents, 2 * PAIRS, false, 1, (niceness){0}, &t->vectors, &error));
     for (size_t i = 0; i < PAIRS; i++) {
         t->negatives[i] = (train_negative){.text = t->texts[2][i],
                                            .length = strlen(t->texts[2][i]),

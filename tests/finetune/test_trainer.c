@@ -494,8 +494,11 @@ START_TEST(settings_out_of_range_are_refused_by_name)
     REFUSED(max_tokens, 2);
     REFUSED(threads, 0);
     REFUSED(threads, 100000);
-    REFUSED(nice, 21);
-    REFUSED(nice, -1);
+    for (int nice = -1; nice <= 21; nice += 22) {
+        bad = good;
+        bad.nice.added = nice;
+        check_refused(&bad, "nice");
+    }
 #undef REFUSED
 }
 END_TEST

@@ -29,7 +29,7 @@ static void write_vectors(const char *dir, const char *path)
     for (size_t i = 0; i < TEXT_COUNT; i++)
         texts[i] = (data_text){TEXTS[i], strlen(TEXTS[i])};
     ck_ok(model_open(&m, dir, NULL, NULL, &error));
-    ck_ok(text_vectors(m, texts, TEXT_COUNT, false, 1, 0, &vectors, &error));
+    ck_ok(text_vectors(m, texts, TEXT_COUNT, false, 1, (niceness){0}, &vectors, &error));
     FILE *out = fopen(path, "wb");
     ck_assert_ptr_nonnull(out);
     const size_t floats = TEXT_COUNT * model_get_config(m)->dim;
