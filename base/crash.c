@@ -1,9 +1,11 @@
 #include "base/crash.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -38,9 +40,21 @@ static void read_wanted(void)
     atomic_store(&nothing, wanted.crash == NULL && wanted.pause == NULL);
 }
 
+/* Says that the thread is there. Who waits for that has an answer, or his patience ends. */
+static void tell_of_pause(void)
+{
+    char path[4096];
+    const int n = snprintf(path, sizeof path, "%s.waits", wanted.until);
+    const int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd >= 0)
+        close(fd);
+}
+
 static void wait_for_file(void)
 {
     const struct timespec pause = {0, POLL_MS * 1000000L};
+    if (wanted.until != NULL)
+        tell_of_pause();
     for (int waited = 0; wanted.until != NULL && access(wanted.until, F_OK) != 0 && waited < PATIENCE_MS;
          waited += POLL_MS)
         nanosleep(&pause, NULL);

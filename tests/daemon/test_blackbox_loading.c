@@ -36,6 +36,15 @@ static void wait_for_loading(void)
     ck_assert(object_is(object_get(job, "state"), "running"));
 }
 
+/* What can be cancelled on the way to the point is not to be cancelled there. */
+static void wait_for_pause(void)
+{
+    for (int waited = 0; access(testing_path("go_on.waits"), F_OK) != 0; waited += 5) {
+        ck_assert_msg(waited < JOB_BOX_PATIENCE_MS, "the job never comes to the point; see %s", b.log);
+        usleep(5000);
+    }
+}
+
 static bool is_logged(const char *text)
 {
     sem_error error;
@@ -71,6 +80,7 @@ START_TEST(a_load_is_cancelled_while_its_model_is_measured)
     if (!begin("load.copied", "model.precision=int8"))
         return;
     wait_for_loading();
+    wait_for_pause();
     box_call(&b, "job", "{'cancel': true}");
     go_on();
     box_wait_for_job(&b, "cancelled");

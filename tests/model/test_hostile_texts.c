@@ -370,6 +370,14 @@ START_TEST(megabytes_take_linear_steps_and_memory)
 }
 END_TEST
 
+/* Two measurements may differ by some bytes in what does not grow with the text. */
+static void expect_one_look(const cost *once, const cost *twice)
+{
+    enum { CONSTANT_PART = 256 };
+    ck_assert_uint_ge(twice->steps + CONSTANT_PART, once->steps + KIB * KIB);
+    ck_assert_uint_le(twice->steps, once->steps + KIB * KIB + CONSTANT_PART);
+}
+
 /* All that grows with the text is memchr(), which looks for added tokens. */
 START_TEST(bert_stops_when_a_further_token_is_certain)
 {
@@ -378,11 +386,11 @@ START_TEST(bert_stops_when_a_further_token_is_certain)
     measure("a ", KIB * KIB, 256); /* takes the buffers that are kept */
     cost once = measure("a ", KIB * KIB, 256), twice = measure("a ", 2 * KIB * KIB, 256);
     ck_assert(once.cut && once.tokens == 256);
-    ck_assert_uint_eq(twice.steps - once.steps, KIB * KIB);
+    expect_one_look(&once, &twice);
     once = measure("a", KIB * KIB, 0); /* a word that need not be read to its end */
     twice = measure("a", 2 * KIB * KIB, 0);
     ck_assert(once.cut && once.tokens == 0);
-    ck_assert_uint_eq(twice.steps - once.steps, KIB * KIB);
+    expect_one_look(&once, &twice);
     cost fits = measure("a", KIB * KIB, 1);
     ck_assert(!fits.cut && fits.tokens == 1);
 }
