@@ -119,7 +119,7 @@ START_TEST(a_byte_of_a_file_that_changed_is_found)
 }
 END_TEST
 
-/* Exchanges two numbers of a vector in the store. */
+/* Turns a vector in the store round: as long, and coded otherwise whatever it was. */
 static void change_vector(void)
 {
     enum { BLOCK_HEAD = 48 };
@@ -141,10 +141,9 @@ static void change_vector(void)
     char *copy = malloc(value.mv_size);
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, value.mv_data, value.mv_size);
-    float *row = (float *)(void *)(copy + BLOCK_HEAD) + DIM,
-          first = row[0]; /* of the second document: the first is gone */
-    row[0] = -row[1];
-    row[1] = -first;
+    float *row = (float *)(void *)(copy + BLOCK_HEAD) + DIM; /* of the second document: the first is gone */
+    for (size_t i = 0; i < DIM; i++)
+        row[i] = -row[i];
     MDB_val changed = {.mv_size = value.mv_size, .mv_data = copy};
     ck_assert_int_eq(mdb_cursor_put(cursor, &key, &changed, MDB_CURRENT), 0);
     mdb_cursor_close(cursor);
