@@ -13,26 +13,29 @@
 
 enum { RECORD_LEAST = 8 /* bytes of a page that a record takes, at least: LMDB's own */ };
 
-void verify_report(verify *v, const char *format, ...)
+static void report(verify *v, const char *format, va_list args)
 {
     char text[VERIFY_TEXT];
+    vsnprintf(text, sizeof text, format, args);
+    v->options->found(v->options->context, text);
+}
+
+void verify_report(verify *v, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    report(v, format, args);
     va_end(args);
     v->result.violations++;
-    v->options->found(v->options->context, text);
 }
 
 void verify_report_cache(verify *v, const char *format, ...)
 {
-    char text[VERIFY_TEXT];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    report(v, format, args);
     va_end(args);
     v->result.caches++;
-    v->options->found(v->options->context, text);
 }
 
 /* --- names for people */

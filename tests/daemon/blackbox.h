@@ -242,6 +242,24 @@ static inline const msgpack_object *box_call_packed(box *b, const char *method, 
     return box_result(b, method);
 }
 
+/* Deletes the documents with the ids from `first` on, all of which there are. */
+static inline void box_delete_range(box *b, const char *collection, unsigned first, unsigned count)
+{
+    buffer params = {0};
+    packer p;
+    pack_init(&p, &params);
+    pack_array(&p, 1);
+    pack_map(&p, 2);
+    pack_str(&p, "collection");
+    pack_str(&p, collection);
+    pack_str(&p, "ids");
+    pack_array(&p, count);
+    for (unsigned i = 0; i < count; i++)
+        pack_uint(&p, first + i);
+    const msgpack_object *result = box_call_packed(b, "delete", &params);
+    ck_assert_uint_eq(object_uint(object_get(result, "deleted"), 0), count);
+}
+
 __attribute__((format(printf, 4, 0))) static inline const msgpack_object *box_call_on(box *b, client *c,
                                                                                       const char *method,
                                                                                       const char *format, va_list args)

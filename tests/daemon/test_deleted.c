@@ -99,30 +99,13 @@ static void expect_without(const msgpack_object *list, size_t count, unsigned go
         ck_assert_uint_ge(object_uint(object_get(box_at(list, i), "id"), 0), gone);
 }
 
-static void delete_by_ids(unsigned from, unsigned count)
-{
-    buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, "notes");
-    pack_str(&p, "ids");
-    pack_array(&p, count);
-    for (unsigned i = 0; i < count; i++)
-        pack_uint(&p, from + i);
-    const msgpack_object *result = box_call_packed(&b, "delete", &params);
-    ck_assert_uint_eq(object_uint(object_get(result, "deleted"), 0), count);
-}
-
 static void delete_some(bool by_filter, unsigned from, unsigned count)
 {
     if (by_filter)
         box_call(&b, "delete", "{'collection': 'notes', 'filter': {'field': 'n', 'gte': %u, 'lt': %u}}", from,
                  from + count);
     else
-        delete_by_ids(from, count);
+        box_delete_range(&b, "notes", from, count);
 }
 
 /* How a search is asked: what is deleted is among its hits. */
@@ -165,7 +148,7 @@ START_TEST(search_has_k_hits_though_some_are_deleted)
         object_get(box_call(&b, "search", "{'collection': 'notes', 'query': 'refund', 'k': 1}"), "hits");
     unsigned best = (unsigned)object_uint(object_get(box_at(hits, 0), "id"), 0);
     ask_and_wait(&asker, "search", "{'collection': 'notes', 'query': 'refund', 'k': %d}", K);
-    delete_by_ids(best, 1);
+    box_delete_range(&b, "notes", best, 1);
     hits = object_get(receive(asker), "hits");
     ck_assert_uint_eq(box_count(hits), K);
     for (size_t i = 0; i < K; i++)
@@ -181,7 +164,7 @@ START_TEST(like_of_a_deleted_document_finds_nothing)
         return;
     fill();
     ask_and_wait(&asker, "search", "{'collection': 'notes', 'like': 3, 'k': 5}");
-    delete_by_ids(3, 1);
+    box_delete_range(&b, "notes", 3, 1);
     receive(asker);
     ck_assert(b.reply.is_error);
     ck_assert_str_eq(b.reply.code, "NOT_FOUND");
@@ -247,7 +230,7 @@ START_TEST(a_document_put_again_is_the_new_one)
         return;
     fill();
     ask_and_wait(&asker, "get", "{'collection': 'notes', 'ids': [5]}");
-    delete_by_ids(5, 1);
+    box_delete_range(&b, "notes", 5, 1);
     box_call(&b, "upsert", "{'collection': 'notes', 'docs': [{'id': 5, 'text': 'new'}]}");
     const msgpack_object *doc = box_at(receive(asker), 0);
     ck_assert(object_is(object_get(doc, "text"), "new"));

@@ -106,22 +106,6 @@ static void put_vectors(box *by, const char *collection, unsigned first, unsigne
     }
 }
 
-static void delete_some(box *by, const char *collection, unsigned first, unsigned count)
-{
-    buffer params = {0};
-    packer p;
-    pack_init(&p, &params);
-    pack_array(&p, 1);
-    pack_map(&p, 2);
-    pack_str(&p, "collection");
-    pack_str(&p, collection);
-    pack_str(&p, "ids");
-    pack_array(&p, count);
-    for (unsigned i = 0; i < count; i++)
-        pack_uint(&p, first + i);
-    box_call_packed(by, "delete", &params);
-}
-
 static size_t count_hits(const char *method, unsigned k)
 {
     buffer params = {0};
@@ -170,12 +154,17 @@ START_TEST(search_has_k_hits_while_nearer_documents_come)
 }
 END_TEST
 
-static void nearest_go(void)
+static void some_go(const char *collection, unsigned count)
 {
     if (pieces++ >= PIECES)
         return;
-    delete_some(&other, "vectors", next_id, PIECE);
-    next_id += PIECE;
+    box_delete_range(&other, collection, next_id, count);
+    next_id += count;
+}
+
+static void nearest_go(void)
+{
+    some_go("vectors", PIECE);
 }
 
 START_TEST(search_has_k_hits_while_the_nearest_documents_go)
@@ -240,10 +229,7 @@ END_TEST
 
 static void rare_go(void)
 {
-    if (pieces++ >= PIECES)
-        return;
-    delete_some(&other, "vectors", next_id, K / 2);
-    next_id += K / 2;
+    some_go("vectors", K / 2);
 }
 
 /* Rare words lead to enough of them, so that the frequent one's are not looked at: until some are gone. */
@@ -266,10 +252,7 @@ END_TEST
 
 static void texts_go(void)
 {
-    if (pieces++ >= PIECES)
-        return;
-    delete_some(&other, "notes", next_id, PIECE);
-    next_id += PIECE;
+    some_go("notes", PIECE);
 }
 
 /* The words are in none: all are found by their vectors. */

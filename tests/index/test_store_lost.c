@@ -131,16 +131,46 @@ static void lose(const char *folder, const char *refusal)
 
 START_TEST(an_event_log_that_was_lost_is_not_taken_for_a_new_one)
 {
+    sem_error error;
+    store *s;
+    uint64_t seq = 0;
     make_store();
     lose("events", "events/data.mdb, the log of searches, clicks and feedback, is empty or was lost");
+    ck_ok(try_open(&s, &error));
+    put_feedback(s, &seq);
+    ck_assert_uint_eq(seq, 2); /* behind the one that was put back with its file */
+    store_close(s);
 }
 END_TEST
 
+/* The first number of the only document's vector. */
+static float first_of(store *s, uint32_t space, const char *collection)
+{
+    sem_error error;
+    store_read *r;
+    store_collection c;
+    float vector[DIM] = {0};
+    uint64_t version;
+    bool found = false;
+    ck_ok(store_read_begin(s, &r, &error));
+    ck_ok(store_collection_find(r, collection, strlen(collection), &c, &error));
+    ck_ok(store_vector_get(r, space, c.number, 0, vector, DIM, &version, &found, &error));
+    ck_assert_msg(found, "%s has lost its vector", collection);
+    store_read_end(r);
+    return vector[0];
+}
+
 START_TEST(vectors_that_were_lost_are_not_taken_for_none)
 {
+    sem_error error;
+    store *s;
     make_store();
     lose("external", "external, but it is empty; put the folder back or restore a backup");
     lose("space-1", "space-1, but it is empty; put the folder back or restore a backup");
+    ck_ok(try_open(&s, &error));
+    ck_assert_float_eq(first_of(s, STORE_SPACE_EXTERNAL, "vectors"), 1);
+    ck_assert_float_eq(first_of(s, SPACE, "default"), 1);
+    store_close(s);
 }
 END_TEST
 
