@@ -193,26 +193,46 @@ static bool near_flip(const traffic *t, const search *s)
     return t->flip_ns > 0 && s->due_ns + reach >= t->flip_ns && s->due_ns <= t->flip_ns + reach;
 }
 
-enum { OF_ALL = -1, OF_FLIP = -2 };
+/* The middle one of the p99 of whole windows; each window is sorted. 0: there is none. */
+static double typical_p99(double *times, size_t count)
+{
+    const size_t windows = count / TRAFFIC_WINDOW;
+    double *each = calloc(windows + 1, sizeof *each);
+    if (each == NULL)
+        return 0;
+    for (size_t i = 0; i < windows; i++) {
+        qsort(times + i * TRAFFIC_WINDOW, TRAFFIC_WINDOW, sizeof *times, by_size);
+        each[i] = quantile(times + i * TRAFFIC_WINDOW, TRAFFIC_WINDOW, 0.99);
+    }
+    qsort(each, windows, sizeof *each, by_size);
+    const double middle = quantile(each, windows, 0.5);
+    free(each);
+    return middle;
+}
 
-static void describe(const traffic *t, int phase, traffic_figures *out)
+/* Of the phases whose bits are set; flip: only of searches near it. */
+static void describe(const traffic *t, unsigned phases, bool flip, traffic_figures *out)
 {
     double *times = malloc((t->sent + 1) * sizeof *times);
     size_t count = 0;
     for (size_t i = 0; i < t->sent; i++) {
         const search *s = &t->searches[i];
-        if (phase >= 0 ? s->phase != (uint32_t)phase : phase == OF_FLIP && !near_flip(t, s))
+        if ((phases >> s->phase & 1) == 0 || (flip && !near_flip(t, s)))
             continue;
         out->sent++;
         out->failed += !s->answered || s->failed;
         if (s->answered && times != NULL)
             times[count++] = s->ms;
     }
-    if (times != NULL)
-        qsort(times, count, sizeof *times, by_size);
-    out->p50_ms = times == NULL ? 0 : quantile(times, count, 0.50);
-    out->p99_ms = times == NULL ? 0 : quantile(times, count, 0.99);
-    out->most_ms = times == NULL ? 0 : quantile(times, count, 1);
+    if (times == NULL)
+        return;
+    out->typical_p99_ms = typical_p99(times, count);
+    qsort(times, count, sizeof *times, by_size);
+    out->p50_ms = quantile(times, count, 0.50);
+    out->p99_ms = quantile(times, count, 0.99);
+    out->most_ms = quantile(times, count, 1);
+    if (count < TRAFFIC_WINDOW)
+        out->typical_p99_ms = out->p99_ms;
     free(times);
 }
 
@@ -223,10 +243,11 @@ void traffic_stop(traffic *t, traffic_report *report)
         return;
     atomic_store(&t->stop, true);
     pthread_join(t->thread, NULL);
-    describe(t, OF_ALL, &report->all);
-    describe(t, OF_FLIP, &report->flip);
+    describe(t, ~0u, false, &report->all);
+    describe(t, ~0u, true, &report->flip);
+    describe(t, t->options.resting, false, &report->resting);
     for (size_t phase = 0; phase < t->options.phases && phase < TRAFFIC_PHASES_MAX; phase++)
-        describe(t, (int)phase, &report->phases[phase]);
+        describe(t, 1u << phase, false, &report->phases[phase]);
     report->old_answers = t->old_answers;
     report->new_answers = t->new_answers;
     memcpy(report->first_failure, t->first_failure, sizeof report->first_failure);

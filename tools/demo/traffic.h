@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { TRAFFIC_PHASES_MAX = 8, TRAFFIC_QUERY_MAX = 512 };
+enum { TRAFFIC_PHASES_MAX = 8, TRAFFIC_QUERY_MAX = 512, TRAFFIC_WINDOW = 1000 };
 
 typedef struct traffic traffic;
 
@@ -17,6 +17,7 @@ typedef struct traffic_options {
     double per_second;
     size_t most; /* searches at most; it ends by itself then */
     size_t phases;
+    unsigned resting; /* a bit for each phase that report.resting takes in, 1 << number */
     /* Text of search `number`, in the traffic's own thread. */
     void (*query)(const void *context, size_t number, char out[TRAFFIC_QUERY_MAX]);
     const void *context; /* must outlive the traffic */
@@ -26,10 +27,14 @@ typedef struct traffic_options {
 typedef struct traffic_figures {
     size_t sent, failed; /* failed: an error answer, no answer, or no hits */
     double p50_ms, p99_ms, most_ms;
+    /* The middle one of the p99 of each TRAFFIC_WINDOW answered searches that follow each other: another guest of
+     * the machine that takes half a second from this one changes it little. p99_ms where there is no whole window. */
+    double typical_p99_ms;
 } traffic_figures;
 
 typedef struct traffic_report {
     traffic_figures all, phases[TRAFFIC_PHASES_MAX];
+    traffic_figures resting;
     traffic_figures flip;                      /* due within half a second of the first answer of another generation */
     size_t old_answers, new_answers;           /* by the first generation that answered, and by later ones */
     char first_failure[SEM_ERROR_MESSAGE_MAX]; /* "" if none */
