@@ -77,6 +77,7 @@ bench-quality: $(BUILD)/semtrain
 
 # What each ingredient of a recipe gains. OPTIONS: see bench/train/ingredients.py --help.
 .PHONY: bench-ingredients
-bench-ingredients: $(BUILD)/semtrain
+bench-ingredients: $(BUILD)/semtrain $(BUILD)/semd-demo
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) model-required
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) demo-texts
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) bench/train/ingredients.py --build $(BUILD) --model $(MODEL) $(OPTIONS)

@@ -77,6 +77,17 @@ def medquad(folder, pairs, batch, tests, seed):
     return found, [{k: row[k] for k in keys} for row in some(held, tests)]
 
 
+def packages_split(path, queries, others, pairs, seed):
+    """Packages that have Italian summaries: some as queries, some as what is found beside them, and some to train on,
+    no text of which is among the others."""
+    rows = [row for row in lines(path) if row.get("it")]
+    random.Random(seed).shuffle(rows)
+    held, corpus = rows[:queries], rows[: queries + others]
+    texts = {row["text"] for row in corpus} | {row["it"] for row in held}
+    train = [row for row in rows[len(corpus) :] if texts.isdisjoint((row["text"], row["it"]))]
+    return train[:pairs], held, corpus
+
+
 def multi30k(folder, pairs, batch, tests, seed):
     """An English caption and its translation into one of the other languages, in random order."""
     del batch  # equal captions may share one: a teacher's vectors have no negatives

@@ -18,6 +18,7 @@ import recipes
 from children import say
 
 JUDGED = 250  # questions of medquad, about
+PACKAGES = (500, 2500, 8000)  # held out as queries, found beside them, trained on
 FIGURES = {"retrieval": ("ndcg", "mrr"), "translation": ("accuracy", "forward", "backward")}
 PARTS = ("train", "test_2016")  # of multi30k
 SMALL_SET = 1000  # pairs of banking77 beside the larger sets
@@ -74,6 +75,23 @@ def three_sets(o, folder, seed):
     return recipe
 
 
+def described(o, folder, seed):
+    """Italian summaries of packages and their English descriptions, which say in what section of the archive they are.
+    Held-out summaries shall find their descriptions."""
+    del seed
+    train, held, corpus = data.packages_split(o.packages, *PACKAGES, data.SEED)
+    data.write(f"{folder}/packages.jsonl", train)
+    data.write(f"{folder}/queries.jsonl", [{"id": row["name"], "text": row["it"]} for row in held])
+    data.write(f"{folder}/corpus.jsonl", [{"id": row["name"], "text": row["text"]} for row in corpus])
+    with open(f"{folder}/qrels.tsv", "w", encoding="utf-8") as f:
+        f.writelines(f"{row['name']}\t{row['name']}\t1\n" for row in held)
+    judged = {name: f"{folder}/{name}.jsonl" for name in ("queries", "corpus")}
+    return {
+        "data packages": {"file": f"{folder}/packages.jsonl", "anchor": "it", "positive": "text"},
+        "eval packages": {"kind": "retrieval", **judged, "qrels": f"{folder}/qrels.tsv"},
+    }
+
+
 def mined(**rules):
     """A hard negative for each pair, of the 100 best by words and the 100 nearest by the model. Without a
     rule only the pair's own query is known to be no negative."""
@@ -111,11 +129,11 @@ EXPERIMENTS = {
         },
     ),
     "domains": (
-        medical,
+        described,
         {
             "none": {},
-            "by source": {"data medquad": {"domain": "source", "by_domain": True}},
-            "20 by k-means": {"data medquad": {"domains": 20, "by_domain": True}},
+            "by section": {"data packages": {"domain": "section", "by_domain": True}},
+            "20 by k-means": {"data packages": {"domains": 20, "by_domain": True}},
         },
     ),
     "sampling": (
@@ -233,6 +251,7 @@ def options():
     p.add_argument("--build", default="build", help="folder of semtrain")
     p.add_argument("--model", required=True, help="folder of the base model")
     p.add_argument("--source", default="../shared/data", help="folder of the data sets")
+    p.add_argument("--packages", default="build/demo/packages.jsonl", help="packages' summaries and descriptions")
     p.add_argument("--work", default="build/bench-ingredients", help="folder for data, recipes and results")
     p.add_argument("--json", default="build/bench-ingredients.json", help="where all figures go")
     p.add_argument("--only", default=",".join(EXPERIMENTS), help="some of the experiments")
