@@ -1,4 +1,5 @@
-/* Events, and the two tables that lead to them. */
+/* Events, and the two tables that lead to them. Records are read here by themselves, not with event_record.c: what
+ * that writes and reads back wrongly in the same way would pass else. */
 #include "base/docid.h"
 #include "index/events.h"
 #include "index/store_verify.h"
