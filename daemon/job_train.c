@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -108,6 +109,18 @@ static sem_status train(job *j, const serving *base, const lesson_file *l, const
     return train_mnrl(base->query, l->pairs, l->count, settings, &control, params, report, err);
 }
 
+/* What became of the plans of fixed shapes. */
+static void tell_shapes(const job *j, const train_shape_report *s)
+{
+    char steps[TRAIN_BUCKETS * 32] = "";
+    for (size_t i = 0, used = 0; i < TRAIN_BUCKETS; i++)
+        used +=
+            (size_t)snprintf(steps + used, sizeof steps - used, " steps%zu=%zu", train_bucket_widths[i], s->steps[i]);
+    log_event(j->core->log, LOG_LEVEL_INFO, "trained_in_shapes",
+              "job=%u plans_built=%zu plans_reused=%zu%s padding=%.3f", j->number, s->plans_built, s->plans_reused,
+              steps, (double)s->padding / (double)s->tokens);
+}
+
 static void tell(const job *j, const train_report *report)
 {
     log_event(
@@ -117,9 +130,7 @@ static void tell(const job *j, const train_report *report)
         j->number, report->pairs, report->steps, report->resumed_at, report->first_loss, report->last_loss,
         report->seconds, report->drawn[TRAIN_NEW], report->drawn[TRAIN_REPLAYED], report->drawn[TRAIN_OWN_TEXT]);
     if (report->shapes.tokens > 0)
-        log_event(j->core->log, LOG_LEVEL_INFO, "trained_in_shapes",
-                  "job=%u plans_built=%zu plans_reused=%zu padding=%.3f", j->number, report->shapes.plans_built,
-                  report->shapes.plans_reused, (double)report->shapes.padding / (double)report->shapes.tokens);
+        tell_shapes(j, &report->shapes);
 }
 
 sem_status job_train(job *j, pair_set *pairs, job_towers towers, const char *folder, sem_error *err)

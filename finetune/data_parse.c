@@ -76,18 +76,22 @@ static sem_status split_columns(const data_options *o, data_text line, columns *
     return SEM_OK;
 }
 
-/* The anchor with each of the others; a translation may be missing, not all of them. */
+/* The anchor with each of the others; a translation may be missing, not all of them. Where the set chooses
+ * columns, a line that lacks the texts of these has others, and makes no pair. */
 static sem_status parse_columns(const data_source *source, const columns *c, data_sink *sink, void *context,
                                 sem_error *err)
 {
+    const bool chosen = source->options->column_count > 0;
     size_t found = 0;
+    if (chosen && c->items[0].length == 0)
+        return SEM_OK;
     sem_status status = check_text(c->items[0], "the first column", err);
     for (size_t i = 1; i < c->count && status == SEM_OK; i++)
         if (c->items[i].length > 0) {
             found++;
             status = check_text(c->items[i], "a column", err);
         }
-    if (status == SEM_OK && found == 0)
+    if (status == SEM_OK && found == 0 && !chosen)
         status = sem_fail(err, SEM_INVALID_ARGUMENT, "it has no text beside the first column");
     for (size_t i = 1; i < c->count && status == SEM_OK; i++) {
         const example e = example_of(source, c->items[0], c->items[i]);

@@ -2,6 +2,7 @@
 #include "tools/semtrain.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,8 @@ static int run_command(semtrain *t, int argc, char **argv)
     progress_begin(&t->bar);
     sem_status status = c->run(t, c->least > 0 ? argv[optind + 1] : NULL, &err);
     progress_clear(&t->bar);
+    if (t->malformed > 0)
+        fprintf(stderr, "semtrain: malformed lines skipped: %" PRIu64 "\n", t->malformed);
     if (status == SEM_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = sem_fail(&err, SEM_INTERNAL, "cannot write the output");
     if (status == SEM_OK)

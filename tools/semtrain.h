@@ -20,12 +20,13 @@ typedef struct semtrain {
     const atomic_bool *cancel; /* the user wants it to end */
     const char **texts;        /* extend-vocab: files */
     size_t text_count;
-    size_t pieces;      /* to look for */
-    const char *output; /* directory */
-    FILE *out;          /* results */
-    progress bar;       /* of what is under way */
-    const char *label;  /* of the bar */
-    uint64_t malformed; /* lines skipped so far, of which only the first few are told */
+    size_t pieces;                  /* to look for */
+    const char *output;             /* directory */
+    FILE *out;                      /* results */
+    progress bar;                   /* of what is under way */
+    const char *label;              /* of the bar */
+    uint64_t malformed;             /* lines skipped so far, of which only the first few are told */
+    bool measured[RECIPE_SETS_MAX]; /* an [eval] set, by its place in the recipe: its malformed lines were told */
 } semtrain;
 
 typedef sem_status semtrain_run(semtrain *t, const char *recipe_path, sem_error *err);

@@ -29,7 +29,8 @@ static sem_status check_files(const recipe_set *set, sem_error *err)
     return SEM_OK;
 }
 
-static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *set, eval_result *out, sem_error *err)
+static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *set, const data_options *data,
+                                     eval_result *out, sem_error *err)
 {
     rank_metrics m;
     sem_status status = check_files(set, err);
@@ -42,7 +43,7 @@ static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *s
                               .without_titles = !set->titles,
                               .longest = set->max_line};
     status = set->corpus[0] != '\0' ? suite_retrieval_beir(o, &files, &m, err)
-                                    : suite_retrieval_pairs(o, &set->data, &m, err);
+                                    : suite_retrieval_pairs(o, data, &m, err);
     if (status != SEM_OK)
         return status;
     out->count = m.queries;
@@ -53,29 +54,40 @@ static sem_status evaluate_retrieval(const suite_options *o, const recipe_set *s
     return SEM_OK;
 }
 
-sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
-                             sem_error *err)
+static sem_status evaluate(const suite_options *o, const recipe_set *set, const data_options *data, eval_result *out,
+                           sem_error *err)
 {
-    const suite_options o = {
-        .model = m, .threads = r->train.threads, .nice = {.added = (int)r->train.nice}, .k = set->k};
-    *out = (eval_result){.set = set->name, .kind = set->kind};
-    progress_show(&t->bar, "evaluating", -1, "%s", set->name);
     if (strcmp(set->kind, "retrieval") == 0)
-        return evaluate_retrieval(&o, set, out, err);
+        return evaluate_retrieval(o, set, data, out, err);
     if (strcmp(set->kind, "sts") == 0) {
         suite_similarity s;
-        sem_status status = suite_sts(&o, &set->data, &s, err);
+        sem_status status = suite_sts(o, data, &s, err);
         out->count = s.pairs;
         add_figure(out, semtrain_first_figure(set), s.spearman);
         add_figure(out, "pearson", s.pearson);
         return status;
     }
     suite_translation s;
-    sem_status status = suite_translation_of(&o, &set->data, &s, err);
+    sem_status status = suite_translation_of(o, data, &s, err);
     out->count = s.pairs;
     add_figure(out, semtrain_first_figure(set), (s.forward + s.backward) / 2);
     add_figure(out, "forward", s.forward);
     add_figure(out, "backward", s.backward);
+    return status;
+}
+
+sem_status semtrain_evaluate(semtrain *t, const recipe *r, const recipe_set *set, const model *m, eval_result *out,
+                             sem_error *err)
+{
+    const suite_options o = {
+        .model = m, .threads = r->train.threads, .nice = {.added = (int)r->train.nice}, .k = set->k};
+    bool *told = &t->measured[set - r->sets];
+    data_options data = set->data;
+    data.report = *told ? NULL : data.report;
+    *out = (eval_result){.set = set->name, .kind = set->kind};
+    progress_show(&t->bar, "evaluating", -1, "%s", set->name);
+    sem_status status = evaluate(&o, set, &data, out, err);
+    *told = *told || status == SEM_OK;
     return status;
 }
 

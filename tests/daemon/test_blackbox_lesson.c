@@ -11,8 +11,8 @@ enum {
 
 static box b;
 
-/* Documents of two sentences, so that their own text makes pairs. */
-static bool start(void)
+/* Documents of two sentences, so that their own text makes pairs; with another option, NULL: none. */
+static bool start(const char *option)
 {
     char text[LESSON_TEXT_MAX];
     if (!box_create(&b, "golden/tiny-bert"))
@@ -21,6 +21,7 @@ static bool start(void)
     b.options[n++] = "finetune.mined_negatives=2";
     b.options[n++] = "finetune.own_pairs=60";
     b.options[n++] = "finetune.skipped_ratio=1"; /* to the tiny model all documents are much alike */
+    b.options[n++] = option;
     box_start(&b);
     for (unsigned i = 0; i < DOCUMENTS; i++) {
         lesson_document(i, text);
@@ -53,7 +54,7 @@ static long last_value(const char *event, const char *field)
 
 START_TEST(a_job_mixes_new_pairs_old_ones_and_own_text_and_mines_negatives)
 {
-    if (!start())
+    if (!start(NULL))
         return;
     (void)lesson_finetune_until_promoted(&b, DOCUMENTS / 2);
     const long first = last_value("trained", "new"), mined = last_value("mined", "drawn");
@@ -83,12 +84,28 @@ START_TEST(a_job_mixes_new_pairs_old_ones_and_own_text_and_mines_negatives)
 }
 END_TEST
 
+START_TEST(a_job_in_fixed_shapes_tells_of_its_plans)
+{
+    if (!start("train.shape=buckets"))
+        return;
+    box_call(&b, "finetune", "{'wait': true}");
+    const long steps = last_value("trained", "steps");
+    ck_assert_int_gt(steps, 1);
+    ck_assert_int_eq(last_value("trained_in_shapes", "plans_built"), 1);
+    ck_assert_int_eq(last_value("trained_in_shapes", "plans_reused"), steps - 1);
+    ck_assert_int_eq(last_value("trained_in_shapes", "steps64"), steps); /* all texts are short */
+    ck_assert_int_eq(last_value("trained_in_shapes", "steps256"), 0);
+    box_stop(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("blackbox_lesson");
     TCase *tests = tcase_create("lesson");
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, a_job_mixes_new_pairs_old_ones_and_own_text_and_mines_negatives);
+    tcase_add_test(tests, a_job_in_fixed_shapes_tells_of_its_plans);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }

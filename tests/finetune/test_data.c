@@ -207,11 +207,19 @@ START_TEST(columns_hold_several_languages_of_which_some_may_be_missing)
     const char *const files[] = {data_file("talks.tsv", "en\tde\tfr\none\teins\tun\ntwo\t\tdeux\nthree\tdrei\n")};
     data_options o = options_of(DATA_COLUMNS, files, 1);
     o.header = true;
+    o.max_malformed = 0;
     ck_gives(&o, "one|eins|", "one|un|", "three|drei|", "two|deux|");
     o.column_count = 2;
     o.columns[0] = 2;
     o.columns[1] = 1;
-    ck_gives(&o, "drei|three|", "eins|one|"); /* and a line without German */
+    ck_gives(&o, "drei|three|", "eins|one|"); /* a line without German is none that is broken */
+    o.columns[0] = 1;
+    o.columns[1] = 2;
+    ck_gives(&o, "one|eins|", "three|drei|");
+    data_counts counts;
+    o.columns[1] = 3; /* of which the last line has none, not even an empty one */
+    ck_fails(data_count(&o, UINT64_MAX, &counts, &error), SEM_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "talks.tsv:4: column 3 is missing: it has 2"));
 }
 END_TEST
 
