@@ -49,6 +49,7 @@ typedef struct environment {
     MDB_dbi meta;
     environment_table tables[ENVIRONMENT_TABLES_MAX]; /* all of them, `meta` too; fixed once it is open */
     size_t table_count;
+    bool refused; /* whoever asked last for room in it found none; writer only */
 } environment;
 
 /* Vectors. Number 0 is external: its vectors are as wide as their collection says. */
@@ -272,6 +273,9 @@ void environment_hold_tail(environment *e, bool is_main);
  * leave less than deletes need. largest: bytes of the longest value among them, which
  * LMDB puts on pages that follow each other. */
 sem_status operation_room(store_write *w, environment *e, uint64_t bytes, uint64_t largest, sem_error *err);
+
+/* Whether the last commit gave pages up that no snapshot has. LMDB uses them from the commit after the next on. */
+bool environment_waits(const environment *e);
 
 /* Before a group: while the disk is full and most of what deletes have is held back by
  * snapshots, waits for those to end, some seconds at most. */

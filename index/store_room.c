@@ -18,6 +18,7 @@ enum {
     TAIL_MIN = 512 << 10,
     TAIL_MIN_MAIN = 2 << 20, /* a delete changes a dozen trees of main, and two of a space */
     LMDB_PAGE_HEADER = 16,
+    WAITING_LEAST = 16,      /* pages: what a commit of nothing gives up itself, several times */
     BLOCK_BYTES = 512,       /* of st_blocks */
     SNAPSHOT_WAIT_MS = 5000, /* a batch of the lexical index on a busy machine takes one or two */
     SNAPSHOT_POLL_MS = 2
@@ -145,6 +146,16 @@ uint64_t environment_used(const environment *e, bool exact)
         return 0;
     uint64_t pages = (uint64_t)info.me_last_pgno + 1, unused = exact ? walk_free(e, 0, NULL, 0).all : 0;
     return (pages > unused ? pages - unused : 0) * stat.ms_psize;
+}
+
+bool environment_waits(const environment *e)
+{
+    MDB_envinfo info;
+    const uint64_t before = usable_before(e);
+    if (mdb_env_info(e->env, &info) != 0 || before < info.me_last_txnid)
+        return false;
+    const free_pages pages = walk_free(e, before, NULL, 0);
+    return pages.all - pages.usable >= WAITING_LEAST;
 }
 
 /* --- the tail of a file */
@@ -363,7 +374,7 @@ static sem_status check_max_size(store_write *w, uint64_t more, sem_error *err)
 
 /* --- what is asked */
 
-sem_status operation_room(store_write *w, environment *e, uint64_t bytes, uint64_t largest, sem_error *err)
+static sem_status check_room(store_write *w, environment *e, uint64_t bytes, uint64_t largest, sem_error *err)
 {
     MDB_txn *txn;
     sem_status status = read_txn(&w->view, e, &txn, err);
@@ -384,6 +395,13 @@ sem_status operation_room(store_write *w, environment *e, uint64_t bytes, uint64
                         e->name, (unsigned long long)e->map_size, (unsigned long long)environment_reserve(e->map_size));
     part->pending += bytes;
     return SEM_OK;
+}
+
+sem_status operation_room(store_write *w, environment *e, uint64_t bytes, uint64_t largest, sem_error *err)
+{
+    sem_status status = check_room(w, e, bytes, largest, err);
+    e->refused = status == SEM_RESOURCE_EXHAUSTED;
+    return status;
 }
 
 sem_status store_room(store *s, unsigned reserves, uint64_t bytes, sem_error *err)

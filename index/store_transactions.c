@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+enum { TIDY_ROUNDS = 4 /* vectors of one request are deleted in one or two, and one more commit follows */ };
+
 /* --- reads */
 
 static void reads_add(store *s, store_read *r)
@@ -264,18 +266,14 @@ static sem_status clean_unnamed(store *s, sem_error *err)
     return status == SEM_RESOURCE_EXHAUSTED ? SEM_OK : status;
 }
 
-sem_status store_write_begin(store *s, store_write **out, sem_error *err)
+static sem_status begin_group(store *s, store_write **out, sem_error *err)
 {
-    sem_status status = clean_unnamed(s, err);
-    if (status != SEM_OK)
-        return status;
-    store_await_pages(s);
     store_write *w = s->group;
     *w = (store_write){.s = s};
     w->view.s = s;
     w->view.write = w;
     MDB_txn *txn;
-    status = write_txn(w, &s->main, &txn, err);
+    sem_status status = write_txn(w, &s->main, &txn, err);
     if (status == SEM_OK)
         status = freed_apply(w, err);
     if (status != SEM_OK) {
@@ -284,6 +282,79 @@ sem_status store_write_begin(store *s, store_write **out, sem_error *err)
     }
     *out = w;
     return SEM_OK;
+}
+
+/* The environments that are open, which stay so while a group has main's write lock: how many. */
+static size_t list_environments(store *s, environment *out[STORE_SPACES_MAX + 2])
+{
+    size_t count = 0;
+    out[count++] = &s->main;
+    out[count++] = &s->events;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < STORE_SPACES_MAX; i++)
+        if (s->spaces[i] != NULL && !s->spaces[i]->shut)
+            out[count++] = &s->spaces[i]->in;
+    pthread_mutex_unlock(&s->lock);
+    return count;
+}
+
+static bool any_refused(store *s)
+{
+    bool any = s->main.refused || s->events.refused;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < STORE_SPACES_MAX && !any; i++)
+        any = s->spaces[i] != NULL && s->spaces[i]->in.refused;
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+/* Commits where the last commit gave pages up, whose use was refused. */
+static sem_status commit_once_more(store_write *w, bool *any, sem_error *err)
+{
+    environment *list[STORE_SPACES_MAX + 2];
+    const size_t count = list_environments(w->s, list);
+    sem_status status = SEM_OK;
+    for (size_t i = 0; i < count && status == SEM_OK; i++) {
+        MDB_txn *txn;
+        if (!list[i]->refused || !environment_waits(list[i]))
+            continue;
+        *any = true;
+        status = write_txn(w, list[i], &txn, err);
+        if (status == SEM_OK)
+            status = meta_put(list[i], txn, "format", STORE_FORMAT, err); /* as it is */
+    }
+    return status;
+}
+
+/* On a full disk a put finds no room but what deletes have made: pages that LMDB uses from the commit
+ * after the next on. Where only puts come, and are refused, there would never be another. */
+static sem_status tidy(store *s, sem_error *err)
+{
+    sem_status status = SEM_OK;
+    bool more = any_refused(s);
+    for (int i = 0; i < TIDY_ROUNDS && more && status == SEM_OK; i++) {
+        store_write *w;
+        status = begin_group(s, &w, err);
+        if (status != SEM_OK)
+            break;
+        more = w->part_count > 1; /* it has deleted vectors */
+        status = commit_once_more(w, &more, err);
+        if (status == SEM_OK && more)
+            status = store_write_commit(w, err);
+        else
+            store_write_abort(w);
+    }
+    return status == SEM_RESOURCE_EXHAUSTED ? SEM_OK : status; /* the group itself may find it */
+}
+
+sem_status store_write_begin(store *s, store_write **out, sem_error *err)
+{
+    sem_status status = clean_unnamed(s, err);
+    if (status != SEM_OK)
+        return status;
+    store_await_pages(s);
+    status = tidy(s, err);
+    return status == SEM_OK ? begin_group(s, out, err) : status;
 }
 
 store_read *store_write_view(store_write *w)

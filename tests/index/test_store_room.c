@@ -144,6 +144,40 @@ START_TEST(external_vectors_are_deleted_and_put_again_with_no_byte_left)
 }
 END_TEST
 
+/* One request deletes many; whatever LMDB keeps back of that until the commit after the next, nobody
+ * but puts that were refused would bring about that commit. */
+START_TEST(what_one_delete_leaves_is_room_for_the_next_put)
+{
+    sem_error error;
+    store_write *w;
+    uint64_t seq;
+    size_t deleted;
+    external = true;
+    if (!start())
+        return;
+    uint64_t count = fill(10), many = count / 4;
+    docid *ids = calloc(many, sizeof *ids);
+    uint32_t *docnos = calloc(many, sizeof *docnos);
+    ck_assert(ids != NULL && docnos != NULL);
+    for (uint64_t i = 0; i < many; i++)
+        ids[i] = number_id(i);
+    ck_assert_msg(!put(count, 10), "the disk is not full");
+    ck_ok(store_write_begin(s, &w, &error));
+    ck_ok(store_documents_delete(w, c, ids, many, docnos, &deleted, &seq, &error));
+    ck_ok(store_write_commit(w, &error));
+    ck_assert_uint_eq(deleted, many);
+    uint64_t again = 0;
+    while (again < many && put(count + again, 10))
+        again++;
+    printf("%llu of %llu documents were deleted at once, then %llu put\n", (unsigned long long)many,
+           (unsigned long long)count, (unsigned long long)again);
+    ck_assert_uint_ge(again, many / 2);
+    free(ids);
+    free(docnos);
+    store_close(s);
+}
+END_TEST
+
 /* Texts of all lengths leave free pages in pieces, of which a long one finds no row. */
 START_TEST(puts_never_use_up_what_deletes_need)
 {
@@ -265,6 +299,7 @@ int main(void)
     tcase_add_test(tests, long_texts_are_deleted_and_put_again_with_no_byte_left);
     tcase_add_test(tests, short_texts_are_deleted_and_put_again_with_no_byte_left);
     tcase_add_test(tests, external_vectors_are_deleted_and_put_again_with_no_byte_left);
+    tcase_add_test(tests, what_one_delete_leaves_is_room_for_the_next_put);
     tcase_add_test(tests, puts_never_use_up_what_deletes_need);
     tcase_add_test(tests, puts_are_refused_while_a_snapshot_has_the_pages);
     tcase_add_test(tests, a_put_needs_no_room_for_what_deletes_have_made_of_the_file);
