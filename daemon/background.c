@@ -83,6 +83,12 @@ static bool is_left(const background *b, const serving *s)
     return left;
 }
 
+static void log_failure(const background *b, const space_index *i, const sem_error *err)
+{
+    log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
+              err->message);
+}
+
 /* s: whose index it is; NULL in the external space, where queries are vectors, which
  * are not logged. */
 static void train_index(background *b, serving *s, space_index *i)
@@ -95,8 +101,32 @@ static void train_index(background *b, serving *s, space_index *i)
         .cancel = &b->stop, .log = b->core->log, .queries = s != NULL ? ask_queries : NULL, .context = &a};
     sem_status status = vector_index_train(i->index, &how, &err);
     if (status != SEM_OK && status != SEM_CANCELLED && !is_left(b, s))
-        log_event(b->core->log, LOG_LEVEL_ERROR, "index_training", "collection=%u message=\"%s\"", i->collection,
-                  err.message);
+        log_failure(b, i, &err);
+}
+
+/* Training takes as long as it takes, and indices behind it would be searched exactly meanwhile. */
+static void load_space(const background *b, space *s)
+{
+    sem_error err;
+    space_index **all;
+    size_t count;
+    if (space_acquire_all(s, &all, &count, NULL) != SEM_OK)
+        return; /* each is loaded when its turn to be trained comes */
+    for (size_t i = 0; i < count; i++) {
+        if (!atomic_load(&b->stop) && vector_index_load(all[i]->index, b->core->log, &err) != SEM_OK)
+            log_failure(b, all[i], &err);
+        space_index_release(all[i]);
+    }
+    free(all);
+}
+
+static void load_saved(background *b)
+{
+    serving *s = serving_slot_acquire(&b->core->current);
+    if (s != NULL)
+        load_space(b, s->space);
+    serving_release(s);
+    load_space(b, b->core->external);
 }
 
 static void train_space(background *b, serving *of, space *s)
@@ -160,6 +190,7 @@ static void *index_main(void *argument)
 {
     background *b = argument;
     (void)niceness_add(INDEX_NICE, NULL); /* without the right to, the work is done all the same */
+    load_saved(b);
     do {
         pack_vectors(b);
         train_serving(b, &b->core->current);

@@ -472,6 +472,23 @@ static sem_status load_lists(vector_index *v, const view *now, bool *loaded, sem
     return s;
 }
 
+static bool may_load(const vector_index *v, const view *now)
+{
+    return now->lists == NULL && now->faiss == NULL && v->cache != NULL && !v->cache_tried;
+}
+
+sem_status vector_index_load(vector_index *v, sem_log *log, sem_error *err)
+{
+    bool loaded = false;
+    view *now = view_acquire(v);
+    sem_status s = may_load(v, now) && needs_of(v, now) != TRAINING_NOTHING ? load_lists(v, now, &loaded, log, err)
+                                                                            : SEM_OK;
+    view_release(now);
+    if (loaded)
+        pages_trim();
+    return s;
+}
+
 /* Without the file the next start takes longer, no more. */
 static void warn_not_saved(sem_log *log, const sem_error *why)
 {
@@ -534,7 +551,7 @@ sem_status vector_index_train(vector_index *v, const vector_training *how, sem_e
     if (needs == TRAINING_NOTHING)
         goto cleanup;
     bool loaded = false;
-    if (now->lists == NULL && now->faiss == NULL && v->cache != NULL && !v->cache_tried)
+    if (may_load(v, now))
         s = load_lists(v, now, &loaded, how->log, err);
     if (s != SEM_OK || loaded)
         goto cleanup;

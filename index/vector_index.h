@@ -162,6 +162,9 @@ void vector_index_queries_changed(vector_index *v);
  * k-means, many rows behind the lists, many dead rows, or cells that are far too
  * full or empty. Any thread. */
 bool vector_index_wants_training(vector_index *v);
+/* Loads saved lists where that was not tried yet and there are documents enough: what training would
+ * begin with, so that an index need not wait for the training of another. Index thread only. */
+sem_status vector_index_load(vector_index *v, sem_log *log, sem_error *err);
 /* Does what is due, at once: loads saved lists, the first time; leaves dead rows
  * behind; trains k-means (spherical, FAISS), packs the cells there are anew, or
  * splits and merges some of them; measures the recall curve where it may have
