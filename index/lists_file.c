@@ -188,6 +188,15 @@ sem_status lists_saving_start(lists_saving **out, const lists *l, const rows *r,
     return SEM_OK;
 }
 
+uint64_t lists_saving_bytes(const lists_saving *v)
+{
+    const lists *l = v->lists;
+    const uint64_t row = l->nibbles_width + sizeof *v->file.docnos + sizeof *v->file.slots;
+    const uint64_t cell = codes_width(l->dim) + sizeof *v->cells;
+    return sizeof *v->head + v->head->rows * row + v->head->nlist * cell +
+           v->head->blocks * codes_block_size(l->lines) + PARTS * (uint64_t)PART_ALIGN;
+}
+
 void lists_saving_end(lists_saving *v)
 {
     if (v == NULL)

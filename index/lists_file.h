@@ -23,6 +23,8 @@ typedef struct lists_saving lists_saving;
 
 /* Of lists that nobody changes meanwhile, of these rows. l must outlive it. */
 sem_status lists_saving_start(lists_saving **out, const lists *l, const rows *r, sem_error *err);
+/* Of the file that will be written, about. */
+uint64_t lists_saving_bytes(const lists_saving *v);
 /* Replaces the file, once for each saving: beside it first, then in its place. One thread,
  * while others search and append. */
 sem_status lists_saving_write(lists_saving *v, const char *path, sem_error *err);

@@ -496,6 +496,25 @@ static void warn_not_saved(sem_log *log, const sem_error *why)
     log_event(log, LOG_LEVEL_WARNING, "lists_not_saved", "message=%s", log_value(text, sizeof text, why->message));
 }
 
+/* A cache is not to take the room of documents, nor what the store keeps free for deletes. */
+static bool has_room(const vector_index *v, uint64_t bytes, sem_log *log)
+{
+    sem_error why;
+    if (v->options.store == NULL || store_room(v->options.store, 1, bytes, &why) == SEM_OK)
+        return true;
+    warn_not_saved(log, &why);
+    return false;
+}
+
+static void save_faiss(const vector_index *v, const rows *r, faiss_cells *f, sem_log *log)
+{
+    sem_error why;
+    const uint64_t row = v->options.dim * (v->options.faiss_type == VECTOR_FAISS_FLAT ? sizeof(float) : 1) +
+                         2 * sizeof(uint32_t) + sizeof(int64_t);
+    if (has_room(v, faiss_cells_covered(f) * row, log) && faiss_file_save(v->cache, f, r, &why) != SEM_OK)
+        warn_not_saved(log, &why);
+}
+
 /* Publishes what was made, and saves it: our lists after searches have them, since a disk may
  * take long; FAISS's before, since rows that come later change them in place. Takes ownership
  * of r, l and f. */
@@ -504,12 +523,12 @@ static sem_status publish_and_save(vector_index *v, rows *r, lists *l, faiss_cel
 {
     lists_saving *saving = NULL;
     sem_error why;
-    if (v->cache != NULL && f != NULL && faiss_file_save(v->cache, f, r, &why) != SEM_OK)
-        warn_not_saved(log, &why);
+    if (v->cache != NULL && f != NULL)
+        save_faiss(v, r, f, log);
     if (v->cache != NULL && l != NULL && lists_saving_start(&saving, l, r, &why) != SEM_OK)
         warn_not_saved(log, &why);
     sem_status s = publish(v, r, l, f, compacted, seen, err);
-    if (s == SEM_OK && saving != NULL) {
+    if (s == SEM_OK && saving != NULL && has_room(v, lists_saving_bytes(saving), log)) {
         view *now = view_acquire(v); /* keeps the lists: only this thread replaces them */
         if (lists_saving_write(saving, v->cache, &why) != SEM_OK)
             warn_not_saved(log, &why);

@@ -1,4 +1,5 @@
 /* Saved lists: a start goes on with them, and what has changed since is right. */
+#include "tests/common/small_disk.h"
 #include "tests/index/saved_lists.h"
 
 #include <fcntl.h>
@@ -202,6 +203,25 @@ START_TEST(lists_that_cannot_be_saved_are_used_all_the_same)
 }
 END_TEST
 
+/* The disk of the store is full, that of the file is not. */
+START_TEST(lists_are_not_saved_where_the_store_has_no_room)
+{
+    place_here p;
+    char folder[FILES_PATH_MAX], other[FILES_PATH_MAX];
+    ck_ok(files_join(folder, &error, "%s/store", testing_folder()));
+    if (!small_disk_mount(folder, "24m"))
+        return;
+    setup(&p, _i, 0);
+    small_disk_take(folder, other);
+    vector_index *v = start(&p);
+    train(v);
+    check_search(&p, v);
+    ck_assert_int_ne(access(p.cache, F_OK), 0);
+    vector_index_destroy(v);
+    teardown(&p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("saved lists");
@@ -215,6 +235,7 @@ int main(void)
     tcase_add_test(tests, lists_of_another_engine_or_type_are_made_anew);
     tcase_add_test(tests, lists_are_used_and_grow_while_they_are_saved);
     tcase_add_loop_test(tests, lists_that_cannot_be_saved_are_used_all_the_same, OURS, FAISS + 1);
+    tcase_add_loop_test(tests, lists_are_not_saved_where_the_store_has_no_room, OURS, FAISS + 1);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
 }
