@@ -99,6 +99,7 @@ typedef struct config {
         size_t mine_top;          /* candidates of each index */
         bool replay;              /* pairs that an earlier job trained on come again */
         size_t own_pairs;         /* made from the collections' own text, at most */
+        double anchor_weight;     /* below 0: none, or 0.1 where queries have a model of their own */
         bool watchdog;
         size_t watchdog_searches;    /* of each generation, before they are compared first */
         double watchdog_p;           /* chance of an alarm for nothing */

@@ -201,8 +201,9 @@ const config_key config_keys[] = {
      .help = "how alike are the shares of new pairs, old ones and own text, as n^(1/temperature); 1: all of them come"},
     {"finetune", "mixed_share", KEY_REAL, "0.1", REALS(0, 1), PLACE(train.mixed_share),
      .help = "share of a collection's pairs in batches of all collections; the other batches are of one"},
-    {"finetune", "anchor_weight", KEY_REAL, "0", REALS(0, 1e6), PLACE(train.anchor_weight),
-     .help = "weight in the loss of how far documents' vectors move, where documents are trained; 0: they move freely"},
+    {"finetune", "anchor_weight", KEY_REAL, "-1", REALS(-1, 1e6), PLACE(finetune.anchor_weight),
+     .help = "weight in the loss of how far documents' vectors move, where documents are trained; 0: they move freely; "
+             "below 0: they do, unless jobs of mode query came before, after which it is 0.1"},
     {"finetune", "watchdog", KEY_BOOL, "true", PLACE(finetune.watchdog),
      .help = "whether click-through after a flip is compared with before, and a fall told in log and metrics"},
     {"finetune", "watchdog_searches", KEY_INTEGER, "1000", RANGE(50, 65536), PLACE(finetune.watchdog_searches),

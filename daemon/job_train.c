@@ -133,18 +133,31 @@ static void tell(const job *j, const train_report *report)
         tell_shapes(j, &report->shapes);
 }
 
+static const double ANCHOR_AFTER_QUERY_MODE = 0.1;
+
+/* How much documents are held where they are. After jobs of mode query the model that is trained
+ * further is not the one that made their vectors, and has learnt nothing of documents: unless it is said
+ * otherwise they are held then. */
+static double anchor_weight_of(const job *j, const serving *base)
+{
+    const double given = j->settings.finetune.anchor_weight;
+    if (given >= 0)
+        return given;
+    return serving_has_two(base) ? ANCHOR_AFTER_QUERY_MODE : 0;
+}
+
 sem_status job_train(job *j, pair_set *pairs, job_towers towers, const char *folder, sem_error *err)
 {
     train_config settings = j->settings.train;
     settings.threads = j->threads;
     settings.fixed_documents = towers == TOWERS_QUERIES;
-    settings.anchor_weight = towers == TOWERS_QUERIES ? 0 : settings.anchor_weight;
     train_report report;
     lesson_file lesson = {0};
     float *params = NULL;
     if (job_folder_has(j->core->store, j->number, folder)) /* an earlier process came so far */
         return SEM_OK;
     serving *base = serving_slot_acquire(&j->core->current);
+    settings.anchor_weight = towers == TOWERS_QUERIES ? 0 : anchor_weight_of(j, base);
     sem_status status = take_lesson(j, base, &settings, pairs, folder, &lesson, err);
     job_enter(j, PHASE_TRAINING, 0);
     crash_point("training.begin");

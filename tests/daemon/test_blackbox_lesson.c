@@ -32,14 +32,21 @@ static bool start(const char *option)
     return true;
 }
 
+/* Owned by the caller. */
+static char *read_log(void)
+{
+    char *log = NULL;
+    size_t size;
+    sem_error error;
+    ck_ok(files_read(b.log, (size_t)64 << 20, &log, &size, &error));
+    return log;
+}
+
 /* The value of a field in the last line of the log of that event. */
 static long last_value(const char *event, const char *field)
 {
-    char *log = NULL, wanted[64];
-    size_t size;
+    char *log = read_log(), wanted[64];
     const char *line = NULL;
-    sem_error error;
-    ck_ok(files_read(b.log, (size_t)64 << 20, &log, &size, &error));
     snprintf(wanted, sizeof wanted, "event=%s ", event);
     for (const char *at = log; (at = strstr(at, wanted)) != NULL; at++)
         line = at;
@@ -80,6 +87,9 @@ START_TEST(a_job_mixes_new_pairs_old_ones_and_own_text_and_mines_negatives)
     box_start(&b);
     box_call(&b, "finetune", "{'wait': true}");
     ck_assert_int_eq(last_value("trained", "new"), later);
+    char *log = read_log();
+    ck_assert_ptr_null(strstr(log, "event=documents ")); /* they move freely */
+    free(log);
     box_stop(&b);
 }
 END_TEST

@@ -232,6 +232,20 @@ static void upsert_with_vector(unsigned id, const float vector[DIM], unsigned of
     box_call_packed(&b, "upsert", &params);
 }
 
+/* Whether the last job looked up where documents are, for holding them there. */
+static bool documents_were_held(void)
+{
+    char *log = NULL, line[64];
+    size_t size;
+    sem_error error;
+    const uint64_t job = object_uint(object_get(box_call(&b, "job", "{}"), "job"), 0);
+    snprintf(line, sizeof line, "event=documents job=%llu ", (unsigned long long)job);
+    ck_ok(files_read(b.log, (size_t)64 << 20, &log, &size, &error));
+    const bool held = strstr(log, line) != NULL;
+    free(log);
+    return held;
+}
+
 START_TEST(a_query_model_is_swapped_under_vectors_that_stay)
 {
     float before[LOOKED_AT][DIM], after[LOOKED_AT][DIM], query[DIM], again[DIM];
@@ -274,6 +288,7 @@ START_TEST(a_query_model_is_swapped_under_vectors_that_stay)
     /* A model for both begins with the query model; whether it is better is the gate's to say. */
     const msgpack_object *job = box_call(&b, "finetune", "{'wait': true, 'mode': 'full'}");
     ck_assert(object_is(object_get(job, "state"), "done"));
+    ck_assert(documents_were_held()); /* that model was no longer theirs */
     expect_towers(!object_is(object_get(box_call(&b, "job", "{}"), "decision"), "promoted"));
     box_stop(&b);
 }
