@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 /* Puts documents of 10 kB, 20 a group, until a put is refused; returns how many there are. */
 static uint64_t fill(store *s, uint32_t c, sem_error *last)
@@ -224,6 +225,48 @@ START_TEST(a_second_opener_is_refused)
 }
 END_TEST
 
+/* A line of LMDB's list of readers begins with the process. */
+static int is_of_process(const char *line, void *context)
+{
+    const pid_t *pid = context;
+    return strtol(line, NULL, 10) == *pid ? -1 : 0;
+}
+
+/* A program that looks at main's file in a process of its own and ends without a word, in a snapshot.
+ * pid: what to look for among the readers that there are. */
+static pid_t look(pid_t pid, bool *listed)
+{
+    int status;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        MDB_env *env;
+        MDB_txn *txn;
+        if (mdb_env_create(&env) != 0 || mdb_env_open(env, below_store("main"), MDB_RDONLY | MDB_NOTLS, 0600) != 0 ||
+            mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
+            _exit(2);
+        _exit(mdb_reader_list(env, is_of_process, &pid) < 0 ? 1 : 0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+    *listed = WEXITSTATUS(status) == 1;
+    return child;
+}
+
+START_TEST(snapshots_of_programs_that_died_are_given_up)
+{
+    bool listed;
+    store *s = new_store(MAP);
+    pid_t first = look(0, &listed);
+    (void)look(first, &listed);
+    ck_assert_msg(listed, "the snapshot is gone without anybody's doing");
+    store_check_readers(s);
+    (void)look(first, &listed);
+    ck_assert(!listed);
+    store_close(s);
+}
+END_TEST
+
 START_TEST(the_user_key_is_made_once)
 {
     unsigned char key[16];
@@ -252,6 +295,7 @@ int main(void)
     tcase_add_test(tests, a_newer_format_is_refused);
     tcase_add_test(tests, what_is_no_store_is_refused);
     tcase_add_test(tests, a_second_opener_is_refused);
+    tcase_add_test(tests, snapshots_of_programs_that_died_are_given_up);
     tcase_add_test(tests, the_user_key_is_made_once);
     suite_add_tcase(suite, tests);
     return testing_run(suite);
