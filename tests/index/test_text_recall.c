@@ -88,6 +88,20 @@ static void encode(model *m, encoder_scratch *scratch, const text_list *l, float
     token_batch_free(&tokens);
 }
 
+/* Neighbours in the file are about one disease: what is asked is to be like what is logged. */
+static void mix(float *rows, size_t count)
+{
+    float kept[DIM];
+    random_state random;
+    random_seed(&random, 3);
+    for (size_t i = count; i > 1; i--) {
+        float *last = rows + (i - 1) * DIM, *other = rows + random_below(&random, i) * DIM;
+        memcpy(kept, last, sizeof kept);
+        memmove(last, other, sizeof kept);
+        memcpy(other, kept, sizeof kept);
+    }
+}
+
 static bool embed_texts(void)
 {
     sem_error error;
@@ -109,6 +123,7 @@ static bool embed_texts(void)
             encode(m, scratch, &lists[i], to[i]);
         encoder_scratch_destroy(scratch);
         model_close(m);
+        mix(to[3], HEALTH_ASKED + LOGGED);
     }
     for (int i = 0; i < 4; i++)
         free_texts(&lists[i]);
