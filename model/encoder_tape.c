@@ -17,6 +17,14 @@ static void area_free(tape_area *area)
     *area = (tape_area){0};
 }
 
+static void release_products(encoder_tape *t)
+{
+    pages_free(t->space, t->space_bytes);
+    pages_free(t->gathered, t->gathered_bytes);
+    t->space = NULL;
+    t->gathered = NULL;
+}
+
 sem_status encoder_tape_create(encoder_tape **out, const model_config *config, const param_layout *layout,
                                const gemm *g, sem_error *err)
 {
@@ -43,8 +51,7 @@ void encoder_tape_destroy(encoder_tape *t)
         return;
     encoder_plan_free(&t->plan);
     free(t->layers);
-    free(t->space);
-    free(t->gathered);
+    release_products(t);
     area_free(&t->kept);
     area_free(&t->work);
     free(t->ids);
@@ -54,18 +61,15 @@ void encoder_tape_destroy(encoder_tape *t)
 
 sem_status encoder_tape_use(encoder_tape *t, const train_weights *w, sem_error *err)
 {
-    void *space = checked_alloc_aligned(1, train_weights_space(w));
-    char *gathered = checked_alloc_aligned(1, train_weights_gradient_bytes(w));
-    if (space == NULL || gathered == NULL) {
-        free(space);
-        free(gathered);
+    release_products(t);
+    t->weights = NULL;
+    t->space_bytes = train_weights_space(w);
+    t->gathered_bytes = train_weights_gradient_bytes(w);
+    t->space = pages_alloc_huge(t->space_bytes);
+    t->gathered = pages_alloc_huge(t->gathered_bytes);
+    if (t->space == NULL || t->gathered == NULL)
         return sem_fail_memory(err, "the matrix products of training");
-    }
-    free(t->space);
-    free(t->gathered);
-    t->space = space;
-    t->gathered = gathered;
-    train_weights_gradients(w, gathered, t->gradients);
+    train_weights_gradients(w, t->gathered, t->gradients);
     t->weights = w;
     return SEM_OK;
 }

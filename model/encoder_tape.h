@@ -61,11 +61,12 @@ struct encoder_tape {
     float *d_embedding;                         /* [2, max(E, dense_head_width)] */
     float *attention;                           /* its working space */
     const train_weights *weights;               /* borrowed; NULL: products are g's, with the parameters themselves */
-    void *space;                                /* of products with weights, owned */
+    void *space;                                /* of products with weights, owned, space_bytes */
     product_gradient gradients[LAYER_MATRICES]; /* of the layer under way; only with weights */
-    char *gathered;                             /* their memory, owned */
-    int32_t *ids;                               /* [T] */
-    uint32_t *lengths;                          /* [B] */
+    char *gathered;                             /* their memory, owned, gathered_bytes */
+    size_t space_bytes, gathered_bytes;
+    int32_t *ids;      /* [T] */
+    uint32_t *lengths; /* [B] */
     size_t ids_capacity, lengths_capacity;
     batch_size size;
     size_t frozen_layers; /* the lowest ones get no gradient */

@@ -34,6 +34,7 @@ static inline void amx_reads_memory(void)
 #define AMX_BFLOAT16(sum, left, right) _tile_dpbf16ps(sum, left, right)
 
 #include "model/packed_amx_body.h"
+#include "model/packed_split_body.h"
 
 /* Below so many rows most of each tile register is empty, and what the level below has is quicker. Only of bytes,
  * whose sums are exact: a row of bfloat16 would have other bits alone than among many. */
@@ -58,6 +59,10 @@ void packed_add_amx(packed_kernels *k)
         k->tile_rows[p] = PACKED_TILE_ROWS_MAX;
         k->fast[p] = true;
     }
+    k->split_tile = amx_tile_split;
+    k->split_row = split_row;
+    k->split_panel = split_panel;
+    k->split_columns = split_columns;
 }
 
 #endif

@@ -77,12 +77,14 @@ static inline size_t amx_fetch_bytes(const packed_tile_out *out, size_t rows)
     return (AMX_GROUPS * out->fetch_step / parts + 63) / 64 * 64;
 }
 
-/* Where a tile's results go: nothing else has been there for long. What they are added to is read at once. */
+/* Where a tile's results go: nothing else has been there for long. What they are added to is read at once, so that it
+ * has been fetched with the tile before, whose columns are those in front. */
 static inline void amx_fetch_results(const packed_tile_out *out, size_t first, size_t rows)
 {
-    for (size_t r = first; r < first + rows && !out->begun; r++) {
-        AMX_FETCH_RESULT(out->y + r * out->stride);
-        AMX_FETCH_RESULT(out->y + r * out->stride + AMX_COLUMNS);
+    const float *y = out->begun ? out->y + PACKED_COLUMNS : out->y;
+    for (size_t r = first; r < first + rows; r++) {
+        AMX_FETCH_RESULT(y + r * out->stride);
+        AMX_FETCH_RESULT(y + r * out->stride + AMX_COLUMNS);
     }
 }
 
@@ -233,8 +235,8 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         amx_row_bfloat16(out, p->r + i, p->sums + i * PACKED_STEP);
 }
 
-/* Registers are configured anew only where a tile has another height than the one before. */
-#define AMX_TILE(NAME, TARGET, STEPS, BEGIN, END)                                                                      \
+/* MOST rows at a time. Registers are configured anew only where a tile has another height than the one before. */
+#define AMX_TILE(NAME, TARGET, STEPS, BEGIN, END, MOST)                                                                \
     static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
                             const packed_tile_out *out)                                                                \
     {                                                                                                                  \
@@ -246,7 +248,7 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         const size_t fetch_bytes = amx_fetch_bytes(out, rows);                                                         \
         const char *fetch = out->fetch;                                                                                \
         for (size_t shaped = 0; p.r < rows; p.r += p.rows, a += p.rows * stride) {                                     \
-            p.rows = rows - p.r < AMX_TILE_ROWS ? rows - p.r : AMX_TILE_ROWS;                                          \
+            p.rows = rows - p.r < (MOST) ? rows - p.r : (MOST);                                                        \
             if (p.rows != shaped) {                                                                                    \
                 const amx_config config = amx_shape(p.rows);                                                           \
                 AMX_CONFIGURE(&config);                                                                                \
@@ -263,5 +265,5 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         AMX_RELEASE();                                                                                                 \
     }
 
-AMX_TILE(amx_tile_int8, AMX_TARGET, amx_steps_int8, amx_begin_int8, amx_end_int8)
-AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_steps_bfloat16, amx_begin_bfloat16, amx_end_bfloat16)
+AMX_TILE(amx_tile_int8, AMX_TARGET, amx_steps_int8, amx_begin_int8, amx_end_int8, AMX_TILE_ROWS)
+AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_steps_bfloat16, amx_begin_bfloat16, amx_end_bfloat16, AMX_TILE_ROWS)

@@ -16,6 +16,10 @@
 
 enum { PACKED_COLUMNS = 32, PACKED_STEP = PACKED_COLUMNS * 4 /* bytes */, PACKED_TILE_ROWS_MAX = 192 };
 
+/* Where float32 is cut into parts that are bfloat16: how many there are, and the values of k of a block, which
+ * takes 16 steps for each part. */
+enum { PACKED_PARTS = 3, PACKED_SPLIT = 32, PACKED_SPLIT_STEPS = PACKED_SPLIT / 2 * PACKED_PARTS };
+
 /* Where a tile of the product goes and how sums become results. */
 typedef struct packed_tile_out {
     float *y; /* [rows, columns], a row every stride floats */
@@ -68,6 +72,13 @@ struct packed_kernels {
     void (*to_bfloat16)(const float *x, size_t n, uint16_t *out);
     /* x is about scale * (out - zero), out at most `most`; 0 is represented exactly. */
     void (*to_int8)(const float *x, size_t n, int32_t most, uint8_t *out, float *scale, int32_t *zero);
+    /* Products of float32 by parts, where they are quicker than tile's; NULL: they are not. What they multiply is made
+     * by the others: a row of n values; a panel of the first `columns` columns of w's k rows; and rows, `stride` bytes
+     * from each other, of the first m columns of a's k rows. Rows of w and a are so many floats from each other. */
+    packed_tile *split_tile;
+    void (*split_row)(const float *x, size_t n, char *to);
+    void (*split_panel)(const float *w, size_t apart, size_t k, size_t columns, char *to);
+    void (*split_columns)(const float *a, size_t apart, size_t k, size_t m, char *to, size_t stride);
 };
 
 /* The step from one byte to the next and the byte of 0, for values of [low, high] in bytes

@@ -15,6 +15,10 @@ enum { OUTPUTS_AT_ONCE = PACKED_TILE_ROWS_MAX };
 /* Columns that are turned at a time, so that pairs of them stay in the first-level cache. */
 enum { TURNED_AT_ONCE = 64 };
 
+/* Of factors in parts: values of k whose rows stay in the second-level cache while all panels pass by, a multiple of
+ * PACKED_SPLIT, and steps of a panel that stay in the first-level one while all rows do. */
+enum { SPLIT_DEPTH = 768, SPLIT_STEPS_AT_ONCE = 4 * PACKED_SPLIT_STEPS };
+
 struct products {
     packed_kernels kernels;
     packed_precision precision;
@@ -84,6 +88,12 @@ bool products_beat_float32(const products *p)
 
 /* --- sizes */
 
+/* Whether factors are float32 in parts that are bfloat16. */
+static bool is_split(const products *p)
+{
+    return p->precision == PACKED_FLOAT32 && p->kernels.split_tile != NULL;
+}
+
 /* Values of k that share a group. */
 static size_t group_values(const products *p)
 {
@@ -92,6 +102,8 @@ static size_t group_values(const products *p)
 
 static size_t steps_of(const products *p, size_t k)
 {
+    if (is_split(p))
+        return (k + PACKED_SPLIT - 1) / PACKED_SPLIT * PACKED_SPLIT_STEPS;
     return (k + group_values(p) - 1) / group_values(p);
 }
 
@@ -112,14 +124,19 @@ static size_t panels_of(const products *p, size_t n)
 
 static bool reads_floats(const products *p)
 {
-    return p->kernels.reads_floats[p->precision];
+    return !is_split(p) && p->kernels.reads_floats[p->precision];
+}
+
+/* Bytes of a row that a step reads. */
+static size_t step_of_row(const products *p)
+{
+    return reads_floats(p) ? group_values(p) * sizeof(float) : GROUP_BYTES;
 }
 
 /* Bytes from one row of k values to the next where the product has its own copy. */
 static size_t row_stride(const products *p, size_t k)
 {
-    const size_t values = steps_of(p, k) * group_values(p) * (reads_floats(p) ? sizeof(float) : sizeof(uint16_t));
-    return (values + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES + LINE_BYTES;
+    return (steps_of(p, k) * step_of_row(p) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES + LINE_BYTES;
 }
 
 static size_t lines(size_t bytes)
@@ -130,7 +147,12 @@ static size_t lines(size_t bytes)
 /* Bytes of what turn_columns makes first where values are pairs. */
 static size_t pairs_bytes(const products *p, size_t k)
 {
-    return reads_floats(p) ? 0 : steps_of(p, k) * TURNED_AT_ONCE * GROUP_BYTES;
+    return p->precision == PACKED_BFLOAT16 && !reads_floats(p) ? steps_of(p, k) * TURNED_AT_ONCE * GROUP_BYTES : 0;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -144,7 +166,25 @@ static size_t rows_at_once(const products *p)
     return reads_floats(p) ? PACKED_BLOCK_ROWS : PRODUCT_TOKENS;
 }
 
+/* Values of k that a product takes at a time. */
+static size_t depth_at_once(const products *p, size_t k)
+{
+    return is_split(p) ? SPLIT_DEPTH : k;
+}
+
 /* --- packing */
+
+/* pack_rows of parts, turned block by block. */
+static void split_rows(const products *p, const float *w, size_t stride, size_t k, size_t count, char *panel)
+{
+    _Alignas(LINE_BYTES) float turned[PACKED_SPLIT * PACKED_COLUMNS];
+    for (size_t i = 0; i < k; i += PACKED_SPLIT, panel += PACKED_SPLIT_STEPS * PACKED_STEP) {
+        const size_t some = smaller(k - i, PACKED_SPLIT);
+        p->kernels.vectors->transpose((const uint32_t *)(const void *)(w + i), stride, count, some,
+                                      (uint32_t *)(void *)turned, PACKED_COLUMNS);
+        p->kernels.split_panel(turned, PACKED_COLUMNS, some, count, panel);
+    }
+}
 
 /* A panel of columns that are rows of w, `stride` apart: columns [first, first + count) of W^T, k values
  * each. Where values are pairs they are made in space first. */
@@ -153,6 +193,10 @@ static void pack_rows(const products *p, const float *w, size_t stride, size_t k
 {
     const kernels *v = p->kernels.vectors;
     uint32_t *to = (uint32_t *)(void *)panel;
+    if (is_split(p)) {
+        split_rows(p, w, stride, k, count, panel);
+        return;
+    }
     if (p->precision == PACKED_FLOAT32) {
         v->transpose((const uint32_t *)(const void *)w, stride, count, k, to, panel_columns(p));
         return;
@@ -171,6 +215,10 @@ static void pack_columns(const products *p, const float *w, size_t stride, size_
 {
     const size_t step = panel_columns(p);
     uint32_t *to = (uint32_t *)(void *)panel;
+    if (is_split(p)) {
+        p->kernels.split_panel(w, stride, k, count, panel);
+        return;
+    }
     if (p->precision == PACKED_FLOAT32) {
         for (size_t i = 0; i < k; i++)
             memcpy(to + i * step, w + i * stride, count * sizeof *w);
@@ -192,11 +240,6 @@ void product_weights_create(product_weights *w, const products *p, size_t output
     *w = (product_weights){outputs, inputs, memory, memory + lines(panels_of(p, outputs) * panel_bytes(p, inputs))};
 }
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 void product_weights_pack(const product_weights *w, const products *p, const float *weight, size_t part, size_t parts,
                           void *space)
 {
@@ -211,23 +254,37 @@ void product_weights_pack(const product_weights *w, const products *p, const flo
 size_t products_space(const products *p, size_t inputs, size_t outputs)
 {
     const size_t widest = larger(inputs, outputs);
-    const size_t block = rows_at_once(p) * row_stride(p, widest); /* also of what pack_rows needs */
+    /* also of what pack_rows needs */
+    const size_t block = rows_at_once(p) * row_stride(p, smaller(widest, depth_at_once(p, widest)));
     return larger(lines(block), pairs_bytes(p, PRODUCT_TOKENS));
 }
 
 /* --- products */
 
+typedef struct tile_choice {
+    packed_tile *tile;
+    size_t rows, steps; /* that it takes at a time */
+} tile_choice;
+
+static tile_choice choose_tile(const products *p, size_t count, size_t steps)
+{
+    const packed_kernels *k = &p->kernels;
+    const packed_precision precision = p->precision;
+    if (is_split(p))
+        return (tile_choice){k->split_tile, PACKED_TILE_ROWS_MAX, SPLIT_STEPS_AT_ONCE};
+    if (k->steps_most[precision] != 0)
+        steps = k->steps_most[precision];
+    if (count < k->few_below[precision])
+        return (tile_choice){k->few[precision], k->few_rows[precision], steps};
+    return (tile_choice){k->tile[precision], k->tile_rows[precision], steps};
+}
+
 /* With all rows of a, in tiles of nearly equal height: out->y, stride, columns, bias and begun
  * say where to; more steps than a level takes at a time are added up there. */
 static void multiply_panel(const products *p, const rows *a, size_t steps, const char *panel, packed_tile_out out)
 {
-    const packed_kernels *k = &p->kernels;
-    const packed_precision precision = p->precision;
-    const bool few = a->count < k->few_below[precision];
-    packed_tile *tile = few ? k->few[precision] : k->tile[precision];
-    const size_t most = few ? k->few_rows[precision] : k->tile_rows[precision];
-    const size_t at_once = k->steps_most[precision] != 0 ? k->steps_most[precision] : steps;
-    const size_t group = reads_floats(p) ? group_values(p) * sizeof(float) : GROUP_BYTES;
+    const tile_choice chosen = choose_tile(p, a->count, steps);
+    const size_t most = chosen.rows, at_once = chosen.steps, group = step_of_row(p);
     const size_t tiles = (a->count + most - 1) / most, step_bytes = panel_columns(p) * GROUP_BYTES;
     float *const y = out.y;
     for (size_t from = 0; from < steps; from += at_once) {
@@ -239,10 +296,12 @@ static void multiply_panel(const products *p, const rows *a, size_t steps, const
             out.y = y + r * out.stride;
             out.fetch = weights + some * step_bytes * (tiles + t) / tiles;
             out.fetch_step = (step_bytes + tiles - 1) / tiles;
-            tile(height, some, a->first + r * a->stride + from * group, a->stride, weights, &out);
+            chosen.tile(height, some, a->first + r * a->stride + from * group, a->stride, weights, &out);
             r += height;
         }
         out.begun = true;
+        if (is_split(p))
+            out.bias = zeros; /* it is in the sums */
     }
 }
 
@@ -255,6 +314,10 @@ static rows read_rows(const products *p, size_t count, size_t k, const float *x,
     const size_t stride = row_stride(p, k);
     for (size_t r = 0; r < count; r++) {
         char *row = space + r * stride;
+        if (is_split(p)) {
+            p->kernels.split_row(x + r * apart, k, row);
+            continue;
+        }
         memset(row + stride - 2 * LINE_BYTES, 0, 2 * LINE_BYTES);
         if (reads_floats(p))
             memcpy(row, x + r * apart, k * sizeof *x);
@@ -269,20 +332,26 @@ static void multiply(const products *p, size_t tokens, size_t k, size_t n, const
                      const float *bias, bool add, float *y, char *space)
 {
     const size_t columns = panel_columns(p), whole = n / columns * columns, at_once = rows_at_once(p);
+    const size_t depth = depth_at_once(p, k);
     float last[PACKED_COLUMNS] = {0}; /* biases of a panel that is not full */
     if (bias != NULL)
         memcpy(last, bias + whole, (n - whole) * sizeof *last);
     for (size_t t = 0; t < tokens; t += at_once) {
-        const rows a = read_rows(p, smaller(tokens - t, at_once), k, x + t * k, k, space);
-        for (size_t j = 0; j < n; j += columns) {
-            const packed_tile_out out = {.y = y + t * n + j,
-                                         .stride = n,
-                                         .columns = smaller(n - j, columns),
-                                         .begun = add,
-                                         .bias = bias == NULL ? zeros
-                                                 : j < whole  ? bias + j
-                                                              : last};
-            multiply_panel(p, &a, steps_of(p, k), panels + j / columns * panel_bytes(p, k), out);
+        const size_t count = smaller(tokens - t, at_once);
+        for (size_t i = 0, some; i < k; i += some) {
+            some = smaller(k - i, depth);
+            const rows a = read_rows(p, count, some, x + t * k + i, k, space);
+            for (size_t j = 0; j < n; j += columns) {
+                const packed_tile_out out = {.y = y + t * n + j,
+                                             .stride = n,
+                                             .columns = smaller(n - j, columns),
+                                             .begun = add || i > 0,
+                                             .bias = bias == NULL || i > 0 ? zeros
+                                                     : j < whole           ? bias + j
+                                                                           : last};
+                multiply_panel(p, &a, steps_of(p, some),
+                               panels + j / columns * panel_bytes(p, k) + steps_of(p, i) * columns * GROUP_BYTES, out);
+            }
         }
     }
 }
@@ -306,6 +375,10 @@ static void turn_columns(const products *p, size_t m, size_t k, const float *a, 
 {
     const kernels *v = p->kernels.vectors;
     const size_t values = steps_of(p, k) * group_values(p);
+    if (is_split(p)) {
+        p->kernels.split_columns(a, apart, k, m, to, stride);
+        return;
+    }
     if (reads_floats(p)) {
         v->transpose((const uint32_t *)(const void *)a, apart, k, m, (uint32_t *)(void *)to, stride / GROUP_BYTES);
         for (size_t j = 0; values > k && j < m; j++)
@@ -325,10 +398,23 @@ static void turn_columns(const products *p, size_t m, size_t k, const float *a, 
 
 /* --- gradients of weights */
 
-/* Tokens that are gathered. Floats are multiplied so slowly that reading the gradient costs little. */
+/* Tokens that are gathered. Floats are multiplied so slowly that reading the gradient costs little, and in parts
+ * factors take so much room that gathering them costs as much. */
 static size_t gathered_tokens(const products *p)
 {
-    return reads_floats(p) ? PRODUCT_TOKENS : 2 * PRODUCT_TOKENS;
+    return reads_floats(p) || is_split(p) ? PRODUCT_TOKENS : 2 * PRODUCT_TOKENS;
+}
+
+/* In parts only the narrower factor is gathered as a whole: outputs, as rows, or inputs, as panels. Of the other one
+ * there is as much as is multiplied at a time. */
+static size_t gathered_outputs(const products *p, size_t inputs, size_t outputs)
+{
+    return is_split(p) && outputs > inputs ? smaller(outputs, OUTPUTS_AT_ONCE) : outputs;
+}
+
+static size_t gathered_panels(const products *p, size_t inputs, size_t outputs)
+{
+    return is_split(p) && outputs <= inputs ? 1 : panels_of(p, inputs);
 }
 
 /* Bytes from a gathered output's row, or panel, to the next. */
@@ -344,7 +430,8 @@ static size_t gathered_panel(const products *p)
 
 size_t product_gradient_bytes(const products *p, size_t inputs, size_t outputs)
 {
-    return lines(outputs * gathered_row(p)) + panels_of(p, inputs) * gathered_panel(p);
+    return lines(gathered_outputs(p, inputs, outputs) * gathered_row(p)) +
+           gathered_panels(p, inputs, outputs) * gathered_panel(p);
 }
 
 void product_gradient_create(product_gradient *g, const products *p, size_t inputs, size_t outputs, char *memory)
@@ -353,39 +440,77 @@ void product_gradient_create(product_gradient *g, const products *p, size_t inpu
                             .outputs = outputs,
                             .most = gathered_tokens(p),
                             .left = memory,
-                            .right = memory + lines(outputs * gathered_row(p))};
+                            .right = memory + lines(gathered_outputs(p, inputs, outputs) * gathered_row(p))};
+}
+
+/* `count` outputs from `first` on, whose rows are at `left`, with inputs from `input` on, whose panel is `panel`. */
+static void multiply_outputs(const product_gradient *g, const products *p, size_t first, size_t count, const char *left,
+                             size_t input, const char *panel, float *d_weight)
+{
+    const rows a = {left, count, gathered_row(p)};
+    const packed_tile_out out = {.y = d_weight + first * g->inputs + input,
+                                 .stride = g->inputs,
+                                 .columns = smaller(g->inputs - input, panel_columns(p)),
+                                 .begun = true,
+                                 .bias = zeros};
+    multiply_panel(p, &a, steps_of(p, g->tokens), panel, out);
+}
+
+/* With all panels. */
+static void multiply_panels(const product_gradient *g, const products *p, size_t first, const char *left,
+                            float *d_weight)
+{
+    const size_t columns = panel_columns(p), count = smaller(g->outputs - first, OUTPUTS_AT_ONCE);
+    for (size_t j = 0; j < g->inputs; j += columns)
+        multiply_outputs(g, p, first, count, left, j, g->right + j / columns * gathered_panel(p), d_weight);
+}
+
+/* A block at once, so that neither factor leaves the second-level cache. */
+static void multiply_split(const product_gradient *g, const products *p, const float *x, const float *dy,
+                           float *d_weight)
+{
+    const size_t I = g->inputs, O = g->outputs, columns = panel_columns(p), T = g->tokens;
+    const packed_kernels *k = &p->kernels;
+    if (O <= I) {
+        k->split_columns(dy, O, T, O, g->left, gathered_row(p));
+        for (size_t j = 0; j < I; j += columns) {
+            k->split_panel(x + j, I, T, smaller(I - j, columns), g->right);
+            multiply_outputs(g, p, 0, O, g->left, j, g->right, d_weight);
+        }
+        return;
+    }
+    for (size_t j = 0; j < I; j += columns)
+        k->split_panel(x + j, I, T, smaller(I - j, columns), g->right + j / columns * gathered_panel(p));
+    for (size_t o = 0; o < O; o += OUTPUTS_AT_ONCE) {
+        k->split_columns(dy + o, O, T, smaller(O - o, OUTPUTS_AT_ONCE), g->left, gathered_row(p));
+        multiply_panels(g, p, o, g->left, d_weight);
+    }
 }
 
 void product_gradient_add(product_gradient *g, const products *p, size_t tokens, const float *x, const float *dy,
                           float *d_weight, float *d_bias, void *space)
 {
     const size_t I = g->inputs, O = g->outputs, columns = panel_columns(p), before = steps_of(p, g->tokens);
-    const size_t value = reads_floats(p) ? sizeof(float) : sizeof(uint16_t);
-    turn_columns(p, O, tokens, dy, O, g->left + g->tokens * value, gathered_row(p), space);
     for (size_t i = 0; i < tokens; i++)
         p->kernels.vectors->axpy(1, dy + i * O, d_bias, O);
+    g->tokens += tokens;
+    if (is_split(p)) {
+        multiply_split(g, p, x, dy, d_weight);
+        g->tokens = 0;
+        return;
+    }
+    turn_columns(p, O, tokens, dy, O, g->left + before * step_of_row(p), gathered_row(p), space);
     for (size_t j = 0; j < I; j += columns)
         pack_columns(p, x + j, I, tokens, smaller(I - j, columns),
                      g->right + j / columns * gathered_panel(p) + before * columns * GROUP_BYTES);
-    g->tokens += tokens;
     if (g->tokens + PRODUCT_TOKENS > g->most)
         product_gradient_finish(g, p, d_weight);
 }
 
 void product_gradient_finish(product_gradient *g, const products *p, float *d_weight)
 {
-    const size_t I = g->inputs, columns = panel_columns(p), stride = gathered_row(p);
-    for (size_t o = 0; o < g->outputs && g->tokens > 0; o += OUTPUTS_AT_ONCE) {
-        const rows a = {g->left + o * stride, smaller(g->outputs - o, OUTPUTS_AT_ONCE), stride};
-        for (size_t j = 0; j < I; j += columns) {
-            const packed_tile_out out = {.y = d_weight + o * I + j,
-                                         .stride = I,
-                                         .columns = smaller(I - j, columns),
-                                         .begun = true,
-                                         .bias = zeros};
-            multiply_panel(p, &a, steps_of(p, g->tokens), g->right + j / columns * gathered_panel(p), out);
-        }
-    }
+    for (size_t o = 0; o < g->outputs && g->tokens > 0; o += OUTPUTS_AT_ONCE)
+        multiply_panels(g, p, o, g->left + o * gathered_row(p), d_weight);
     g->tokens = 0;
 }
 

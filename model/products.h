@@ -2,7 +2,8 @@
  * every step and so are packed anew, in place, and those that give the weights' gradient.
  *
  * In float32, or in bfloat16 with sums in float32; weights, activations and gradients
- * are float32 outside of the product. Letters: T tokens, I inputs, O outputs. */
+ * are float32 outside of the product. Where bfloat16 is multiplied much faster than float32,
+ * products of float32 are made of it without loss (packed_split_body.h). Letters: T tokens, I inputs, O outputs. */
 #ifndef SEM_MODEL_PRODUCTS_H
 #define SEM_MODEL_PRODUCTS_H
 

@@ -127,6 +127,7 @@ static void multiply_bfloat16(size_t s, size_t l, size_t r)
 }
 
 #include "model/packed_amx_body.h"
+#include "model/packed_split_body.h"
 
 /* Sizes on both sides of a tile's rows, a panel's columns and a step of k. */
 static const struct {
@@ -191,6 +192,133 @@ START_TEST(amx_bfloat16_gives_what_the_portable_kernel_gives)
 }
 END_TEST
 
+/* The float32 that two bytes of a part stand for. */
+static float part_of(const char *parts, size_t i, size_t p)
+{
+    const size_t group = i % PACKED_SPLIT % SPLIT_HALF, late = i % PACKED_SPLIT / SPLIT_HALF;
+    const char *at = parts + (i / PACKED_SPLIT * PACKED_PARTS + p) * SPLIT_ROW + group * 4 + late * 2;
+    return widen((const unsigned char *)at);
+}
+
+START_TEST(parts_add_up_to_what_they_are_of)
+{
+    enum { COUNT = 75, BLOCKS = (COUNT + PACKED_SPLIT - 1) / PACKED_SPLIT };
+    float values[COUNT];
+    char parts[BLOCKS * PACKED_PARTS * SPLIT_ROW];
+    random_state r;
+    random_seed(&r, testing_seed());
+    fill(values, COUNT, &r);
+    for (size_t i = 0; i < COUNT; i++)
+        values[i] = ldexpf(values[i], (int)(i % 200) - 100);
+    memset(parts, 0xFF, sizeof parts);
+    split_row(values, COUNT, parts);
+    for (size_t i = 0; i < BLOCKS * PACKED_SPLIT; i++) {
+        const float first = part_of(parts, i, 0), second = part_of(parts, i, 1), value = i < COUNT ? values[i] : 0;
+        ck_assert(first + second + part_of(parts, i, 2) == value);
+        ck_assert(fabsf(value - first) <= ldexpf(fabsf(value), -8));
+        ck_assert(fabsf(value - first - second) <= ldexpf(fabsf(value), -16));
+    }
+}
+END_TEST
+
+START_TEST(columns_give_the_parts_of_rows)
+{
+    enum { DEPTH = 75, COLUMNS = 37, BLOCKS = (DEPTH + PACKED_SPLIT - 1) / PACKED_SPLIT };
+    enum { ROW = BLOCKS * PACKED_PARTS * SPLIT_ROW, STRIDE = ROW + 64 };
+    static float column[DEPTH];
+    static char turned[COLUMNS * STRIDE], row[ROW];
+    random_state r;
+    random_seed(&r, testing_seed());
+    fill(x, DEPTH * COLUMNS, &r);
+    for (size_t k = DEPTH - 40; k <= DEPTH; k++) {
+        memset(turned, 0xFF, sizeof turned);
+        memset(row, 0, sizeof row);
+        split_columns(x, COLUMNS, k, COLUMNS, turned, STRIDE);
+        const size_t bytes = (k + PACKED_SPLIT - 1) / PACKED_SPLIT * PACKED_PARTS * SPLIT_ROW;
+        for (size_t j = 0; j < COLUMNS; j++) {
+            for (size_t i = 0; i < k; i++)
+                column[i] = x[i * COLUMNS + j];
+            split_row(column, k, row);
+            ck_assert_int_eq(memcmp(turned + j * STRIDE, row, bytes), 0);
+            ck_assert_int_eq(turned[j * STRIDE + bytes], (char)0xFF); /* nothing behind */
+        }
+    }
+}
+END_TEST
+
+/* found[rows, n] = x[rows, k] weight[k, n] + bias */
+static void multiply_split(size_t rows, size_t n, size_t k)
+{
+    const size_t blocks = (k + PACKED_SPLIT - 1) / PACKED_SPLIT, steps = blocks * PACKED_SPLIT_STEPS;
+    const size_t stride = steps * 4 + 64;
+    char *left = malloc(rows * stride), *panel = malloc(steps * PACKED_STEP);
+    ck_assert(left != NULL && panel != NULL);
+    for (size_t r = 0; r < rows; r++)
+        split_row(x + r * k, k, left + r * stride);
+    for (size_t j = 0; j < n; j += PACKED_COLUMNS) {
+        packed_tile_out out = {
+            .stride = n, .columns = n - j < PACKED_COLUMNS ? n - j : PACKED_COLUMNS, .bias = bias + j};
+        out.fetch = panel;
+        split_panel(weight + j, n, k, out.columns, panel);
+        for (size_t r = 0, some; r < rows; r += some) {
+            some = rows - r < PACKED_TILE_ROWS_MAX ? rows - r : PACKED_TILE_ROWS_MAX;
+            out.y = found + r * n + j;
+            amx_tile_split(some, steps, left + r * stride, stride, panel, &out);
+        }
+    }
+    free(left);
+    free(panel);
+}
+
+/* Rows with one value each, so that results are single products, whose first, second and third parts each count. */
+START_TEST(every_product_of_parts_is_added)
+{
+    enum { DEPTH = 70, COLUMNS = 37, KINDS = 3 };
+    const float kinds[KINDS] = {1, 1 + 0x1p-9f, 1 + 0x1p-9f + 0x1p-18f};
+    static const size_t rows[] = {5, 16, 33};
+    memset(bias, 0, sizeof bias);
+    for (size_t i = 0; i < DEPTH * COLUMNS; i++)
+        weight[i] = kinds[(i / COLUMNS + i % COLUMNS) % KINDS];
+    for (size_t c = 0; c < sizeof rows / sizeof *rows; c++) {
+        memset(x, 0, rows[c] * DEPTH * sizeof *x);
+        for (size_t r = 0; r < rows[c]; r++)
+            x[r * DEPTH + r * 11 % DEPTH] = kinds[r % KINDS];
+        multiply_split(rows[c], COLUMNS, DEPTH);
+        for (size_t i = 0; i < rows[c] * COLUMNS; i++) {
+            const size_t r = i / COLUMNS, at = r * 11 % DEPTH;
+            const float nearest = (float)((double)kinds[r % KINDS] * (double)weight[at * COLUMNS + i % COLUMNS]);
+            ck_assert_msg(found[i] == nearest, "%zu rows, value %zu: %a, not %a", rows[c], i, (double)found[i],
+                          (double)nearest);
+        }
+    }
+}
+END_TEST
+
+START_TEST(amx_float32_is_as_exact_as_float32)
+{
+    random_state r;
+    random_seed(&r, testing_seed());
+    for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++) {
+        const size_t n = SHAPES[s].n, k = SHAPES[s].k, rows = SHAPES[s].rows;
+        fill(weight, n * k, &r);
+        fill(bias, n, &r);
+        fill(x, rows * k, &r);
+        multiply_split(rows, n, k);
+        for (size_t i = 0; i < rows * n; i++) {
+            double sum = (double)bias[i % n], magnitudes = fabs(sum);
+            for (size_t p = 0; p < k; p++) {
+                const double product = (double)x[i / n * k + p] * (double)weight[p * n + i % n];
+                sum += product;
+                magnitudes += fabs(product);
+            }
+            const double tolerance = ldexp(1 + sqrt(6 * (double)k), -23) * magnitudes;
+            ck_assert_msg(fabs((double)found[i] - sum) <= tolerance, "shape %zu, value %zu: %.9g, expected %.9g", s, i,
+                          (double)found[i], sum);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model/packed_amx");
@@ -198,6 +326,10 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, amx_int8_gives_what_the_portable_kernel_gives);
     tcase_add_test(c, amx_bfloat16_gives_what_the_portable_kernel_gives);
+    tcase_add_test(c, parts_add_up_to_what_they_are_of);
+    tcase_add_test(c, columns_give_the_parts_of_rows);
+    tcase_add_test(c, every_product_of_parts_is_added);
+    tcase_add_test(c, amx_float32_is_as_exact_as_float32);
     suite_add_tcase(suite, c);
     return testing_run(suite);
 }

@@ -11,8 +11,8 @@
 /* Sizes that are no multiple of a tile, a panel, a group or a block, and some that are. */
 static const struct {
     size_t tokens, inputs, outputs;
-} SHAPES[] = {{1, 1, 1},     {2, 3, 5},     {5, 33, 31},   {13, 40, 70},  {96, 64, 96},   {97, 65, 33},
-              {255, 24, 17}, {256, 16, 40}, {257, 31, 64}, {600, 48, 20}, {40, 400, 130}, {33, 130, 400}};
+} SHAPES[] = {{1, 1, 1},     {2, 3, 5},     {5, 33, 31},   {13, 40, 70},   {96, 64, 96},   {97, 65, 33},  {255, 24, 17},
+              {256, 16, 40}, {257, 31, 64}, {600, 48, 20}, {40, 400, 130}, {33, 130, 400}, {20, 1100, 70}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES, VALUES_MAX = 600 * 400 };
 
 static sem_error error;
@@ -209,6 +209,113 @@ START_TEST(products_are_those_of_the_definition_at_every_level)
 }
 END_TEST
 
+/* Sums of terms that differ by many orders of magnitude: x grows along k where the weights shrink, or both grow. */
+static void scale_inner(product_case *c, bool both)
+{
+    for (size_t i = 0; i < c->inputs; i++) {
+        const int power = (int)(i * 7 % 41) - 20;
+        for (size_t t = 0; t < c->tokens; t++)
+            c->x[t * c->inputs + i] = ldexpf(c->x[t * c->inputs + i], power);
+        for (size_t j = 0; j < c->outputs; j++)
+            c->w[j * c->inputs + i] = ldexpf(c->w[j * c->inputs + i], both ? power : -power);
+    }
+    product_weights_pack(&c->weights, c->products, c->w, 0, 1, c->space);
+}
+
+/* The largest error of products with the weights, in shares of the sum of the terms' magnitudes. */
+static double forward_error(product_case *c)
+{
+    double most = 0;
+    products_forward(c->products, &c->weights, c->tokens, c->x, NULL, c->found, c->space);
+    for (size_t i = 0; i < c->tokens * c->outputs; i++)
+        most = fmax(most, fabs(c->found[i] - c->wanted[i]) / c->absolute[i]);
+    return most;
+}
+
+/* Of as many bits as float32 keeps of one term: what a product that is made of parts may leave out. */
+static const double ONE_ROUNDING = 1.0 / (1 << 23);
+
+START_TEST(float32_is_as_exact_at_every_level)
+{
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (int scaling = 0; scaling < 3; scaling++) {
+        double portable = 0;
+        for (size_t l = 0; levels[l] != NULL; l++) {
+            product_case c;
+            arrange(&c, levels[l]->name, PACKED_FLOAT32, (size_t)_i);
+            if (scaling > 0)
+                scale_inner(&c, scaling == 2);
+            multiply(&c, c.tokens, c.outputs, c.inputs, c.x, c.inputs, 1, c.w, c.inputs, 1);
+            const double found = forward_error(&c);
+            portable = l == 0 ? found : portable;
+            ck_assert_msg(found <= 2 * portable + ONE_ROUNDING, "at %s, %zu x %zu x %zu: %g, portable %g",
+                          levels[l]->name, c.tokens, c.inputs, c.outputs, found, portable);
+            release(&c);
+        }
+    }
+}
+END_TEST
+
+/* A row that no number can come of makes no other row's product another one. */
+static void check_not_finite(product_case *c, const char *level, float value)
+{
+    const size_t row = c->tokens / 2, O = c->outputs;
+    float *before = malloc(c->tokens * O * sizeof *before);
+    ck_assert_ptr_nonnull(before);
+    products_forward(c->products, &c->weights, c->tokens, c->x, c->bias, before, c->space);
+    const float kept = c->x[row * c->inputs];
+    c->x[row * c->inputs] = value;
+    products_forward(c->products, &c->weights, c->tokens, c->x, c->bias, c->found, c->space);
+    c->x[row * c->inputs] = kept;
+    for (size_t i = 0; i < c->tokens * O; i++)
+        ck_assert_msg(i / O == row ? !isfinite(c->found[i]) : c->found[i] == before[i], "%g at %s: [%zu] is %g",
+                      (double)value, level, i, (double)c->found[i]);
+    free(before);
+}
+
+START_TEST(what_is_no_number_stays_none_at_every_level)
+{
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (size_t l = 0; levels[l] != NULL; l++) {
+        product_case c;
+        arrange(&c, levels[l]->name, PACKED_FLOAT32, (size_t)_i);
+        check_not_finite(&c, levels[l]->name, INFINITY);
+        check_not_finite(&c, levels[l]->name, -INFINITY);
+        check_not_finite(&c, levels[l]->name, NAN);
+        const uint32_t bits[] = {0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF}; /* other NaNs */
+        for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+            float value;
+            memcpy(&value, &bits[i], sizeof value);
+            check_not_finite(&c, levels[l]->name, value);
+        }
+        release(&c);
+    }
+}
+END_TEST
+
+START_TEST(a_row_has_the_same_product_alone_and_among_others)
+{
+    const kernels *levels[KERNELS_MAX + 1];
+    kernels_available(levels);
+    for (size_t l = 0; levels[l] != NULL; l++) {
+        product_case c;
+        arrange(&c, levels[l]->name, PACKED_FLOAT32, (size_t)_i);
+        float *alone = malloc(c.outputs * sizeof *alone);
+        ck_assert_ptr_nonnull(alone);
+        products_forward(c.products, &c.weights, c.tokens, c.x, c.bias, c.found, c.space);
+        for (size_t t = 0; t < c.tokens; t++) {
+            products_forward(c.products, &c.weights, 1, c.x + t * c.inputs, c.bias, alone, c.space);
+            ck_assert_msg(memcmp(alone, c.found + t * c.outputs, c.outputs * sizeof *alone) == 0, "row %zu at %s", t,
+                          levels[l]->name);
+        }
+        free(alone);
+        release(&c);
+    }
+}
+END_TEST
+
 START_TEST(weights_packed_anew_replace_those_before)
 {
     product_case c;
@@ -302,6 +409,9 @@ int main(void)
     TCase *c = tcase_create("products");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, products_are_those_of_the_definition_at_every_level, 0, SHAPE_COUNT);
+    tcase_add_loop_test(c, float32_is_as_exact_at_every_level, 0, SHAPE_COUNT);
+    tcase_add_loop_test(c, what_is_no_number_stays_none_at_every_level, 0, SHAPE_COUNT);
+    tcase_add_loop_test(c, a_row_has_the_same_product_alone_and_among_others, 0, SHAPE_COUNT);
     tcase_add_test(c, weights_packed_anew_replace_those_before);
     tcase_add_test(c, training_in_int8_is_refused);
     tcase_add_test(c, a_transpose_keeps_all_bits_and_writes_nothing_else);
