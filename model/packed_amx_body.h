@@ -1,4 +1,4 @@
-/* Products by AMX: of up to 32 rows x 32 columns at a time, as two by two tile registers
+/* Products by AMX: of up to 32 rows x 32 columns at a time, as one or two by two tile registers
  * of 16 rows x 16 columns, 64 bytes of k at a time (16 groups of 32 bits).
  *
  * Included by packed_amx.c, which defines the operations on tile registers as the
@@ -71,9 +71,9 @@ static inline void amx_fetch(const char *from, size_t bytes)
 }
 
 /* What is fetched in each step of AMX_GROUPS, whole lines, so that all of it comes evenly while all rows pass. */
-static inline size_t amx_fetch_bytes(const packed_tile_out *out, size_t rows)
+static inline size_t amx_fetch_bytes(const packed_tile_out *out, size_t rows, size_t most)
 {
-    const size_t parts = (rows + AMX_TILE_ROWS - 1) / AMX_TILE_ROWS;
+    const size_t parts = (rows + most - 1) / most;
     return (AMX_GROUPS * out->fetch_step / parts + 63) / 64 * 64;
 }
 
@@ -235,6 +235,17 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         amx_row_bfloat16(out, p->r + i, p->sums + i * PACKED_STEP);
 }
 
+/* With 16 rows a tile has five registers in use instead of eight. There are phases, it seems while the core's other
+ * thread has tiles too, in which eight leave the processor none to go on with, and each product waits for the one before:
+ * then eight gave 401 and 480 GFLOP/s in bfloat16 where five gave 773 to 818, and 1376 to 1469 either at other times. The
+ * panel is read twice as often, for which it has to be in the first-level cache: one of 96 KiB at 1223 instead of 1608. */
+enum { AMX_PANEL_NEAR = 32 * 1024 /* bytes */ };
+
+static size_t amx_rows_at_once(size_t steps)
+{
+    return steps * PACKED_STEP <= AMX_PANEL_NEAR ? AMX_ROWS : AMX_TILE_ROWS;
+}
+
 /* MOST rows at a time. Registers are configured anew only where a tile has another height than the one before. */
 #define AMX_TILE(NAME, TARGET, STEPS, BEGIN, END, MOST)                                                                \
     static TARGET void NAME(size_t rows, size_t steps, const char *a, size_t stride, const char *panel,                \
@@ -242,13 +253,14 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
     {                                                                                                                  \
         _Alignas(64) char sums[AMX_TILE_ROWS * PACKED_STEP];                                                           \
         const size_t whole = steps / AMX_GROUPS * AMX_GROUPS;                                                          \
+        const size_t most = (MOST);                                                                                    \
         amx_part p = {.out = out, .straight = amx_goes_straight(out), .sums = sums};                                   \
         amx_rest rest;                                                                                                 \
         amx_rest_panel(&rest, steps - whole, panel + whole * PACKED_STEP);                                             \
-        const size_t fetch_bytes = amx_fetch_bytes(out, rows);                                                         \
+        const size_t fetch_bytes = amx_fetch_bytes(out, rows, most);                                                   \
         const char *fetch = out->fetch;                                                                                \
         for (size_t shaped = 0; p.r < rows; p.r += p.rows, a += p.rows * stride) {                                     \
-            p.rows = rows - p.r < (MOST) ? rows - p.r : (MOST);                                                        \
+            p.rows = rows - p.r < most ? rows - p.r : most;                                                            \
             if (p.rows != shaped) {                                                                                    \
                 const amx_config config = amx_shape(p.rows);                                                           \
                 AMX_CONFIGURE(&config);                                                                                \
@@ -265,5 +277,6 @@ static AMX_TARGET void amx_end_bfloat16(const amx_part *p)
         AMX_RELEASE();                                                                                                 \
     }
 
-AMX_TILE(amx_tile_int8, AMX_TARGET, amx_steps_int8, amx_begin_int8, amx_end_int8, AMX_TILE_ROWS)
-AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_steps_bfloat16, amx_begin_bfloat16, amx_end_bfloat16, AMX_TILE_ROWS)
+AMX_TILE(amx_tile_int8, AMX_TARGET, amx_steps_int8, amx_begin_int8, amx_end_int8, amx_rows_at_once(steps))
+AMX_TILE(amx_tile_bfloat16, AMX_TARGET, amx_steps_bfloat16, amx_begin_bfloat16, amx_end_bfloat16,
+         amx_rows_at_once(steps))

@@ -136,9 +136,8 @@ KERNEL void split_columns(const float *a, size_t apart, size_t k, size_t m, char
         AMX_BFLOAT16(1, 4, 7);                                                                                         \
     } while (0)
 
-/* Of up to 16 rows, so that five registers are in use and not all eight. There are phases, it seems while the core's
- * other thread has tiles too, in which eight leave the processor none to go on with, and each product waits for the one
- * before: then 24 products took 541 ns with eight registers and 181 with five, and 155 with either at other times. */
+/* Of up to 16 rows: 24 products took 541 ns with eight registers and 181 with five where registers were scarce, and
+ * 155 with either at other times (packed_amx_body.h). */
 static AMX_TARGET void amx_steps_split(bool lower, size_t steps, const char *a, size_t stride, const char *panel,
                                        const amx_rest *rest, const char *fetch, size_t fetch_bytes)
 {
