@@ -2,8 +2,10 @@
 """Compares semd's trainer with sentence-transformers: the same pairs in the same order and
 batches, the same number of steps and settings, each side in a process of its own.
 
-The median of all steps but the first counts, tokenization included. Both models are
-evaluated with sentence-transformers afterwards. run.sh installs what this needs."""
+The median of all steps but the first counts, tokenization included. With several rounds the sides
+train in turn, so that a machine that others share is as quick for the one as for the other; the
+steps of all rounds count. Both models are evaluated with sentence-transformers afterwards. run.sh
+installs what this needs."""
 import argparse
 import json
 import os
@@ -48,17 +50,24 @@ class Bench:
         return lines_of(command, log, self.o.wrap, self.environment)[-1]
 
     def train(self, name, folder, side, mode):
+        """One round: {"step_seconds": [], "peak_mb", "losses": []}, the first step left away."""
         out = f"{folder}/{side}-{mode}-{self.o.batch}"
         shutil.rmtree(out, ignore_errors=True)
         act = self.train_ours if side == SIDES[0] else self.train_theirs
         found = act(folder, out, mode, self.tokens)
-        steps = found["step_seconds"]
-        speed = self.o.batch / statistics.median(steps[1:])
-        result = {"data": name, "side": side, "mode": mode, "batch": self.o.batch, "pairs_per_s": speed, **found}
+        found["step_seconds"] = found["step_seconds"][1:]
         if not self.o.no_evaluation:
-            result["evaluation"] = self.evaluate(folder, out, f"{out}.evaluation.log")
+            found["evaluation"] = self.evaluate(folder, out, f"{out}.evaluation.log")
+        say(f"{name} {side} {mode}: {self.o.batch / statistics.median(found['step_seconds']):.1f} pairs/s")
+        return found
+
+    def take(self, name, side, mode, rounds):
+        """What all rounds found; losses and figures are the last one's."""
+        steps = [seconds for found in rounds for seconds in found["step_seconds"]]
+        result = {"data": name, "side": side, "mode": mode, "batch": self.o.batch, **rounds[-1]}
+        result.update(step_seconds=steps, pairs_per_s=self.o.batch / statistics.median(steps))
+        result["peak_mb"] = max(found["peak_mb"] for found in rounds)
         self.results.append(result)
-        say(line(result))
 
     def run(self):
         for name in self.o.data:
@@ -68,8 +77,12 @@ class Bench:
             if not self.o.no_evaluation:
                 self.figures[name] = self.evaluate(folder, self.o.model, f"{folder}/before.log")
             for mode in self.o.modes:
+                found = {side: [] for side in self.o.sides}
+                for _ in range(self.o.rounds):
+                    for side in self.o.sides:
+                        found[side].append(self.train(name, folder, side, mode))
                 for side in self.o.sides:
-                    self.train(name, folder, side, mode)
+                    self.take(name, side, mode, found[side])
 
 
 def shown(figures):
@@ -136,14 +149,15 @@ def options():
     p.add_argument("--modes", type=some_of(MODES), default=MODES[:2], help=f"of {', '.join(MODES)}")
     p.add_argument("--sides", type=some_of(SIDES), default=SIDES)
     p.add_argument("--steps", type=int, default=6, help="at least 2")
+    p.add_argument("--rounds", type=int, default=1, help="of both sides in turn")
     p.add_argument("--batch", type=int, default=64, help="pairs")
     p.add_argument("--tape", type=int, default=512, help="MiB of activations that our side keeps")
     p.add_argument("--tests", type=int, default=1000, help="texts or questions that are evaluated, about")
     p.add_argument("--no-evaluation", action="store_true")
     p.add_argument("--wrap", default="", help="command that each measured process is given to")
     o = p.parse_args()
-    if o.steps < 2 or o.batch < 2:
-        p.error("--steps and --batch must be at least 2")
+    if o.steps < 2 or o.batch < 2 or o.rounds < 1:
+        p.error("--steps and --batch must be at least 2, --rounds 1")
     return o
 
 
