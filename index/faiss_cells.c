@@ -38,6 +38,7 @@ cells_state faiss_cells_state(const faiss_cells *f)
 {
     return (cells_state){.trained_rows = f->trained_rows,
                          .measured_rows = f->measured_rows,
+                         .came = atomic_load_explicit(&f->came, memory_order_relaxed),
                          .covered = faiss_cells_covered(f),
                          .entries = atomic_load_explicit(&f->entries, memory_order_relaxed),
                          .strangers = atomic_load_explicit(&f->strangers_count, memory_order_relaxed)};
@@ -100,6 +101,7 @@ bool faiss_cells_append(faiss_cells *f, uint32_t row, const float *vector)
     if (faiss_ivf_add(f->ivf, &row, vector, 1, &nearness, NULL) != SEM_OK)
         return false;
     atomic_fetch_add_explicit(&f->entries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->came, 1, memory_order_relaxed);
     /* The row is in a cell, but counts as covered only with the others that must be
      * compared: whoever finds it there meanwhile passes it over. */
     if (is_strange(f, vector, nearness) && !note_stranger(f, row))
@@ -219,6 +221,7 @@ static sem_status same_cells(faiss_cells *f, const faiss_cells *old, sem_error *
     f->trained_rows = old->trained_rows;
     f->trained_at_ms = old->trained_at_ms;
     f->measured_rows = old->measured_rows;
+    atomic_init(&f->came, atomic_load_explicit(&old->came, memory_order_relaxed));
     f->curve = old->curve;
     return faiss_ivf_create_like(&f->ivf, old->ivf, err);
 }
@@ -250,8 +253,10 @@ sem_status faiss_cells_make(const training *t, unsigned needs, const faiss_cells
         s = fill(&rest, err);
     uint64_t filled = clock_monotonic_ms();
     size_t entries = atomic_load_explicit(&f->entries, memory_order_relaxed);
-    if (s == SEM_OK && (clustered || t->measures || training_has_grown(entries, f->measured_rows))) {
+    const size_t came = atomic_load_explicit(&f->came, memory_order_relaxed);
+    if (s == SEM_OK && (clustered || t->measures || training_is_due(entries, f->measured_rows, came))) {
         f->measured_rows = entries;
+        atomic_store_explicit(&f->came, 0, memory_order_relaxed);
         s = faiss_measure(f, t, seen, err);
     }
     if (s != SEM_OK) {

@@ -32,6 +32,7 @@ typedef struct faiss_cells {
     int64_t trained_at_ms;
     size_t trained_rows;  /* live rows when k-means ran */
     size_t measured_rows; /* rows in the cells when the curve was measured */
+    atomic_size_t came;   /* rows that came since then */
     recall_curve curve;   /* of nprobe alone: candidates are always as many as faiss_cells_fetch() says */
 } faiss_cells;
 

@@ -162,8 +162,10 @@ static search prepare(const rows_view *view, const faiss_cells *f, const dot_ker
 {
     const rows *r = view->rows;
     search s = {.cells = f, .query = q};
-    /* In this order: what is covered now is in the cells for whoever looks later. */
+    /* In this order: what is covered now is in the cells for whoever looks later, and counted. */
     s.covered = faiss_cells_covered(f);
+    s.covered =
+        recall_curve_covers(s.covered, atomic_load_explicit(&f->came, memory_order_relaxed), (double)rows_live(r));
     s.scan = (scan){.rows = r,
                     .view = view,
                     .seen = rows_count(r),

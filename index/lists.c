@@ -112,6 +112,7 @@ void lists_inherit(lists *l, const lists *from)
     l->trained_rows = from->trained_rows;
     l->measured_rows = from->measured_rows;
     l->moved = from->moved;
+    atomic_init(&l->came, atomic_load_explicit(&from->came, memory_order_relaxed));
     l->curve = from->curve;
 }
 
@@ -438,6 +439,7 @@ bool lists_append(lists *l, uint32_t row, const float *vector)
     if (choice.second != LISTS_NONE && append_to(l, choice.second, row | LISTS_SECOND, scale, vector))
         atomic_fetch_add_explicit(&l->seconds, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->entries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&l->came, 1, memory_order_relaxed);
     atomic_store_explicit(&l->covered, row + 1, memory_order_release);
     return true;
 }

@@ -83,6 +83,7 @@ typedef struct lists {
     size_t trained_rows;  /* live rows when k-means ran */
     size_t measured_rows; /* live rows when the curve was measured */
     size_t moved;         /* lanes that went to other cells since then */
+    atomic_size_t came;   /* rows that came since then */
     recall_curve curve;
 } lists;
 

@@ -31,7 +31,7 @@ typedef struct head {
     uint64_t version, dim, nlist, dot, rows, blocks, entries, seconds, curve_bytes;
     int64_t trained_at_ms;
     uint64_t trained_rows, measured_rows, moved;
-    float typical, longest, stranger_below, unused;
+    float typical, longest, stranger_below, came;
     recall_curve curve;
     part parts[PARTS];
     uint64_t checksum; /* of all before it */
@@ -127,6 +127,7 @@ static void fill_head(head *h, const lists *l, uint32_t count)
     h->trained_rows = l->trained_rows;
     h->measured_rows = l->measured_rows;
     h->moved = l->moved;
+    h->came = (float)atomic_load_explicit(&l->came, memory_order_relaxed);
     h->typical = l->typical;
     h->longest = l->longest;
     h->stranger_below = l->stranger_below;
@@ -406,6 +407,7 @@ static void take_numbers(lists *l, const head *h)
     l->trained_rows = h->trained_rows;
     l->measured_rows = h->measured_rows;
     l->moved = h->moved;
+    atomic_init(&l->came, h->came > 0 && h->came < (float)h->rows ? (size_t)h->came : 0);
     l->typical = h->typical;
     l->longest = h->longest;
     l->stranger_below = h->stranger_below;

@@ -126,6 +126,13 @@ double recall_curve_thinned(size_t measured_rows, double live)
     return live > 0.0 && (double)measured_rows > live ? (double)measured_rows / live : 1.0;
 }
 
+uint32_t recall_curve_covers(uint32_t covered, size_t came, double live)
+{
+    enum { MOST = 1024 /* rows that no search feels */ };
+    static const double FEW = 0.05; /* even if a tenth of them were missed, all would lose 0.005 */
+    return came <= MOST && came <= covered && (double)came > FEW * live ? covered - (uint32_t)came : covered;
+}
+
 /* The least reach for a recall with the f-th factor, and its cells. False: none has it. */
 static bool find_reach(const recall_curve *curve, double recall, size_t d, size_t f, effort *out, double *cells)
 {

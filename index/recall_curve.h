@@ -75,6 +75,11 @@ void recall_curve_resize(recall_curve *curve, size_t nlist);
  * on: where some were deleted since, what is left of a depth is as much less. */
 double recall_curve_thinned(size_t measured_rows, double live);
 
+/* Up to which of the covered rows a search goes by the curve, where `came` of them, the last, came after it was
+ * measured: the rest it compares one by one, so that the recall of them is 1, unless they are so few of the live
+ * ones that theirs hardly counts, or so many that this takes long; the index thread measures anew before long. */
+uint32_t recall_curve_covers(uint32_t covered, size_t came, double live);
+
 /* The cheapest for recall@k. recall < 1. */
 effort recall_curve_effort(const recall_curve *curve, double recall, double k);
 /* With as many candidates as were ever measured: for callers that say nprobe. */

@@ -46,6 +46,8 @@ static const double MOVED_SHARE = 0.01;
 static const double STRANGERS_SHARE = 0.04;
 /* Growth after which the recall curve may have moved, and lists are worth packing. */
 static const double MEASURE_GROWTH = 1.25;
+/* The share of rows that came since it was measured, in the places of others, after which it may have. */
+static const double MEASURE_RENEWAL = 0.25;
 
 static bool has_drifted(const cells_state *c)
 {
@@ -57,6 +59,7 @@ cells_state training_state_of(const lists *l)
     upkeep_due due = upkeep_look(l);
     return (cells_state){.trained_rows = l->trained_rows,
                          .measured_rows = l->measured_rows,
+                         .came = atomic_load_explicit(&l->came, memory_order_relaxed),
                          .covered = lists_covered(l),
                          .entries = atomic_load_explicit(&l->entries, memory_order_relaxed),
                          .strangers = lists_strangers(l),
@@ -75,9 +78,9 @@ static bool wants_upkeep(const cells_state *c, size_t live, size_t tail)
            (c->empty >= EMPTY_MIN && (double)c->empty > EMPTY_SHARE * (double)c->nlist);
 }
 
-bool training_has_grown(size_t live, size_t measured_rows)
+bool training_is_due(size_t live, size_t measured_rows, size_t came)
 {
-    return (double)live > MEASURE_GROWTH * (double)measured_rows;
+    return (double)live > MEASURE_GROWTH * (double)measured_rows || (double)came > MEASURE_RENEWAL * (double)live;
 }
 
 unsigned training_needs(const vector_index_options *options, const rows *r, const cells_state *c)
@@ -94,7 +97,7 @@ unsigned training_needs(const vector_index_options *options, const rows *r, cons
     size_t tail = total > c->covered ? total - c->covered : 0;
     if (tail >= TAIL_MIN)
         return needs | TRAINING_ASSIGN;
-    if (training_has_grown(live, c->measured_rows))
+    if (training_is_due(live, c->measured_rows, c->came))
         return needs | TRAINING_ASSIGN;
     return needs == TRAINING_NOTHING && wants_upkeep(c, live, tail) ? TRAINING_UPKEEP : needs;
 }
@@ -285,6 +288,7 @@ static sem_status measure(const training *t, lists *l, uint32_t seen, sem_error 
                         .cancel = t->how->cancel};
     l->measured_rows = atomic_load_explicit(&l->entries, memory_order_relaxed);
     l->moved = 0;
+    atomic_store_explicit(&l->came, 0, memory_order_relaxed);
     sem_status s = recall_measure(&l->curve, &in, err);
     free(logged);
     return s;
@@ -310,8 +314,9 @@ sem_status training_make_lists(const training *t, unsigned needs, lists **out, s
     for (size_t c = 0; !clustered && c < l->nlist; c++)
         l->cells[c].made_with = t->old->cells[c].made_with;
     uint64_t packed = clock_monotonic_ms();
+    const size_t came = atomic_load_explicit(&l->came, memory_order_relaxed);
     size_t entries = atomic_load_explicit(&l->entries, memory_order_relaxed);
-    if (s == SEM_OK && (clustered || t->measures || training_has_grown(entries, l->measured_rows)))
+    if (s == SEM_OK && (clustered || t->measures || training_is_due(entries, l->measured_rows, came)))
         s = measure(t, l, seen, err);
     if (s != SEM_OK) {
         lists_free(l);

@@ -30,6 +30,7 @@ typedef enum training_need {
 typedef struct cells_state {
     size_t trained_rows;  /* live rows when k-means ran */
     size_t measured_rows; /* live rows when the curve was measured */
+    size_t came;          /* rows that came since then */
     uint32_t covered;     /* rows below it are in a cell */
     size_t entries;       /* rows in all cells */
     size_t strangers;     /* of these, those that are far from every centroid */
@@ -41,8 +42,9 @@ typedef struct cells_state {
 /* cells: NULL where there are none. */
 unsigned training_needs(const vector_index_options *options, const rows *r, const cells_state *cells);
 cells_state training_state_of(const lists *l);
-/* Whether there are so many more rows than when the curve was measured that it may have moved. */
-bool training_has_grown(size_t live, size_t measured_rows);
+/* Whether there are so many more rows than when the curve was measured, or so many of them came since
+ * then, that it may have moved. */
+bool training_is_due(size_t live, size_t measured_rows, size_t came);
 
 typedef struct training {
     const vector_index_options *options;

@@ -26,7 +26,7 @@ typedef struct search {
     const lists *lists;
     search_scratch *scratch;
     const vector_query *query;
-    uint32_t covered; /* rows from it on are in no list yet */
+    uint32_t covered; /* rows from it on are in no list yet, or too new for the curve to tell of them */
     double live;      /* rows: documents, or their passages */
     double per_cell;  /* lanes in a cell, on average */
     double allowed;   /* rows that the filter leaves, about, at most; live without one */
@@ -304,8 +304,10 @@ static search prepare(const rows_view *view, const lists *l, const dot_kernel *k
 {
     const rows *r = view->rows;
     search s = {.lists = l, .scratch = scratch, .query = q, .live = (double)rows_live(r)};
-    /* In this order: what is covered now is in the lists for whoever looks later. */
+    /* In this order: what is covered now is in the lists for whoever looks later, and counted. */
     s.covered = l == NULL ? 0 : lists_covered(l);
+    if (l != NULL)
+        s.covered = recall_curve_covers(s.covered, atomic_load_explicit(&l->came, memory_order_relaxed), s.live);
     s.scan = (scan){.rows = r,
                     .view = view,
                     .seen = rows_count(r),

@@ -106,6 +106,63 @@ START_TEST(recall_holds_after_drift)
 }
 END_TEST
 
+/* Near no topic. */
+static void random_direction(world *w, float out[DIM])
+{
+    for (size_t i = 0; i < DIM; i++)
+        out[i] = clustered_gauss(&w->random);
+    clustered_normalise(out, DIM);
+}
+
+/* Those of the best K documents from `first` on that a search with this recall misses. */
+static size_t newest_missed(world *w, uint32_t first, const float *query, double recall)
+{
+    vector_hit hits[K], best[K];
+    sem_error error;
+    size_t count, missed = 0;
+    const vector_query q = {.vector = query, .k = K, .recall = recall};
+    ck_ok(vector_index_search(w->index, &q, hits, &count, NULL, &error));
+    ck_assert_uint_eq(brute_force(w, &q, best), K);
+    ck_assert_uint_eq(count, K);
+    for (size_t b = 0; b < K; b++) {
+        bool found = best[b].docno < first;
+        for (size_t h = 0; h < K; h++)
+            found = found || hits[h].docno == best[b].docno;
+        missed += !found;
+    }
+    return missed;
+}
+
+static void expect_newest_found(const vector_index_options *options)
+{
+    enum { DOCUMENTS = 3000, NEW = 1000, FIRST = DOCUMENTS - NEW };
+    world w = make_world(options, DOCUMENTS);
+    float query[DIM];
+    train(&w);
+    for (uint32_t d = FIRST; d < DOCUMENTS; d++) { /* as many as there were, but none where one was */
+        drop(&w, d);
+        random_direction(&w, query);
+        put(&w, d, query);
+    }
+    ck_assert(vector_index_wants_training(w.index));
+    for (int i = 0; i < QUERIES; i++) {
+        random_direction(&w, query);
+        ck_assert_uint_eq(newest_missed(&w, FIRST, query, 0.8), 0);
+    }
+    train(&w);
+    expect_recall(&w, (vector_query){.k = K}, 0, TOPICS, "renewed");
+    free_world(&w);
+}
+
+START_TEST(documents_that_the_curve_does_not_know_are_found_for_certain)
+{
+    vector_index_options options = usual;
+    expect_newest_found(&options);
+    options.engine = VECTOR_ENGINE_FAISS;
+    expect_newest_found(&options);
+}
+END_TEST
+
 START_TEST(recall_holds_after_heavy_deletes)
 {
     world w = make_world(&usual, N);
@@ -316,6 +373,7 @@ int main(void)
     tcase_add_test(tc, the_curve_rises_to_1);
     tcase_add_test(tc, hard_queries_reach_farther_than_easy_ones);
     tcase_add_test(tc, recall_holds_after_drift);
+    tcase_add_test(tc, documents_that_the_curve_does_not_know_are_found_for_certain);
     tcase_add_test(tc, recall_holds_after_heavy_deletes);
     tcase_add_test(tc, our_lists_find_what_those_of_faiss_find);
     tcase_add_test(tc, filter_never_lowers_recall);
