@@ -407,7 +407,7 @@ static void take_numbers(lists *l, const head *h)
     l->trained_rows = h->trained_rows;
     l->measured_rows = h->measured_rows;
     l->moved = h->moved;
-    atomic_init(&l->came, h->came > 0 && h->came < (float)h->rows ? (size_t)h->came : 0);
+    atomic_init(&l->came, h->came > 0 ? (size_t)fminf(h->came, (float)h->rows) : 0);
     l->typical = h->typical;
     l->longest = h->longest;
     l->stranger_below = h->stranger_below;

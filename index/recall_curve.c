@@ -130,7 +130,9 @@ uint32_t recall_curve_covers(uint32_t covered, size_t came, double live)
 {
     enum { MOST = 1024 /* rows that no search feels */ };
     static const double FEW = 0.05; /* even if a tenth of them were missed, all would lose 0.005 */
-    return came <= MOST && came <= covered && (double)came > FEW * live ? covered - (uint32_t)came : covered;
+    if (came > MOST || (double)came <= FEW * live)
+        return covered;
+    return came < covered ? covered - (uint32_t)came : 0; /* of those that came some may be gone */
 }
 
 /* The least reach for a recall with the f-th factor, and its cells. False: none has it. */

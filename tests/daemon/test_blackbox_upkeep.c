@@ -64,14 +64,22 @@ static void expect_crowd(void)
     }
 }
 
+/* A daemon that makes lists of few documents; false where there is no model for it. */
+static bool begin(random_state *random)
+{
+    if (!box_create(&b, "golden/tiny-bert"))
+        return false;
+    b.options[0] = "index.exact_below=500";
+    box_start(&b);
+    random_seed(random, testing_seed());
+    return true;
+}
+
 START_TEST(a_topic_that_grows_has_its_cells_split)
 {
     random_state random;
-    if (!box_create(&b, "golden/tiny-bert"))
+    if (!begin(&random))
         return;
-    b.options[0] = "index.exact_below=500";
-    box_start(&b);
-    random_seed(&random, testing_seed());
     float *vectors = clustered_points(&random, DOCUMENTS + CROWD, DIM, TOPICS, 0.9f);
     ck_assert_ptr_nonnull(vectors);
     for (size_t i = DOCUMENTS; i < DOCUMENTS + CROWD; i++)
@@ -107,11 +115,8 @@ START_TEST(saved_lists_are_loaded_before_others_are_made)
     size_t size;
     sem_error error;
     random_state random;
-    if (!box_create(&b, "golden/tiny-bert"))
+    if (!begin(&random))
         return;
-    b.options[0] = "index.exact_below=500";
-    box_start(&b);
-    random_seed(&random, testing_seed());
     float *vectors = clustered_points(&random, DOCUMENTS, DIM, TOPICS, 0.9f);
     ck_assert_ptr_nonnull(vectors);
     for (int i = 0; i < 2; i++) {

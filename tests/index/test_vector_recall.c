@@ -4,6 +4,7 @@
 #include "index/dot.h"
 #include "index/faiss_ivf.h"
 #include "index/lists.h"
+#include "index/recall_curve.h"
 #include "index/rows.h"
 #include "index/training.h"
 #include "index/vector_search.h"
@@ -160,6 +161,17 @@ START_TEST(documents_that_the_curve_does_not_know_are_found_for_certain)
     expect_newest_found(&options);
     options.engine = VECTOR_ENGINE_FAISS;
     expect_newest_found(&options);
+}
+END_TEST
+
+/* Few of many hardly count, many take too long, and after a compaction more have come than are left. */
+START_TEST(rows_that_came_are_left_to_comparing_where_they_count)
+{
+    ck_assert_uint_eq(recall_curve_covers(1000, 51, 1000), 949);
+    ck_assert_uint_eq(recall_curve_covers(1000, 50, 1000), 1000);
+    ck_assert_uint_eq(recall_curve_covers(9000, 1024, 9000), 7976);
+    ck_assert_uint_eq(recall_curve_covers(9000, 1025, 9000), 9000);
+    ck_assert_uint_eq(recall_curve_covers(500, 600, 450), 0);
 }
 END_TEST
 
@@ -374,6 +386,7 @@ int main(void)
     tcase_add_test(tc, hard_queries_reach_farther_than_easy_ones);
     tcase_add_test(tc, recall_holds_after_drift);
     tcase_add_test(tc, documents_that_the_curve_does_not_know_are_found_for_certain);
+    tcase_add_test(tc, rows_that_came_are_left_to_comparing_where_they_count);
     tcase_add_test(tc, recall_holds_after_heavy_deletes);
     tcase_add_test(tc, our_lists_find_what_those_of_faiss_find);
     tcase_add_test(tc, filter_never_lowers_recall);
